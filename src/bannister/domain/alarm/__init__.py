@@ -1,0 +1,1 @@
+"""Alarms: what they watch, and how datapoints become a state."""

@@ -1,0 +1,413 @@
+"""The deployment state machine: the only place that decides what a deployment does next.
+
+How it works
+
+A deployment walks a *plan*: splits that it shifts to and bakes at, the last of which is all green. Each turn of the deployer's loop
+gathers an `Observation`, which is every fact the decision may depend on, and asks two pure functions:
+
+* `notice(deployment, observation)` names the one `Event` that the facts amount to in this phase, or None: nothing to decide.
+  The order of its checks is the order of precedence: what stops a deployment is seen before what moves it on.
+* `advance(deployment, event)` looks the event up in `TRANSITIONS` and returns the deployment as it is afterwards. An event that the table does
+  not list for the phase is a bug in the caller, raises `IllegalEvent` and changes nothing.
+
+What the rest of the world must do follows from the phase alone: `asked_split`, `wants_blue` and `wants_green` are absolute targets that the
+publisher and the supervisor bring about and keep up. There is no list of effects to lose or to repeat: a crash between a decision and its
+consequences is healed by looking at the deployment again.
+
+The rules that keep requests safe, and where they are:
+
+* No traffic moves while an alarm is in ALARM: `_before_first_shift`.
+* After the first shift and until blue begins to retire, any transition to ALARM rolls back, however short: transitions are read from the
+  journal after `alarms_seen`, the journal's position at the decision to shift, never from an alarm's present state.
+* A bake begins when every proxy has acknowledged the split. It is over when its deadline has passed *and* every alarm has been evaluated on
+  data final up to the deadline, without a gap in what telemetry saw (`_bake_over`).
+* Blind is not quiet: without telemetry there is no progress, and after a bound the deployment rolls back.
+* Rolling back shifts to blue and waits for the acknowledgement; green goes after that, which is why it is a phase of its own.
+
+A creation is a deployment from no blue fleet; rolling one back leaves an endpoint that has Failed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Final
+
+from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.deployment.plan import Step, all_blue
+from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.fleet import Fleet
+from bannister.domain.traffic import Split
+
+
+class Phase(StrEnum):
+    """Where a deployment is."""
+
+    #: Green's instances are starting.
+    PROVISIONING = "provisioning"
+    #: Green is ready and an alarm in ALARM holds the first shift.
+    HELD = "held"
+    #: A split was asked; not every proxy has acknowledged it.
+    SHIFTING = "shifting"
+    #: The split is acknowledged and is being watched.
+    BAKING = "baking"
+    #: All traffic is on green; blue drains and goes. Nothing rolls back any more.
+    RETIRING = "retiring"
+    #: All traffic was asked back to blue; not every proxy has acknowledged it.
+    ROLLING_BACK = "rolling back"
+    #: All traffic is on blue; green drains and goes.
+    REMOVING = "removing"
+    COMPLETED = "completed"
+    ROLLED_BACK = "rolled back"
+
+
+class Event(StrEnum):
+    """What an observation can amount to."""
+
+    GREEN_READY = "green ready"
+    ALARMS_HOLD = "alarms hold"
+    ALARMS_CLEAR = "alarms clear"
+    SPLIT_ACKNOWLEDGED = "split acknowledged"
+    STEP_BAKED = "step baked"
+    LAST_STEP_BAKED = "last step baked"
+    BLUE_GONE = "blue gone"
+    STOPPED = "stopped"
+    BLUE_RESTORED = "blue restored"
+    GREEN_GONE = "green gone"
+
+
+TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = {
+    Phase.PROVISIONING: {
+        Event.GREEN_READY: Phase.SHIFTING,
+        Event.ALARMS_HOLD: Phase.HELD,
+        Event.STOPPED: Phase.ROLLING_BACK,
+    },
+    Phase.HELD: {Event.ALARMS_CLEAR: Phase.SHIFTING, Event.STOPPED: Phase.ROLLING_BACK},
+    Phase.SHIFTING: {Event.SPLIT_ACKNOWLEDGED: Phase.BAKING, Event.STOPPED: Phase.ROLLING_BACK},
+    Phase.BAKING: {
+        Event.STEP_BAKED: Phase.SHIFTING,
+        Event.LAST_STEP_BAKED: Phase.RETIRING,
+        Event.STOPPED: Phase.ROLLING_BACK,
+    },
+    Phase.RETIRING: {Event.BLUE_GONE: Phase.COMPLETED},
+    Phase.ROLLING_BACK: {Event.BLUE_RESTORED: Phase.REMOVING},
+    Phase.REMOVING: {Event.GREEN_GONE: Phase.ROLLED_BACK},
+    Phase.COMPLETED: {},
+    Phase.ROLLED_BACK: {},
+}
+
+#: Phases in which green may hold traffic and blue still can take it back.
+_STOPPABLE: Final = frozenset({Phase.PROVISIONING, Phase.HELD, Phase.SHIFTING, Phase.BAKING})
+_SHIFTED: Final = frozenset({Phase.SHIFTING, Phase.BAKING})
+ENDED: Final = frozenset({Phase.COMPLETED, Phase.ROLLED_BACK})
+
+
+class IllegalEvent(AssertionError):
+    """The table lists no transition for this phase and event: a bug in the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """One guarded change from blue to green. Immutable; `advance` returns the next one."""
+
+    id: str
+    endpoint: str
+    policy: DeploymentPolicy
+    blue: Fleet | None
+    green: Fleet
+    steps: tuple[Step, ...]
+    started_at: float
+    #: When the maximum execution time is over.
+    deadline_at: float
+    phase: Phase = Phase.PROVISIONING
+    phase_since: float = 0.0
+    #: Index into `steps` of the split that is asked; -1 before the first shift.
+    step: int = -1
+    #: When the present split was acknowledged by every proxy.
+    baking_since: float | None = None
+    #: Alarm transitions journaled after this position stop the deployment; set at the decision to shift first.
+    alarms_seen: int | None = None
+    #: Restarts of green's instances when it was ready; one more means that an instance died.
+    green_restarts: int = 0
+    #: Why it was stopped: a sentence with the values that led to it.
+    reason: str | None = None
+    ended_at: float | None = None
+
+    @property
+    def instance_counts(self) -> dict[str, int]:
+        """Green's instances by variant."""
+        return {group.variant: group.instance_count for group in self.green.groups}
+
+
+@dataclass(frozen=True, slots=True)
+class GroupObservation:
+    """What is seen of one group's instances."""
+
+    group: str
+    wanted: int
+    ready: int
+    restarts: int
+    #: Why an instance was given up; None: none was.
+    failure: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmObservation:
+    """What is seen of one alarm that the deployment names."""
+
+    name: str
+    #: None: the alarm does not exist.
+    value: AlarmValue | None
+    #: Data final up to here has been evaluated.
+    evaluated_until: float | None
+    #: The first journaled transition to ALARM (or deletion) after `alarms_seen`: when, and its reason.
+    tripped_at: float | None = None
+    tripped_reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """Every fact that a decision may depend on, at one moment. It is stored with the decision as its evidence."""
+
+    now: float
+    #: The journal's position at which alarms were read.
+    journal_sequence: int
+    #: Every proxy has acknowledged the split that the deployment asks for now.
+    split_acknowledged: bool
+    green: tuple[GroupObservation, ...]
+    alarms: tuple[AlarmObservation, ...] = ()
+    #: Since when telemetry has seen everything without a gap; None: it has said nothing yet.
+    covered_since: float | None = None
+    #: How long telemetry has been silent.
+    silent_seconds: float = 0.0
+    #: No instance of the fleet exists any more.
+    blue_gone: bool = False
+    green_gone: bool = False
+    #: A person asked to roll back, and why.
+    rollback_requested: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The settings that decisions depend on."""
+
+    alarm_clear_timeout_seconds: float = 600.0
+    blind_timeout_seconds: float = 60.0
+
+
+# --- what the facts amount to ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Noticed:
+    """An event, with the sentence that explains it."""
+
+    event: Event
+    reason: str
+
+
+def notice(deployment: Deployment, seen: Observation, limits: Limits) -> Noticed | None:
+    """Name the event that these facts amount to, or None: go on waiting."""
+    if deployment.phase in _STOPPABLE:
+        stop = _reason_to_stop(deployment, seen, limits)
+        if stop is not None:
+            return Noticed(Event.STOPPED, stop)
+    match deployment.phase:
+        case Phase.PROVISIONING | Phase.HELD:
+            return _before_first_shift(deployment, seen)
+        case Phase.SHIFTING:
+            if seen.split_acknowledged:
+                return Noticed(Event.SPLIT_ACKNOWLEDGED, "Every proxy has acknowledged the split.")
+        case Phase.BAKING:
+            return _bake_over(deployment, seen)
+        case Phase.RETIRING:
+            if seen.blue_gone:
+                return Noticed(Event.BLUE_GONE, "Blue has drained and its instances are gone.")
+            if seen.now >= deployment.deadline_at:
+                return Noticed(Event.BLUE_GONE, "The maximum execution time is over; blue goes on retiring by itself.")
+        case Phase.ROLLING_BACK:
+            if seen.split_acknowledged:
+                return Noticed(Event.BLUE_RESTORED, "Every proxy has acknowledged that all traffic is on blue.")
+        case Phase.REMOVING:
+            if seen.green_gone:
+                return Noticed(Event.GREEN_GONE, "Green has drained and its instances are gone.")
+        case Phase.COMPLETED | Phase.ROLLED_BACK:
+            pass
+    return None
+
+
+def _before_first_shift(deployment: Deployment, seen: Observation) -> Noticed | None:
+    if any(group.ready < group.wanted for group in seen.green):
+        return None
+    holding = [alarm.name for alarm in seen.alarms if alarm.value is AlarmValue.ALARM]
+    if holding:
+        if deployment.phase is Phase.HELD:
+            return None
+        return Noticed(
+            Event.ALARMS_HOLD, f"Green is ready; no traffic moves while {_quoted(holding)} is in ALARM."
+        )
+    if deployment.phase is Phase.HELD:
+        return Noticed(Event.ALARMS_CLEAR, "No alarm is in ALARM any more.")
+    return Noticed(Event.GREEN_READY, "Every green instance is ready and no alarm is in ALARM.")
+
+
+def _reason_to_stop(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
+    """Why to roll back, as a sentence with the values; None: no reason."""
+    return (
+        _asked_to_stop(seen)
+        or _tripped(deployment, seen)
+        or _green_failed(deployment, seen)
+        or _too_late(deployment, seen, limits)
+        or _blind(deployment, seen, limits)
+    )
+
+
+def _asked_to_stop(seen: Observation) -> str | None:
+    if seen.rollback_requested is None:
+        return None
+    return f"A rollback was requested: {seen.rollback_requested}"
+
+
+def _tripped(deployment: Deployment, seen: Observation) -> str | None:
+    for alarm in seen.alarms:
+        if alarm.value is None:
+            return f'Alarm "{alarm.name}", which guards this deployment, was deleted.'
+        if alarm.tripped_at is not None and deployment.phase in _SHIFTED:
+            return f'Alarm "{alarm.name}" tripped at {instant(alarm.tripped_at)}: {alarm.tripped_reason}'
+    return None
+
+
+def _green_failed(deployment: Deployment, seen: Observation) -> str | None:
+    for group in seen.green:
+        if group.failure is not None:
+            return group.failure
+    if deployment.phase is Phase.PROVISIONING:
+        return None
+    variants = {group.id: group.variant for group in deployment.green.groups}
+    for group in seen.green:
+        if group.ready < group.wanted:
+            return (
+                f"An instance of the new fleet (variant {variants.get(group.group, group.group)}) died or stopped answering /ping: "
+                f"{group.ready} of {group.wanted} are ready."
+            )
+    if sum(group.restarts for group in seen.green) > deployment.green_restarts:
+        return "An instance of the new fleet died and was restarted."
+    return None
+
+
+def _too_late(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
+    if seen.now >= deployment.deadline_at:
+        allowed = deployment.deadline_at - deployment.started_at
+        return f"The deployment did not finish within its maximum execution time of {allowed:.0f} seconds."
+    if deployment.phase is Phase.HELD:
+        held = seen.now - deployment.phase_since
+        holding = [alarm.name for alarm in seen.alarms if alarm.value is AlarmValue.ALARM]
+        if holding and held >= limits.alarm_clear_timeout_seconds:
+            return f"{_quoted(holding)} was in ALARM before the first shift and did not clear within {held:.0f} seconds."
+    return None
+
+
+def _blind(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
+    if deployment.policy.alarms and deployment.phase in _SHIFTED and seen.silent_seconds >= limits.blind_timeout_seconds:
+        return (
+            f"Telemetry has been silent for {seen.silent_seconds:.0f} seconds, so the alarms cannot be judged; "
+            "a bake without data is no evidence."
+        )
+    return None
+
+
+def _bake_over(deployment: Deployment, seen: Observation) -> Noticed | None:
+    deadline = bake_deadline(deployment, seen.covered_since)
+    if deadline is None or seen.now < deadline:
+        return None
+    for alarm in seen.alarms:
+        if alarm.evaluated_until is None or alarm.evaluated_until < math.ceil(deadline):
+            return None
+    last = deployment.step == len(deployment.steps) - 1
+    baked = deployment.steps[deployment.step].bake_seconds
+    judged = f" and {len(seen.alarms)} alarm(s) evaluated to its end stayed clear" if seen.alarms else ""
+    return Noticed(
+        Event.LAST_STEP_BAKED if last else Event.STEP_BAKED,
+        f"Step {deployment.step + 1} of {len(deployment.steps)} baked for {baked} seconds{judged}.",
+    )
+
+
+def bake_deadline(deployment: Deployment, covered_since: float | None) -> float | None:
+    """When the present bake may be over; None: not baking, or alarms are named and telemetry has not spoken.
+
+    With alarms, only time that telemetry covered counts: a gap starts the bake again where the gap ended.
+    """
+    if deployment.baking_since is None or deployment.step < 0:
+        return None
+    since = deployment.baking_since
+    if deployment.policy.alarms:
+        if covered_since is None:
+            return None
+        since = max(since, covered_since)
+    return since + deployment.steps[deployment.step].bake_seconds
+
+
+# --- the next deployment --------------------------------------------------------------------------
+
+
+def advance(deployment: Deployment, noticed: Noticed, seen: Observation) -> Deployment:
+    """The deployment after this event.
+
+    Raises:
+        IllegalEvent: The table lists no transition for this phase and event.
+    """
+    phase = TRANSITIONS[deployment.phase].get(noticed.event)
+    if phase is None:
+        raise IllegalEvent(f"{noticed.event} in phase {deployment.phase}")
+    after = replace(deployment, phase=phase, phase_since=seen.now, baking_since=None)
+    match phase:
+        case Phase.SHIFTING:
+            first = deployment.step < 0
+            return replace(
+                after,
+                step=deployment.step + 1,
+                alarms_seen=seen.journal_sequence if first else deployment.alarms_seen,
+                green_restarts=sum(group.restarts for group in seen.green) if first else deployment.green_restarts,
+            )
+        case Phase.HELD:
+            return replace(after, green_restarts=sum(group.restarts for group in seen.green))
+        case Phase.BAKING:
+            return replace(after, baking_since=seen.now)
+        case Phase.ROLLING_BACK:
+            return replace(after, reason=noticed.reason)
+        case Phase.COMPLETED | Phase.ROLLED_BACK:
+            return replace(after, ended_at=seen.now)
+        case Phase.PROVISIONING | Phase.RETIRING | Phase.REMOVING:
+            return after
+
+
+# --- what the world must look like ----------------------------------------------------------------
+
+
+def asked_split(deployment: Deployment) -> Split:
+    """The split that the proxies should have."""
+    if deployment.step < 0 or deployment.phase in (Phase.ROLLING_BACK, Phase.REMOVING, Phase.ROLLED_BACK):
+        return all_blue(deployment.instance_counts)
+    return deployment.steps[deployment.step].split
+
+
+def wants_green(deployment: Deployment) -> bool:
+    """Whether green's instances should exist."""
+    return deployment.phase not in (Phase.REMOVING, Phase.ROLLED_BACK)
+
+
+def wants_blue(deployment: Deployment) -> bool:
+    """Whether blue's instances should exist."""
+    return deployment.phase not in (Phase.RETIRING, Phase.COMPLETED)
+
+
+def instant(at: float) -> str:
+    """A point in time for people, in UTC to the second."""
+    return datetime.fromtimestamp(at, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _quoted(names: list[str]) -> str:
+    return "alarm " + ", ".join(f'"{name}"' for name in names)

@@ -1,0 +1,55 @@
+"""Endpoint configurations, fleets, and endpoints.
+
+An endpoint is the stable name that callers invoke. What serves it is a *fleet*: a copy of one configuration with one *group*
+of instances per variant. A running deployment (`bannister.domain.deployment`) brings a second, green fleet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bannister.domain.deployment.machine import Deployment
+from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.fleet import Fleet
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """One production variant of a configuration."""
+
+    name: str
+    model_name: str
+    instance_count: int
+    #: Relative to the other variants' weights.
+    weight: float = 1.0
+    instance_type: str | None = None
+    startup_timeout_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointConfig:
+    """What CreateEndpointConfig stores. Immutable."""
+
+    name: str
+    variants: tuple[Variant, ...]
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint's whole truth: who is in production, and the deployment that is changing that."""
+
+    name: str
+    created_at: float
+    modified_at: float
+    #: The fleet in production; None before the first deployment has completed, and when that failed.
+    blue: Fleet | None = None
+    #: The running deployment; at creation, from nothing to the first fleet.
+    deployment: Deployment | None = None
+    #: Why the last update (or the creation) failed; kept until the next accepted update.
+    failure_reason: str | None = None
+    #: AWS: LastDeploymentConfig, stored when an update is accepted, not when it succeeds.
+    last_policy: DeploymentPolicy | None = None
+    #: The configuration a creation was asked for, while there is no fleet yet.
+    requested_config: str = ""
+    deleting: bool = False

@@ -1,0 +1,41 @@
+"""A fleet: all groups of one configuration on one endpoint, with their weights.
+
+A fleet is the endpoint's own copy of what it runs: deleting or recreating a model or a configuration never changes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bannister.domain.model import Container
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The instances of one variant of one configuration on one endpoint: a copy of all they need."""
+
+    #: Unique for ever; the name of the proxies' cluster and the key of its metrics.
+    id: str
+    endpoint: str
+    variant: str
+    config_name: str
+    model_name: str
+    container: Container
+    instance_count: int
+    weight: float
+    startup_timeout_seconds: float
+    instance_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """One configuration, running."""
+
+    config_name: str
+    groups: tuple[Group, ...]
+    #: When its configuration came into production (or began to be prepared, for green).
+    since: float
+
+    def group_of(self, variant: str) -> Group | None:
+        """The group of a variant, if the fleet has it."""
+        return next((group for group in self.groups if group.variant == variant), None)

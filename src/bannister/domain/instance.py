@@ -1,0 +1,59 @@
+"""An instance: one running copy of a model server with its own address; and the group it belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class InstancePhase(StrEnum):
+    """Where an instance is in its life."""
+
+    #: Recorded, not yet started (waiting for its turn, or for its back-off to pass).
+    PENDING = "pending"
+    #: The process runs and has not yet answered `/ping`.
+    STARTING = "starting"
+    #: It answered `/ping` itself.
+    READY = "ready"
+    #: It was ready and has stopped answering `/ping`, or its process ended and is being restarted.
+    UNREADY = "unready"
+    #: It is being stopped.
+    STOPPING = "stopping"
+    #: It was given up; `reason` says why. It is not restarted.
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSpec:
+    """What the instances of one group run. Immutable: a new configuration is a new group."""
+
+    #: Unique for ever, also after the endpoint is deleted and made again.
+    id: str
+    endpoint: str
+    variant: str
+    image: str
+    #: The folder with the unpacked artifact (content addressed, never written to again); None: no artifact.
+    artifact_dir: str | None
+    environment: dict[str, str] = field(default_factory=dict)
+    startup_timeout_seconds: float = 480.0
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """What an instance backend observes of one instance."""
+
+    id: str
+    group: str
+    phase: InstancePhase
+    host: str | None = None
+    port: int | None = None
+    #: Why it failed or is unready, a sentence for people; for a failed start with the last lines of its log.
+    reason: str | None = None
+    #: How many times its process ended and was started again.
+    restarts: int = 0
+    started_at: float | None = None
+
+    @property
+    def address(self) -> str | None:
+        """`host:port`, as the proxies and the access log name it."""
+        return f"{self.host}:{self.port}" if self.host is not None and self.port is not None else None

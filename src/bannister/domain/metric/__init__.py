@@ -1,0 +1,1 @@
+"""Metrics: identities, datapoints, statistics, and the one-second summaries of each instance."""

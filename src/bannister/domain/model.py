@@ -1,0 +1,29 @@
+"""A model: how to run it (image), what it loads (artifact) and its environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """One container definition."""
+
+    image: str
+    #: `s3://bucket/key` of a `model.tar.gz`; None: the image brings its own model.
+    artifact_url: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+    hostname: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What CreateModel stores. Immutable: AWS has no UpdateModel."""
+
+    name: str
+    container: Container
+    created_at: float
+    execution_role: str | None = None
+    #: The client gave `Containers` (a list of one) and not `PrimaryContainer`; describing it gives back the same form.
+    given_as_list: bool = False
+    network_isolation: bool = False

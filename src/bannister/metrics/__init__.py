@@ -1,0 +1,1 @@
+"""Metrics: what telemetry and users report, kept for reading and for alarms."""

@@ -1,0 +1,1 @@
+"""Objects: what `s3://bucket/key` names."""

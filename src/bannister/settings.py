@@ -1,0 +1,198 @@
+"""Every setting and every bound of Bannister, in one frozen value, each with its unit in its name.
+
+Read once at start, in this order, the later winning: the defaults below, `bannister.toml` in the data directory, environment
+variables `BANNISTER_<NAME>` (upper case). An unknown name or a value of the wrong type is refused with a sentence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import tempfile
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from bannister.errors import Invalid
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One process's view of the configuration. Immutable; passed down, never looked up."""
+
+    data_dir: Path
+    #: The one port, on loopback, for the API and for invocations.
+    port: int = 3594
+    #: Appears in ARNs and messages. AWS derives the account from the access key; here there is one.
+    account_id: str = "000000000000"
+    region: str = "us-east-1"
+
+    # --- instances
+    #: Ports for instances, first and last; below Linux's ephemeral range (32768).
+    instance_port_first: int = 20000
+    instance_port_last: int = 29999
+    #: AWS: ContainerStartupHealthCheckTimeoutInSeconds, where a variant does not set it.
+    startup_timeout_seconds_default: float = 480.0
+    #: A model that ends this many times before it was ever healthy has failed.
+    startup_attempts_max: int = 3
+    #: How many instances of one group may be starting at the same time (starting green must not hurt blue).
+    startup_parallel_max: int = 2
+    restart_backoff_seconds_min: float = 0.2
+    restart_backoff_seconds_max: float = 30.0
+    ping_timeout_seconds: float = 2.0
+    ping_interval_starting_seconds: float = 0.02
+    #: SIGTERM, then SIGKILL after this long (AWS: 30 s).
+    stop_grace_seconds: float = 30.0
+    #: In-flight requests of a group that no longer gets new ones may take this long.
+    drain_timeout_seconds: float = 75.0
+    instance_log_bytes_max: int = 4 * 1024 * 1024
+    #: Lines of an instance's log that go into a FailureReason.
+    failure_log_lines: int = 12
+    artifact_bytes_max: int = 20 * 1024**3
+    artifact_files_max: int = 100_000
+
+    # --- invocations
+    invocation_timeout_seconds: float = 60.0
+    invocation_body_bytes_max: int = 25 * 1024 * 1024
+    #: Envoy's worker threads; 0: one per core.
+    proxy_workers: int = 0
+    #: Idle connections to instances are closed by Envoy before the instance would (uvicorn: 5 s).
+    upstream_idle_timeout_seconds: float = 4.0
+    health_check_interval_seconds: float = 2.0
+    health_check_unhealthy_count: int = 3
+    #: A proxy that does not answer for this long no longer holds up an acknowledgement.
+    proxy_lease_seconds: float = 10.0
+
+    # --- telemetry and alarms
+    access_log_flush_seconds: float = 0.1
+    #: A heartbeat request goes through each proxy this often; its log entry proves that the path is alive.
+    heartbeat_interval_seconds: float = 0.2
+    #: The watermark stays this far behind the newest heartbeat seen, for entries of other proxy threads.
+    watermark_margin_seconds: float = 0.4
+    #: Batches kept for a control plane that is away.
+    unacknowledged_batches_max: int = 10_000
+    #: One-second summaries are kept this long (CloudWatch keeps sub-minute data 3 hours).
+    metric_retention_seconds: float = 3 * 3600.0
+    #: Datapoints put by users are kept this long.
+    metric_data_retention_seconds: float = 15 * 86400.0
+    alarm_history_per_page_max: int = 100
+
+    # --- deployments
+    #: MaximumExecutionTimeoutInSeconds where none is given (AWS states no default; this is its upper limit).
+    deployment_timeout_seconds_default: float = 28_800.0
+    #: A deployment waits this long before its first shift for an alarm that is in ALARM.
+    alarm_clear_timeout_seconds: float = 600.0
+    #: Without a watermark from telemetry for this long, a deployment rolls back.
+    blind_timeout_seconds: float = 60.0
+
+    # --- API
+    request_body_bytes_max: int = 8 * 1024 * 1024
+    object_bytes_max: int = 50 * 1024**3
+    journal_entries_max: int = 1_000_000
+
+    @property
+    def run_dir(self) -> Path:
+        """Sockets. In the data directory, or beside it in the temporary directory where a socket's path would be too long."""
+        inside = self.data_dir / "run"
+        if len(str(inside)) <= 80:
+            return inside
+        digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
+        return Path(tempfile.gettempdir()) / f"bannister-{os.getuid()}-{digest}"
+
+    @property
+    def logs_dir(self) -> Path:
+        return self.data_dir / "logs"
+
+    @property
+    def instances_dir(self) -> Path:
+        return self.data_dir / "instances"
+
+    @property
+    def artifacts_dir(self) -> Path:
+        return self.data_dir / "artifacts"
+
+    @property
+    def objects_dir(self) -> Path:
+        return self.data_dir / "objects"
+
+    @property
+    def state_path(self) -> Path:
+        return self.data_dir / "state.db"
+
+    @property
+    def metrics_path(self) -> Path:
+        return self.data_dir / "metrics.db"
+
+    @property
+    def images_path(self) -> Path:
+        """The user's rows of the image table."""
+        return self.data_dir / "images.toml"
+
+    @property
+    def api_socket(self) -> Path:
+        """The control plane's HTTP API, behind Envoy."""
+        return self.run_dir / "api.sock"
+
+    @property
+    def xds_socket(self) -> Path:
+        """The control plane's configuration service for Envoy."""
+        return self.run_dir / "xds.sock"
+
+    @property
+    def access_log_socket(self) -> Path:
+        """Telemetry's access-log service for Envoy."""
+        return self.run_dir / "access-log.sock"
+
+    @property
+    def telemetry_socket(self) -> Path:
+        """Telemetry's summaries for the control plane."""
+        return self.run_dir / "telemetry.sock"
+
+    @property
+    def envoy_admin_socket(self) -> Path:
+        return self.run_dir / "envoy-admin.sock"
+
+
+def default_data_dir() -> Path:
+    """`$XDG_DATA_HOME/bannister`, or `~/.local/share/bannister`."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "bannister"
+
+
+def load(data_dir: Path, **overrides: object) -> Settings:
+    """Read the settings of a data directory; `overrides` (command-line options) win over file and environment.
+
+    Raises:
+        Invalid: A name is unknown or a value has the wrong type; the sentence names it and where it was found.
+    """
+    data_dir = data_dir.expanduser().resolve()
+    values: dict[str, object] = {}
+    file = data_dir / "bannister.toml"
+    if file.exists():
+        try:
+            found = tomllib.loads(file.read_text())
+        except tomllib.TOMLDecodeError as error:
+            raise Invalid(f"{file} is not valid TOML: {error}.") from error
+        for name, value in found.items():
+            values[name] = _typed(name, value, str(file))
+    for variable, text in os.environ.items():
+        name = variable.removeprefix("BANNISTER_").lower()
+        if variable.startswith("BANNISTER_") and name in _FIELDS and name != "data_dir":
+            values[name] = _typed(name, text, f"environment variable {variable}")
+    values.update({name: value for name, value in overrides.items() if value is not None})
+    return Settings(data_dir=data_dir, **values)  # type: ignore[arg-type]  # checked by _typed
+
+
+_FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
+
+
+def _typed(name: str, value: object, where: str) -> object:
+    field = _FIELDS.get(name)
+    if field is None or name == "data_dir":
+        raise Invalid(f"{where}: there is no setting called {name!r}.")
+    kind = {"int": int, "float": float, "str": str}[str(field.type)]
+    try:
+        return kind(value)  # type: ignore[call-overload, no-any-return]
+    except (TypeError, ValueError):
+        raise Invalid(f"{where}: {name} must be {kind.__name__}, not {value!r}.") from None

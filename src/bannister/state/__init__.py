@@ -1,0 +1,1 @@
+"""Durable truth: resource rows with revisions, and an append-only journal of events and decisions."""

@@ -1,0 +1,131 @@
+"""What the state store promises.
+
+Rows are typed values under a key; each has a revision that grows with every write (compare-and-set). The journal is append-only and numbered
+without gaps. A `Change` (rows and journal entries) is committed whole, before any of its effects, or not at all.
+
+Every store passes `tests/state/test_conformance.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
+
+from bannister.signals import Signal
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Table(Generic[T]):
+    """A kind of row: its name in the store and the type of its values (a dataclass that msgspec can read and write)."""
+
+    name: str
+    type: type[T]
+
+
+@dataclass(frozen=True, slots=True)
+class Row(Generic[T]):
+    """A value with the revision to give when it is written again."""
+
+    key: str
+    value: T
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Put(Generic[T]):
+    """Write a row. `revision`: the one that was read; 0: the key must not exist yet."""
+
+    table: Table[T]
+    key: str
+    value: T
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete a row at the revision that was read."""
+
+    table: Table[Any]
+    key: str
+    revision: int
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A journal entry to append."""
+
+    at: float
+    #: What it is about: `endpoint/NAME`, `alarm/NAME`.
+    subject: str
+    #: A dotted past-tense noun: `alarm.transitioned`, `deployment.decided`.
+    kind: str
+    #: JSON-like builtins.
+    body: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A journal entry as stored."""
+
+    sequence: int
+    at: float
+    subject: str
+    kind: str
+    body: dict[str, Any]
+
+
+class State(Protocol):
+    """The store. For one event loop; every method may be called concurrently from its tasks.
+
+    All methods may raise `bannister.errors.Unavailable` when the medium fails.
+    """
+
+    @property
+    def changed(self) -> Signal:
+        """Announced after every commit."""
+        ...
+
+    async def get(self, table: Table[T], key: str) -> Row[T] | None:
+        """One row."""
+        ...
+
+    async def list(self, table: Table[T], prefix: str = "") -> list[Row[T]]:
+        """All rows whose key starts with `prefix`, by key."""
+        ...
+
+    async def commit(
+        self,
+        writes: Sequence[Put[Any] | Remove] = (),
+        records: Sequence[Record] = (),
+        *,
+        at_sequence: int | None = None,
+    ) -> int:
+        """Write all or nothing, durably; returns the journal's position afterwards.
+
+        Args:
+            writes: Rows.
+            records: Journal entries, appended in order.
+            at_sequence: Commit only if the journal still ends here: nothing was journaled since it was read.
+
+        Raises:
+            Conflict: A revision or `at_sequence` does not hold; nothing was written. Read again and decide again.
+            Fenced: A later epoch was claimed by another process; nothing was written.
+        """
+        ...
+
+    async def sequence(self) -> int:
+        """The journal's position: the number of its last entry."""
+        ...
+
+    async def journal(
+        self, *, after: int = 0, subject: str | None = None, kind: str | None = None, limit: int = 1000
+    ) -> list[Entry]:
+        """Entries after a position, oldest first; filtered by exact subject and kind where given."""
+        ...
+
+    async def close(self) -> None:
+        """Release files and locks."""
+        ...

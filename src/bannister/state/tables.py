@@ -1,0 +1,25 @@
+"""The tables of the store: which values are durable, under which key."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bannister.domain.alarm.alarm import Alarm
+from bannister.domain.deployment.machine import Deployment
+from bannister.domain.endpoint import Endpoint, EndpointConfig
+from bannister.domain.model import Model
+from bannister.state.group_record import GroupRecord
+from bannister.state.store import Table
+
+#: By name.
+MODELS: Final = Table("model", Model)
+#: By name.
+ENDPOINT_CONFIGS: Final = Table("endpoint_config", EndpointConfig)
+#: By name.
+ENDPOINTS: Final = Table("endpoint", Endpoint)
+#: By name.
+ALARMS: Final = Table("alarm", Alarm)
+#: Deployments that have ended, by id; a running one is in its endpoint's row.
+DEPLOYMENTS: Final = Table("deployment", Deployment)
+#: By group id: what the supervisor brought about for a group.
+GROUPS: Final = Table("group", GroupRecord)
