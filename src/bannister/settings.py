@@ -193,6 +193,6 @@ def _typed(name: str, value: object, where: str) -> object:
         raise Invalid(f"{where}: there is no setting called {name!r}.")
     kind = {"int": int, "float": float, "str": str}[str(field.type)]
     try:
-        return kind(value)  # type: ignore[call-overload, no-any-return]
+        return kind(value)
     except (TypeError, ValueError):
         raise Invalid(f"{where}: {name} must be {kind.__name__}, not {value!r}.") from None

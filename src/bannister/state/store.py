@@ -92,7 +92,7 @@ class State(Protocol):
         """One row."""
         ...
 
-    async def list(self, table: Table[T], prefix: str = "") -> list[Row[T]]:
+    async def rows(self, table: Table[T], prefix: str = "") -> list[Row[T]]:
         """All rows whose key starts with `prefix`, by key."""
         ...
 

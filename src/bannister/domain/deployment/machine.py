@@ -246,9 +246,7 @@ def _before_first_shift(deployment: Deployment, seen: Observation) -> Noticed | 
     if holding:
         if deployment.phase is Phase.HELD:
             return None
-        return Noticed(
-            Event.ALARMS_HOLD, f"Green is ready; no traffic moves while {_quoted(holding)} is in ALARM."
-        )
+        return Noticed(Event.ALARMS_HOLD, f"Green is ready; no traffic moves while {_quoted(holding)} is in ALARM.")
     if deployment.phase is Phase.HELD:
         return Noticed(Event.ALARMS_CLEAR, "No alarm is in ALARM any more.")
     return Noticed(Event.GREEN_READY, "Every green instance is ready and no alarm is in ALARM.")
@@ -306,12 +304,18 @@ def _too_late(deployment: Deployment, seen: Observation, limits: Limits) -> str 
         held = seen.now - deployment.phase_since
         holding = [alarm.name for alarm in seen.alarms if alarm.value is AlarmValue.ALARM]
         if holding and held >= limits.alarm_clear_timeout_seconds:
-            return f"{_quoted(holding)} was in ALARM before the first shift and did not clear within {held:.0f} seconds."
+            return (
+                f"{_quoted(holding)} was in ALARM before the first shift and did not clear within {held:.0f} seconds."
+            )
     return None
 
 
 def _blind(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
-    if deployment.policy.alarms and deployment.phase in _SHIFTED and seen.silent_seconds >= limits.blind_timeout_seconds:
+    if (
+        deployment.policy.alarms
+        and deployment.phase in _SHIFTED
+        and seen.silent_seconds >= limits.blind_timeout_seconds
+    ):
         return (
             f"Telemetry has been silent for {seen.silent_seconds:.0f} seconds, so the alarms cannot be judged; "
             "a bake without data is no evidence."

@@ -1,0 +1,84 @@
+"""What a caller of InvokeEndpoint reads when there is no answer of the model to give: finished texts, handed down as values.
+
+Envoy sends these on its own, so it must be told them beforehand, and the packages that configure it must not know AWS's
+wire format. `bannister.aws.runtime_errors` renders them; the publisher and `bannister.envoy` only carry them.
+
+Placeholders are plain words in braces, filled by replacement (`Reply.about`), never by `str.format`: the texts are JSON and
+full of braces. What is filled in must need no JSON escape; names of endpoints and variants never do. The texts contain no
+percent sign, so they are safe inside Envoy's format strings.
+
+    {endpoint}   the endpoint's name
+    {variant}    in `unknown_variant`: the variant that the request named, where the sender can know it; else the text
+                 `unknown_variant_unnamed` is used
+    {kind}       in `ModelErrorText`: `client` for a status from 400 to 499, else `server`
+    {status}     in `ModelErrorText`: the model's own HTTP status, in digits
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One whole answer. The content type is always `application/json`."""
+
+    status: int
+    #: For the header `x-amzn-errortype`, from which clients take the error's code.
+    error_type: str
+    #: The whole body: JSON, with placeholders.
+    body: str
+
+    def about(self, **names: str) -> Reply:
+        """With placeholders filled, e.g. `about(endpoint="flights")`; one not given stays as it is."""
+        body = self.body
+        for placeholder, name in names.items():
+            body = body.replace("{" + placeholder + "}", name)
+        return replace(self, body=body)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelErrorText:
+    """The answer to a request that the model itself answered with an error, in three pieces around the model's body.
+
+    The whole is `opening + text + middle + text + closing`, where `text` is the model's body as the inside of a JSON string
+    (escaped once), cut to `original_bytes_max` before it is escaped. Fill the placeholders in the pieces before joining
+    them, so that a body which happens to contain one is left alone.
+    """
+
+    status: int
+    error_type: str
+    opening: str
+    middle: str
+    closing: str
+    original_bytes_max: int
+    content_type: str = "application/json"
+
+    def about(self, **names: str) -> ModelErrorText:
+        """With placeholders filled, e.g. `about(endpoint="flights")`; one not given stays as it is."""
+        pieces = [self.opening, self.middle, self.closing]
+        for placeholder, name in names.items():
+            pieces = [piece.replace("{" + placeholder + "}", name) for piece in pieces]
+        return replace(self, opening=pieces[0], middle=pieces[1], closing=pieces[2])
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeTexts:
+    """All of them. Every text may name {endpoint}."""
+
+    #: TargetVariant names no variant of the endpoint, {variant}.
+    unknown_variant: Reply
+    #: The same, for a sender that does not know which name was asked for.
+    unknown_variant_unnamed: Reply
+    #: The endpoint exists and has no instance that could be asked: none is healthy, or none accepted the connection.
+    no_healthy_instance: Reply
+    #: The request's body is over the limit.
+    body_too_large: Reply
+    #: The model did not answer within the time allowed. OriginalStatusCode is 0.
+    timed_out: Reply
+    #: The model's process took the request and broke the connection without a whole answer. OriginalStatusCode is 0.
+    model_exited: Reply
+    #: The request is not one that the runtime can read (a bad path, a malformed header).
+    malformed_request: Reply
+    #: The model answered with a status of 400 or more.
+    model_error: ModelErrorText

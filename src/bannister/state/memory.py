@@ -1,0 +1,95 @@
+"""The state store in memory: for tests and simulation; nothing survives it.
+
+Values are held as the bytes a durable store would hold, so a type that cannot be written down fails here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import msgspec
+
+from bannister.errors import Conflict, Fenced
+from bannister.signals import Signal
+from bannister.state.store import Entry, Put, Record, Remove, Row, Table
+
+T = TypeVar("T")
+
+
+class MemoryMedium:
+    """What a `MemoryState` leaves behind when its process ends: open another one on it, and the first is fenced."""
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.rows: dict[tuple[str, str], tuple[bytes, int]] = {}
+        self.entries: list[Entry] = []
+
+
+class MemoryState:
+    """See `bannister.state.store.State`."""
+
+    def __init__(self, medium: MemoryMedium | None = None) -> None:
+        self._medium = medium if medium is not None else MemoryMedium()
+        self._medium.epoch += 1
+        self.epoch = self._medium.epoch
+        self._changed = Signal()
+
+    @property
+    def changed(self) -> Signal:
+        return self._changed
+
+    async def get(self, table: Table[T], key: str) -> Row[T] | None:
+        found = self._medium.rows.get((table.name, key))
+        if found is None:
+            return None
+        return Row(key, msgspec.json.decode(found[0], type=table.type), found[1])
+
+    async def rows(self, table: Table[T], prefix: str = "") -> list[Row[T]]:
+        keys = sorted(key for name, key in self._medium.rows if name == table.name and key.startswith(prefix))
+        rows = [(key, *self._medium.rows[table.name, key]) for key in keys]
+        return [Row(key, msgspec.json.decode(value, type=table.type), revision) for key, value, revision in rows]
+
+    async def commit(
+        self,
+        writes: Sequence[Put[Any] | Remove] = (),
+        records: Sequence[Record] = (),
+        *,
+        at_sequence: int | None = None,
+    ) -> int:
+        medium = self._medium
+        if medium.epoch != self.epoch:
+            raise Fenced(f"Epoch {medium.epoch} was claimed after {self.epoch}.")
+        if at_sequence is not None and len(medium.entries) != at_sequence:
+            raise Conflict(f"The journal is at {len(medium.entries)}, not at {at_sequence}.")
+        for write in writes:
+            _, revision = medium.rows.get((write.table.name, write.key), (b"", 0))
+            if revision != write.revision:
+                raise Conflict(f"{write.table.name} {write.key!r} is at revision {revision}, not {write.revision}.")
+        encoded = [msgspec.json.encode(write.value) if isinstance(write, Put) else None for write in writes]
+        bodies = [msgspec.json.decode(msgspec.json.encode(record.body)) for record in records]
+        for write, value in zip(writes, encoded, strict=True):
+            if value is None:
+                del medium.rows[write.table.name, write.key]
+            else:
+                medium.rows[write.table.name, write.key] = (value, write.revision + 1)
+        for record, body in zip(records, bodies, strict=True):
+            medium.entries.append(Entry(len(medium.entries) + 1, record.at, record.subject, record.kind, body))
+        self._changed.announce()
+        return len(medium.entries)
+
+    async def sequence(self) -> int:
+        return len(self._medium.entries)
+
+    async def journal(
+        self, *, after: int = 0, subject: str | None = None, kind: str | None = None, limit: int = 1000
+    ) -> list[Entry]:
+        matching = (
+            entry
+            for entry in self._medium.entries[after:]
+            if (subject is None or entry.subject == subject) and (kind is None or entry.kind == kind)
+        )
+        return [entry for entry, _ in zip(matching, range(limit), strict=False)]
+
+    async def close(self) -> None:
+        pass

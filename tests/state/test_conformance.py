@@ -1,0 +1,124 @@
+"""What every state store promises, checked on each implementation."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bannister.errors import Conflict, Fenced, Unavailable
+from bannister.state.memory import MemoryMedium, MemoryState
+from bannister.state.sqlite import SqliteState
+from bannister.state.store import Put, Record, Remove, State, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Ship:
+    name: str
+    guns: tuple[int, ...] = ()
+    home: str | None = None
+
+
+SHIPS = Table("ship", Ship)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def reopen(request, tmp_path: Path):
+    medium = MemoryMedium()
+    opened: list[State] = []
+
+    def _open() -> State:
+        opened.append(MemoryState(medium) if request.param == "memory" else SqliteState(tmp_path / "state.db"))
+        return opened[-1]
+
+    return _open
+
+
+async def test_a_row_comes_back_as_it_was_written(reopen) -> None:
+    state = reopen()
+    await state.commit([Put(SHIPS, "victory", Ship("Victory", (32, 68)), 0)])
+    row = await state.get(SHIPS, "victory")
+    assert row is not None
+    assert row.value == Ship("Victory", (32, 68))
+    assert row.revision == 1
+    assert await state.get(SHIPS, "other") is None
+
+
+async def test_rows_survive_reopening(reopen) -> None:
+    await reopen().commit([Put(SHIPS, "a", Ship("A"), 0)], [Record(1.0, "s", "k", {"x": [1, "y"]})])
+    again = reopen()
+    assert [row.key for row in await again.rows(SHIPS)] == ["a"]
+    assert (await again.journal())[0].body == {"x": [1, "y"]}
+
+
+async def test_listing_is_by_key_and_prefix(reopen) -> None:
+    state = reopen()
+    await state.commit([Put(SHIPS, key, Ship(key), 0) for key in ("b/2", "a", "b/1", "b%")])
+    assert [row.key for row in await state.rows(SHIPS)] == ["a", "b%", "b/1", "b/2"]
+    assert [row.key for row in await state.rows(SHIPS, "b/")] == ["b/1", "b/2"]
+
+
+@pytest.mark.parametrize("revision", [0, 2, 7])
+async def test_a_write_at_another_revision_conflicts_and_changes_nothing(reopen, revision: int) -> None:
+    state = reopen()
+    await state.commit([Put(SHIPS, "a", Ship("A"), 0)])
+    with pytest.raises(Conflict):
+        await state.commit(
+            [Put(SHIPS, "b", Ship("B"), 0), Put(SHIPS, "a", Ship("A2"), revision)], [Record(1, "s", "k")]
+        )
+    assert await state.get(SHIPS, "b") is None
+    assert (await state.get(SHIPS, "a")).value == Ship("A")
+    assert await state.sequence() == 0
+
+
+async def test_removing_needs_the_revision_too(reopen) -> None:
+    state = reopen()
+    await state.commit([Put(SHIPS, "a", Ship("A"), 0)])
+    with pytest.raises(Conflict):
+        await state.commit([Remove(SHIPS, "a", 9)])
+    await state.commit([Remove(SHIPS, "a", 1)])
+    assert await state.get(SHIPS, "a") is None
+    await state.commit([Put(SHIPS, "a", Ship("again"), 0)])
+
+
+async def test_the_journal_is_numbered_without_gaps(reopen) -> None:
+    state = reopen()
+    assert await state.commit(records=[Record(1, "endpoint/a", "x"), Record(2, "endpoint/b", "y")]) == 2
+    with pytest.raises(Conflict):
+        await state.commit([Remove(SHIPS, "none", 1)], [Record(3, "endpoint/a", "x")])
+    assert await state.commit(records=[Record(3, "endpoint/a", "y")]) == 3
+    assert [entry.sequence for entry in await state.journal()] == [1, 2, 3]
+    assert [entry.sequence for entry in await state.journal(subject="endpoint/a")] == [1, 3]
+    assert [entry.sequence for entry in await state.journal(kind="y", after=2)] == [3]
+    assert [entry.sequence for entry in await state.journal(limit=2)] == [1, 2]
+
+
+async def test_a_commit_can_insist_that_nothing_was_journaled_since(reopen) -> None:
+    state = reopen()
+    seen = await state.sequence()
+    await state.commit(records=[Record(1, "alarm/a", "alarm.transitioned")])
+    with pytest.raises(Conflict):
+        await state.commit([Put(SHIPS, "a", Ship("A"), 0)], at_sequence=seen)
+    await state.commit([Put(SHIPS, "a", Ship("A"), 0)], at_sequence=1)
+
+
+async def test_a_replaced_process_changes_nothing(reopen) -> None:
+    old = reopen()
+    new = reopen()
+    assert new.epoch > old.epoch
+    with pytest.raises(Fenced):
+        await old.commit([Put(SHIPS, "a", Ship("A"), 0)])
+    assert await new.get(SHIPS, "a") is None
+    await new.commit([Put(SHIPS, "a", Ship("A"), 0)])
+
+
+async def test_commits_are_announced(reopen) -> None:
+    state = reopen()
+    before = state.changed.version
+    await state.commit([Put(SHIPS, "a", Ship("A"), 0)])
+    assert state.changed.version > before
+
+
+async def test_a_damaged_file_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"this is not a database, not at all" * 100)
+    with pytest.raises(Unavailable):
+        SqliteState(tmp_path / "state.db")
