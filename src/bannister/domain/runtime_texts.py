@@ -10,7 +10,6 @@ percent sign, so they are safe inside Envoy's format strings.
     {endpoint}   the endpoint's name
     {variant}    in `unknown_variant`: the variant that the request named, where the sender can know it; else the text
                  `unknown_variant_unnamed` is used
-    {kind}       in `ModelErrorText`: `client` for a status from 400 to 499, else `server`
     {status}     in `ModelErrorText`: the model's own HTTP status, in digits
 """
 
@@ -80,5 +79,7 @@ class RuntimeTexts:
     model_exited: Reply
     #: The request is not one that the runtime can read (a bad path, a malformed header).
     malformed_request: Reply
-    #: The model answered with a status of 400 or more.
-    model_error: ModelErrorText
+    #: The model answered with a status from 400 to 499.
+    model_client_error: ModelErrorText
+    #: The model answered with any other status that is not a success.
+    model_server_error: ModelErrorText

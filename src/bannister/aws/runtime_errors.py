@@ -1,0 +1,87 @@
+"""The SageMaker runtime's errors, as `boto3.client("sagemaker-runtime")` reads them: the code in `x-amzn-errortype`, JSON in the body.
+
+Envoy sends most of them itself and gets the texts beforehand, as values (`bannister.domain.runtime_texts`); the gateway
+sends the one for an unknown endpoint, whose path no route matches. Sources of the texts: public reports of what AWS
+answers (docs/compatibility names them where the text is matched on by clients).
+"""
+
+from __future__ import annotations
+
+import json
+
+from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts
+
+#: As much of a model's answer as an error repeats.
+ORIGINAL_BYTES_MAX = 64 * 1024
+
+_TIMED_OUT = (
+    "Your invocation timed out while waiting for a response from container primary. Review the latency metrics for each "
+    "container in Amazon CloudWatch, resolve the issue, and try again."
+)
+_EXITED = "An error occurred while handling request as the model process exited."
+_SEE_LOGS = ". See the logs of endpoint {endpoint} in account {account} for more information."
+
+
+def unknown_endpoint(name: str, account_id: str) -> Reply:
+    """No endpoint of that name can be invoked."""
+    return _plain(400, "ValidationError", f"Endpoint {name} of account {account_id} not found.")
+
+
+def runtime_texts(account_id: str, body_bytes_max: int) -> RuntimeTexts:
+    """Everything that Envoy answers by itself, for a limit of `body_bytes_max` on a request's body."""
+    return RuntimeTexts(
+        unknown_variant=_plain(
+            400, "ValidationError", "Variant {variant} not found on endpoint {endpoint} of account " + account_id + "."
+        ),
+        unknown_variant_unnamed=_plain(
+            400,
+            "ValidationError",
+            "The variant named by TargetVariant was not found on endpoint {endpoint} of account " + account_id + ".",
+        ),
+        no_healthy_instance=_plain(
+            503,
+            "ServiceUnavailable",
+            "Endpoint {endpoint} has no healthy instance at the moment. Its instances may still be starting or "
+            "restarting; describe the endpoint and see its instances' logs.",
+        ),
+        body_too_large=_plain(413, "ValidationError", f"HTTP content length exceeded {body_bytes_max} bytes."),
+        timed_out=_broken(_TIMED_OUT, account_id),
+        model_exited=_broken(_EXITED, account_id),
+        malformed_request=_plain(
+            400, "ValidationError", "The request cannot be read: its path or a header is malformed."
+        ),
+        model_client_error=_model_error("client", "CLIENT_ERROR_FROM_MODEL", account_id),
+        model_server_error=_model_error("server", "INTERNAL_FAILURE_FROM_MODEL", account_id),
+    )
+
+
+def _plain(status: int, error_type: str, message: str) -> Reply:
+    return Reply(status, error_type, json.dumps({"Message": message}))
+
+
+def _broken(original: str, account_id: str) -> Reply:
+    """The model took the request and gave no answer."""
+    body = {
+        "ErrorCode": "INTERNAL_FAILURE_FROM_MODEL",
+        "LogStreamArn": "",
+        "Message": f'Received server error (0) from primary with message "{original}"' + _see_logs(account_id),
+        "OriginalMessage": original,
+        "OriginalStatusCode": 0,
+    }
+    return Reply(424, "ModelError", json.dumps(body))
+
+
+def _model_error(kind: str, code: str, account_id: str) -> ModelErrorText:
+    return ModelErrorText(
+        status=424,
+        error_type="ModelError",
+        opening=f'{{"ErrorCode":"{code}","LogStreamArn":"","Message":"Received {kind} error ({{status}}) from primary '
+        'with message \\"',
+        middle='\\"' + _see_logs(account_id) + '","OriginalMessage":"',
+        closing='","OriginalStatusCode":{status}}',
+        original_bytes_max=ORIGINAL_BYTES_MAX,
+    )
+
+
+def _see_logs(account_id: str) -> str:
+    return _SEE_LOGS.replace("{account}", account_id)
