@@ -52,6 +52,9 @@ class Settings:
     artifact_bytes_max: int = 20 * 1024**3
     artifact_files_max: int = 100_000
 
+    #: Most instances that one variant may ask for.
+    instances_per_variant_max: int = 64
+
     # --- invocations
     invocation_timeout_seconds: float = 60.0
     invocation_body_bytes_max: int = 25 * 1024 * 1024
@@ -85,6 +88,22 @@ class Settings:
     alarm_clear_timeout_seconds: float = 600.0
     #: Without a watermark from telemetry for this long, a deployment rolls back.
     blind_timeout_seconds: float = 60.0
+
+    # --- launcher
+    #: How often `up` asks whether the server answers yet, and how long it goes on asking.
+    ready_poll_seconds: float = 0.015
+    ready_timeout_seconds: float = 120.0
+    #: A part (Envoy, telemetry, control plane) that ended is started again after the first, doubling up to the second.
+    part_backoff_seconds_min: float = 0.2
+    part_backoff_seconds_max: float = 10.0
+    #: A part that ends this often within the window before Bannister was ready: `up` gives up.
+    part_ends_max: int = 5
+    part_ends_window_seconds: float = 60.0
+    #: A part gets SIGTERM, and SIGKILL after this long (the control plane has `stop_grace_seconds` more, for its instances).
+    part_stop_grace_seconds: float = 5.0
+    #: A part's log is moved aside (one older is kept) when it is larger than this; looked at this often.
+    part_log_bytes_max: int = 8 * 1024 * 1024
+    part_log_check_seconds: float = 5.0
 
     # --- API
     request_body_bytes_max: int = 8 * 1024 * 1024

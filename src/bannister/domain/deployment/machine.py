@@ -30,7 +30,7 @@ A creation is a deployment from no blue fleet; rolling one back leaves an endpoi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -186,8 +186,6 @@ class Observation:
     #: No instance of the fleet exists any more.
     blue_gone: bool = False
     green_gone: bool = False
-    #: A person asked to roll back, and why.
-    rollback_requested: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,28 +213,8 @@ def notice(deployment: Deployment, seen: Observation, limits: Limits) -> Noticed
         stop = _reason_to_stop(deployment, seen, limits)
         if stop is not None:
             return Noticed(Event.STOPPED, stop)
-    match deployment.phase:
-        case Phase.PROVISIONING | Phase.HELD:
-            return _before_first_shift(deployment, seen)
-        case Phase.SHIFTING:
-            if seen.split_acknowledged:
-                return Noticed(Event.SPLIT_ACKNOWLEDGED, "Every proxy has acknowledged the split.")
-        case Phase.BAKING:
-            return _bake_over(deployment, seen)
-        case Phase.RETIRING:
-            if seen.blue_gone:
-                return Noticed(Event.BLUE_GONE, "Blue has drained and its instances are gone.")
-            if seen.now >= deployment.deadline_at:
-                return Noticed(Event.BLUE_GONE, "The maximum execution time is over; blue goes on retiring by itself.")
-        case Phase.ROLLING_BACK:
-            if seen.split_acknowledged:
-                return Noticed(Event.BLUE_RESTORED, "Every proxy has acknowledged that all traffic is on blue.")
-        case Phase.REMOVING:
-            if seen.green_gone:
-                return Noticed(Event.GREEN_GONE, "Green has drained and its instances are gone.")
-        case Phase.COMPLETED | Phase.ROLLED_BACK:
-            pass
-    return None
+    rule = _RULES.get(deployment.phase)
+    return rule(deployment, seen) if rule is not None else None
 
 
 def _before_first_shift(deployment: Deployment, seen: Observation) -> Noticed | None:
@@ -255,18 +233,11 @@ def _before_first_shift(deployment: Deployment, seen: Observation) -> Noticed | 
 def _reason_to_stop(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
     """Why to roll back, as a sentence with the values; None: no reason."""
     return (
-        _asked_to_stop(seen)
-        or _tripped(deployment, seen)
+        _tripped(deployment, seen)
         or _green_failed(deployment, seen)
         or _too_late(deployment, seen, limits)
         or _blind(deployment, seen, limits)
     )
-
-
-def _asked_to_stop(seen: Observation) -> str | None:
-    if seen.rollback_requested is None:
-        return None
-    return f"A rollback was requested: {seen.rollback_requested}"
 
 
 def _tripped(deployment: Deployment, seen: Observation) -> str | None:
@@ -352,6 +323,44 @@ def bake_deadline(deployment: Deployment, covered_since: float | None) -> float 
             return None
         since = max(since, covered_since)
     return since + deployment.steps[deployment.step].bake_seconds
+
+
+def _shifted(_: Deployment, seen: Observation) -> Noticed | None:
+    if not seen.split_acknowledged:
+        return None
+    return Noticed(Event.SPLIT_ACKNOWLEDGED, "Every proxy has acknowledged the split.")
+
+
+def _blue_retired(deployment: Deployment, seen: Observation) -> Noticed | None:
+    if seen.blue_gone:
+        return Noticed(Event.BLUE_GONE, "Blue has drained and its instances are gone.")
+    if seen.now >= deployment.deadline_at:
+        return Noticed(Event.BLUE_GONE, "The maximum execution time is over; blue goes on retiring by itself.")
+    return None
+
+
+def _restored(_: Deployment, seen: Observation) -> Noticed | None:
+    if not seen.split_acknowledged:
+        return None
+    return Noticed(Event.BLUE_RESTORED, "Every proxy has acknowledged that no traffic goes to green.")
+
+
+def _green_removed(_: Deployment, seen: Observation) -> Noticed | None:
+    if not seen.green_gone:
+        return None
+    return Noticed(Event.GREEN_GONE, "Green has drained and its instances are gone.")
+
+
+#: What each phase waits for.
+_RULES: Final[Mapping[Phase, Callable[[Deployment, Observation], Noticed | None]]] = {
+    Phase.PROVISIONING: _before_first_shift,
+    Phase.HELD: _before_first_shift,
+    Phase.SHIFTING: _shifted,
+    Phase.BAKING: _bake_over,
+    Phase.RETIRING: _blue_retired,
+    Phase.ROLLING_BACK: _restored,
+    Phase.REMOVING: _green_removed,
+}
 
 
 # --- the next deployment --------------------------------------------------------------------------

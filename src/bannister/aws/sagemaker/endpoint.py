@@ -1,0 +1,132 @@
+"""CreateEndpoint, UpdateEndpoint, DescribeEndpoint, ListEndpoints, DeleteEndpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from bannister.aws.arn import arn
+from bannister.aws.call import Call, Handler
+from bannister.aws.sagemaker.deployment_config import members_of, policy_of
+from bannister.aws.sagemaker.listing import list_request
+from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.deployment.progress import (
+    VariantProgress,
+    blue_progress,
+    config_name_of,
+    green_progress,
+    status_of,
+)
+from bannister.domain.endpoint import Endpoint
+from bannister.errors import Invalid, Resource
+from bannister.operations import endpoints
+from bannister.operations.context import Context
+
+
+def handlers(context: Context) -> Mapping[str, Handler]:
+    async def create(call: Call) -> dict[str, Any]:
+        params = call.params
+        endpoint = await endpoints.create_endpoint(
+            context, params["EndpointName"], params["EndpointConfigName"], _policy(params)
+        )
+        return {"EndpointArn": _arn(call, endpoint.name)}
+
+    async def update(call: Call) -> dict[str, Any]:
+        params = call.params
+        endpoint = await endpoints.update_endpoint(
+            context, params["EndpointName"], params["EndpointConfigName"], _policy(params), _retention(params)
+        )
+        return {"EndpointArn": _arn(call, endpoint.name)}
+
+    async def describe(call: Call) -> dict[str, Any]:
+        endpoint = await endpoints.describe_endpoint(context, call.params["EndpointName"])
+        return _description(call, endpoint, context.ready_instances())
+
+    async def list_(call: Call) -> dict[str, Any]:
+        page = await endpoints.list_endpoints(context, list_request(call.params))
+        return {"Endpoints": [_summary(call, endpoint) for endpoint in page.items], "NextToken": page.token}
+
+    async def delete(call: Call) -> dict[str, Any]:
+        await endpoints.delete_endpoint(context, call.params["EndpointName"])
+        return {}
+
+    return {
+        "CreateEndpoint": create,
+        "UpdateEndpoint": update,
+        "DescribeEndpoint": describe,
+        "ListEndpoints": list_,
+        "DeleteEndpoint": delete,
+    }
+
+
+def _arn(call: Call, name: str) -> str:
+    return arn(call.region, call.account_id, Resource.ENDPOINT, name)
+
+
+def _policy(params: dict[str, Any]) -> DeploymentPolicy | None:
+    config = params.get("DeploymentConfig")
+    return policy_of(config) if config is not None else None
+
+
+def _retention(params: dict[str, Any]) -> endpoints.Retention:
+    excluded = {item["VariantPropertyType"] for item in params.get("ExcludeRetainedVariantProperties", [])}
+    if "DataCaptureConfig" in excluded:
+        raise Invalid("DataCaptureConfig cannot be excluded: it is not retained (AWS documents it as not supported).")
+    return endpoints.Retention(
+        variant_properties=params.get("RetainAllVariantProperties", False),
+        except_instance_count="DesiredInstanceCount" in excluded,
+        except_weight="DesiredWeight" in excluded,
+        policy=params.get("RetainDeploymentConfig", False),
+    )
+
+
+def _summary(call: Call, endpoint: Endpoint) -> dict[str, Any]:
+    return {
+        "EndpointName": endpoint.name,
+        "EndpointArn": _arn(call, endpoint.name),
+        "CreationTime": endpoint.created_at,
+        "LastModifiedTime": endpoint.modified_at,
+        "EndpointStatus": status_of(endpoint).value,
+    }
+
+
+def _description(call: Call, endpoint: Endpoint, ready: dict[str, int]) -> dict[str, Any]:
+    members = {
+        **_summary(call, endpoint),
+        "EndpointConfigName": config_name_of(endpoint),
+        "ProductionVariants": [_production(one) for one in blue_progress(endpoint, ready)] or None,
+        "FailureReason": endpoint.failure_reason,
+        "LastDeploymentConfig": members_of(endpoint.last_policy) if endpoint.last_policy is not None else None,
+    }
+    deployment = endpoint.deployment
+    if deployment is not None:
+        members["PendingDeploymentSummary"] = {
+            "EndpointConfigName": deployment.green.config_name,
+            "StartTime": deployment.started_at,
+            "ProductionVariants": [_pending(one) for one in green_progress(deployment, ready)],
+        }
+    return members
+
+
+def _production(progress: VariantProgress) -> dict[str, Any]:
+    group = progress.group
+    image = group.container.image
+    return {
+        "VariantName": group.variant,
+        "DeployedImages": [{"SpecifiedImage": image, "ResolvedImage": image}],
+        "CurrentWeight": progress.current_weight,
+        "DesiredWeight": group.weight,
+        "CurrentInstanceCount": progress.current_instance_count,
+        "DesiredInstanceCount": group.instance_count,
+        "VariantStatus": _variant_status(progress),
+    }
+
+
+def _pending(progress: VariantProgress) -> dict[str, Any]:
+    return {**_production(progress), "InstanceType": progress.group.instance_type}
+
+
+def _variant_status(progress: VariantProgress) -> list[dict[str, Any]] | None:
+    if progress.status is None:
+        return None
+    return [{"Status": progress.status.value, "StatusMessage": progress.message, "StartTime": progress.since}]

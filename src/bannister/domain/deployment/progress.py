@@ -1,0 +1,125 @@
+"""What DescribeEndpoint, and later the console, say about an endpoint and its deployment: the only source of status words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from bannister.domain.deployment.machine import Deployment, Phase, asked_split
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Fleet, Group
+from bannister.domain.traffic import TRAFFIC_PARTS
+
+
+class EndpointStatus(StrEnum):
+    """AWS's EndpointStatus, those that occur here."""
+
+    CREATING = "Creating"
+    IN_SERVICE = "InService"
+    UPDATING = "Updating"
+    ROLLING_BACK = "RollingBack"
+    DELETING = "Deleting"
+    FAILED = "Failed"
+
+
+class VariantStatus(StrEnum):
+    """AWS's VariantStatus.Status, those that occur here."""
+
+    CREATING = "Creating"
+    DELETING = "Deleting"
+    ACTIVATING_TRAFFIC = "ActivatingTraffic"
+    BAKING = "Baking"
+
+
+@dataclass(frozen=True, slots=True)
+class VariantProgress:
+    """One variant of one fleet, as AWS summarises it."""
+
+    group: Group
+    #: The group's present share of the variant's weight.
+    current_weight: float
+    #: Instances that are ready.
+    current_instance_count: int
+    status: VariantStatus | None = None
+    message: str | None = None
+    since: float | None = None
+
+
+def status_of(endpoint: Endpoint) -> EndpointStatus:
+    """The endpoint's status."""
+    if endpoint.deleting:
+        return EndpointStatus.DELETING
+    deployment = endpoint.deployment
+    if deployment is None:
+        return EndpointStatus.IN_SERVICE if endpoint.blue is not None else EndpointStatus.FAILED
+    if deployment.blue is None:
+        return EndpointStatus.CREATING
+    if deployment.phase in (Phase.ROLLING_BACK, Phase.REMOVING):
+        return EndpointStatus.ROLLING_BACK
+    return EndpointStatus.UPDATING
+
+
+def blue_progress(endpoint: Endpoint, ready: dict[str, int]) -> tuple[VariantProgress, ...]:
+    """The fleet in production; `ready` counts ready instances by group."""
+    if endpoint.blue is None:
+        return ()
+    deployment = endpoint.deployment
+    if deployment is None:
+        return tuple(VariantProgress(group, group.weight, ready.get(group.id, 0)) for group in endpoint.blue.groups)
+    share = _green_share(deployment)
+    return tuple(
+        VariantProgress(group, group.weight * (1 - share.get(group.variant, 0.0)), ready.get(group.id, 0))
+        for group in endpoint.blue.groups
+    )
+
+
+def green_progress(deployment: Deployment, ready: dict[str, int]) -> tuple[VariantProgress, ...]:
+    """The fleet that is being brought in."""
+    return tuple(_green_variant(deployment, group, ready.get(group.id, 0)) for group in deployment.green.groups)
+
+
+def _green_variant(deployment: Deployment, group: Group, ready: int) -> VariantProgress:
+    share = _green_share(deployment).get(group.variant, 0.0)
+    status, message = _activity(deployment, group)
+    return VariantProgress(group, group.weight * share, ready, status, message, deployment.phase_since)
+
+
+def _activity(deployment: Deployment, group: Group) -> tuple[VariantStatus | None, str | None]:
+    """AWS's message forms (deployment guardrails guide, "Monitor deployments")."""
+    count = group.instance_count
+    step = deployment.steps[max(deployment.step, 0)]
+    split = step.split.of(group.variant)
+    capacity = split.green_instances if split is not None else count
+    last = deployment.step == len(deployment.steps) - 1
+    kind = "full" if last else "canary"
+    match deployment.phase:
+        case Phase.PROVISIONING:
+            return VariantStatus.CREATING, f"Launching {count} instance(s)."
+        case Phase.HELD:
+            return VariantStatus.CREATING, f"{count} instance(s) are ready; an alarm in ALARM holds the first shift."
+        case Phase.SHIFTING:
+            return (
+                VariantStatus.ACTIVATING_TRAFFIC,
+                f"Activating traffic on {kind} capacity of {capacity} instance(s).",
+            )
+        case Phase.BAKING:
+            wait = "TerminationWaitInSeconds" if last else "WaitIntervalInSeconds"
+            return (
+                VariantStatus.BAKING,
+                f"Baking for {step.bake_seconds} seconds ({wait}) with traffic enabled on {kind} capacity of "
+                f"{capacity} instance(s).",
+            )
+        case Phase.ROLLING_BACK | Phase.REMOVING:
+            return VariantStatus.DELETING, f"Terminating {count} instance(s)."
+        case Phase.RETIRING | Phase.COMPLETED | Phase.ROLLED_BACK:
+            return None, None
+
+
+def _green_share(deployment: Deployment) -> dict[str, float]:
+    return {one.variant: one.green_parts / TRAFFIC_PARTS for one in asked_split(deployment).variants}
+
+
+def config_name_of(endpoint: Endpoint) -> str:
+    """The configuration that DescribeEndpoint names: the one in production, or the one a creation was asked for."""
+    fleet: Fleet | None = endpoint.blue
+    return fleet.config_name if fleet is not None else endpoint.requested_config

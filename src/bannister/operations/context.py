@@ -1,0 +1,29 @@
+"""What every operation may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bannister.clock import Clock
+from bannister.ids import Ids
+from bannister.metrics.store import MetricStore
+from bannister.objects.store import ObjectStore
+from bannister.settings import Settings
+from bannister.state.store import State
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The parts of the world that operations read and write; built once by `bannister.app`."""
+
+    state: State
+    metrics: MetricStore
+    objects: ObjectStore
+    clock: Clock
+    ids: Ids
+    settings: Settings
+    #: Why nobody can run an image, as a sentence; None: it can be run.
+    image_refusal: Callable[[str], str | None]
+    #: Ready instances by group, as observed now.
+    ready_instances: Callable[[], dict[str, int]]

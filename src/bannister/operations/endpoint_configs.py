@@ -1,0 +1,58 @@
+"""Endpoint configurations: create, describe, list, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bannister.domain.endpoint import EndpointConfig, Variant
+from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
+from bannister.operations.context import Context
+from bannister.operations.listing import Listed, ListRequest, Page, page
+from bannister.state.store import Put, Remove
+from bannister.state.tables import ENDPOINT_CONFIGS, MODELS
+
+
+async def create_endpoint_config(context: Context, name: str, variants: Sequence[Variant]) -> EndpointConfig:
+    """Store a configuration; its models must exist."""
+    names = [variant.name for variant in variants]
+    repeated = sorted({one for one in names if names.count(one) > 1})
+    if repeated:
+        raise Invalid(f'Variant name "{repeated[0]}" is used more than once; variant names must be unique.')
+    if sum(variant.weight for variant in variants) <= 0:
+        raise Invalid("At least one variant must have an InitialVariantWeight above 0.")
+    for variant in variants:
+        if variant.instance_count > context.settings.instances_per_variant_max:
+            raise Invalid(
+                f'InitialInstanceCount of variant "{variant.name}" is {variant.instance_count}; the setting '
+                f"instances_per_variant_max allows {context.settings.instances_per_variant_max}."
+            )
+        if await context.state.get(MODELS, variant.model_name) is None:
+            raise NotFound(Resource.MODEL, variant.model_name)
+    config = EndpointConfig(name, tuple(variants), context.clock.now())
+    try:
+        await context.state.commit([Put(ENDPOINT_CONFIGS, name, config, 0)])
+    except Conflict:
+        raise AlreadyExists(Resource.ENDPOINT_CONFIG, name) from None
+    return config
+
+
+async def describe_endpoint_config(context: Context, name: str) -> EndpointConfig:
+    row = await context.state.get(ENDPOINT_CONFIGS, name)
+    if row is None:
+        raise NotFound(Resource.ENDPOINT_CONFIG, name)
+    return row.value
+
+
+async def list_endpoint_configs(context: Context, request: ListRequest) -> Page[EndpointConfig]:
+    rows = await context.state.rows(ENDPOINT_CONFIGS)
+    return page(
+        [row.value for row in rows], lambda config: Listed(config.name, config.created_at, config.created_at), request
+    )
+
+
+async def delete_endpoint_config(context: Context, name: str) -> None:
+    """Forget a configuration; what runs has its own copy and is not touched."""
+    row = await context.state.get(ENDPOINT_CONFIGS, name)
+    if row is None:
+        raise NotFound(Resource.ENDPOINT_CONFIG, name)
+    await context.state.commit([Remove(ENDPOINT_CONFIGS, name, row.revision)])

@@ -1,0 +1,106 @@
+"""Pages of a listing: sorting, filters and continuation that AWS's List operations have in common."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import msgspec
+
+from bannister.errors import Invalid
+
+T = TypeVar("T")
+
+#: AWS: MaxResults where none is given.
+PAGE_SIZE_DEFAULT = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ListRequest:
+    """What to list, and in which order. Times are exclusive before and inclusive after, as AWS documents them."""
+
+    sort_by: str = "CreationTime"
+    ascending: bool = False
+    limit: int = PAGE_SIZE_DEFAULT
+    token: str | None = None
+    name_contains: str | None = None
+    created_before: float | None = None
+    created_after: float | None = None
+    modified_before: float | None = None
+    modified_after: float | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a listing needs to know of one item."""
+
+    name: str
+    created_at: float
+    modified_at: float
+    status: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """One page, and the token of the next; None: this is the last."""
+
+    items: tuple[T, ...]
+    token: str | None
+
+
+def page(items: Sequence[T], describe: Callable[[T], Listed], request: ListRequest) -> Page[T]:
+    """Filter, sort and cut.
+
+    The token holds the sort key of the last item given, so items that come or go between pages shift nothing.
+
+    Raises:
+        Invalid: The token is not one that was given for this listing.
+    """
+    order = _order(request.sort_by)
+    listed = [(item, describe(item)) for item in items]
+    matching = [(order(what), item) for item, what in listed if _matches(what, request)]
+    matching.sort(key=lambda pair: pair[0], reverse=not request.ascending)
+    if request.token is not None:
+        last = _read_token(request.token)
+        matching = [pair for pair in matching if (pair[0] > last if request.ascending else pair[0] < last)]
+    shown = matching[: request.limit]
+    more = len(matching) > len(shown)
+    return Page(tuple(item for _, item in shown), _write_token(shown[-1][0]) if more and shown else None)
+
+
+Key = tuple[str | float, str]
+
+
+def _order(sort_by: str) -> Callable[[Listed], Key]:
+    match sort_by:
+        case "Name":
+            return lambda what: (what.name, what.name)
+        case "Status":
+            return lambda what: (what.status, what.name)
+        case _:
+            return lambda what: (what.created_at, what.name)
+
+
+def _matches(what: Listed, request: ListRequest) -> bool:
+    return (
+        (request.name_contains is None or request.name_contains.lower() in what.name.lower())
+        and (request.status is None or what.status == request.status)
+        and (request.created_before is None or what.created_at < request.created_before)
+        and (request.created_after is None or what.created_at >= request.created_after)
+        and (request.modified_before is None or what.modified_at < request.modified_before)
+        and (request.modified_after is None or what.modified_at >= request.modified_after)
+    )
+
+
+def _write_token(key: Key) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode()
+
+
+def _read_token(token: str) -> Key:
+    try:
+        return msgspec.json.decode(base64.urlsafe_b64decode(token), type=tuple[str | float, str])
+    except (ValueError, msgspec.MsgspecError):
+        raise Invalid("NextToken is not one that this listing gave; start again without it.") from None

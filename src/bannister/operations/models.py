@@ -1,0 +1,74 @@
+"""Models: create, describe, list, delete."""
+
+from __future__ import annotations
+
+import re
+
+from bannister.domain.model import Container, Model
+from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
+from bannister.operations.context import Context
+from bannister.operations.listing import Listed, ListRequest, Page, page
+from bannister.state.store import Put, Remove
+from bannister.state.tables import MODELS
+
+
+async def create_model(
+    context: Context,
+    name: str,
+    container: Container,
+    *,
+    execution_role: str | None = None,
+    given_as_list: bool = False,
+    network_isolation: bool = False,
+) -> Model:
+    """Store a model after checking that its image can be run and its artifact exists."""
+    refusal = context.image_refusal(container.image)
+    if refusal is not None:
+        raise Invalid(refusal)
+    if container.artifact_url is not None:
+        await _check_artifact(context, container.artifact_url)
+    now = context.clock.now()
+    model = Model(name, container, now, execution_role, given_as_list, network_isolation)
+    try:
+        await context.state.commit([Put(MODELS, name, model, 0)])
+    except Conflict:
+        raise AlreadyExists(Resource.MODEL, name) from None
+    return model
+
+
+async def describe_model(context: Context, name: str) -> Model:
+    row = await context.state.get(MODELS, name)
+    if row is None:
+        raise NotFound(Resource.MODEL, name)
+    return row.value
+
+
+async def list_models(context: Context, request: ListRequest) -> Page[Model]:
+    rows = await context.state.rows(MODELS)
+    return page(
+        [row.value for row in rows], lambda model: Listed(model.name, model.created_at, model.created_at), request
+    )
+
+
+async def delete_model(context: Context, name: str) -> None:
+    """Forget a model; what runs has its own copy and is not touched."""
+    row = await context.state.get(MODELS, name)
+    if row is None:
+        raise NotFound(Resource.MODEL, name)
+    await context.state.commit([Remove(MODELS, name, row.revision)])
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """The bucket and key of an `s3://bucket/key` URL. Raises `Invalid` for anything else."""
+    found = re.fullmatch(r"s3://([^/]+)/(.+)", url, re.DOTALL)
+    if found is None:
+        raise Invalid(f'"{url}" is not an s3://bucket/key URL.')
+    return found[1], found[2]
+
+
+async def _check_artifact(context: Context, url: str) -> None:
+    bucket, key = split_url(url)
+    try:
+        await context.objects.head(bucket, key)
+    except NotFound:
+        raise Invalid(f"Could not find model data at {url}.") from None
