@@ -80,6 +80,10 @@ class Settings:
     #: Datapoints put by users are kept this long.
     metric_data_retention_seconds: float = 15 * 86400.0
     alarm_history_per_page_max: int = 100
+    #: Seconds that became final at once (a pause, a restart) are evaluated one by one, at most so many; older ones are skipped.
+    evaluation_backlog_seconds_max: int = 120
+    #: A report that cannot be stored is tried again this often.
+    report_retry_seconds: float = 0.2
 
     # --- deployments
     #: MaximumExecutionTimeoutInSeconds where none is given (AWS states no default; this is its upper limit).

@@ -1,0 +1,44 @@
+"""The evaluation of an alarm: from the datapoints of its evaluation range and its state until now to its state afterwards.
+
+`judgement` holds the rule, `reason` the texts; here is what counts as a change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bannister.domain.alarm.alarm import AlarmRule, AlarmState, AlarmValue
+from bannister.domain.alarm.judgement import Datapoint, judge
+from bannister.domain.alarm.reason import INITIAL_REASON, reason, reason_data
+
+
+def initial_state(at: float) -> AlarmState:
+    """The state of a new alarm."""
+    return AlarmState(AlarmValue.INSUFFICIENT_DATA, INITIAL_REASON, None, updated_at=at, transitioned_at=at)
+
+
+def evaluate(rule: AlarmRule, slots: Sequence[Datapoint | None], previous: AlarmState, at: float) -> AlarmState:
+    """The state after an evaluation; `previous` itself where nothing is to be written.
+
+    A state is written when its value changes. A reason that would read differently for the same value is not written, as in
+    CloudWatch, except that the first evaluation always replaces the reason of a new alarm.
+
+    Args:
+        rule: The alarm's configuration.
+        slots: The periods of the evaluation range, oldest first; None: no data.
+        previous: The state until now.
+        at: The time of the evaluation, for the texts and timestamps.
+    """
+    judgement = judge(rule, slots)
+    if judgement.value is None:
+        return previous
+    changed = judgement.value is not previous.value
+    if not changed and previous.reason != INITIAL_REASON:
+        return previous
+    return AlarmState(
+        value=judgement.value,
+        reason=reason(rule, judgement),
+        reason_data=reason_data(rule, judgement, at),
+        updated_at=at,
+        transitioned_at=at if changed else previous.transitioned_at,
+    )
