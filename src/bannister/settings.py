@@ -75,6 +75,10 @@ class Settings:
     watermark_margin_seconds: float = 0.4
     #: Batches kept for a control plane that is away.
     unacknowledged_batches_max: int = 10_000
+    #: Seconds that telemetry keeps open while the watermark stands still; older ones are reported as they are.
+    open_seconds_max: int = 120
+    #: Metrics this young are also held in memory, so that evaluating alarms does not read the disk.
+    metric_recent_seconds: float = 600.0
     #: One-second summaries are kept this long (CloudWatch keeps sub-minute data 3 hours).
     metric_retention_seconds: float = 3 * 3600.0
     #: Datapoints put by users are kept this long.

@@ -1,0 +1,89 @@
+"""The endpoint metrics of `AWS/SageMaker`, derived from the one-second summaries of instances.
+
+SageMaker sends one datum for every request to each metric, also a zero for each request that had no error. So the SampleCount of an error
+metric is the number of invocations and its Average the error rate. Every metric exists under two sets of dimensions: endpoint and variant,
+where the old and the new fleet of a deployment add up; and endpoint, variant and configuration, which tells the fleets apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from bannister.domain.metric import sketch as sketches
+from bannister.domain.metric.aggregate import Aggregate, of_sketch
+from bannister.domain.metric.identity import SAGEMAKER_NAMESPACE, MetricIdentity, identity
+from bannister.domain.metric.sketch import Sketch
+from bannister.domain.metric.summary import Summary
+
+#: Every endpoint metric and its unit.
+ENDPOINT_METRICS: dict[str, str] = {
+    "Invocation4XXErrors": "None",
+    "Invocation5XXErrors": "None",
+    "InvocationModelErrors": "None",
+    "Invocations": "None",
+    "InvocationsPerInstance": "None",
+    "ModelLatency": "Microseconds",
+    "OverheadLatency": "Microseconds",
+}
+
+_ERRORS: dict[str, Callable[[Summary], int]] = {
+    "Invocation4XXErrors": lambda summary: summary.errors_4xx,
+    "Invocation5XXErrors": lambda summary: summary.errors_5xx,
+    "InvocationModelErrors": lambda summary: summary.model_errors,
+}
+_LATENCIES: dict[str, Callable[[Summary], Sketch | None]] = {
+    "ModelLatency": lambda summary: summary.model_latency,
+    "OverheadLatency": lambda summary: summary.overhead_latency,
+}
+
+
+def endpoint_metric(name: str, summaries: Sequence[Summary], instance_count: int) -> Aggregate | None:
+    """One endpoint metric over summaries of one group; None: no data.
+
+    Args:
+        name: One of `ENDPOINT_METRICS`.
+        summaries: Any seconds of any of the group's instances.
+        instance_count: How many instances share the group's invocations.
+    """
+    unit = ENDPOINT_METRICS[name]
+    if name in _LATENCIES:
+        parts = [part for one in summaries if (part := _LATENCIES[name](one)) is not None]
+        return of_sketch(sketches.merge(parts), unit) if parts else None
+    invocations = sum(one.invocations for one in summaries)
+    if invocations <= 0:
+        return None
+    if name in _ERRORS:
+        return _zeros_and_ones(invocations, sum(map(_ERRORS[name], summaries)), unit)
+    value = 1 / max(instance_count, 1) if name == "InvocationsPerInstance" else 1.0
+    return of_sketch(Sketch.constant(value, invocations), unit)
+
+
+def _zeros_and_ones(count: int, ones: int, unit: str) -> Aggregate:
+    if ones == 0:
+        return of_sketch(Sketch.constant(0.0, count), unit)
+    if ones >= count:
+        return of_sketch(Sketch.constant(1.0, count), unit)
+    return of_sketch(Sketch.of([0.0, 1.0], [count - ones, ones]), unit)
+
+
+def endpoint_identities(
+    endpoint: str, variant: str, config_name: str, *, names: Sequence[str] = tuple(ENDPOINT_METRICS)
+) -> list[MetricIdentity]:
+    """The metrics of one group, under both sets of dimensions."""
+    both = {"EndpointName": endpoint, "VariantName": variant}
+    with_config = both | {"EndpointConfigName": config_name}
+    return [
+        identity(SAGEMAKER_NAMESPACE, name, dimensions) for name in names for dimensions in (both, with_config)
+    ]
+
+
+def endpoint_of(metric: MetricIdentity) -> tuple[str, str, str | None] | None:
+    """Endpoint, variant and configuration (None: all) of an endpoint metric; None: it is not one."""
+    if metric.namespace != SAGEMAKER_NAMESPACE or metric.name not in ENDPOINT_METRICS:
+        return None
+    match metric.dimensions:
+        case (("EndpointName", endpoint), ("VariantName", variant)):
+            return endpoint, variant, None
+        case (("EndpointConfigName", config_name), ("EndpointName", endpoint), ("VariantName", variant)):
+            return endpoint, variant, config_name
+    return None

@@ -1,0 +1,51 @@
+"""The metric store in memory: for simulations and tests, and as the simplest statement of what a store does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from bannister.domain.metric.aggregate import Aggregate
+from bannister.domain.metric.identity import MetricIdentity
+from bannister.domain.metric.summary import Report
+from bannister.metrics.store import Datum, GroupDimensions
+from bannister.metrics.window import MetricWindow, in_order
+from bannister.settings import Settings
+
+
+class MemoryMetrics:
+    """A `MetricStore` that forgets everything when its process ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._window = MetricWindow()
+        self._recorded: dict[str, int] = {}
+
+    async def register(self, group: GroupDimensions) -> None:
+        self._window.register(group)
+
+    async def record(self, report: Report) -> bool:
+        if report.sequence <= self._recorded.get(report.run, 0):
+            return False
+        self._recorded[report.run] = report.sequence
+        self._window.add(report.summaries)
+        return True
+
+    async def put(self, data: Sequence[Datum]) -> None:
+        for datum in data:
+            self._window.put(datum)
+
+    async def read(
+        self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None = None
+    ) -> list[Aggregate | None]:
+        return self._window.read(metric, start, period_seconds, periods, unit)
+
+    async def metrics(self, *, since: float) -> list[MetricIdentity]:
+        return in_order(self._window.metrics(since))
+
+    async def expire(self, now: float) -> None:
+        self._window.forget(
+            now - self._settings.metric_retention_seconds, now - self._settings.metric_data_retention_seconds
+        )
+
+    async def close(self) -> None:
+        """Nothing to release."""

@@ -1,0 +1,136 @@
+"""Metrics of a stretch of time, in memory: where both stores answer from.
+
+`MemoryMetrics` keeps all its data in one; `SqliteMetrics` keeps the newest minutes in one, because every alarm reads its window again each
+second, and fills another for a question about older data.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from bannister.domain.metric.aggregate import Aggregate, merge
+from bannister.domain.metric.endpoint import ENDPOINT_METRICS, endpoint_identities, endpoint_metric, endpoint_of
+from bannister.domain.metric.identity import MetricIdentity
+from bannister.domain.metric.summary import Summary
+from bannister.metrics.store import Datum, GroupDimensions
+
+#: Those that exist for every invocation; the latencies exist only for answered ones.
+_COUNTED = tuple(name for name in ENDPOINT_METRICS if not name.endswith("Latency"))
+
+
+@dataclass(slots=True)
+class _Series:
+    """What users put for one metric, by time."""
+
+    #: (time, order of arrival, aggregate): equal times are never compared further.
+    points: list[tuple[float, int, Aggregate]] = field(default_factory=list)
+
+    def between(self, start: float, end: float) -> list[Aggregate]:
+        first = bisect_left(self.points, (start,))
+        last = bisect_left(self.points, (end,), first)
+        return [point[2] for point in self.points[first:last]]
+
+
+class MetricWindow:
+    """Summaries and datapoints, readable as metrics. Synchronous; holds whatever it is given."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, GroupDimensions] = {}
+        self._by_variant: dict[tuple[str, str], dict[str, GroupDimensions]] = {}
+        #: Group, then second; several summaries of one second are several instances, or late additions.
+        self._summaries: dict[str, dict[int, list[Summary]]] = {}
+        self._series: dict[MetricIdentity, _Series] = {}
+        self._arrivals = 0
+
+    def register(self, group: GroupDimensions) -> None:
+        self._groups[group.group] = group
+        self._by_variant.setdefault((group.endpoint, group.variant), {})[group.group] = group
+
+    def groups(self) -> list[GroupDimensions]:
+        return list(self._groups.values())
+
+    def groups_of(self, metric: MetricIdentity) -> list[GroupDimensions]:
+        """The registered groups whose summaries make up an endpoint metric; for any other metric none."""
+        wanted = endpoint_of(metric)
+        if wanted is None:
+            return []
+        endpoint, variant, config_name = wanted
+        return [
+            group
+            for group in self._by_variant.get((endpoint, variant), {}).values()
+            if config_name is None or group.config_name == config_name
+        ]
+
+    def add(self, summaries: Iterable[Summary]) -> None:
+        for summary in summaries:
+            seconds = self._summaries.setdefault(summary.group, {})
+            seconds.setdefault(summary.second, []).append(summary)
+
+    def put(self, datum: Datum) -> None:
+        self._arrivals += 1
+        series = self._series.setdefault(datum.metric, _Series())
+        insort(series.points, (datum.at, self._arrivals, datum.aggregate))
+
+    def read(
+        self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None
+    ) -> list[Aggregate | None]:
+        """As `MetricStore.read`."""
+        groups = [group for group in self.groups_of(metric) if group.group in self._summaries]
+        series = self._series.get(metric)
+        found: list[Aggregate | None] = []
+        for index in range(periods):
+            begin, end = start + index * period_seconds, start + (index + 1) * period_seconds
+            parts = list(self._endpoint_parts(metric.name, groups, begin, end))
+            if series is not None:
+                parts += series.between(begin, end)
+            parts = [part for part in parts if unit is None or part.unit == unit]
+            found.append(merge(parts) if parts else None)
+        return found
+
+    def metrics(self, since: float) -> set[MetricIdentity]:
+        """Every metric with data since then."""
+        found = {metric for metric, series in self._series.items() if series.points and series.points[-1][0] >= since}
+        for group, seconds in self._summaries.items():
+            dimensions = self._groups.get(group)
+            recent = [one for second, ones in seconds.items() if second >= since for one in ones]
+            if dimensions is not None and recent:
+                answered = any(one.model_latency is not None for one in recent)
+                found.update(metrics_of(dimensions, answered=answered))
+        return found
+
+    def forget(self, summaries_before: float, data_before: float) -> None:
+        """Drop what is older."""
+        for group, seconds in list(self._summaries.items()):
+            for second in [second for second in seconds if second < summaries_before]:
+                del seconds[second]
+            if not seconds:
+                del self._summaries[group]
+        for metric, series in list(self._series.items()):
+            del series.points[: bisect_left(series.points, (data_before,))]
+            if not series.points:
+                del self._series[metric]
+
+    def _endpoint_parts(
+        self, name: str, groups: list[GroupDimensions], start: float, end: float
+    ) -> Iterator[Aggregate]:
+        for group in groups:
+            seconds = self._summaries[group.group]
+            span = range(math.ceil(start), math.ceil(end))
+            inside = span if len(span) <= len(seconds) else [second for second in seconds if second in span]
+            summaries = [one for second in inside for one in seconds.get(second, ())]
+            if (part := endpoint_metric(name, summaries, group.instance_count)) is not None:
+                yield part
+
+
+def metrics_of(group: GroupDimensions, *, answered: bool) -> list[MetricIdentity]:
+    """The metrics that a group with data has; latencies only where an instance answered."""
+    names = tuple(ENDPOINT_METRICS) if answered else _COUNTED
+    return endpoint_identities(group.endpoint, group.variant, group.config_name, names=names)
+
+
+def in_order(metrics: Iterable[MetricIdentity]) -> list[MetricIdentity]:
+    """In the order of namespace, name, dimensions."""
+    return sorted(metrics, key=lambda metric: (metric.namespace, metric.name, metric.dimensions))
