@@ -1,0 +1,70 @@
+"""The parts of a running Bannister: which programs `up` starts, with which command and environment.
+
+Their order is the order of stopping. The control plane is first, because it stops the instances itself and wants Envoy and telemetry
+until it has. They are started in the same order, all at once: the control plane has the most to import.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from bannister.settings import Settings
+
+#: In the environment of every process that Bannister starts, instances included: the data directory it belongs to.
+DATA_DIR_VARIABLE = "BANNISTER_DATA_DIR"
+#: In the environment of a part: its name.
+PART_VARIABLE = "BANNISTER_PART"
+#: In the environment of an instance: its id. Written by `bannister.instances`.
+INSTANCE_VARIABLE = "BANNISTER_INSTANCE_ID"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One program that the launcher keeps running."""
+
+    #: As in sentences, and in the record of what runs.
+    name: str
+    command: tuple[str, ...]
+    #: What it prints goes here.
+    log: Path
+    #: From SIGTERM to SIGKILL.
+    stop_grace_seconds: float
+    #: To be ended without its own clean-up when an earlier `up` was killed: what it started stays, for its successor to adopt.
+    leaves_heirs: bool = False
+
+
+def parts_of(settings: Settings) -> tuple[Part, ...]:
+    """What makes a Bannister of this data directory."""
+    from bannister.launcher.bootstrap import envoy_command  # not before it is known that `up` may start
+
+    logs, grace = settings.logs_dir, settings.part_stop_grace_seconds
+    return (
+        Part(
+            "control plane",
+            _python("bannister.app", settings),
+            logs / "control.log",
+            grace + settings.stop_grace_seconds,
+            leaves_heirs=True,
+        ),
+        Part("telemetry", _python("bannister.telemetry", settings), logs / "telemetry.log", grace),
+        Part("Envoy", tuple(envoy_command(settings)), logs / "envoy.log", grace),
+    )
+
+
+def part_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:
+    """The environment of every part: ours, without what would make it a client of somebody else's AWS or of a proxy."""
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if not name.startswith("AWS_") and not name.lower().endswith("_proxy")
+    }
+    return kept | {DATA_DIR_VARIABLE: str(settings.data_dir)}
+
+
+def _python(module: str, settings: Settings) -> tuple[str, ...]:
+    # -P: the directory in which `up` was called must not shadow modules.
+    options = ("--data-dir", str(settings.data_dir), "--port", str(settings.port))
+    return (sys.executable, "-P", "-m", module, *options)
