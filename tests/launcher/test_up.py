@@ -1,0 +1,197 @@
+"""The launcher as a process, with small real programs in place of Envoy, telemetry and the control plane."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bannister.launcher.processes import is_alive
+
+pytestmark = pytest.mark.real
+
+Start = Callable[..., Any]  # conftest's Up
+
+
+def test_prints_one_line_once_it_answers(start: Start) -> None:
+    up = start()
+    assert up.wait_ready() == f"ready http://127.0.0.1:{up.port}\n"
+    with urllib.request.urlopen(f"http://127.0.0.1:{up.port}/-/ready") as answer:
+        assert answer.status == 200
+    assert up.stop() == 0
+    assert up.process.stdout is not None
+    assert up.process.stdout.read() == ""
+    assert up.said() == ""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_ends_the_control_plane_first_and_leaves_nothing(start: Start, number: int) -> None:
+    up = start()
+    up.wait_ready()
+    up.wait_until(lambda: len(up.names("started")) == 3, "all parts run")
+    (up.data_dir / "run" / "api.sock").touch()
+    assert up.stop(number) == 0
+    assert up.names("stopped") == ["control", "telemetry", "envoy"]
+    assert not [left for left in up.seen if is_alive(left)]
+    assert list((up.data_dir / "run").iterdir()) == []
+
+
+def test_each_part_has_its_own_session_and_its_own_log(start: Start) -> None:
+    up = start()
+    up.wait_ready()
+    running = up.parts()
+    assert {os.getsid(process.pid) for process in running.values()} == {process.pid for process in running.values()}
+    assert {path.name for path in (up.data_dir / "logs").iterdir()} == {
+        "Envoy.log",
+        "telemetry.log",
+        "control plane.log",
+    }
+
+
+def test_a_part_that_ends_is_started_again_and_it_is_said(start: Start) -> None:
+    up = start()
+    up.wait_ready()
+    before = up.parts()
+    os.kill(before["telemetry"].pid, signal.SIGKILL)
+    up.wait_until(lambda: up.names("started").count("telemetry") == 2, "telemetry runs again")
+    after = up.parts()
+    assert after["telemetry"] != before["telemetry"]
+    assert after["Envoy"] == before["Envoy"]
+    assert "telemetry was ended by SIGKILL; starting it again in 0.2 s" in up.said()
+    assert up.stop() == 0
+
+
+def test_it_waits_longer_each_time(start: Start) -> None:
+    up = start(part_backoff_seconds_min=0.01)
+    up.wait_ready()
+    for times in range(1, 7):  # more often than it would bear before it was ready
+        os.kill(up.parts()["telemetry"].pid, signal.SIGKILL)
+        up.wait_until(lambda times=times: up.names("started").count("telemetry") == times + 1, "telemetry runs again")  # type: ignore[misc]
+        up.wait_until(lambda: "telemetry" in up.parts(), "it is recorded")
+    assert "starting it again in 0.3 s" in up.said()
+    assert up.stop() == 0
+
+
+def test_a_part_that_cannot_run_makes_it_give_up_with_its_last_words(start: Start) -> None:
+    up = start("failing", part_backoff_seconds_min=0.01)
+    assert up.process.wait(30) == 1
+    assert "control plane ended 5 times before Bannister was ready" in up.said()
+    assert up.said().splitlines()[-1] == "  cannot open the state: it is from a later version"
+    up.journal()
+    assert not [left for left in up.seen if is_alive(left)]
+
+
+def test_a_program_that_is_missing_is_said(start: Start) -> None:
+    up = start("missing")
+    assert up.process.wait(30) == 1
+    assert "Cannot start control plane" in up.said()
+    assert "/nowhere/at-all" in up.said()
+
+
+def test_it_gives_up_when_it_never_answers(start: Start) -> None:
+    up = start("failing", part_backoff_seconds_min=60, ready_timeout_seconds=0.3)
+    assert up.process.wait(30) == 1
+    assert "Bannister does not answer after 0 s" in up.said()
+
+
+def test_a_second_one_on_the_same_data_directory_is_refused_and_told_who_has_it(start: Start) -> None:
+    first = start()
+    first.wait_ready()
+    second = start(data_dir=first.data_dir)
+    assert second.process.wait(30) == 2
+    assert f"process {first.process.pid}, port {first.port}" in second.said()
+    assert "--data-dir" in second.said()
+    assert len(second.said().splitlines()) == 1
+    assert first.stop() == 0
+
+
+def test_a_second_one_on_the_same_port_is_refused(start: Start, tmp_path: Path) -> None:
+    first = start()
+    first.wait_ready()
+    second = start(port=first.port, data_dir=tmp_path / "other")
+    assert second.process.wait(30) == 2
+    assert second.said() == (
+        f"Port {first.port} is in use by another Bannister: stop it, or choose another port with --port.\n"
+    )
+    assert first.stop() == 0
+
+
+def test_a_port_of_another_program_is_refused(start: Start) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(0)
+        up = start(port=server.getsockname()[1])
+        assert up.process.wait(30) == 2
+    assert "is in use by another program" in up.said()
+
+
+def test_the_port_can_be_used_again_at_once(start: Start) -> None:
+    port = None
+    for _ in range(2):
+        up = start(port=port)
+        port = up.port
+        up.wait_ready()
+        assert up.stop() == 0
+
+
+def test_after_the_launcher_was_killed_the_next_one_replaces_what_it_left(start: Start) -> None:
+    killed = start("with instance")
+    killed.wait_ready()
+    killed.wait_until(lambda: "instance" in killed.names("started"), "the instance runs")
+    left = killed.parts()
+    instance = next(pid for name, _, pid in killed.journal() if name == "instance")
+    killed.process.kill()
+    killed.process.wait()
+    assert all(is_alive(process) for process in left.values())
+
+    after = start(port=killed.port)
+    after.wait_ready()
+    assert "ended what it left running: control plane, telemetry, Envoy" in after.said()
+    assert not any(is_alive(process) for process in left.values())
+    # The control plane was not asked to stop: it would have taken the instances with it.
+    assert "control" not in after.names("stopped")
+    assert "instance" not in after.names("stopped")
+    os.kill(instance, 0)
+    assert after.stop() == 0
+
+
+def test_an_instance_that_the_control_plane_left_is_ended_by_the_final_sweep(start: Start) -> None:
+    up = start("with instance")
+    up.wait_ready()
+    up.wait_until(lambda: "instance" in up.names("started"), "the instance runs")
+    assert up.stop() == 0
+    assert "instance" in up.names("stopped")
+    assert not [left for left in up.seen if is_alive(left)]
+
+
+def test_a_second_request_to_stop_ends_everything_at_once(start: Start) -> None:
+    up = start("deaf")
+    up.wait_ready()
+    up.wait_until(lambda: "control" in up.names("started"), "the deaf one runs")
+    up.parts()
+    up.process.send_signal(signal.SIGINT)
+    up.process.send_signal(signal.SIGINT)  # the same Ctrl-C, passed on by a wrapper: still one request
+    with pytest.raises(Exception, match="timed out"):
+        up.process.wait(1.0)
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(30) == 130
+    assert not [left for left in up.seen if is_alive(left)]
+
+
+def test_parts_do_not_inherit_credentials_or_proxies(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("LD_LIBRARY_PATH_OF_MINE", "/opt/lib")
+    up = start()
+    up.wait_ready()
+    environment = Path(f"/proc/{up.parts()['telemetry'].pid}/environ").read_bytes().split(b"\0")
+    names = {entry.partition(b"=")[0] for entry in environment}
+    assert b"LD_LIBRARY_PATH_OF_MINE" in names
+    assert not names & {b"AWS_SECRET_ACCESS_KEY", b"https_proxy"}
+    assert f"BANNISTER_DATA_DIR={up.data_dir}".encode() in environment
+    assert up.stop() == 0
