@@ -1,1 +1,1 @@
-"""deployer"""
+"""The deployer: carries each deployment from one decision to the next."""

@@ -8,7 +8,7 @@ from typing import Any
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
 from bannister.aws.sagemaker.listing import list_request
-from bannister.domain.model import Container, Model
+from bannister.domain.model import Container
 from bannister.errors import Invalid, Resource, Unsupported
 from bannister.operations import models
 from bannister.operations.context import Context

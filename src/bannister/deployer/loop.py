@@ -1,0 +1,140 @@
+"""The deployer's loop: observe, ask the machine, record, and look again.
+
+It performs nothing itself: a decision changes the endpoint's row, and the publisher and the supervisor bring about what the row asks for.
+The row and the journal entry with its evidence are written in one transaction, before anything follows from them.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import msgspec
+
+from bannister.clock import Clock
+from bannister.deployer.observe import Judge, Observer, Traffic
+from bannister.domain.deployment.machine import (
+    ENDED,
+    Deployment,
+    Limits,
+    Noticed,
+    Observation,
+    Phase,
+    advance,
+    asked_split,
+    notice,
+)
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.traffic import TRAFFIC_PARTS
+from bannister.errors import Conflict, Fenced
+from bannister.instances.backend import InstanceBackend
+from bannister.signals import wait_any
+from bannister.state.store import Put, Record, Row, State
+from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
+
+log = logging.getLogger(__name__)
+
+#: Deadlines are looked at this often when nothing else changes.
+TURN_SECONDS = 0.25
+
+
+class Deployer:
+    """Carries every running deployment forward. One per data directory; `run` it as a task."""
+
+    def __init__(
+        self,
+        state: State,
+        instances: InstanceBackend,
+        traffic: Traffic,
+        judge: Judge,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self._state = state
+        self._signals = (state.changed, instances.changed, traffic.changed, judge.changed)
+        self._observer = Observer(state, instances, traffic, judge, clock)
+        self._limits = limits
+
+    async def run(self) -> None:
+        """Until cancelled, or fenced by another process."""
+        while True:
+            seen = {signal: signal.version for signal in self._signals}
+            again = False
+            for row in await self._state.rows(ENDPOINTS):
+                if row.value.deployment is not None:
+                    again = await self._turn(row, row.value.deployment) or again
+            if not again:
+                await wait_any(seen, TURN_SECONDS)
+
+    async def _turn(self, row: Row[Endpoint], deployment: Deployment) -> bool:
+        """One decision, if there is one to make; True: look again at once."""
+        try:
+            observation = await self._observer.observe(row.value, deployment)
+            noticed = notice(deployment, observation, self._limits)
+            if noticed is None:
+                return False
+            await self._record(row, deployment, noticed, observation)
+        except Fenced:
+            raise
+        except Conflict:
+            # Something was written since it was read; the next turn decides on what is true then.
+            return True
+        except Exception:  # one deployment's fault must not stop the others
+            log.exception("deployment.turn_failed endpoint=%s deployment=%s", row.key, deployment.id)
+            return False
+        return True
+
+    async def _record(
+        self, row: Row[Endpoint], deployment: Deployment, noticed: Noticed, observation: Observation
+    ) -> None:
+        after = advance(deployment, noticed, observation)
+        record = Record(
+            observation.now,
+            f"endpoint/{row.key}",
+            "deployment.decided",
+            _evidence(deployment, after, noticed, observation),
+        )
+        writes: list[Put[Endpoint] | Put[Deployment]] = [
+            Put(ENDPOINTS, row.key, _settled(row.value, after, observation.now), row.revision)
+        ]
+        if after.phase in ENDED:
+            writes.append(Put(DEPLOYMENTS, after.id, after, 0))
+        # A transition journaled since the alarms were read would be overlooked: insist that there was none.
+        guarded = bool(deployment.policy.alarms)
+        await self._state.commit(writes, [record], at_sequence=observation.journal_sequence if guarded else None)
+        log.info("deployment.decided endpoint=%s phase=%s reason=%s", row.key, after.phase.value, noticed.reason)
+
+
+def _settled(endpoint: Endpoint, deployment: Deployment, now: float) -> Endpoint:
+    """The endpoint after a decision of its deployment."""
+    endpoint = replace(endpoint, modified_at=now)
+    match deployment.phase:
+        case Phase.COMPLETED:
+            return replace(endpoint, blue=deployment.green, deployment=None)
+        case Phase.ROLLED_BACK:
+            return replace(endpoint, deployment=None, failure_reason=_failure_reason(deployment))
+        case _:
+            return replace(endpoint, deployment=deployment)
+
+
+def _failure_reason(deployment: Deployment) -> str:
+    """What DescribeEndpoint says; AWS's model allows 1,024 characters."""
+    reason = deployment.reason or "The deployment was rolled back."
+    if deployment.blue is not None:
+        reason = f'The update to "{deployment.green.config_name}" was rolled back to "{deployment.blue.config_name}". {reason}'
+    return reason if len(reason) <= 1024 else reason[:1023] + "…"
+
+
+def _evidence(before: Deployment, after: Deployment, noticed: Noticed, observation: Observation) -> dict[str, object]:
+    split = {one.variant: round(100 * one.green_parts / TRAFFIC_PARTS, 4) for one in asked_split(after).variants}
+    return {
+        "deployment": after.id,
+        "event": noticed.event.value,
+        "from": before.phase.value,
+        "to": after.phase.value,
+        "step": after.step,
+        "steps": len(after.steps),
+        "reason": noticed.reason,
+        "green_percent": split,
+        "observation": msgspec.to_builtins(observation),
+    }

@@ -1,0 +1,235 @@
+"""The supervisor's loop: which groups should exist, which do, and the way from one to the other.
+
+A group is *wanted* while an endpoint's fleet or deployment needs it (`bannister.domain.routing.wanted_groups`). What is wanted is prepared
+(its artifact fetched and unpacked) and its instances are ensured. What is no longer wanted retires, in this order:
+
+1. no proxy routes to it any more (every registered proxy has acknowledged routes without it),
+2. its requests in flight have ended, or the drain time-out has passed,
+3. its instances are stopped,
+4. its record is removed, and its artifact when no other group uses it.
+
+An endpoint that is being deleted is removed when its last group is gone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+from typing import Protocol
+
+from bannister.clock import Clock
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Group
+from bannister.domain.instance import GroupSpec
+from bannister.domain.routing import wanted_groups
+from bannister.errors import BannisterError, Conflict, Fenced, Refused
+from bannister.instances.backend import InstanceBackend
+from bannister.metrics.store import GroupDimensions, MetricStore
+from bannister.settings import Settings
+from bannister.signals import Signal, wait_any
+from bannister.state.group_record import GroupRecord
+from bannister.state.store import Put, Record, Remove, Row, State
+from bannister.state.tables import ENDPOINTS, GROUPS
+from bannister.supervisor.artifacts import Artifacts
+
+log = logging.getLogger(__name__)
+
+#: Draining and deadlines are looked at this often when nothing else changes.
+TURN_SECONDS = 0.25
+#: While something drains, its requests in flight are counted this often.
+DRAIN_POLL_SECONDS = 0.05
+
+
+class Routes(Protocol):
+    """What the supervisor asks the publisher."""
+
+    @property
+    def changed(self) -> Signal: ...
+
+    def unrouted(self, group: str) -> bool:
+        """No route of any registered proxy names the group."""
+        ...
+
+    async def active_requests(self, group: str) -> int:
+        """Requests in flight on the group, over all proxies."""
+        ...
+
+
+class Supervisor:
+    """Brings about the groups that endpoints want. One per data directory; `run` it as a task."""
+
+    def __init__(
+        self,
+        state: State,
+        instances: InstanceBackend,
+        routes: Routes,
+        metrics: MetricStore,
+        artifacts: Artifacts,
+        clock: Clock,
+        settings: Settings,
+        epoch: int,
+    ) -> None:
+        self._state = state
+        self._instances = instances
+        self._routes = routes
+        self._metrics = metrics
+        self._artifacts = artifacts
+        self._clock = clock
+        self._settings = settings
+        self._epoch = epoch
+        self._preparing: dict[str, asyncio.Task[None]] = {}
+        self._ensured: set[str] = set()
+        self._removed: set[str] = set()
+
+    async def run(self) -> None:
+        """Until cancelled, or fenced by another process."""
+        signals = (self._state.changed, self._instances.changed, self._routes.changed)
+        await self._artifacts.sweep(self._artifacts_in_use)
+        try:
+            while True:
+                seen = {signal: signal.version for signal in signals}
+                draining = await self._turn()
+                await wait_any(seen, DRAIN_POLL_SECONDS if draining else TURN_SECONDS)
+        finally:
+            for task in self._preparing.values():
+                task.cancel()
+
+    async def _turn(self) -> bool:
+        """Look at every group once; True: something is draining."""
+        endpoints = [row.value for row in await self._state.rows(ENDPOINTS)]
+        wanted = {name for endpoint in endpoints for name in wanted_groups(endpoint)}
+        groups = {group.id: group for endpoint in endpoints for group in _groups(endpoint)}
+        records = {row.key: row for row in await self._state.rows(GROUPS)}
+        for name in sorted(wanted - records.keys()):
+            await self._contained(name, self._adopt(groups[name]))
+        draining = False
+        for name, row in records.items():
+            if name in wanted:
+                await self._contained(name, self._keep(row))
+            else:
+                draining = True
+                await self._contained(name, self._retire(row))
+        for endpoint_row in await self._state.rows(ENDPOINTS):
+            if endpoint_row.value.deleting and not any(
+                row.value.group.endpoint == endpoint_row.key for row in records.values()
+            ):
+                await self._contained(endpoint_row.key, self._forget_endpoint(endpoint_row))
+        return draining
+
+    async def _contained(self, name: str, work: object) -> None:
+        try:
+            await work  # type: ignore[misc]  # a coroutine of this class
+        except Fenced:
+            raise
+        except Conflict:
+            log.debug("supervisor.row_changed group=%s", name)
+        except Exception:  # one group's fault must not stop the others
+            log.exception("supervisor.turn_failed group=%s", name)
+
+    # --- wanted -------------------------------------------------------------------------------------
+
+    async def _adopt(self, group: Group) -> None:
+        record = GroupRecord(group, prepared=group.container.artifact_url is None)
+        await self._metrics.register(
+            GroupDimensions(group.id, group.endpoint, group.variant, group.config_name, group.instance_count)
+        )
+        await self._state.commit([Put(GROUPS, group.id, record, 0)])
+
+    async def _keep(self, row: Row[GroupRecord]) -> None:
+        record = row.value
+        if record.failure is not None:
+            return
+        if not record.prepared:
+            if row.key not in self._preparing:
+                self._preparing[row.key] = asyncio.create_task(self._prepare(row))
+            return
+        if row.key in self._ensured:
+            return
+        try:
+            await self._instances.ensure(_spec(record), record.group.instance_count, self._epoch)
+        except Refused as refusal:
+            await self._state.commit([Put(GROUPS, row.key, replace(record, failure=str(refusal)), row.revision)])
+            return
+        self._ensured.add(row.key)
+
+    async def _prepare(self, row: Row[GroupRecord]) -> None:
+        """Fetch and unpack the artifact; what goes wrong is written where FailureReason finds it."""
+        record = row.value
+        url = record.group.container.artifact_url
+        assert url is not None
+        try:
+            async with self._artifacts.obtained(url) as folder:
+                await self._prepared(row, replace(record, artifact_dir=str(folder), prepared=True))
+        except BannisterError as error:
+            await self._prepared(row, replace(record, failure=f"The artifact {url} cannot be used: {error}"))
+        except Exception as error:  # a full disk, say: the group fails with the reason, the supervisor goes on
+            log.exception("supervisor.artifact_failed group=%s", row.key)
+            await self._prepared(row, replace(record, failure=f"The artifact {url} could not be unpacked: {error}"))
+        finally:
+            self._preparing.pop(row.key, None)
+
+    async def _prepared(self, row: Row[GroupRecord], record: GroupRecord) -> None:
+        try:
+            await self._state.commit([Put(GROUPS, row.key, record, row.revision)])
+        except Conflict:
+            log.debug("supervisor.row_changed group=%s", row.key)
+
+    # --- no longer wanted ---------------------------------------------------------------------------
+
+    async def _retire(self, row: Row[GroupRecord]) -> None:
+        record, now = row.value, self._clock.now()
+        if not self._routes.unrouted(row.key):
+            return
+        if record.retiring_since is None:
+            await self._state.commit([Put(GROUPS, row.key, replace(record, retiring_since=now), row.revision)])
+            return
+        if row.key not in self._removed:
+            in_flight = await self._routes.active_requests(row.key)
+            overdue = now >= record.retiring_since + self._settings.drain_timeout_seconds
+            if in_flight > 0 and not overdue:
+                return
+            if in_flight > 0:
+                await self._cut(row, in_flight, now)
+            await self._instances.remove(row.key, self._epoch)
+            self._removed.add(row.key)
+        if not any(instance.group == row.key for instance in self._instances.snapshot()):
+            await self._forget(row)
+
+    async def _cut(self, row: Row[GroupRecord], in_flight: int, now: float) -> None:
+        log.warning("group.drain_cut group=%s requests=%s", row.key, in_flight)
+        body = {"group": row.key, "requests": in_flight}
+        await self._state.commit(records=[Record(now, f"endpoint/{row.value.group.endpoint}", "group.drain_cut", body)])
+
+    async def _forget(self, row: Row[GroupRecord]) -> None:
+        await self._state.commit([Remove(GROUPS, row.key, row.revision)])
+        self._ensured.discard(row.key)
+        self._removed.discard(row.key)
+        await self._artifacts.sweep(self._artifacts_in_use)
+
+    async def _artifacts_in_use(self) -> set[str]:
+        return {row.value.artifact_dir for row in await self._state.rows(GROUPS) if row.value.artifact_dir is not None}
+
+    async def _forget_endpoint(self, row: Row[Endpoint]) -> None:
+        record = Record(self._clock.now(), f"endpoint/{row.key}", "endpoint.deleted")
+        await self._state.commit([Remove(ENDPOINTS, row.key, row.revision)], [record])
+
+
+def _groups(endpoint: Endpoint) -> list[Group]:
+    groups = list(endpoint.blue.groups) if endpoint.blue is not None else []
+    if endpoint.deployment is not None:
+        groups.extend(endpoint.deployment.green.groups)
+    return groups
+
+
+def _spec(record: GroupRecord) -> GroupSpec:
+    group = record.group
+    return GroupSpec(
+        id=group.id,
+        endpoint=group.endpoint,
+        variant=group.variant,
+        image=group.container.image,
+        artifact_dir=record.artifact_dir,
+        environment=group.container.environment,
+        startup_timeout_seconds=group.startup_timeout_seconds,
+    )
