@@ -1,0 +1,222 @@
+"""Content types: request bodies to data for `predict`, and predictions to response bodies.
+
+| type | in | out |
+| --- | --- | --- |
+| `application/json` | any value; `{"instances": [...]}` and `{"inputs": [...]}` are unwrapped | any value |
+| `application/jsonlines` | one value a line | one value a line |
+| `text/csv` | rows of numbers, no header; an empty cell is missing (NaN) | rows |
+| `application/x-npy` | an array; never a pickled one, which could run code | an array |
+
+Lists of numbers become numpy arrays; anything else stays as JSON has it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from typing import Any
+
+import numpy as np
+
+JSON = "application/json"
+JSON_LINES = "application/jsonlines"
+CSV = "text/csv"
+NPY = "application/x-npy"
+
+SUPPORTED = (JSON, JSON_LINES, CSV, NPY)
+_ALIASES = {
+    "application/jsonlines": JSON_LINES,
+    "application/x-jsonlines": JSON_LINES,
+    "application/jsonl": JSON_LINES,
+    "application/x-ndjson": JSON_LINES,
+    "application/csv": CSV,
+    "application/npy": NPY,
+}
+
+
+class Unacceptable(Exception):
+    """The client's mistake; `status` is 400, 406 or 415 and the message says what to send instead."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+def media_type(header: str) -> str:
+    """The type without its parameters, by its usual name."""
+    name = header.partition(";")[0].strip().lower()
+    return _ALIASES.get(name, name)
+
+
+def decode(body: bytes, content_type: str) -> Any:
+    """Data from a request's body.
+
+    Raises:
+        Unacceptable: 415, no decoder for this type; 400, the body is not of this type.
+    """
+    kind = media_type(content_type)
+    decoder = _DECODERS.get(kind)
+    if decoder is None:
+        raise Unacceptable(
+            415,
+            f"Content type {content_type!r} cannot be decoded. Send one of {', '.join(SUPPORTED)}, or define input_fn.",
+        )
+    try:
+        return decoder(body)
+    except (ValueError, RecursionError, EOFError) as error:  # also bad JSON and bad UTF-8: both are ValueErrors
+        raise Unacceptable(400, f"The body is not valid {kind}: {error}") from error
+
+
+def encode(prediction: Any, content_type: str) -> bytes:
+    """A prediction as a body of one of the supported types.
+
+    Raises:
+        Unacceptable: 406, this prediction has no form of this type.
+    """
+    kind = media_type(content_type)
+    try:
+        return _ENCODERS[kind](prediction)
+    except KeyError:
+        raise Unacceptable(406, f"There is no encoder for {kind}. Accept one of {', '.join(SUPPORTED)}.") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Unacceptable(406, f"The prediction cannot be given as {kind}: {error}") from error
+
+
+def negotiate(accept: str) -> str:
+    """The supported type that the client likes best; JSON where it does not care.
+
+    Raises:
+        Unacceptable: 406, it likes none of them.
+    """
+    if not accept.strip():
+        return JSON
+    preferences = sorted(_preferences(accept), key=lambda preference: -preference[1])
+    for wanted, quality in preferences:
+        if quality <= 0:
+            continue
+        for offered in SUPPORTED:
+            if wanted in (offered, "*/*") or (wanted.endswith("/*") and offered.startswith(wanted[:-1])):
+                return offered
+    raise Unacceptable(406, f"Accept {accept!r} names no type that can be given. Accept one of {', '.join(SUPPORTED)}.")
+
+
+def _preferences(accept: str) -> list[tuple[str, float]]:
+    found = []
+    for entry in accept.split(","):
+        quality = 1.0
+        for parameter in entry.split(";")[1:]:
+            name, _, value = parameter.partition("=")
+            if name.strip().lower() == "q":
+                try:
+                    quality = float(value)
+                except ValueError:
+                    quality = 0.0
+        found.append((media_type(entry), quality))
+    return found
+
+
+def _decode_json(body: bytes) -> Any:
+    value = json.loads(body)
+    if isinstance(value, dict):
+        for wrapper in ("instances", "inputs"):
+            if wrapper in value:
+                return _as_array(value[wrapper])
+    return _as_array(value)
+
+
+def _decode_json_lines(body: bytes) -> Any:
+    return _as_array([json.loads(line) for line in body.splitlines() if line.strip()])
+
+
+def _decode_csv(body: bytes) -> Any:
+    rows = []
+    for number, cells in enumerate(csv.reader(io.StringIO(body.decode("utf-8-sig"))), start=1):
+        if not cells:
+            continue
+        try:
+            rows.append([float(cell) if cell.strip() else math.nan for cell in cells])
+        except ValueError as error:
+            raise ValueError(f"line {number}: {error}") from None
+        if len(cells) != len(rows[0]):
+            raise ValueError(f"line {number} has {len(cells)} cells, the first line {len(rows[0])}")
+    if not rows:
+        raise ValueError("there is no row")
+    return np.array(rows, dtype=np.float64)
+
+
+def _decode_npy(body: bytes) -> Any:
+    return np.load(io.BytesIO(body), allow_pickle=False)
+
+
+def _as_array(value: Any) -> Any:
+    """Lists of numbers as an array, with null as NaN; everything else as it is."""
+    if not isinstance(value, list):
+        return value
+    try:
+        array = np.array(value)
+        if array.dtype == object:
+            array = array.astype(np.float64)
+    except (ValueError, TypeError):  # rows of different lengths, objects, text among numbers
+        return value
+    return array if array.dtype.kind in "biuf" else value
+
+
+def _encode_json(prediction: Any) -> bytes:
+    try:
+        return json.dumps(prediction, default=_plain, allow_nan=False).encode()
+    except ValueError:
+        # JSON has no NaN and no infinity, and a parser may refuse the whole answer for one of them.
+        return json.dumps(_finite(json.loads(json.dumps(prediction, default=_plain)))).encode()
+
+
+def _encode_json_lines(prediction: Any) -> bytes:
+    rows = _plain_rows(prediction)
+    return b"".join(_encode_json(row) + b"\n" for row in rows)
+
+
+def _encode_csv(prediction: Any) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    for row in _plain_rows(prediction):
+        if isinstance(row, dict) or (isinstance(row, list) and any(isinstance(cell, (list, dict)) for cell in row)):
+            raise ValueError("it has more than rows and columns")
+        writer.writerow(row if isinstance(row, list) else [row])
+    return out.getvalue().encode()
+
+
+def _encode_npy(prediction: Any) -> bytes:
+    out = io.BytesIO()
+    np.save(out, np.asarray(prediction), allow_pickle=False)
+    return out.getvalue()
+
+
+def _plain_rows(prediction: Any) -> list[Any]:
+    plain = json.loads(json.dumps(prediction, default=_plain))
+    return plain if isinstance(plain, list) else [plain]
+
+
+def _plain(value: Any) -> Any:
+    """What `json` does not know: numpy's and pandas's values, tuples within them, sets, bytes."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if hasattr(value, "to_dict"):
+        return value.to_dict(orient="records")
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    raise TypeError(f"a value of type {type(value).__name__} has no JSON form")
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return value
+
+
+_DECODERS = {JSON: _decode_json, JSON_LINES: _decode_json_lines, CSV: _decode_csv, NPY: _decode_npy}
+_ENCODERS = {JSON: _encode_json, JSON_LINES: _encode_json_lines, CSV: _encode_csv, NPY: _encode_npy}

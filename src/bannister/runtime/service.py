@@ -1,0 +1,145 @@
+"""`/ping` and `/invocations`: what SageMaker asks of a model server, on top of a loaded artifact.
+
+Status codes: 400, 406 and 415 are the client's mistakes, found by the built-in functions. Whatever user code raises is a 500 with the
+exception's type and message (and the traceback in the log), unless the exception has a `status_code` of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from typing import Any
+
+from bannister.runtime import artifact as artifacts
+from bannister.runtime.artifact import Artifact
+from bannister.runtime.content import CSV, JSON, Unacceptable, decode, encode, media_type, negotiate
+from bannister.runtime.messages import Request, Response
+
+#: Characters of an exception's message that go into an answer; the log has all.
+MESSAGE_CHARACTERS_MAX = 1000
+#: Types whose body the toolkit gives to `input_fn` as text.
+TEXT_TYPES = (JSON, CSV)
+
+
+class Context:
+    """What user code may know and set beyond its arguments; the toolkit's interface, where the first argument is always 0."""
+
+    def __init__(self, model_dir: str, headers: Mapping[str, str] | None = None) -> None:
+        self.system_properties = {"model_dir": model_dir}
+        self._request_headers = dict(headers or {})
+        self.response_headers: dict[str, str] = {}
+        self.response_content_type: str | None = None
+        self.response_status = 200
+
+    def get_request_header(self, index: int, name: str) -> str | None:
+        """A header of the request in any case, such as `X-Amzn-SageMaker-Custom-Attributes`; None: not given."""
+        return self._request_headers.get(name.lower())
+
+    def get_all_request_header(self, index: int) -> dict[str, str]:
+        return dict(self._request_headers)
+
+    def set_response_header(self, index: int, name: str, value: str) -> None:
+        self.response_headers[name] = value
+
+    def set_response_content_type(self, index: int, value: str) -> None:
+        self.response_content_type = value
+
+    def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
+        self.response_status = code
+
+
+class Service:
+    """Answers requests from one artifact, at most `predictions_max` at a time; others wait in order."""
+
+    def __init__(self, artifact: Artifact, model_dir: str, predictions_max: int, default_accept: str = JSON) -> None:
+        self._artifact = artifact
+        self._model_dir = model_dir
+        self._default_accept = default_accept
+        self._turn = threading.BoundedSemaphore(predictions_max)
+
+    def __call__(self, request: Request) -> Response:
+        if request.path == "/invocations":
+            return self._invoke(request) if request.method == "POST" else _method_refused("POST")
+        if request.path == "/ping":
+            return Response(200) if request.method in ("GET", "HEAD") else _method_refused("GET")
+        return refuse(404, f"There is no {request.path[:200]}. There are GET /ping and POST /invocations.")
+
+    def _invoke(self, request: Request) -> Response:
+        context = Context(self._model_dir, request.headers)
+        try:
+            with self._turn:
+                body, content_type = self._transform(request, context)
+        except Unacceptable as problem:
+            return refuse(problem.status, str(problem))
+        # User code may raise anything, SystemExit included, and it must not end the connection.
+        except BaseException as error:  # noqa: BLE001
+            traceback.print_exc()
+            sys.stderr.flush()
+            return _failure(error)
+        return Response(
+            context.response_status, body, context.response_content_type or content_type, context.response_headers
+        )
+
+    def _transform(self, request: Request, context: Context) -> tuple[bytes, str]:
+        loaded = self._artifact
+        content_type = request.headers.get("content-type", "application/octet-stream")
+        accept = request.headers.get("accept", "").strip()
+        wanted = self._default_accept if accept in ("", "*/*") else accept
+        if loaded.transform_fn:
+            given = _text_or_bytes(request.body, content_type)
+            result = loaded.transform_fn(loaded.model, given, content_type, wanted, context)
+            return _body_and_type(result, wanted)
+        # Before the work, so that nobody waits for an answer that cannot be given.
+        chosen = wanted if loaded.output_fn else negotiate(wanted)
+        if loaded.input_fn:
+            data = loaded.input_fn(_text_or_bytes(request.body, content_type), content_type, context)
+        else:
+            data = decode(request.body, content_type)
+        if loaded.predict_fn:
+            prediction = loaded.predict_fn(data, loaded.model, context)
+        else:
+            prediction = artifacts.predict(data, loaded.model)
+        if loaded.output_fn:
+            return _body_and_type(loaded.output_fn(prediction, chosen, context), chosen)
+        return encode(prediction, chosen), chosen
+
+
+def refuse(status: int, sentence: str) -> Response:
+    """A sentence to the client."""
+    return Response(status, json.dumps({"error": sentence}).encode())
+
+
+def _method_refused(allowed: str) -> Response:
+    response = refuse(405, f"Use {allowed}.")
+    response.headers["allow"] = allowed
+    return response
+
+
+def _failure(error: BaseException) -> Response:
+    message = f"{type(error).__name__}: {error}"[:MESSAGE_CHARACTERS_MAX]
+    status = getattr(error, "status_code", 500)
+    return refuse(status if isinstance(status, int) and 400 <= status <= 599 else 500, message)
+
+
+def _text_or_bytes(body: bytes, content_type: str) -> str | bytes:
+    if media_type(content_type) not in TEXT_TYPES:
+        return body
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise Unacceptable(400, f"The body is not UTF-8, as {media_type(content_type)} must be: {error}") from error
+
+
+def _body_and_type(result: Any, wanted: str) -> tuple[bytes, str]:
+    """User code may give bytes or text, with or without a type, or any value that the built-in encoder knows."""
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], str):
+        result, wanted = result
+    if isinstance(result, str):
+        return result.encode("utf-8"), wanted
+    if isinstance(result, (bytes, bytearray, memoryview)):
+        return bytes(result), wanted
+    chosen = negotiate(wanted)
+    return encode(result, chosen), chosen
