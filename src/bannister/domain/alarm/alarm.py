@@ -79,3 +79,5 @@ class Alarm:
     ok_actions: tuple[str, ...] = ()
     alarm_actions: tuple[str, ...] = ()
     insufficient_data_actions: tuple[str, ...] = ()
+    #: (key, value) pairs, as given when the alarm was created.
+    tags: tuple[tuple[str, str], ...] = ()

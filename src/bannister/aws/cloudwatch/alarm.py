@@ -1,0 +1,178 @@
+"""PutMetricAlarm, DescribeAlarms, DescribeAlarmsForMetric, DeleteAlarms, SetAlarmState, EnableAlarmActions, DisableAlarmActions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from bannister.aws.arn import arn
+from bannister.aws.call import Call, Handler
+from bannister.aws.cloudwatch.dimensions import dimension_members, metric_identity
+from bannister.domain.alarm.alarm import Alarm, AlarmValue
+from bannister.domain.alarm.definition import Definition
+from bannister.domain.metric.aggregate import SIMPLE_STATISTICS
+from bannister.errors import Invalid, Resource, Unsupported
+from bannister.operations import alarms
+from bannister.operations.context import Context
+
+#: Members of PutMetricAlarm that would change what is watched or how, and are not supported: saying so beats ignoring them.
+_REFUSED: Final = {
+    "Metrics": "metric math is not supported yet: give MetricName, Namespace, Statistic and Period",
+    "EvaluationCriteria": "alarms on queries are not supported: give MetricName, Namespace, Statistic and Period",
+    "EvaluationInterval": "alarms are evaluated every second",
+    "ThresholdMetricId": "anomaly detection is not supported: give a Threshold",
+    "WarmUpConfiguration": "warm-up is not supported",
+    "ActionConfiguration": "Bannister performs no actions",
+}
+
+
+def handlers(context: Context) -> Mapping[str, Handler]:
+    async def put(call: Call) -> dict[str, Any]:
+        _refuse(call.params)
+        await alarms.put_metric_alarm(context, call.params["AlarmName"], _definition(call.params), _extras(call.params))
+        return {}
+
+    async def describe(call: Call) -> dict[str, Any]:
+        params = call.params
+        if "ChildrenOfAlarmName" in params or "ParentsOfAlarmName" in params:
+            raise Unsupported("Composite alarms are not supported, so no alarm has children or parents.")
+        if "MetricAlarm" not in params.get("AlarmTypes", ["MetricAlarm"]):
+            return {"MetricAlarms": [], "CompositeAlarms": []}
+        page = await alarms.describe_alarms(
+            context,
+            _selection(params),
+            limit=params.get("MaxRecords", alarms.PAGE_SIZE_DEFAULT),
+            token=params.get("NextToken"),
+        )
+        members = [alarm_members(alarm, call) for alarm in page.items]
+        return {"MetricAlarms": members, "CompositeAlarms": [], "NextToken": page.token}
+
+    async def describe_for_metric(call: Call) -> dict[str, Any]:
+        params = call.params
+        found = await alarms.describe_alarms_for_metric(
+            context,
+            metric_identity(params["Namespace"], params["MetricName"], params.get("Dimensions")),
+            statistic=params.get("Statistic") or params.get("ExtendedStatistic"),
+            period_seconds=params.get("Period"),
+            unit=params.get("Unit"),
+        )
+        return {"MetricAlarms": [alarm_members(alarm, call) for alarm in found]}
+
+    async def delete(call: Call) -> dict[str, Any]:
+        await alarms.delete_alarms(context, call.params["AlarmNames"])
+        return {}
+
+    async def set_state(call: Call) -> dict[str, Any]:
+        params = call.params
+        value = AlarmValue(params["StateValue"])
+        data = params.get("StateReasonData")
+        await alarms.set_alarm_state(context, params["AlarmName"], value, params["StateReason"], data)
+        return {}
+
+    async def enable(call: Call) -> dict[str, Any]:
+        await alarms.enable_alarm_actions(context, call.params["AlarmNames"], enabled=True)
+        return {}
+
+    async def disable(call: Call) -> dict[str, Any]:
+        await alarms.enable_alarm_actions(context, call.params["AlarmNames"], enabled=False)
+        return {}
+
+    return {
+        "PutMetricAlarm": put,
+        "DescribeAlarms": describe,
+        "DescribeAlarmsForMetric": describe_for_metric,
+        "DeleteAlarms": delete,
+        "SetAlarmState": set_state,
+        "EnableAlarmActions": enable,
+        "DisableAlarmActions": disable,
+    }
+
+
+def _refuse(params: dict[str, Any]) -> None:
+    for member, why in _REFUSED.items():
+        if member in params:
+            raise Unsupported(f"{member} cannot be used: {why}.")
+    if "WallClockWindow" in params.get("EvaluationWindow", {}):
+        raise Unsupported("EvaluationWindow WallClockWindow cannot be used: periods slide with every second.")
+
+
+def _definition(params: dict[str, Any]) -> Definition:
+    if ("MetricName" in params) != ("Namespace" in params):
+        raise Invalid("MetricName and Namespace must be specified together.", code="MissingRequiredParameterException")
+    metric = None
+    if "MetricName" in params:
+        metric = metric_identity(params["Namespace"], params["MetricName"], params.get("Dimensions"))
+    return Definition(
+        metric=metric,
+        statistic=params.get("Statistic"),
+        extended_statistic=params.get("ExtendedStatistic"),
+        period_seconds=params.get("Period"),
+        evaluation_periods=params.get("EvaluationPeriods"),
+        datapoints_to_alarm=params.get("DatapointsToAlarm"),
+        threshold=params.get("Threshold"),
+        comparison=params.get("ComparisonOperator"),
+        missing_data=params.get("TreatMissingData"),
+        low_samples=params.get("EvaluateLowSampleCountPercentile"),
+        unit=params.get("Unit"),
+    )
+
+
+def _extras(params: dict[str, Any]) -> alarms.Extras:
+    return alarms.Extras(
+        description=params.get("AlarmDescription"),
+        actions_enabled=params.get("ActionsEnabled", True),
+        ok_actions=tuple(params.get("OKActions", ())),
+        alarm_actions=tuple(params.get("AlarmActions", ())),
+        insufficient_data_actions=tuple(params.get("InsufficientDataActions", ())),
+        tags=tuple((tag["Key"], tag["Value"]) for tag in params.get("Tags", ())),
+    )
+
+
+def _selection(params: dict[str, Any]) -> alarms.Selection:
+    value = params.get("StateValue")
+    return alarms.Selection(
+        names=params.get("AlarmNames"),
+        prefix=params.get("AlarmNamePrefix"),
+        value=None if value is None else AlarmValue(value),
+        action_prefix=params.get("ActionPrefix"),
+    )
+
+
+def alarm_members(alarm: Alarm, call: Call) -> dict[str, Any]:
+    """The shape MetricAlarm."""
+    state = alarm.state
+    return {
+        "AlarmName": alarm.name,
+        "AlarmArn": arn(call.region, call.account_id, Resource.ALARM, alarm.name),
+        "AlarmDescription": alarm.description,
+        "AlarmConfigurationUpdatedTimestamp": alarm.configured_at,
+        "ActionsEnabled": alarm.actions_enabled,
+        "OKActions": list(alarm.ok_actions),
+        "AlarmActions": list(alarm.alarm_actions),
+        "InsufficientDataActions": list(alarm.insufficient_data_actions),
+        "StateValue": state.value.value,
+        "StateReason": state.reason,
+        "StateReasonData": state.reason_data,
+        "StateUpdatedTimestamp": state.updated_at,
+        "StateTransitionedTimestamp": state.transitioned_at,
+        **_rule_members(alarm),
+    }
+
+
+def _rule_members(alarm: Alarm) -> dict[str, Any]:
+    rule = alarm.rule
+    basic = rule.statistic in SIMPLE_STATISTICS
+    return {
+        "MetricName": rule.metric.name,
+        "Namespace": rule.metric.namespace,
+        "Dimensions": dimension_members(rule.metric),
+        "Statistic" if basic else "ExtendedStatistic": rule.statistic,
+        "Period": rule.period_seconds,
+        "Unit": rule.unit,
+        "EvaluationPeriods": rule.evaluation_periods,
+        "DatapointsToAlarm": rule.datapoints_to_alarm,
+        "Threshold": rule.threshold,
+        "ComparisonOperator": rule.comparison.value,
+        "TreatMissingData": rule.missing_data.value,
+        "EvaluateLowSampleCountPercentile": "ignore" if rule.ignore_low_samples else None,
+    }

@@ -1,0 +1,276 @@
+"""Metric data: put, read as statistics, list."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from bannister.clock import Clock
+from bannister.domain.metric.aggregate import Aggregate, check_statistic, of_statistics, of_values, statistic
+from bannister.domain.metric.identity import MetricIdentity
+from bannister.errors import Invalid
+from bannister.metrics.store import Datum
+from bannister.operations.context import Context
+from bannister.operations.continuation import continued
+from bannister.operations.listing import Page
+
+#: AWS: timestamps of data put, before and after now.
+PUT_PAST_SECONDS_MAX: Final = 14 * 86_400.0
+PUT_FUTURE_SECONDS_MAX: Final = 2 * 3600.0
+PUT_METRICS_MAX: Final = 1000
+PUT_VALUES_MAX: Final = 150
+#: AWS: values beyond are refused, in either direction.
+VALUE_MAX: Final = 2.0**360
+
+DATAPOINTS_MAX: Final = 1440
+SHORT_PERIODS: Final = (1, 5, 10, 20, 30)
+
+METRICS_PER_PAGE: Final = 500
+#: AWS: a metric without data for two weeks is no longer listed; RecentlyActive shortens that to three hours.
+LISTED_SECONDS: Final = 14 * 86_400.0
+RECENTLY_ACTIVE_SECONDS: Final = 3 * 3600.0
+
+_VALUE: Final = "InvalidParameterValueException"
+_COMBINATION: Final = "InvalidParameterCombinationException"
+_MISSING: Final = "MissingRequiredParameterException"
+
+
+# --- put
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticSet:
+    """Samples of which only this is known."""
+
+    count: float
+    sum: float
+    minimum: float
+    maximum: float
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One datum as it was asked for: exactly one of `value`, `values` and `statistics`."""
+
+    metric: MetricIdentity
+    #: None: now.
+    at: float | None = None
+    value: float | None = None
+    values: Sequence[float] | None = None
+    #: How often each of `values` occurred; None: once.
+    counts: Sequence[float] | None = None
+    statistics: StatisticSet | None = None
+    unit: str | None = None
+    #: 1 or 60. Bannister keeps every datum at the second it was given for, whichever it is.
+    resolution_seconds: int = 60
+
+
+async def put_metric_data(context: Context, samples: Sequence[Sample]) -> None:
+    """Store data of any metrics; all of it or, if anything is wrong, none.
+
+    Raises:
+        Invalid: The first sample that is wrong, by its place in the request.
+    """
+    if not samples:
+        raise Invalid("The parameter MetricData must be specified.", code=_MISSING)
+    if len(samples) > PUT_METRICS_MAX:
+        raise Invalid(f"The collection MetricData must not have a size greater than {PUT_METRICS_MAX}.", code=_VALUE)
+    await context.metrics.put(
+        [_datum(sample, context.clock, f"MetricData.member.{place}") for place, sample in enumerate(samples, start=1)]
+    )
+
+
+def _datum(sample: Sample, clock: Clock, where: str) -> Datum:
+    now = clock.now()
+    at = now if sample.at is None else sample.at
+    if not now - PUT_PAST_SECONDS_MAX <= at <= now + PUT_FUTURE_SECONDS_MAX:
+        raise Invalid(
+            f"The parameter {where}.Timestamp must specify a time no earlier than two weeks ago and no later than two hours "
+            "from now.",
+            code=_VALUE,
+        )
+    if sample.resolution_seconds not in (1, 60):
+        raise Invalid(f"The parameter {where}.StorageResolution must be 1 or 60.", code=_VALUE)
+    return Datum(sample.metric, at, _aggregate(sample, where))
+
+
+def _aggregate(sample: Sample, where: str) -> Aggregate:
+    forms = {"Value": sample.value, "Values": sample.values, "StatisticValues": sample.statistics}
+    given = [name for name, form in forms.items() if form is not None]
+    if not given:
+        raise Invalid(
+            f"The parameter {where}.Value, {where}.Values or {where}.StatisticValues is required.", code=_MISSING
+        )
+    if len(given) > 1:
+        raise Invalid(
+            f"The parameters {where}.{given[0]} and {where}.{given[1]} are mutually exclusive and you have specified both.",
+            code=_COMBINATION,
+        )
+    if sample.counts is not None and sample.values is None:
+        raise Invalid(f"The parameter {where}.Counts needs {where}.Values.", code=_COMBINATION)
+    if sample.statistics is not None:
+        return _of_set(sample.statistics, sample.unit, where)
+    if sample.value is not None:
+        _check_value(sample.value, f"{where}.Value")
+        return of_values([sample.value], unit=sample.unit)
+    return _of_many(sample.values or (), sample.counts, sample.unit, where)
+
+
+def _of_many(values: Sequence[float], counts: Sequence[float] | None, unit: str | None, where: str) -> Aggregate:
+    if not 1 <= len(values) <= PUT_VALUES_MAX:
+        raise Invalid(f"The collection {where}.Values must have 1 to {PUT_VALUES_MAX} members.", code=_VALUE)
+    if counts is not None and len(counts) != len(values):
+        raise Invalid(f"The collections {where}.Values and {where}.Counts must be of the same size.", code=_VALUE)
+    for place, value in enumerate(values, start=1):
+        _check_value(value, f"{where}.Values.member.{place}")
+    for place, count in enumerate(counts or (), start=1):
+        _check_value(count, f"{where}.Counts.member.{place}")
+        if count <= 0:
+            raise Invalid(f"The parameter {where}.Counts.member.{place} must be greater than 0.", code=_VALUE)
+    return of_values(values, counts, unit)
+
+
+def _of_set(given: StatisticSet, unit: str | None, where: str) -> Aggregate:
+    prefix = f"{where}.StatisticValues"
+    for name, value in (
+        ("SampleCount", given.count),
+        ("Sum", given.sum),
+        ("Minimum", given.minimum),
+        ("Maximum", given.maximum),
+    ):
+        _check_value(value, f"{prefix}.{name}")
+    if given.count <= 0:
+        raise Invalid(f"The parameter {prefix}.SampleCount must be greater than 0.", code=_VALUE)
+    if given.minimum > given.maximum:
+        raise Invalid(f"The parameter {prefix}.Minimum must not be greater than {prefix}.Maximum.", code=_VALUE)
+    return of_statistics(given.count, given.sum, given.minimum, given.maximum, unit)
+
+
+def _check_value(value: float, where: str) -> None:
+    if not math.isfinite(value):
+        raise Invalid(f"The parameter {where} must be a number: NaN and infinity are not supported.", code=_VALUE)
+    if abs(value) > VALUE_MAX:
+        raise Invalid(f"The parameter {where} must be between -2^360 and 2^360.", code=_VALUE)
+
+
+# --- read
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsRequest:
+    """Which statistics of one metric, over which time: `start` is inclusive, `end` exclusive."""
+
+    metric: MetricIdentity
+    start: float
+    end: float
+    period_seconds: int
+    statistics: Sequence[str] = ()
+    percentiles: Sequence[str] = ()
+    unit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticsPoint:
+    """The statistics of one period that has data."""
+
+    at: float
+    unit: str | None
+    statistics: Mapping[str, float]
+    percentiles: Mapping[str, float]
+
+
+async def get_metric_statistics(context: Context, request: StatisticsRequest) -> list[StatisticsPoint]:
+    """The periods that have data, oldest first (AWS promises no order).
+
+    Raises:
+        Invalid: The period, the time range or a statistic is wrong.
+        Unsupported: A statistic that CloudWatch has and Bannister has not.
+    """
+    period = request.period_seconds
+    _check_request(request)
+    start = _floored(request.start, period, context.clock.now())
+    periods = math.ceil((request.end - start) / period)
+    found = await context.metrics.read(request.metric, start, period, periods, request.unit)
+    points = [
+        _point(start + index * period, aggregate, request)
+        for index, aggregate in enumerate(found)
+        if aggregate is not None
+    ]
+    return [point for point in points if point.statistics or point.percentiles]
+
+
+def _check_request(request: StatisticsRequest) -> None:
+    period = request.period_seconds
+    if period not in SHORT_PERIODS and (period < 60 or period % 60):
+        raise Invalid(f"The parameter Period must be 1, 5, 10, 20, 30 or a multiple of 60, not {period}.", code=_VALUE)
+    if request.start >= request.end:
+        raise Invalid("The parameter StartTime must be less than the parameter EndTime.", code=_COMBINATION)
+    if bool(request.statistics) == bool(request.percentiles):
+        raise Invalid("Exactly one of Statistics and ExtendedStatistics must be specified.", code=_COMBINATION)
+    datapoints = math.ceil((request.end - request.start) / period)
+    if datapoints > DATAPOINTS_MAX:
+        raise Invalid(
+            f"You have requested up to {datapoints:,} datapoints, which exceeds the limit of {DATAPOINTS_MAX:,}. You may reduce the "
+            "datapoints requested by increasing Period, or decreasing the time range.",
+            code=_COMBINATION,
+        )
+    for name in (*request.statistics, *request.percentiles):
+        check_statistic(name)
+
+
+def _floored(start: float, period: int, now: float) -> float:
+    """AWS: down to the minute (5 minutes beyond 15 days, the hour beyond 63), and for periods under a minute to the period."""
+    age_days = (now - start) / 86_400
+    unit = period if period < 60 else 60 if age_days <= 15 else 300 if age_days <= 63 else 3600
+    return float(start // unit * unit)
+
+
+def _point(at: float, aggregate: Aggregate, request: StatisticsRequest) -> StatisticsPoint:
+    return StatisticsPoint(
+        at, aggregate.unit, _values(aggregate, request.statistics), _values(aggregate, request.percentiles)
+    )
+
+
+def _values(aggregate: Aggregate, names: Sequence[str]) -> dict[str, float]:
+    values = {name: statistic(aggregate, name) for name in names}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+# --- list
+
+
+@dataclass(frozen=True, slots=True)
+class MetricSelection:
+    """Which metrics to list; None: any."""
+
+    namespace: str | None = None
+    name: str | None = None
+    #: Each must be among a metric's dimensions: by name, or by name and value.
+    dimensions: Sequence[tuple[str, str | None]] = ()
+    recently_active: bool = False
+
+
+async def list_metrics(
+    context: Context, selection: MetricSelection, *, token: str | None = None
+) -> Page[MetricIdentity]:
+    """Metrics that have had data lately, by namespace, name and dimensions."""
+    window = RECENTLY_ACTIVE_SECONDS if selection.recently_active else LISTED_SECONDS
+    found = await context.metrics.metrics(since=context.clock.now() - window)
+    selected = [metric for metric in found if _selected(metric, selection)]
+    return continued(selected, _sort_key, METRICS_PER_PAGE, token)
+
+
+def _selected(metric: MetricIdentity, selection: MetricSelection) -> bool:
+    dimensions = dict(metric.dimensions)
+    return (
+        selection.namespace in (None, metric.namespace)
+        and selection.name in (None, metric.name)
+        and all(name in dimensions and value in (None, dimensions[name]) for name, value in selection.dimensions)
+    )
+
+
+def _sort_key(metric: MetricIdentity) -> str:
+    """Sorts as the parts would, one after the other: no name contains the separator."""
+    return "\0".join([metric.namespace, metric.name, *(part for pair in metric.dimensions for part in pair)])
