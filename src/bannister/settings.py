@@ -49,6 +49,8 @@ class Settings:
     instance_log_bytes_max: int = 4 * 1024 * 1024
     #: Lines of an instance's log that go into a FailureReason.
     failure_log_lines: int = 12
+    #: The logs of this many instances are kept after they are gone.
+    past_instance_logs_max: int = 50
     artifact_bytes_max: int = 20 * 1024**3
     artifact_files_max: int = 100_000
 
@@ -62,10 +64,25 @@ class Settings:
     proxy_workers: int = 0
     #: Idle connections to instances are closed by Envoy before the instance would (uvicorn: 5 s).
     upstream_idle_timeout_seconds: float = 4.0
+    #: An idle client connection is closed after this long.
+    downstream_idle_timeout_seconds: float = 600.0
+    #: A request or answer during which nothing moves at all for this long is given up (a client that vanished).
+    stream_idle_timeout_seconds: float = 900.0
+    #: Envoy sheds load before its heap reaches this.
+    proxy_heap_bytes_max: int = 2 * 1024**3
+    proxy_connections_max: int = 20_000
     health_check_interval_seconds: float = 2.0
     health_check_unhealthy_count: int = 3
     #: A proxy that does not answer for this long no longer holds up an acknowledgement.
     proxy_lease_seconds: float = 10.0
+    #: Changes that come within this long make one push to the proxies.
+    publish_coalesce_seconds: float = 0.01
+    #: While traffic waits for instances to become healthy in the proxies, these are asked this often.
+    proxy_poll_seconds: float = 0.01
+    #: After a restart of the control plane, a proxy that still serves is left alone until we see what it serves, at most this long.
+    proxy_adoption_seconds: float = 5.0
+    #: A proxy's threads follow an acknowledged change within this long; only then is a group called unrouted.
+    proxy_settle_seconds: float = 0.1
 
     # --- telemetry and alarms
     access_log_flush_seconds: float = 0.1
@@ -76,7 +93,7 @@ class Settings:
     #: Batches kept for a control plane that is away.
     unacknowledged_batches_max: int = 10_000
     #: Seconds that telemetry keeps open while the watermark stands still; older ones are reported as they are.
-    open_seconds_max: int = 120
+    open_seconds_max: int = 30
     #: Metrics this young are also held in memory, so that evaluating alarms does not read the disk.
     metric_recent_seconds: float = 600.0
     #: One-second summaries are kept this long (CloudWatch keeps sub-minute data 3 hours).

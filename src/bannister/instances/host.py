@@ -1,0 +1,146 @@
+"""What the common part of a backend (`groups`, `life`) needs of the place where instances run.
+
+Two things are kept apart: *records*, which say what should exist and must survive the control plane, and the *host*, which
+starts processes and finds those again that an earlier control plane left. A process is always recorded before it is
+started, so that there is no moment in which it exists and nobody would know.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from bannister.domain.instance import GroupSpec
+from bannister.instances.process import Identity
+
+
+@dataclass(slots=True)
+class GroupRecord:
+    """A group that is wanted."""
+
+    spec: GroupSpec
+    count: int
+
+
+@dataclass(slots=True)
+class InstanceRecord:
+    """All that must be remembered of an instance to go on with it."""
+
+    id: str
+    group: str
+    #: Grows with every instance of the backend: the newest are the first to go.
+    sequence: int
+    port: int | None = None
+    #: Its process, once started; None while it has none, or was being started when the control plane ended.
+    process: Identity | None = None
+    #: When the present process was started.
+    started_at: float | None = None
+    #: When the first process was started: the start-up timeout counts from here.
+    first_started_at: float | None = None
+    #: Processes started so far.
+    starts: int = 0
+    #: The present process has answered `/ping`.
+    answered: bool = False
+    #: One of its processes has.
+    was_ready: bool = False
+    stopping: bool = False
+    #: Why it was given up.
+    failure: str | None = None
+
+
+@dataclass(slots=True)
+class Remembered:
+    """Everything that was recorded."""
+
+    epoch: int = 0
+    groups: list[GroupRecord] = field(default_factory=list)
+    instances: list[InstanceRecord] = field(default_factory=list)
+
+
+class Records(Protocol):
+    """Keeps records; synchronous, because a record must be there before what it describes, and small."""
+
+    def load(self) -> Remembered: ...
+
+    def save_epoch(self, epoch: int) -> None: ...
+
+    def save_group(self, record: GroupRecord) -> None: ...
+
+    def forget_group(self, group: str) -> None: ...
+
+    def save_instance(self, record: InstanceRecord) -> None: ...
+
+    def forget_instance(self, instance: str) -> None:
+        """Also its folder; what it printed can still be read for a while."""
+        ...
+
+    def log_tail(self, instance: str, lines: int) -> list[str]: ...
+
+
+class Ping(Enum):
+    """What came of asking an instance whether it is up."""
+
+    OK = "answered"
+    SILENT = "did not answer /ping with 200"
+    #: Something else listens on its port.
+    STRANGER = "is not the one that listens on its port"
+
+
+class Process(Protocol):
+    """A process that runs, or has just ended."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+    @property
+    def ended(self) -> asyncio.Future[int | None]:
+        """Done once it has ended and nothing of its session is left; its exit status where it is known."""
+        ...
+
+    async def ping(self, timeout_seconds: float) -> Ping: ...
+
+    def settle(self) -> bool:
+        """Give it normal priority; False: not now, try again."""
+        ...
+
+    def terminate(self) -> None:
+        """Ask it, and all that it started, to end."""
+        ...
+
+    def kill(self) -> None:
+        """End it, and all that it started."""
+        ...
+
+    def release(self) -> None:
+        """Stop watching it; it runs on."""
+        ...
+
+
+class Host(Protocol):
+    """Starts processes, and finds them again."""
+
+    def start(self, record: InstanceRecord, spec: GroupSpec) -> Process:
+        """Start a process for an instance at low priority, on a port of its own; fills in the record and saves it.
+
+        Raises:
+            Invalid: It can never be started; says why.
+            Unavailable: It cannot be started now.
+        """
+        ...
+
+    def adopt(self, records: list[InstanceRecord]) -> Mapping[str, Process]:
+        """The processes of these instances that still run, by instance; every other one of ours is ended."""
+        ...
+
+    def give_back_port(self, port: int) -> None: ...
+
+    def end_strays(self, known: set[str]) -> None:
+        """End every process of ours that belongs to none of these instances."""
+        ...
+
+    def bound_logs(self) -> None:
+        """Keep what the instances print within its bound; called every second or so."""
+        ...

@@ -1,0 +1,169 @@
+"""The image table: what the name of an image means on this machine.
+
+On AWS an image is a container. Here a row of a table says which command runs it. The rows are tried in order, first those
+of the user's `images.toml` in the data directory, then the built-in ones:
+
+    [[image]]
+    match = "my-team/ranker:*"                      # a glob over the name, with or without its tag
+    command = ["uvicorn", "app:app", "--port", "{port}", "--app-dir", "{model_dir}"]
+    environment = { OMP_NUM_THREADS = "1" }
+
+    [[image]]
+    match = "*/sagemaker-xgboost:*"                 # the built-in runtime under another interpreter
+    python = "/opt/venvs/xgboost/bin/python"
+
+In a command `{port}`, `{model_dir}` and `{python}` stand for the port to listen on, the folder of the unpacked artifact and
+the interpreter. A row without a command runs the built-in Python runtime. The file is read again whenever it changes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tomllib
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from bannister.errors import Invalid
+from bannister.settings import Settings
+
+_RUNTIME: Final = ("{python}", "-m", "bannister.runtime")
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """One row of the table."""
+
+    match: str
+    #: None: the built-in Python runtime.
+    command: tuple[str, ...] | None = None
+    #: None: the interpreter that runs Bannister.
+    python: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def matches(self, image: str) -> bool:
+        return fnmatchcase(image, self.match) or fnmatchcase(_without_tag(image), self.match)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCommand:
+    """How an image is run here."""
+
+    command: tuple[str, ...]
+    python: str
+    environment: dict[str, str]
+
+    def argv(self, *, port: int, model_dir: str, path: str | None = None) -> list[str]:
+        """The command line, the program looked up in `path`.
+
+        Raises:
+            Invalid: The program does not exist.
+        """
+        values = {"{port}": str(port), "{model_dir}": model_dir, "{python}": self.python}
+        argv = [_filled(part, values) for part in self.command]
+        program = shutil.which(argv[0], path=path)
+        if program is None:
+            raise Invalid(f"There is no program {argv[0]!r} to run the image with.")
+        return [program, *argv[1:]]
+
+
+#: AWS's framework images (in any account, region and partition) and the name for the runtime itself.
+BUILT_IN: Final = tuple(
+    ImageRow(match)
+    for name in (
+        "bannister/python",
+        "sagemaker-scikit-learn",
+        "sagemaker-xgboost",
+        "pytorch-inference",
+        "sagemaker-inference",
+    )
+    for match in ((name,) if "/" in name else (name, f"*/{name}"))
+)
+
+
+class ImageTable:
+    """Resolves images by the user's rows and the built-in ones."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._file = settings.images_path
+        self._shim = settings.data_dir / "runtime"
+        self._seen: tuple[int, int] | None = None
+        self._rows: tuple[ImageRow, ...] = ()
+
+    def resolve(self, image: str) -> RunCommand:
+        """How to run an image.
+
+        Raises:
+            Invalid: No row matches, or the user's file is damaged; the sentence says what can be run.
+        """
+        self._read_again()
+        row = next((row for row in (*self._rows, *BUILT_IN) if row.matches(image)), None)
+        if row is None:
+            raise Invalid(
+                f"Bannister does not know how to run the image {image!r}. It runs {self._known()} with its Python runtime; "
+                f"for any other image, add a row with a command to {self._file}."
+            )
+        environment = dict(row.environment)
+        if row.python is not None and row.command is None:
+            environment["PYTHONPATH"] = _joined(str(_runtime_only(self._shim)), environment.get("PYTHONPATH"))
+        return RunCommand(row.command or _RUNTIME, row.python or sys.executable, environment)
+
+    def _known(self) -> str:
+        names = [*(row.match for row in self._rows), *(row.match for row in BUILT_IN if not row.match.startswith("*/"))]
+        return ", ".join(names)
+
+    def _read_again(self) -> None:
+        try:
+            status = self._file.stat()
+            seen = (status.st_mtime_ns, status.st_size)
+        except OSError:
+            seen = None
+        if seen != self._seen:
+            self._rows = () if seen is None else _read(self._file)
+            self._seen = seen
+
+
+def _read(file: Path) -> tuple[ImageRow, ...]:
+    try:
+        rows = msgspec.convert(tomllib.loads(file.read_text()), dict[str, tuple[ImageRow, ...]])
+    except (OSError, ValueError) as error:  # also of TOML, of UTF-8 and of msgspec
+        raise Invalid(f"{file} cannot be used: {error}.") from error
+    if unknown := set(rows) - {"image"}:
+        raise Invalid(f"{file} cannot be used: it has {min(unknown)!r}, but only [[image]] rows are known.")
+    found = rows.get("image", ())
+    if any(row.command is not None and not row.command for row in found):
+        raise Invalid(f"{file} cannot be used: a command is empty.")
+    return found
+
+
+def _runtime_only(shim: Path) -> Path:
+    """A folder for PYTHONPATH in which there is the runtime and nothing else of what Bannister needs."""
+    package = shim / "bannister"
+    package.mkdir(parents=True, exist_ok=True)
+    (package / "__init__.py").touch()
+    link = package / "runtime"
+    source = Path(__file__).resolve().parent.parent / "runtime"
+    if not link.is_symlink() or link.readlink() != source:
+        link.unlink(missing_ok=True)
+        link.symlink_to(source)
+    return shim
+
+
+def _without_tag(image: str) -> str:
+    name = image.partition("@")[0]
+    head, slash, last = name.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}"
+
+
+def _filled(part: str, values: dict[str, str]) -> str:
+    for placeholder, value in values.items():
+        part = part.replace(placeholder, value)
+    return part
+
+
+def _joined(*parts: str | None) -> str:
+    return ":".join(part for part in parts if part)

@@ -1,0 +1,295 @@
+"""The life of one instance: start a process, wait until it answers, watch it, start another when it ends.
+
+    start ── answers /ping ──▶ watch ── ends ──▶ back off ──▶ start …
+      │                          └ silent: UNREADY, READY again when it answers; a process that hangs is left alone
+      └ ends, or is not up in time
+            never ready before: at most `startup_attempts_max` tries within the start-up timeout, then FAILED
+            ready before:       tried again for ever, ever more slowly
+
+Each start gets a new port, so an address never means two processes. Of one group, only so many instances start at a time,
+each at low priority until it answers, for starting green must not hurt blue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bannister.clock import Clock
+from bannister.domain.instance import GroupSpec, Instance, InstancePhase
+from bannister.errors import Invalid, Unavailable
+from bannister.instances.host import Host, InstanceRecord, Ping, Process, Records
+from bannister.settings import Settings
+
+_HOST = "127.0.0.1"
+#: A FailureReason holds 1024 characters; AWS's own sentence and the endpoint's name must fit too.
+_REASON_LENGTH_MAX = 1000
+#: A killed process is gone at once, unless it hangs in the kernel; then nobody waits for it any longer than this.
+_KILL_SECONDS_MAX = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all instances of a backend share."""
+
+    settings: Settings
+    clock: Clock
+    records: Records
+    host: Host
+    #: Something that `Instance` shows has changed.
+    announce: Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Setback:
+    """Why an instance is not up: a sentence without its subject; `final`: trying again is of no use."""
+
+    why: str
+    final: bool = False
+
+
+class Life:
+    """One instance. `run` goes on until it is cancelled or the instance has failed; then `end`."""
+
+    def __init__(
+        self,
+        around: Surroundings,
+        record: InstanceRecord,
+        spec: GroupSpec,
+        turns: asyncio.Semaphore,
+        process: Process | None = None,
+    ) -> None:
+        self.record = record
+        self._around = around
+        self._settings = around.settings
+        self._spec = spec
+        self._turns = turns
+        self._process = process
+        self._setbacks = 0
+        self._shown = self._view(self._first_phase(), record.failure)
+
+    @property
+    def shown(self) -> Instance:
+        """What the world sees of it."""
+        return self._shown
+
+    async def look(self) -> None:
+        """Ask an adopted process once, so that the first thing shown of it is true."""
+        if self._process and self.record.answered and not self.record.stopping:
+            await self._ask_if_up()
+
+    async def run(self) -> None:
+        """Keep a process running; returns when the instance has failed."""
+        while self.record.failure is None:
+            setback = await self._become_ready() or await self._watch()
+            if self._gives_up(setback):
+                await self._end_process()
+                self._fail(setback)
+            else:
+                await self._back_off(setback)
+
+    def begin_to_end(self) -> None:
+        """Make known, and remember, that it is to go."""
+        self._show(InstancePhase.STOPPING, None)
+        self.record.stopping = True
+        self._around.records.save_instance(self.record)
+
+    async def end(self) -> None:
+        """Stop it for good: ask, wait out the grace, kill. To be called when `run` no longer runs."""
+        if self._process:
+            self._process.terminate()
+            await asyncio.wait([self._process.ended], timeout=self._settings.stop_grace_seconds)
+        await self._end_process()
+
+    def leave(self) -> None:
+        """Let the process run on without us."""
+        if self._process:
+            self._process.release()
+
+    def _first_phase(self) -> InstancePhase:
+        if self.record.failure is not None:
+            return InstancePhase.FAILED
+        if self.record.stopping:
+            return InstancePhase.STOPPING
+        if self.record.was_ready:
+            return InstancePhase.UNREADY
+        return InstancePhase.STARTING if self._process else InstancePhase.PENDING
+
+    # --- becoming ready
+
+    async def _become_ready(self) -> _Setback | None:
+        """Start a process unless there is one, and wait until it answers; what went wrong, or None."""
+        if self._process and self.record.answered:
+            return None
+        async with self._turns:
+            if self._process is None:
+                setback = self._start()
+                if setback:
+                    return setback
+            return await self._wait_until_up()
+
+    def _start(self) -> _Setback | None:
+        self.record.starts += 1
+        self.record.answered = False
+        try:
+            self._process = self._around.host.start(self.record, self._spec)
+        except Invalid as error:
+            return _Setback(f"cannot be started: {error}", final=True)
+        except Unavailable as error:
+            return _Setback(f"cannot be started now: {error}")
+        self._show(InstancePhase.UNREADY if self.record.was_ready else InstancePhase.STARTING, self._shown.reason)
+        return None
+
+    async def _wait_until_up(self) -> _Setback | None:
+        process = self._process
+        assert process is not None
+        waited = 0.0
+        began = self._around.clock.monotonic()
+        remaining = self._startup_seconds_left()
+        while not process.ended.done():
+            if await self._ask_if_up():
+                return None
+            waited = self._around.clock.monotonic() - began
+            if waited >= remaining:
+                return _Setback(self._late(), final=not self.record.was_ready)
+            # A twentieth of the time it has taken so far: prompt for the quick, cheap for the slow.
+            pause = min(max(waited / 20, self._settings.ping_interval_starting_seconds), 0.25, remaining - waited)
+            await asyncio.wait([process.ended], timeout=pause)
+        return _Setback(_ending(process.ended.result()))
+
+    def _startup_seconds_left(self) -> float:
+        since = self.record.started_at if self.record.was_ready else self.record.first_started_at
+        passed = self._around.clock.now() - since if since is not None else 0.0
+        timeout = self._spec.startup_timeout_seconds
+        return min(max(timeout - passed, 0.0), timeout)
+
+    def _late(self) -> str:
+        return f"did not answer /ping with 200 within {self._spec.startup_timeout_seconds:g} seconds"
+
+    async def _ask_if_up(self) -> bool:
+        """Ask once, and show what came of it."""
+        process = self._process
+        assert process is not None
+        answer = await process.ping(self._settings.ping_timeout_seconds)
+        if process.ended.done():
+            return False
+        if answer is Ping.OK:
+            self._show_ready()
+        elif answer is Ping.STRANGER:
+            self._show(self._shown.phase, f"The instance {answer.value}.")
+        return answer is Ping.OK
+
+    def _show_ready(self) -> None:
+        if not self.record.answered:
+            self.record.answered = self.record.was_ready = True
+            self._around.records.save_instance(self.record)
+        self._show(InstancePhase.READY, None)
+
+    # --- being ready
+
+    async def _watch(self) -> _Setback:
+        """Look after a process that was up until it ends."""
+        process = self._process
+        assert process is not None
+        up_since = self._around.clock.monotonic()
+        misses = 0
+        settled = process.settle()
+        while not process.ended.done():
+            await asyncio.wait([process.ended], timeout=self._settings.health_check_interval_seconds)
+            settled = settled or process.settle()
+            misses = 0 if process.ended.done() or await self._ask_if_up() else misses + 1
+            if misses >= self._settings.health_check_unhealthy_count and not process.ended.done():
+                why = f"It did not answer /ping with 200 {misses} times in a row."
+                self._show(InstancePhase.UNREADY, why)
+        if self._around.clock.monotonic() - up_since >= self._settings.restart_backoff_seconds_max:
+            self._setbacks = 0
+        return _Setback(_ending(process.ended.result()))
+
+    # --- going on, or not
+
+    def _gives_up(self, setback: _Setback) -> bool:
+        if self.record.was_ready:
+            return False
+        return setback.final or self.record.starts >= self._settings.startup_attempts_max
+
+    async def _back_off(self, setback: _Setback) -> None:
+        settings = self._settings
+        pause = min(settings.restart_backoff_seconds_min * 2**self._setbacks, settings.restart_backoff_seconds_max)
+        self._setbacks = min(self._setbacks + 1, 32)
+        phase = InstancePhase.UNREADY if self.record.was_ready else InstancePhase.PENDING
+        self._show(phase, f"The instance {setback.why}; it is started again in {pause:g} seconds.")
+        await self._end_process()
+        await asyncio.sleep(pause)
+
+    def _fail(self, setback: _Setback) -> None:
+        attempts = f" ({self.record.starts} attempts)" if self.record.starts > 1 else ""
+        text = (
+            f"The primary container for production variant {self._spec.variant} did not pass the ping health check. "
+            f"The instance {setback.why}{attempts}."
+        )
+        lines = self._around.records.log_tail(self.record.id, self._settings.failure_log_lines)
+        self.record.failure = _with_log(text, lines)
+        self._around.records.save_instance(self.record)
+        self._show(InstancePhase.FAILED, self.record.failure)
+
+    async def _end_process(self) -> None:
+        """Kill what is left, and forget the process and its port."""
+        if self._process:
+            self._process.kill()
+            await asyncio.wait([self._process.ended], timeout=_KILL_SECONDS_MAX)
+            self._process.release()
+        if self.record.port is not None:
+            self._around.host.give_back_port(self.record.port)
+        self._process = None
+        self.record.process = self.record.port = None
+        self.record.answered = False
+
+    # --- what is shown
+
+    def _show(self, phase: InstancePhase, reason: str | None) -> None:
+        shown = self._view(phase, reason)
+        if shown != self._shown and not self.record.stopping:
+            self._shown = shown
+            self._around.announce()
+
+    def _view(self, phase: InstancePhase, reason: str | None) -> Instance:
+        record = self.record
+        return Instance(
+            id=record.id,
+            group=record.group,
+            phase=phase,
+            host=None if record.port is None else _HOST,
+            port=record.port,
+            reason=reason,
+            restarts=max(record.starts - 1, 0),
+            started_at=record.started_at,
+        )
+
+
+def _ending(status: int | None) -> str:
+    if status is None:
+        return "ended"
+    if status >= 0:
+        return f"ended with exit status {status}"
+    try:
+        return f"was ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"was ended by signal {-status}"
+
+
+def _with_log(text: str, lines: list[str]) -> str:
+    """A sentence with as many of the last lines as fit, the newest above all."""
+    if not lines:
+        return f"{text} It printed nothing."
+    text = f"{text} The last lines of its log:"
+    kept: list[str] = []
+    room = _REASON_LENGTH_MAX - len(text)
+    for line in reversed(lines):
+        line = line[:300]
+        room -= len(line) + 1
+        if room < 0:
+            break
+        kept.append(line)
+    return "\n".join([text, *reversed(kept)])

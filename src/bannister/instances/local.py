@@ -1,0 +1,190 @@
+"""Instances as processes of this machine.
+
+Each is a program in a session of its own, with a small environment of its own: nothing of the caller's (credentials,
+proxies) reaches a model. It prints to a file and hangs on no pipe, so it lives on when the control plane ends, however
+that ends, and is found again by its record, its identity and its marks (`process`). It is ready when it answers `/ping`
+and the socket that answers is held by a process of its session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from bannister.clock import Clock
+from bannister.domain.instance import GroupSpec
+from bannister.errors import Unavailable
+from bannister.ids import Ids
+from bannister.instances import log, process
+from bannister.instances.groups import GroupedInstances
+from bannister.instances.host import InstanceRecord, Ping
+from bannister.instances.images import ImageTable
+from bannister.instances.ping import answers_ping
+from bannister.instances.ports import Ports
+from bannister.instances.process import Identity
+from bannister.instances.records import FolderRecords
+from bannister.settings import Settings
+
+_logger = logging.getLogger(__name__)
+_ADDRESS: Final = "127.0.0.1"
+#: A starting process leaves the processor to those that serve.
+_STARTING_NICENESS: Final = 10
+#: What an instance takes over from the control plane's environment.
+_INHERITED: Final = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
+
+
+class LocalInstances(GroupedInstances):
+    """The backend for one machine; see `bannister.instances.backend`."""
+
+    def __init__(self, settings: Settings, clock: Clock, ids: Ids, images: ImageTable) -> None:
+        records = FolderRecords(settings.instances_dir, settings.past_instance_logs_max)
+        super().__init__(settings, clock, ids, records, LocalHost(settings, clock, images, records))
+
+
+class LocalProcess:
+    """A running process of an instance, our child or one that an earlier control plane started."""
+
+    def __init__(self, identity: Identity, port: int) -> None:
+        self._identity = identity
+        self._port = port
+        self._ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._watch = process.EndWatch(identity.pid, self._notice_end)
+
+    @property
+    def identity(self) -> Identity:
+        return self._identity
+
+    @property
+    def ended(self) -> asyncio.Future[int | None]:
+        return self._ended
+
+    async def ping(self, timeout_seconds: float) -> Ping:
+        if not await answers_ping(_ADDRESS, self._port, timeout_seconds):
+            return Ping.SILENT
+        return Ping.OK if process.listens(self._identity.pid, self._port) else Ping.STRANGER
+
+    def settle(self) -> bool:
+        return process.set_niceness(self._identity.pid, 0)
+
+    def terminate(self) -> None:
+        self._signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self._signal(signal.SIGKILL)
+
+    def release(self) -> None:
+        self._watch.close()
+
+    def _signal(self, number: signal.Signals) -> None:
+        if not self._ended.done():
+            process.signal_session(self._identity.pid, number)
+
+    def _notice_end(self) -> None:
+        process.signal_session(self._identity.pid, signal.SIGKILL)  # what it started ends with it
+        self._ended.set_result(process.reap(self._identity.pid))
+
+
+class LocalHost:
+    """Starts the processes of one data directory and finds them again."""
+
+    def __init__(self, settings: Settings, clock: Clock, images: ImageTable, records: FolderRecords) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._images = images
+        self._records = records
+        self._ports = Ports(settings.instance_port_first, settings.instance_port_last)
+
+    def start(self, record: InstanceRecord, spec: GroupSpec) -> LocalProcess:
+        run = self._images.resolve(spec.image)
+        port = self._take_port()
+        record.port = port
+        record.process = None
+        record.started_at = self._clock.now()
+        record.first_started_at = record.first_started_at or record.started_at
+        self._records.save_instance(record)
+        environment = self._environment(record.id, port, spec, run.environment)
+        argv = run.argv(port=port, model_dir=spec.artifact_dir or "", path=environment["PATH"])
+        try:
+            directory = self._records.work_dir(record.id)
+            pid = process.start(argv, environment, directory, self._records.log_file(record.id))
+        except OSError as error:
+            raise Unavailable(f"{argv[0]}: {error.strerror}.") from error
+        process.set_niceness(pid, _STARTING_NICENESS)
+        record.process = process.identify(pid) or Identity(pid, "", process.boot_id())  # it may have ended already
+        self._records.save_instance(record)
+        return LocalProcess(record.process, port)
+
+    def adopt(self, records: list[InstanceRecord]) -> dict[str, LocalProcess]:
+        self._ports.next = self._records.next_port or self._ports.next
+        marks = process.marked(self._settings.data_dir)
+        found: dict[str, LocalProcess] = {}
+        for record in records:
+            record.process = _present(record, marks)
+            if record.process is None or record.port is None:
+                record.process = record.port = None
+                continue
+            self._ports.keep(record.port)
+            found[record.id] = LocalProcess(record.process, record.port)
+        self._end(marks, known=set(found))
+        return found
+
+    def give_back_port(self, port: int) -> None:
+        self._ports.give_back(port)
+
+    def end_strays(self, known: set[str]) -> None:
+        self._end(process.marked(self._settings.data_dir), known)
+
+    def bound_logs(self) -> None:
+        for file in self._records.log_files():
+            log.bound(file, self._settings.instance_log_bytes_max)
+
+    def _take_port(self) -> int:
+        port = self._ports.take()
+        self._records.save_next_port(self._ports.next)
+        return port
+
+    def _end(self, marks: Mapping[int, str], known: set[str]) -> None:
+        for pid, instance in marks.items():
+            if instance not in known:
+                _logger.warning("Process %d of instance %s should not be there and is ended", pid, instance)
+                _kill(pid)
+
+    def _environment(self, instance: str, port: int, spec: GroupSpec, of_image: Mapping[str, str]) -> dict[str, str]:
+        model_dir = {} if spec.artifact_dir is None else {"SM_MODEL_DIR": spec.artifact_dir}
+        return {
+            "LANG": "C.UTF-8",
+            **{name: os.environ[name] for name in _INHERITED if name in os.environ},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PYTHONUNBUFFERED": "1",  # its last words before it ends must reach the log
+            **of_image,
+            **spec.environment,
+            **model_dir,
+            "SAGEMAKER_BIND_TO_PORT": str(port),
+            process.MARK_INSTANCE: instance,
+            process.MARK_DATA_DIR: str(self._settings.data_dir),
+        }
+
+
+def _present(record: InstanceRecord, marks: Mapping[int, str]) -> Identity | None:
+    """The process of a recorded instance, if it still runs."""
+    if record.process is not None:
+        # Marks can be overwritten by a program that renames itself: they may be missing, but not be another's.
+        same = marks.get(record.process.pid, record.id) == record.id
+        return record.process if same and process.is_running(record.process) else None
+    # The control plane ended between the start of the process and writing down its id.
+    leaders = (pid for pid, instance in marks.items() if instance == record.id and process.leads_session(pid))
+    return next((identity for pid in leaders if (identity := process.identify(pid))), None)
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except OSError as error:
+        _logger.warning("Process %d cannot be ended: %s", pid, error.strerror)
+    process.reap(pid)

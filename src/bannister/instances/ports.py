@@ -1,0 +1,52 @@
+"""Ports for instances: round-robin, so that one is not used again soon after.
+
+A late entry of an access log or a connection that a proxy still holds then never means another instance.
+"""
+
+from __future__ import annotations
+
+import socket
+
+from bannister.errors import Unavailable
+
+
+class Ports:
+    """Hands out ports of a range; `next` is where the search goes on, to be remembered between starts."""
+
+    def __init__(self, first: int, last: int) -> None:
+        self._first = first
+        self._last = last
+        self._taken: set[int] = set()
+        self.next = first
+
+    def take(self) -> int:
+        """The next port that is neither ours nor anybody's.
+
+        Raises:
+            Unavailable: All are taken.
+        """
+        size = self._last - self._first + 1
+        for step in range(size):
+            port = self._first + (self.next - self._first + step) % size
+            if port not in self._taken and is_free(port):
+                self._taken.add(port)
+                self.next = self._first + (port + 1 - self._first) % size
+                return port
+        raise Unavailable(f"No port between {self._first} and {self._last} is free for another instance.")
+
+    def keep(self, port: int) -> None:
+        """Mark the port of an adopted instance."""
+        self._taken.add(port)
+
+    def give_back(self, port: int) -> None:
+        self._taken.discard(port)
+
+
+def is_free(port: int) -> bool:
+    """Whether a server can listen on 127.0.0.1:`port` now."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True

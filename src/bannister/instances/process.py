@@ -1,0 +1,305 @@
+"""What the operating system says about processes; the only module that reads `/proc`.
+
+An instance outlives the control plane that started it, so a process id is not enough to find it again: ids are used
+again. A process is *identified* by its id together with the boot it runs in and the moment it started, and it carries
+two marks in its environment, the data directory and the instance it belongs to, which its children inherit. Each
+instance leads a session of its own; what it starts stays in that session unless it takes pains to leave.
+
+Its end is noticed through a pidfd, which becomes readable for a child and for a stranger alike. Where there is none
+(macOS), ids are polled and `ps` is asked; who owns a socket cannot be told there and is believed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+#: The marks in an instance's environment.
+MARK_INSTANCE: Final = "BANNISTER_INSTANCE"
+MARK_DATA_DIR: Final = "BANNISTER_DATA_DIR"
+
+#: How often an id is looked at where there is no pidfd.
+_POLL_SECONDS: Final = 0.1
+_PROC: Final = Path("/proc")
+_LINUX: Final = sys.platform == "linux"
+_LISTEN: Final = "0A"
+#: Local addresses that take a connection to 127.0.0.1, as `/proc/net/tcp` and `tcp6` print them (little-endian words).
+_REACHED_BY_LOOPBACK: Final = frozenset(
+    {"0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F", "0000000000000000FFFF000000000000"}
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A process, told apart from any other that had or will have its id."""
+
+    pid: int
+    #: When it started, in the system's own words; only compared.
+    started: str
+    boot: str
+
+
+def identify(pid: int) -> Identity | None:
+    """The process that has this id now; None: there is none, or it has ended and only waits to be reaped."""
+    started = _started(pid)
+    return None if started is None else Identity(pid, started, boot_id())
+
+
+def is_running(identity: Identity) -> bool:
+    return identify(identity.pid) == identity
+
+
+@cache
+def boot_id() -> str:
+    """Differs after every restart of the machine."""
+    if _LINUX:
+        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
+    return _ask("sysctl", "-n", "kern.bootsessionuuid")
+
+
+def start(argv: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path) -> int:
+    """Start a program as the leader of a session of its own, printing to the end of `log`; returns its id.
+
+    Nothing ties it to this process: no pipe, no terminal. Its end must be collected with `reap`.
+
+    Raises:
+        OSError: It cannot be started, for example because the program does not exist.
+    """
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        child = subprocess.Popen(
+            argv,
+            env=environment,
+            cwd=directory,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    finally:
+        os.close(descriptor)
+    child.returncode = 0  # so that Popen neither warns nor waits: `reap` collects it by its id
+    return child.pid
+
+
+def reap(pid: int) -> int | None:
+    """Collect an ended process; its exit status (negative: the signal), None if it was not our child."""
+    try:
+        collected, status = os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return os.waitstatus_to_exitcode(status) if collected else None
+
+
+class EndWatch:
+    """Calls back once, when a process has ended; it is then still unreaped if it is our child."""
+
+    def __init__(self, pid: int, ended: Callable[[], None]) -> None:
+        self._pid = pid
+        self._ended = ended
+        self._loop = asyncio.get_running_loop()
+        self._descriptor: int | None = None
+        self._timer: asyncio.Handle | None = None
+        try:
+            self._descriptor = os.pidfd_open(pid)
+        except (AttributeError, OSError):
+            self._timer = self._loop.call_soon(self._poll)
+        else:
+            self._loop.add_reader(self._descriptor, self._notice)
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self._descriptor is not None:
+            self._loop.remove_reader(self._descriptor)
+            os.close(self._descriptor)
+            self._descriptor = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _poll(self) -> None:
+        if _started(self._pid) is None:
+            self._notice()
+        else:
+            self._timer = self._loop.call_later(_POLL_SECONDS, self._poll)
+
+    def _notice(self) -> None:
+        self.close()
+        self._ended()
+
+
+def signal_session(leader: int, number: signal.Signals) -> None:
+    """Signal every process of a session.
+
+    The leader must not have been reaped yet, or be known to run: until then nobody else can get its id.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)  # at once, so that none of them forks in between
+    for pid in session_members(leader):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if os.getpgid(pid) != leader:
+                os.kill(pid, number)
+
+
+def session_members(leader: int) -> list[int]:
+    """The ids of a session's processes."""
+    if not _LINUX:
+        return [leader]
+    return [pid for pid in _pids() if (stat := _stat(pid)) is not None and stat[3] == str(leader)]
+
+
+def marked(data_dir: Path) -> dict[int, str]:
+    """Every process that carries a data directory's mark, with the instance it belongs to."""
+    if not _LINUX:
+        return {}
+    wanted = f"{MARK_DATA_DIR}={data_dir}".encode()
+    found: dict[int, str] = {}
+    for pid in _pids():
+        entries = _environment(pid)
+        if pid != os.getpid() and wanted in entries:
+            found.update((pid, name) for entry in entries if (name := _instance(entry)))
+    return found
+
+
+def leads_session(pid: int) -> bool:
+    try:
+        return os.getsid(pid) == pid
+    except OSError:
+        return False
+
+
+def listens(leader: int, port: int) -> bool:
+    """Whether everything that takes connections to 127.0.0.1:`port` belongs to the session."""
+    if not _LINUX:
+        return True
+    sockets = set(_listening(port))
+    if not sockets:
+        return False
+    owned = _sockets(leader)  # usually enough, and much cheaper than to look at every process
+    if not sockets <= owned:
+        for pid in session_members(leader):
+            owned |= _sockets(pid)
+    return sockets <= owned
+
+
+def set_niceness(leader: int, niceness: int) -> bool:
+    """Set the priority of a whole session (0 normal, 19 lowest); False: not now, try again.
+
+    Linux with autogroups shares the processor between sessions first, and niceness only counts within one: there it is
+    set for the session as a whole, which anyone may also undo. Otherwise it is set for all threads of the process group,
+    and left alone where it could not be raised again.
+    """
+    done = True
+    try:
+        (_PROC / str(leader) / "autogroup").write_text(f"{niceness}\n")
+    except BlockingIOError:  # the kernel takes ten such changes a second from an ordinary user
+        done = False
+    except OSError:
+        pass  # no autogroups here, or the process is gone
+    if may_raise_priority():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.setpriority(os.PRIO_PGRP, leader, niceness)
+    return done
+
+
+@cache
+def may_raise_priority() -> bool:
+    """Whether a priority that was lowered can be raised again; tried, because capabilities do not tell in a container."""
+    if not _LINUX:
+        return os.geteuid() == 0
+    allowed: list[bool] = []
+
+    def try_it() -> None:  # on Linux niceness belongs to a thread, so nothing is left of this
+        mine = os.getpriority(os.PRIO_PROCESS, 0)
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, mine + 1)
+            os.setpriority(os.PRIO_PROCESS, 0, mine)
+            allowed.append(mine < 19)
+        except OSError:
+            allowed.append(False)
+
+    thread = threading.Thread(target=try_it)
+    thread.start()
+    thread.join()
+    return allowed[0]
+
+
+def _pids() -> Iterator[int]:
+    with os.scandir(_PROC) as entries:
+        for entry in entries:
+            if entry.name.isdigit():
+                yield int(entry.name)
+
+
+def _stat(pid: int) -> list[str] | None:
+    """The fields of `/proc/PID/stat` from the state on: 0 state, 1 parent, 2 group, 3 session, 19 start in ticks."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return text[text.rindex(")") + 2 :].split()
+
+
+def _started(pid: int) -> str | None:
+    if _LINUX:
+        stat = _stat(pid)
+        return None if stat is None or stat[0] in "ZX" else stat[19]
+    answer = _ask("ps", "-o", "stat=,lstart=", "-p", str(pid))
+    state, _, started = answer.partition(" ")
+    return None if not answer or state.startswith("Z") else started.strip()
+
+
+def _environment(pid: int) -> Iterable[bytes]:
+    try:
+        return (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return ()
+
+
+def _instance(entry: bytes) -> str:
+    name, _, value = entry.partition(b"=")
+    return os.fsdecode(value) if name == MARK_INSTANCE.encode() else ""
+
+
+def _sockets(pid: int) -> set[str]:
+    """The inodes of a process's sockets; none if it may not be looked at."""
+    found: set[str] = set()
+    try:
+        with os.scandir(_PROC / str(pid) / "fd") as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    target = str(Path(entry.path).readlink())
+                    if target.startswith("socket:["):
+                        found.add(target[8:-1])
+    except OSError:
+        pass
+    return found
+
+
+def _listening(port: int) -> Iterator[str]:
+    """The inodes of the sockets that take connections to 127.0.0.1:`port`."""
+    suffix = f"{port:04X}"
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (_PROC / "net" / table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split(maxsplit=10)
+            address, _, at = fields[1].partition(":")
+            if fields[3] == _LISTEN and at == suffix and address in _REACHED_BY_LOOPBACK:
+                yield fields[9]
+
+
+def _ask(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()

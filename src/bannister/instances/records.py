@@ -1,0 +1,125 @@
+"""Records of instances as files, one JSON document each, replaced by renaming.
+
+    instances/
+      backend.json            the highest epoch seen, where the search for a port goes on
+      groups/ID.json          a group that is wanted: its spec and count
+      running/ID/             an instance: record.json, log (with log.1, what came before), work (its working directory)
+      past/ID.log             what the last instances printed that are gone
+
+Nothing is synced to the disk: a power failure that could lose a record ends the process that it describes as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import shutil
+from pathlib import Path
+from typing import Any, Final, TypeVar
+from urllib.parse import quote
+
+import msgspec
+
+from bannister.instances import log
+from bannister.instances.host import GroupRecord, InstanceRecord, Remembered
+
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
+_LINE_BYTES: Final = 4096
+
+
+class FolderRecords:
+    """Records in a folder. One process at a time: the data directory's lock sees to that."""
+
+    def __init__(self, folder: Path, past_logs_max: int) -> None:
+        self._folder = folder
+        self._groups = folder / "groups"
+        self._running = folder / "running"
+        self._past = folder / "past"
+        self._past_logs_max = past_logs_max
+        self._backend: dict[str, int] = {}
+
+    def load(self) -> Remembered:
+        for folder in (self._groups, self._running, self._past):
+            folder.mkdir(parents=True, exist_ok=True)
+        self._backend = _read(self._folder / "backend.json", dict[str, int]) or {}
+        groups = [_read(file, GroupRecord) for file in sorted(self._groups.glob("*.json"))]
+        found = [(folder.name, _read(folder / "record.json", InstanceRecord)) for folder in self._running.iterdir()]
+        for name, record in found:
+            if record is None:  # cut off before it was recorded, so nothing was started for it
+                self.forget_instance(name)
+        return Remembered(
+            epoch=self._backend.get("epoch", 0),
+            groups=[group for group in groups if group is not None],
+            instances=sorted((record for _, record in found if record), key=lambda record: record.sequence),
+        )
+
+    def save_epoch(self, epoch: int) -> None:
+        self._save_backend("epoch", epoch)
+
+    @property
+    def next_port(self) -> int | None:
+        return self._backend.get("next_port")
+
+    def save_next_port(self, port: int) -> None:
+        self._save_backend("next_port", port)
+
+    def save_group(self, record: GroupRecord) -> None:
+        _write(self._group_file(record.spec.id), record)
+
+    def forget_group(self, group: str) -> None:
+        self._group_file(group).unlink(missing_ok=True)
+
+    def save_instance(self, record: InstanceRecord) -> None:
+        folder = self._running / record.id
+        if not folder.exists():
+            self.work_dir(record.id).mkdir(parents=True)
+        _write(folder / "record.json", record)
+
+    def forget_instance(self, instance: str) -> None:
+        with contextlib.suppress(OSError):
+            log.join(self.log_file(instance), self._past / f"{instance}.log")
+        shutil.rmtree(self._running / instance, ignore_errors=True)
+        past = sorted(self._past.iterdir(), key=lambda file: file.stat().st_mtime_ns)
+        for file in past[: max(0, len(past) - self._past_logs_max)]:
+            file.unlink(missing_ok=True)
+
+    def log_tail(self, instance: str, lines: int) -> list[str]:
+        if not instance.isalnum():  # ids are hexadecimal: no path
+            return []
+        running = self.log_file(instance)
+        past = self._past / f"{instance}.log"
+        return log.tail(running if running.exists() else past, lines, lines * _LINE_BYTES)
+
+    def log_file(self, instance: str) -> Path:
+        return self._running / instance / "log"
+
+    def log_files(self) -> list[Path]:
+        return [folder / "log" for folder in self._running.iterdir()]
+
+    def work_dir(self, instance: str) -> Path:
+        return self._running / instance / "work"
+
+    def _group_file(self, group: str) -> Path:
+        return self._groups / f"{quote(group, safe='')}.json"
+
+    def _save_backend(self, key: str, value: int) -> None:
+        self._backend[key] = value
+        _write(self._folder / "backend.json", self._backend)
+
+
+def _read(file: Path, kind: type[T]) -> T | None:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        _logger.warning("%s cannot be read and is ignored: %s", file, error)
+        return None
+
+
+def _write(file: Path, value: Any) -> None:
+    partial = file.with_suffix(".partial")
+    partial.write_bytes(msgspec.json.encode(value))
+    partial.replace(file)

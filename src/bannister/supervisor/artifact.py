@@ -1,0 +1,240 @@
+"""Unpacks a model artifact safely.
+
+An artifact is a tar archive, gzipped or not, from someone we need not trust. It is unpacked into a folder named by the
+SHA-256 of its bytes: the same artifact is unpacked once, and what runs from a folder never sees it change.
+
+* Nothing may leave the folder: no absolute path, no `..`, no device or pipe, no link to outside. Symbolic links are made
+  last and then resolved, so no file is ever written through one, whatever the order of the members.
+* Sizes are bounded on what comes out of the decompressor, also where tar itself reads (extended headers), so an archive
+  that swells is refused after a bounded amount of work.
+* The folder appears whole or not at all: it is filled beside its place and renamed into it. Two at once do no harm.
+* What is unpacked is read-only and carries no other permission bits than *execute*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gzip
+import hashlib
+import os
+import shutil
+import tarfile
+import tempfile
+import zlib
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Final, NoReturn
+
+from bannister.errors import Invalid, Unavailable
+from bannister.settings import Settings
+
+_PARTIAL: Final = ".partial-"
+_CHUNK_BYTES: Final = 1024 * 1024
+#: The longest extended header (long names, times) that is read.
+_HEADER_BYTES_MAX: Final = 1024 * 1024
+#: The most that may follow the last member (zeros, to fill a record).
+_TRAILER_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+async def unpack(archive: Path, into: Path, limits: Settings) -> Path:
+    """Unpack an artifact into `into/SHA256`, unless it is there already; returns that folder.
+
+    `limits` are the settings `artifact_bytes_max` and `artifact_files_max`.
+
+    Raises:
+        Invalid: It is no archive, is damaged, is too large, or holds something that may not be there; the sentence
+            names the member.
+        Unavailable: The disk does not take it.
+    """
+    return await asyncio.to_thread(_unpack, archive, into, limits)
+
+
+def remove(folder: Path) -> None:
+    """Delete an unpacked artifact, read-only as it is."""
+    for directory, _, _ in os.walk(folder):
+        Path(directory).chmod(0o700)
+    shutil.rmtree(folder)
+
+
+def remove_unfinished(into: Path) -> None:
+    """Delete what an interrupted `unpack` left. To be called while nobody unpacks into the folder."""
+    for partial in into.glob(f"{_PARTIAL}*"):
+        remove(partial)
+
+
+def _unpack(archive: Path, into: Path, limits: Settings) -> Path:
+    try:
+        with archive.open("rb") as source:
+            folder = into / hashlib.file_digest(source, "sha256").hexdigest()
+            if folder.is_dir():
+                return folder
+            source.seek(0)
+            into.mkdir(parents=True, exist_ok=True)
+            partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=into))
+            try:
+                _Unpacking(partial, limits).run(source)
+                _move(partial, folder)
+            finally:
+                if partial.exists():
+                    remove(partial)
+            return folder
+    except OSError as error:
+        raise Unavailable(f"The model artifact cannot be unpacked: {error.strerror or error}.") from error
+
+
+def _move(partial: Path, folder: Path) -> None:
+    try:
+        partial.rename(folder)
+    except OSError:
+        if not folder.is_dir():  # otherwise someone else has just finished the same artifact
+            raise
+
+
+class _Unpacking:
+    """One archive on its way into one empty folder."""
+
+    def __init__(self, root: Path, limits: Settings) -> None:
+        self._root = root
+        self._limits = limits
+        self._bytes = 0
+        self._members = 0
+        self._symlinks: list[tuple[str, Path, str]] = []
+
+    def run(self, source: BinaryIO) -> None:
+        stream = _Forward(_decompressed(source))
+        try:
+            with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]  # it only reads and seeks
+                while True:
+                    stream.expect(_HEADER_BYTES_MAX)
+                    member = tar.next()
+                    if member is None:
+                        break
+                    tar.members.clear()  # tarfile would remember them all
+                    stream.expect(member.size + tarfile.BLOCKSIZE)
+                    self._take(tar, member)
+            stream.expect(_TRAILER_BYTES_MAX)
+            stream.finish()
+        except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
+            raise Invalid(f"The model artifact is not a complete tar.gz archive ({error}).") from error
+        self._make_symlinks()
+        _make_read_only(self._root)
+
+    def _take(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        self._members += 1
+        if self._members > self._limits.artifact_files_max:
+            raise Invalid(f"The model artifact holds more than {self._limits.artifact_files_max} files.")
+        path = self._place(member.name)
+        try:
+            if member.isdir():
+                path.mkdir(parents=True, exist_ok=True)
+                return
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if path != self._root and not path.is_dir():
+                path.unlink(missing_ok=True)  # a later member of the same name wins, as in tar
+            if member.isreg():
+                self._write(tar, member, path)
+            elif member.islnk():
+                os.link(self._place(member.linkname), path)
+            elif member.issym():
+                self._symlinks.append((member.name, path, member.linkname))
+            else:
+                _refuse(member.name, "is a device or a pipe")
+        except (FileExistsError, NotADirectoryError, IsADirectoryError):
+            _refuse(member.name, "is both a file and a folder")
+        except FileNotFoundError:
+            _refuse(member.name, f"is a link to {member.linkname!r}, which does not come before it")
+        except OSError as error:
+            if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
+                _refuse(member.name, "has a name that the file system does not take")
+            raise
+
+    def _place(self, name: str) -> Path:
+        """Where a member goes; refuses what would not be inside."""
+        path = PurePosixPath(name)
+        if path.is_absolute():
+            _refuse(name, "has an absolute path")
+        if ".." in path.parts:
+            _refuse(name, "points outside the archive ('..')")
+        return self._root.joinpath(*path.parts)
+
+    def _write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+        self._bytes += member.size
+        if self._bytes > self._limits.artifact_bytes_max:  # by its header, before any of it is written
+            raise Invalid(f"The model artifact is larger than {self._limits.artifact_bytes_max} bytes when unpacked.")
+        content = tar.extractfile(member)
+        assert content is not None  # only of a member that is no file
+        mode = 0o700 if member.mode & 0o100 else 0o600
+        with content, open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as target:
+            shutil.copyfileobj(content, target, _CHUNK_BYTES)
+
+    def _make_symlinks(self) -> None:
+        """Make the symbolic links, and see where each really leads now that all of them are there."""
+        for name, path, target in self._symlinks:
+            if PurePosixPath(target).is_absolute():
+                _refuse(name, f"is a link to {target!r}, outside the archive")
+            try:
+                path.symlink_to(target)
+            except (FileExistsError, NotADirectoryError):
+                _refuse(name, "is both a link and something else")
+        root = self._root.resolve()
+        for name, path, target in self._symlinks:
+            try:
+                inside = path.resolve().is_relative_to(root)
+            except (OSError, RuntimeError):  # a loop
+                inside = False
+            if not inside:
+                _refuse(name, f"is a link to {target!r}, outside the archive")
+
+
+class _Forward:
+    """A stream as `tarfile` wants it, which only goes forward and reads no more than was expected."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._position = 0
+        self._end = 0
+
+    def expect(self, count: int) -> None:
+        """From here, at most `count` bytes may be read."""
+        self._end = self._position + count
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, position: int) -> int:
+        while self._position < position:
+            if not self.read(min(position - self._position, _CHUNK_BYTES)):
+                raise EOFError("it ends too early")
+        return self._position
+
+    def read(self, size: int) -> bytes:
+        if size < 0 or self._position + size > self._end:
+            raise ValueError("it has an oversized header")
+        data = self._source.read(size)
+        self._position += len(data)
+        return data
+
+    def finish(self) -> None:
+        """Read what is left, so that the checksum is checked; after tar's end there are only zeros."""
+        while data := self.read(min(_CHUNK_BYTES, self._end - self._position)):
+            if data.strip(b"\0"):
+                raise ValueError("it is damaged: something follows its end")
+
+
+def _decompressed(source: BinaryIO) -> BinaryIO:
+    zipped = source.read(2) == b"\x1f\x8b"
+    source.seek(0)
+    return gzip.GzipFile(fileobj=source) if zipped else source  # type: ignore[return-value]  # it reads alike
+
+
+def _make_read_only(root: Path) -> None:
+    for directory, _, files in os.walk(root, topdown=False):
+        for name in files:
+            path = Path(directory, name)
+            if not path.is_symlink():
+                path.chmod(0o555 if path.stat().st_mode & 0o100 else 0o444)
+        Path(directory).chmod(0o555)
+
+
+def _refuse(member: str, what: str) -> NoReturn:
+    raise Invalid(f"The model artifact is refused: its member {member!r} {what}.")
