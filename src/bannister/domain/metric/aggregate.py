@@ -111,10 +111,12 @@ def statistic(aggregate: Aggregate, name: str) -> float | None:
             return aggregate.minimum
         case "Maximum":
             return aggregate.maximum
-    share = percentile_share(name)
-    if share is None:
-        check_statistic(name)
-        raise Invalid(f"The value {name} is not a statistic.")
+        case _:
+            check_statistic(name)
+            return _percentile(aggregate, percentile_share(name) or 0.0)
+
+
+def _percentile(aggregate: Aggregate, share: float) -> float | None:
     if aggregate.minimum == aggregate.maximum and aggregate.minimum >= 0:
         return aggregate.minimum
     return aggregate.sketch.quantile(share) if aggregate.sketch is not None else None

@@ -86,4 +86,5 @@ def endpoint_of(metric: MetricIdentity) -> tuple[str, str, str | None] | None:
             return endpoint, variant, None
         case (("EndpointConfigName", config_name), ("EndpointName", endpoint), ("VariantName", variant)):
             return endpoint, variant, config_name
-    return None
+        case _:
+            return None

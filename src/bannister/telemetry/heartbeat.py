@@ -1,0 +1,30 @@
+"""The request that proves that requests come through and are logged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+#: A heartbeat that is not answered by then is given up; the next one is sent.
+_TIMEOUT_SECONDS = 1.0
+HEARTBEAT_PATH = "/-/heartbeat"
+
+
+async def send_heartbeat(port: int, run: str, number: int) -> None:
+    """Send one heartbeat through Envoy on a connection of its own, so that they spread over Envoy's threads.
+
+    A failure needs no answer here: what counts is whether the log entry comes back.
+    """
+    request = (
+        f"GET {HEARTBEAT_PATH}?run={run}&n={number} HTTP/1.1\r\n"
+        f"Host: 127.0.0.1:{port}\r\nUser-Agent: bannister-telemetry\r\nConnection: close\r\n\r\n"
+    )
+    with contextlib.suppress(OSError, TimeoutError):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            try:
+                writer.write(request.encode())
+                while await reader.read(4096):
+                    pass
+            finally:
+                writer.close()
