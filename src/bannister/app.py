@@ -1,0 +1,223 @@
+"""The control plane: every part built, wired and run, in one place.
+
+`python -m bannister.app --data-dir DIR --port PORT`, started by the launcher. It serves the AWS API on a unix socket behind Envoy, gives Envoy its
+configuration, and runs the loops. SIGTERM stops it together with the instances; killed, it leaves Envoy and the instances serving, and the next one
+adopts them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from bannister import settings as settings_module
+from bannister.aws import cloudwatch, sagemaker
+from bannister.aws.gateway import Gateway
+from bannister.aws.runtime_errors import runtime_texts
+from bannister.aws.s3.door import S3Door
+from bannister.aws.wire.models import preload
+from bannister.clock import SystemClock
+from bannister.deployer.loop import Deployer
+from bannister.domain.deployment.machine import Limits
+from bannister.domain.instance import InstancePhase
+from bannister.domain.routing import plan_of
+from bannister.errors import Refused
+from bannister.evaluator.loop import Evaluator
+from bannister.ids import RandomIds
+from bannister.instances.backend import InstanceBackend
+from bannister.instances.images import ImageTable
+from bannister.instances.local import LocalInstances
+from bannister.metrics.feed import TelemetryFeed
+from bannister.metrics.sqlite import SqliteMetrics
+from bannister.objects.folder import FolderObjects
+from bannister.operations.context import Context
+from bannister.publisher.publisher import Publisher
+from bannister.settings import Settings
+from bannister.state.sqlite import SqliteState
+from bannister.state.store import State
+from bannister.state.tables import ENDPOINTS
+from bannister.supervisor.artifacts import Artifacts
+from bannister.supervisor.loop import Supervisor
+
+log = logging.getLogger(__name__)
+
+
+class ControlPlane:
+    """All parts of one control plane; `run` until `stop`."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        clock, ids = SystemClock(), RandomIds()
+        self._clock = clock
+        self._state = SqliteState(settings.state_path)
+        self._metrics = SqliteMetrics(settings, clock)
+        self._objects = FolderObjects(settings.objects_dir, ids, settings.object_bytes_max)
+        images = ImageTable(settings)
+        self._instances = LocalInstances(settings, clock, ids, images)
+        texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
+        self._publisher = Publisher(settings, self._instances, texts, clock)
+        self._evaluator = Evaluator(self._state, self._metrics, TelemetryFeed(settings, clock), clock, settings)
+        self._supervisor = Supervisor(
+            self._state,
+            self._instances,
+            self._publisher,
+            self._metrics,
+            Artifacts(self._objects, settings),
+            clock,
+            settings,
+            self._state.epoch,
+        )
+        limits = Limits(settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds)
+        self._deployer = Deployer(
+            self._state, self._instances, self._publisher, self._evaluator, clock, limits
+        )
+        context = Context(
+            state=self._state,
+            metrics=self._metrics,
+            objects=self._objects,
+            clock=clock,
+            ids=ids,
+            settings=settings,
+            image_refusal=lambda image: _refusal(images, image),
+            ready_instances=lambda: _ready(self._instances),
+        )
+        self._gateway = Gateway(
+            settings,
+            ids,
+            clock,
+            [sagemaker.service(context), cloudwatch.service(context)],
+            S3Door(self._objects, clock, ids, settings),
+            self._waits_for,
+        )
+        self._stop = asyncio.Event()
+        self._resumed = False
+
+    async def run(self) -> None:
+        """Serve until stopped; then stop the instances."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        await self._instances.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                loops = [
+                    tasks.create_task(self._publisher.run()),
+                    tasks.create_task(follow(self._state, self._publisher)),
+                    tasks.create_task(self._evaluator.run()),
+                    tasks.create_task(self._supervisor.run()),
+                    tasks.create_task(self._deployer.run()),
+                    tasks.create_task(self._expire()),
+                    tasks.create_task(self._serve()),
+                ]
+                await asyncio.to_thread(preload)
+                await self._stop.wait()
+                for task in loops:
+                    task.cancel()
+        finally:
+            # Only a stop that was asked for ends the instances; after a fault they serve on for the next control plane.
+            await self._instances.close(stop_instances=self._stop.is_set())
+            await self._metrics.close()
+            await self._state.close()
+            self._objects.close()
+
+    async def _serve(self) -> None:
+        self._settings.api_socket.unlink(missing_ok=True)
+        config = uvicorn.Config(
+            self._gateway,
+            uds=str(self._settings.api_socket),
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=3600,
+        )
+        await _Server(config).serve()
+
+    async def _waits_for(self) -> str | None:
+        """What still stands between a request and its answer; endpoints of an earlier run serve again before `ready`."""
+        if self._resumed:
+            return None
+        for row in await self._state.rows(ENDPOINTS):
+            endpoint = row.value
+            if endpoint.blue is None or endpoint.deployment is not None or endpoint.deleting:
+                continue
+            for group in endpoint.blue.groups:
+                if not self._publisher.serving(group.id) and not _given_up(self._instances, group.id):
+                    return f'the instances of endpoint "{endpoint.name}"'
+        self._resumed = True
+        return None
+
+    async def _expire(self) -> None:
+        while True:
+            await asyncio.sleep(EXPIRE_INTERVAL_SECONDS)
+            try:
+                await self._metrics.expire(self._clock.now())
+            except Exception:  # a disk that is full now may not be next time
+                log.exception("metrics.expire_failed")
+
+
+#: Metrics past their retention are forgotten this often.
+EXPIRE_INTERVAL_SECONDS = 60.0
+
+
+async def follow(state: State, publisher: Publisher) -> None:
+    """Keep asking the publisher for what the endpoints say."""
+    while True:
+        seen = state.changed.version
+        publisher.ask(tuple(plan_of(row.value) for row in await state.rows(ENDPOINTS)))
+        await state.changed.wait_past(seen)
+
+
+class _Server(uvicorn.Server):
+    """Signals are the control plane's business, not its HTTP server's."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+def _refusal(images: ImageTable, image: str) -> str | None:
+    try:
+        images.resolve(image)
+    except Refused as refusal:
+        return str(refusal)
+    return None
+
+
+def _ready(instances: InstanceBackend) -> dict[str, int]:
+    return Counter(one.group for one in instances.snapshot() if one.phase is InstancePhase.READY)
+
+
+def _given_up(instances: InstanceBackend, group: str) -> bool:
+    return any(one.group == group and one.phase is InstancePhase.FAILED for one in instances.snapshot())
+
+
+async def _main(settings: Settings) -> None:
+    await ControlPlane(settings).run()
+
+
+def main() -> int:
+    """Run the control plane of one data directory."""
+    parser = argparse.ArgumentParser(prog="python -m bannister.app", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--data-dir", type=Path, required=True)
+    parser.add_argument("--port", type=int, default=None)
+    arguments = parser.parse_args()
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S"
+    )
+    asyncio.run(_main(settings_module.load(arguments.data_dir, port=arguments.port)))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
