@@ -76,7 +76,7 @@ def parent(journal: str, name: str) -> None:
     subprocess.Popen(
         [sys.executable, __file__, "idle", journal, "instance"],
         start_new_session=True,
-        env=os.environ | {"BANNISTER_INSTANCE_ID": "i-1"},
+        env=os.environ | {"BANNISTER_INSTANCE": "i-1"},
     )
     idle(journal, name)
 

