@@ -1,0 +1,180 @@
+"""What each error is called on the wire: AWS's code, HTTP status and exact text, per service.
+
+Clients match on these. SageMaker models almost none of its errors, so its texts are the API: `Could not find endpoint
+"<arn>".` is how scripts tell that an endpoint is gone. CloudWatch models its errors with a code for each protocol.
+
+One table per service names a code for every type of `bannister.errors`; a type without a row of its own takes the nearest
+of its parents'.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bannister.aws.arn import arn
+from bannister.aws.wire import validate
+from bannister.aws.wire.models import service_model
+from bannister.errors import (
+    AlreadyExists,
+    BannisterError,
+    Busy,
+    Conflict,
+    Fenced,
+    Invalid,
+    NotFound,
+    Refused,
+    Resource,
+    Unavailable,
+    Unsupported,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from bannister.aws.wire.validate import Violation
+
+_INTERNAL = "An internal error occurred. The server's log has its cause, under this request id."
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One error as a service calls it; how it is written down is the protocol's matter."""
+
+    #: The name of the error's shape.
+    code: str
+    status: int
+    message: str
+    #: What the query protocol calls it; the code itself, for most.
+    query_code: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.query_code:
+            object.__setattr__(self, "query_code", self.code)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What ARNs in messages are made of."""
+
+    region: str
+    account_id: str
+
+
+_LIST_INDEX = re.compile(r"\b(\d+)\.member\b")
+
+#: A code and its HTTP status.
+_Row = tuple[str, int]
+
+_SAGEMAKER: Mapping[type[BannisterError], _Row] = {
+    Refused: ("ValidationException", 400),
+    Conflict: ("ConflictException", 400),
+    Fenced: ("ServiceUnavailable", 503),
+    Unavailable: ("ServiceUnavailable", 503),
+    BannisterError: ("InternalFailure", 500),
+}
+_CLOUDWATCH: Mapping[type[BannisterError], _Row] = {
+    Invalid: ("InvalidParameterValueException", 400),
+    NotFound: ("ResourceNotFound", 404),
+    AlreadyExists: ("ResourceConflict", 409),
+    Busy: ("ResourceConflict", 409),
+    Unsupported: ("InvalidParameterValueException", 400),
+    Refused: ("InvalidParameterValueException", 400),
+    Conflict: ("ConcurrentModificationException", 429),
+    Fenced: ("ServiceUnavailable", 503),
+    Unavailable: ("ServiceUnavailable", 503),
+    BannisterError: ("InternalServiceFault", 500),
+}
+_RUNTIME: Mapping[type[BannisterError], _Row] = {
+    Refused: ("ValidationError", 400),
+    Conflict: ("ServiceUnavailable", 503),
+    Fenced: ("ServiceUnavailable", 503),
+    Unavailable: ("ServiceUnavailable", 503),
+    BannisterError: ("InternalFailure", 500),
+}
+TABLES = {"sagemaker": _SAGEMAKER, "cloudwatch": _CLOUDWATCH, "sagemaker-runtime": _RUNTIME}
+
+#: SageMaker quotes its own resources by their ARN.
+_QUOTED_BY_ARN = {Resource.MODEL, Resource.ENDPOINT_CONFIG, Resource.ENDPOINT}
+_ARN_SENTENCES: Mapping[type, str] = {
+    NotFound: 'Could not find {kind} "{arn}".',
+    AlreadyExists: 'Cannot create already existing {kind} "{arn}".',
+    Busy: 'Cannot update in-progress {kind} "{arn}".',
+}
+
+
+def of_error(service: str, error: BannisterError, place: Place) -> Fault:
+    """What a service calls an error that one of its operations raised."""
+    code, status = next(TABLES[service][kind] for kind in type(error).__mro__ if kind in TABLES[service])
+    if isinstance(error, Invalid) and error.code is not None:
+        return _modelled(service, error.code, 400, str(error))
+    if type(error) is BannisterError:
+        return internal(service)
+    return _modelled(service, code, status, _message(service, error, place))
+
+
+def internal(service: str) -> Fault:
+    """Something went wrong that nobody planned for; the answer says nothing about it."""
+    code, status = TABLES[service][BannisterError]
+    return _modelled(service, code, status, _INTERNAL)
+
+
+def of_violations(service: str, found: Sequence[Violation]) -> Fault:
+    """The input breaks constraints of the model; all of them are named."""
+    if service == "cloudwatch" and all(violation.missing for violation in found):
+        sentences = [f"The parameter {_query_name(violation.path)} is required." for violation in found]
+        return _modelled(service, "MissingRequiredParameterException", 400, " ".join(sentences))
+    return _modelled(service, "ValidationException", 400, validate.message(found))
+
+
+def malformed(message: str) -> Fault:
+    """The body cannot be read, or a value in it has the wrong type."""
+    return Fault("SerializationException", 400, message)
+
+
+def too_large(bytes_max: int) -> Fault:
+    return Fault("RequestEntityTooLargeException", 413, f"The request's body is larger than {bytes_max} bytes.")
+
+
+def unknown_operation(service: str, operation: str, supported: Iterable[str]) -> Fault:
+    """AWS knows the operation and Bannister does not do it, or nobody knows it."""
+    if operation in service_model(service).operation_names:
+        listed = ", ".join(sorted(supported)) or "none"
+        text = f"Bannister does not support the operation {operation} of {service}. It supports: {listed}."
+    else:
+        text = (
+            f"There is no operation {operation!r} of {service}."
+            if operation
+            else f"No operation of {service} is named."
+        )
+    return Fault("UnknownOperationException", 400, text, query_code="InvalidAction")
+
+
+def _modelled(service: str, code: str, status: int, message: str) -> Fault:
+    """A fault by the name of its shape or its query code; what the model says of it wins over `status`."""
+    for shape in service_model(service).error_shapes:
+        modelled = shape.metadata.get("error", {})
+        if code in (shape.name, modelled.get("code")):
+            return Fault(
+                shape.name, modelled.get("httpStatusCode", status), message, query_code=modelled.get("code", shape.name)
+            )
+    return Fault(code, status, message)
+
+
+def _query_name(path: str) -> str:
+    """`metricData.1.member.metricName` as CloudWatch's older messages spell it: `MetricData.member.1.MetricName`."""
+    pieces = _LIST_INDEX.sub(r"member.\1", path).split(".")
+    return ".".join(piece if piece == "member" else piece[:1].upper() + piece[1:] for piece in pieces)
+
+
+def _message(service: str, error: BannisterError, place: Place) -> str:
+    if (
+        service == "sagemaker"
+        and isinstance(error, NotFound | AlreadyExists | Busy)
+        and error.resource in _QUOTED_BY_ARN
+    ):
+        quoted = arn(place.region, place.account_id, error.resource, error.name)
+        kind = next(kind for kind in type(error).__mro__ if kind in _ARN_SENTENCES)
+        return _ARN_SENTENCES[kind].format(kind=error.resource.value, arn=quoted)
+    return str(error) or "The request could not be served."
