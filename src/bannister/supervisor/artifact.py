@@ -56,12 +56,6 @@ def remove(folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def remove_unfinished(into: Path) -> None:
-    """Delete what an interrupted `unpack` left. To be called while nobody unpacks into the folder."""
-    for partial in into.glob(f"{_PARTIAL}*"):
-        remove(partial)
-
-
 def _unpack(archive: Path, into: Path, limits: Settings) -> Path:
     try:
         with archive.open("rb") as source:

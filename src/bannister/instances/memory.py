@@ -1,0 +1,246 @@
+"""Instances that are only pretended: the same backend over a machine that exists in memory.
+
+For simulation and for tests of what is above the backend. All that decides (groups, lives, back-off, attempts, epochs) is the
+code that runs real processes; only the machine differs. A `MemoryMachine` outlives the backend, as processes outlive
+the control plane: pass it to the next `MemoryInstances` and its programs are adopted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from bannister.clock import Clock
+from bannister.domain.instance import GroupSpec
+from bannister.errors import Invalid
+from bannister.ids import Ids
+from bannister.instances.groups import GroupedInstances
+from bannister.instances.host import GroupRecord, InstanceRecord, Ping, Remembered
+from bannister.instances.process import Identity
+from bannister.settings import Settings
+
+_FIRST_PORT: Final = 20000
+_SIGKILL_STATUS: Final = -9
+_SIGTERM_STATUS: Final = -15
+_LOG_LINES_MAX: Final = 1000
+_PAST_LOGS_MAX: Final = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    """What a program does."""
+
+    #: It answers `/ping` this long after its start; None: never.
+    ready_after_seconds: float | None = 0.0
+    #: It ends by itself with `exit_status` this long after its start.
+    ends_after_seconds: float | None = None
+    exit_status: int = 1
+    #: It ends this long after it was asked to; None: it does not listen.
+    stops_after_seconds: float | None = 0.0
+    prints: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Program:
+    identity: Identity
+    instance: str
+    behaviour: Behaviour
+    answers: bool = False
+    timers: list[asyncio.TimerHandle] = field(default_factory=list)
+    watcher: Callable[[int], None] | None = None
+
+
+class MemoryMachine:
+    """A machine with the programs that run on it, and what the backend recorded there."""
+
+    def __init__(self, *, default: Behaviour | None = None) -> None:
+        self._default = default or Behaviour()
+        #: How the programs of an image behave; the next start counts. None: nobody can run it.
+        self.behaviours: dict[str, Behaviour | None] = {}
+        self.remembered = Remembered()
+        self.next_port = _FIRST_PORT
+        self.logs: dict[str, deque[str]] = {}
+        self._programs: dict[str, _Program] = {}
+        self._started = 0
+
+    @property
+    def running(self) -> dict[str, int]:
+        """The process ids of what runs, by instance."""
+        return {instance: program.identity.pid for instance, program in self._programs.items()}
+
+    def start(self, instance: str, image: str) -> Identity:
+        """Raises `Invalid` for an image that nobody can run."""
+        behaviour = self.behaviours.get(image, self._default)
+        if behaviour is None:
+            raise Invalid(f"Bannister does not know how to run the image {image!r}.")
+        self._started += 1
+        program = _Program(Identity(self._started, str(self._started), "memory"), instance, behaviour)
+        self._programs[instance] = program
+        self.logs.setdefault(instance, deque(maxlen=_LOG_LINES_MAX)).extend(behaviour.prints)
+        self._later(program, behaviour.ready_after_seconds, lambda: self.answer(instance))
+        self._later(program, behaviour.ends_after_seconds, lambda: self.end(instance, behaviour.exit_status))
+        return program.identity
+
+    def end(self, instance: str, status: int = _SIGKILL_STATUS) -> None:
+        """A program ends, as if killed from outside."""
+        program = self._programs.pop(instance, None)
+        if program is not None:
+            for timer in program.timers:
+                timer.cancel()
+            if program.watcher:
+                program.watcher(status)
+
+    def terminate(self, instance: str) -> None:
+        """A program is asked to end."""
+        program = self._programs.get(instance)
+        if program is not None:
+            self._later(program, program.behaviour.stops_after_seconds, lambda: self.end(instance, _SIGTERM_STATUS))
+
+    def hang(self, instance: str) -> None:
+        """A program runs on and no longer answers."""
+        self._programs[instance].answers = False
+
+    def answer(self, instance: str) -> None:
+        """A program answers (again)."""
+        self._programs[instance].answers = True
+
+    def answers(self, instance: str) -> bool:
+        return instance in self._programs and self._programs[instance].answers
+
+    def watch(self, instance: str, watcher: Callable[[int], None] | None) -> Identity | None:
+        """Be told when a program ends; None: it does not run."""
+        program = self._programs.get(instance)
+        if program is None:
+            return None
+        program.watcher = watcher
+        return program.identity
+
+    @staticmethod
+    def _later(program: _Program, delay_seconds: float | None, do: Callable[[], None]) -> None:
+        if delay_seconds == 0:
+            do()
+        elif delay_seconds is not None:
+            program.timers.append(asyncio.get_running_loop().call_later(delay_seconds, do))
+
+
+class MemoryInstances(GroupedInstances):
+    """The backend over a `MemoryMachine`; see `bannister.instances.backend`."""
+
+    def __init__(
+        self, clock: Clock, ids: Ids, machine: MemoryMachine | None = None, settings: Settings | None = None
+    ) -> None:
+        self.machine = machine or MemoryMachine()
+        host = _MemoryHost(self.machine, clock)
+        super().__init__(settings or Settings(data_dir=Path()), clock, ids, _MemoryRecords(self.machine), host)
+
+
+class _MemoryProcess:
+    def __init__(self, machine: MemoryMachine, instance: str) -> None:
+        self._machine = machine
+        self._instance = instance
+        self._ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        identity = machine.watch(instance, self._ended.set_result)
+        if identity is None:
+            self._ended.set_result(None)
+        self._identity = identity or Identity(0, "", "memory")
+
+    @property
+    def identity(self) -> Identity:
+        return self._identity
+
+    @property
+    def ended(self) -> asyncio.Future[int | None]:
+        return self._ended
+
+    async def ping(self, timeout_seconds: float) -> Ping:
+        del timeout_seconds
+        return Ping.OK if not self._ended.done() and self._machine.answers(self._instance) else Ping.SILENT
+
+    def settle(self) -> bool:
+        return True
+
+    def terminate(self) -> None:
+        if not self._ended.done():
+            self._machine.terminate(self._instance)
+
+    def kill(self) -> None:
+        if not self._ended.done():
+            self._machine.end(self._instance)
+
+    def release(self) -> None:
+        if not self._ended.done():
+            self._machine.watch(self._instance, None)
+
+
+class _MemoryHost:
+    def __init__(self, machine: MemoryMachine, clock: Clock) -> None:
+        self._machine = machine
+        self._clock = clock
+
+    def start(self, record: InstanceRecord, spec: GroupSpec) -> _MemoryProcess:
+        record.process = self._machine.start(record.id, spec.image)
+        record.port = self._machine.next_port
+        self._machine.next_port += 1
+        record.started_at = self._clock.now()
+        record.first_started_at = record.first_started_at or record.started_at
+        return _MemoryProcess(self._machine, record.id)
+
+    def adopt(self, records: list[InstanceRecord]) -> dict[str, _MemoryProcess]:
+        running = self._machine.running
+        for record in records:
+            if record.id not in running:
+                record.process = record.port = None
+        self.end_strays({record.id for record in records})
+        return {record.id: _MemoryProcess(self._machine, record.id) for record in records if record.id in running}
+
+    def give_back_port(self, port: int) -> None:
+        pass  # a port is never used again here
+
+    def end_strays(self, known: set[str]) -> None:
+        for instance in self._machine.running:
+            if instance not in known:
+                self._machine.end(instance)
+
+    def bound_logs(self) -> None:
+        pass  # they are bounded as they are written
+
+
+class _MemoryRecords:
+    """Records that are copied on the way in and out, as a file would."""
+
+    def __init__(self, machine: MemoryMachine) -> None:
+        self._machine = machine
+        self._groups = {record.spec.id: record for record in machine.remembered.groups}
+        self._instances = {record.id: record for record in machine.remembered.instances}
+
+    def load(self) -> Remembered:
+        return deepcopy(self._machine.remembered)
+
+    def save_epoch(self, epoch: int) -> None:
+        self._machine.remembered.epoch = epoch
+
+    def save_group(self, record: GroupRecord) -> None:
+        self._groups[record.spec.id] = deepcopy(record)
+        self._machine.remembered.groups = list(self._groups.values())
+
+    def forget_group(self, group: str) -> None:
+        self._groups.pop(group, None)
+        self._machine.remembered.groups = list(self._groups.values())
+
+    def save_instance(self, record: InstanceRecord) -> None:
+        self._instances[record.id] = deepcopy(record)
+        self._machine.remembered.instances = list(self._instances.values())
+
+    def forget_instance(self, instance: str) -> None:
+        self._instances.pop(instance, None)
+        self._machine.remembered.instances = list(self._instances.values())
+        for gone in [name for name in self._machine.logs if name not in self._instances][:-_PAST_LOGS_MAX]:
+            del self._machine.logs[gone]
+
+    def log_tail(self, instance: str, lines: int) -> list[str]:
+        return list(self._machine.logs.get(instance, ()))[-lines:] if lines > 0 else []
