@@ -34,7 +34,8 @@ format: setup ## Rewrite the sources in the one format
 	$(BIN)/ruff check --fix src tests
 
 constraints: setup ## Write down the versions that are installed now as those that are tested
-	@$(BIN)/python -m pip freeze --exclude-editable > constraints.txt
+	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new
+	@mv constraints.new constraints.txt
 
 clean: ## Remove .venv and all caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build

@@ -26,7 +26,8 @@ def up(data_dir: str, port: str, scenario: str) -> None:
 
     def part(settings: Settings, name: str, *arguments: str, heirs: bool = False) -> Part:
         command = (sys.executable, __file__, *arguments)
-        return Part(name, command, settings.logs_dir / f"{name}.log", 5.0, leaves_heirs=heirs)
+        sockets = (settings.run_dir / f"{name}.sock",)
+        return Part(name, command, settings.logs_dir / f"{name}.log", 5.0, sockets, leaves_heirs=heirs)
 
     def parts(settings: Settings) -> list[Part]:
         journal = str(settings.data_dir / "journal")

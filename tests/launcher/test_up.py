@@ -35,7 +35,7 @@ def test_a_stop_ends_the_control_plane_first_and_leaves_nothing(start: Start, nu
     up = start()
     up.wait_ready()
     up.wait_until(lambda: len(up.names("started")) == 3, "all parts run")
-    (up.data_dir / "run" / "api.sock").touch()
+    (up.data_dir / "run" / "Envoy.sock").touch()
     assert up.stop(number) == 0
     assert up.names("stopped") == ["control", "telemetry", "envoy"]
     assert not [left for left in up.seen if is_alive(left)]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bannister.errors import Refused
+from bannister.errors import BannisterError, Refused
 
 _HELP = """Bannister guards releases of machine-learning models: it serves them behind endpoints and changes the
 version behind an endpoint step by step, rolling back by itself when an alarm trips.
@@ -75,9 +75,9 @@ def up(
 
 
 def main() -> None:
-    """The `bannister` command. What was refused is one sentence on standard error, and exit code 2."""
+    """The `bannister` command. An error is one sentence on standard error; exit code 2 where the caller can mend it, else 1."""
     try:
         app()
-    except Refused as refused:
-        print(refused, file=sys.stderr)
-        sys.exit(2)
+    except BannisterError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2 if isinstance(error, Refused) else 1)

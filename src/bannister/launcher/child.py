@@ -33,6 +33,7 @@ class Child:
 
     def start(self, environment: Mapping[str, str], directory: Path) -> None:
         """Start it in its own session, so that a Ctrl-C in our terminal reaches it only through us."""
+        self.remove_sockets()
         with open_log(self.part.log) as log:
             self._process = subprocess.Popen(
                 self.part.command,
@@ -76,6 +77,11 @@ class Child:
         os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._forget()
+
+    def remove_sockets(self) -> None:
+        """Remove what it left where it listened."""
+        for socket in self.part.sockets:
+            socket.unlink(missing_ok=True)
 
     def _forget(self) -> None:
         self._process = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 from collections.abc import Iterable
 from time import monotonic
@@ -53,10 +52,3 @@ def end_strays(settings: Settings, grace_seconds: float, interruptions: Interrup
     """
     directory = f"{DATA_DIR_VARIABLE}={settings.data_dir}"
     end(marked(directory, any_of=(PART_VARIABLE, INSTANCE_VARIABLE)), grace_seconds, interruptions)
-
-
-def remove_sockets(settings: Settings) -> None:
-    """Socket files outlive the process that listened."""
-    for socket in settings.run_dir.glob("*.sock"):
-        with contextlib.suppress(FileNotFoundError):
-            socket.unlink()

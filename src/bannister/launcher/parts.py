@@ -32,6 +32,8 @@ class Part:
     log: Path
     #: From SIGTERM to SIGKILL.
     stop_grace_seconds: float
+    #: Where it listens: removed before each start, because a socket's file outlives who listened, and Envoy would not replace it.
+    sockets: tuple[Path, ...] = ()
     #: To be ended without its own clean-up when an earlier `up` was killed: what it started stays, for its successor to adopt.
     leaves_heirs: bool = False
 
@@ -47,10 +49,23 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
             _python("bannister.app", settings),
             logs / "control.log",
             grace + settings.stop_grace_seconds,
+            (settings.api_socket, settings.xds_socket),
             leaves_heirs=True,
         ),
-        Part("telemetry", _python("bannister.telemetry", settings), logs / "telemetry.log", grace),
-        Part("Envoy", tuple(envoy_command(settings)), logs / "envoy.log", grace),
+        Part(
+            "telemetry",
+            _python("bannister.telemetry", settings),
+            logs / "telemetry.log",
+            grace,
+            (settings.access_log_socket, settings.telemetry_socket),
+        ),
+        Part(
+            "Envoy",
+            tuple(envoy_command(settings)),
+            logs / "envoy.log",
+            grace,
+            (settings.envoy_admin_socket,),
+        ),
     )
 
 

@@ -13,7 +13,7 @@ from time import monotonic
 from bannister.errors import BannisterError
 from bannister.launcher.child import Child
 from bannister.launcher.interruptions import Interruptions
-from bannister.launcher.leftovers import end_strays, remove_sockets
+from bannister.launcher.leftovers import end_strays
 from bannister.launcher.logs import rotate, tail
 from bannister.launcher.parts import PART_VARIABLE, Part
 from bannister.launcher.readiness import answers_ready
@@ -125,7 +125,8 @@ class Supervision:
             child.kill()
         grace_seconds = 0.0 if self._in_a_hurry() else self._settings.part_stop_grace_seconds
         end_strays(self._settings, grace_seconds, self._interruptions)
-        remove_sockets(self._settings)
+        for child in self._children:
+            child.remove_sockets()
         self._record.remove()
 
     def _in_a_hurry(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from bannister.launcher.claims import DataDirectoryLock, check_port_free, check_port_number, make_directories
 from bannister.launcher.interruptions import Interruptions
-from bannister.launcher.leftovers import end_recorded, remove_sockets
+from bannister.launcher.leftovers import end_recorded
 from bannister.launcher.parts import Part, part_environment, parts_of
 from bannister.launcher.record import Record
 from bannister.launcher.screen import Screen
@@ -51,5 +51,4 @@ def _prepare(
             f"An earlier `up` on this data directory was killed; ended what it left running: {', '.join(ended)}."
         )
     check_port_free(settings.port)
-    remove_sockets(settings)
     return Supervision(settings, parts, part_environment(settings, os.environ), record, interruptions, screen)
