@@ -11,8 +11,6 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from botocore.model import OperationModel, ServiceModel
 
 #: The start of `X-Amz-Target`, up to the dot, and the service that it selects. Equal to the models' `targetPrefix`, and
@@ -39,7 +37,7 @@ def operation_model(service: str, operation: str) -> OperationModel | None:
     return model.operation_model(operation) if operation in model.operation_names else None
 
 
-def preload(services: Iterable[str]) -> None:
-    """Load the models of these services now. Blocks for about 0.1 s each."""
-    for service in services:
+def preload() -> None:
+    """Load the models of all services that the gateway performs. Blocks for about 0.3 s, the import of botocore included."""
+    for service in TARGET_PREFIXES.values():
         service_model(service)
