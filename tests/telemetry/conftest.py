@@ -22,6 +22,7 @@ from bannister.clock import SystemClock
 from bannister.domain.metric.summary import Report, Summary
 from bannister.metrics.feed import TelemetryFeed
 from bannister.settings import Settings
+from bannister.telemetry.entry import GROUP_TAG
 
 TIMEOUT_SECONDS = 30.0
 _T = "type.googleapis.com/envoy."
@@ -177,6 +178,7 @@ def _bootstrap(settings: Settings, model_port: int, dead_port: int) -> dict[str,
                 "grpc_service": {"envoy_grpc": {"cluster_name": "telemetry"}},
                 "buffer_flush_interval": f"{settings.access_log_flush_seconds}s",
                 "buffer_size_bytes": 65536,
+                "custom_tags": [{"tag": GROUP_TAG, "value": "%UPSTREAM_CLUSTER_RAW%"}],
             },
         },
     }

@@ -6,6 +6,9 @@ from the first byte sent to it until the last byte received from it. They are mi
 `response_code` is what the client got. Where a filter has rewritten a model's error to 424, the status that the model answered is in the
 entry's metadata (`bannister: original_status`). Whether there was an answer of the model at all is told by `response_code_details`:
 `via_upstream`, and anything else for a reply that Envoy made by itself.
+
+Envoy names the cluster only where it chose an instance. So that requests to a group without healthy instances count as well, the access log is
+configured with a custom tag `group` of `%UPSTREAM_CLUSTER_RAW%`.
 """
 
 from __future__ import annotations
@@ -19,6 +22,8 @@ HEARTBEAT_ROUTE = "heartbeat"
 #: The metadata that the error filter sets.
 METADATA_NAMESPACE = "bannister"
 ORIGINAL_STATUS = "original_status"
+#: The custom tag that names the cluster also where no instance could be chosen.
+GROUP_TAG = "group"
 
 _NANOSECONDS = 1_000_000_000
 _VIA_UPSTREAM = "via_upstream"
@@ -84,16 +89,18 @@ def read_entry(entry: Any) -> Invocation | Heartbeat | None:
     common = entry.common_properties
     if common.route_name == HEARTBEAT_ROUTE:
         return _heartbeat(entry)
-    if not common.upstream_cluster:
+    group = common.upstream_cluster or common.custom_tags.get(GROUP_TAG, "")
+    if not group:
         return None
-    flags = common.response_flags if common.HasField("response_flags") else None
     code = entry.response.response_code.value
-    answered = entry.response.response_code_details == _VIA_UPSTREAM
+    original_status = _original_status(common)
+    answered = original_status is not None or entry.response.response_code_details == _VIA_UPSTREAM
     unreachable = abandoned = unanswered = False
-    if flags is not None:
+    if common.HasField("response_flags"):
+        flags = common.response_flags
         unreachable = not answered and _any(flags, _UNREACHABLE)
-        abandoned = _any(flags, _ABANDONED)
         unanswered = unreachable or _any(flags, _UNANSWERED)
+        abandoned = _any(flags, _ABANDONED)
     abandoned = abandoned or (code == 0 and not unanswered)
     if not (answered or unanswered or abandoned) and code < 500:
         # The proxy refused the request by itself (a body over the limit): not an invocation of the model.
@@ -102,10 +109,10 @@ def read_entry(entry: Any) -> Invocation | Heartbeat | None:
     ended_ns, elapsed_ns = _end(common)
     model_us, overhead_us = _latencies(common, elapsed_ns) if complete and not abandoned else (None, None)
     return Invocation(
-        common.upstream_cluster,
+        group,
         _address(common),
         ended_ns // _NANOSECONDS,
-        _status(common, code) if complete else None,
+        (original_status or code or None) if complete else None,
         unreachable,
         abandoned,
         max(common.upstream_request_attempt_count - 1, 0),
@@ -127,15 +134,15 @@ def _any(flags: Any, names: tuple[str, ...]) -> bool:
     return any(getattr(flags, name) for name in names)
 
 
-def _status(common: Any, code: int) -> int:
+def _original_status(common: Any) -> int | None:
     metadata = common.metadata.filter_metadata
     if METADATA_NAMESPACE not in metadata:
-        return code
+        return None
     value = metadata[METADATA_NAMESPACE].fields[ORIGINAL_STATUS]
     try:
         return int(value.number_value or value.string_value)
     except ValueError:
-        return code
+        return None
 
 
 def _end(common: Any) -> tuple[int, int]:

@@ -19,12 +19,12 @@ async def send_heartbeat(port: int, run: str, number: int) -> None:
         f"GET {HEARTBEAT_PATH}?run={run}&n={number} HTTP/1.1\r\n"
         f"Host: 127.0.0.1:{port}\r\nUser-Agent: bannister-telemetry\r\nConnection: close\r\n\r\n"
     )
-    with contextlib.suppress(OSError, TimeoutError):
+    with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         async with asyncio.timeout(_TIMEOUT_SECONDS):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             try:
                 writer.write(request.encode())
-                while await reader.read(4096):
-                    pass
+                # Not until it closes the connection: Envoy waits a second for the client to do so.
+                await reader.readuntil(b"\r\n\r\n")
             finally:
                 writer.close()
