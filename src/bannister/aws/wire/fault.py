@@ -152,13 +152,13 @@ def unknown_operation(service: str, operation: str, supported: Iterable[str]) ->
 
 
 def _modelled(service: str, code: str, status: int, message: str) -> Fault:
-    """A fault by the name of its shape or its query code; what the model says of it wins over `status`."""
-    for shape in service_model(service).error_shapes:
+    """A fault by the name of its shape or, failing that, its query code; what the model says of it wins over `status`."""
+    shapes = service_model(service).error_shapes
+    named = [shape for shape in shapes if shape.name == code]
+    for shape in named or [shape for shape in shapes if shape.metadata.get("error", {}).get("code") == code]:
         modelled = shape.metadata.get("error", {})
-        if code in (shape.name, modelled.get("code")):
-            return Fault(
-                shape.name, modelled.get("httpStatusCode", status), message, query_code=modelled.get("code", shape.name)
-            )
+        query_code = modelled.get("code", shape.name)
+        return Fault(shape.name, modelled.get("httpStatusCode", status), message, query_code)
     return Fault(code, status, message)
 
 
