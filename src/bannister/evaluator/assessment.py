@@ -33,7 +33,8 @@ async def assess(state: State, clock: Clock, row: Row[Alarm], windows: Windows) 
             return None
         alarm = current.value
         slots = await windows.slots(alarm.rule)
-        after = evaluate(alarm.rule, slots, alarm.state, clock.now())
+        unseen = windows.unseen(alarm, slots)
+        after = evaluate(alarm.rule, slots, alarm.state, clock.now(), unseen=unseen)
         if after is alarm.state:
             return current
         records = [transition(alarm, after, windows.end, slots)] if after.value is not alarm.state.value else []

@@ -13,7 +13,8 @@ missed; only a backlog beyond `evaluation_backlog_seconds_max` is cut to its new
 Every alarm has its own position. An alarm whose evaluation fails keeps its position, is tried again at the next pass from there, and stops no other.
 
 *Blind is not quiet.* While no new watermark arrives nothing is evaluated, missing data is not treated as anything, and positions stand still; whoever needs to
-know how long that has lasted asks `silent_seconds`. A report that cannot be stored is tried again for as long as it takes, for the same reason: judging
+know how long that has lasted asks `silent_seconds`. Afterwards, a period without data that reaches into the blind time counts as unseen, not as missing
+(`bannister.domain.alarm.judgement`). A report that cannot be stored is tried again for as long as it takes, for the same reason: judging
 without it would take its requests for silence.
 """
 
@@ -170,7 +171,7 @@ class Evaluator:
             return
         failed: set[str] = set()
         for second in range(self._first_second(end), end + 1):
-            windows = Windows(self._metrics, second)
+            windows = Windows(self._metrics, second, self._covered_since)
             for name in [name for name in self._alarms if name not in failed and self._is_due(name, second, end)]:
                 if not await self._evaluate(name, windows):
                     failed.add(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from bannister.domain.alarm.alarm import AlarmRule
+from collections.abc import Sequence
+
+from bannister.domain.alarm.alarm import Alarm, AlarmRule
 from bannister.domain.alarm.judgement import Datapoint, range_periods
 from bannister.domain.metric.aggregate import Aggregate, statistic
 from bannister.domain.metric.identity import MetricIdentity
@@ -12,8 +14,9 @@ from bannister.metrics.store import MetricStore
 class Windows:
     """The evaluation ranges that end at one second; each distinct one is read once, however many alarms share it."""
 
-    def __init__(self, metrics: MetricStore, end: int) -> None:
+    def __init__(self, metrics: MetricStore, end: int, covered_since: float | None) -> None:
         self._metrics = metrics
+        self._covered_since = covered_since
         #: The second at which every range ends, exclusive.
         self.end = end
         self._read: dict[tuple[MetricIdentity, int, int, str | None], list[Aggregate | None]] = {}
@@ -29,6 +32,21 @@ class Windows:
             _datapoint(rule, start + index * rule.period_seconds, aggregate)
             for index, aggregate in enumerate(self._read[key])
         ]
+
+    def unseen(self, alarm: Alarm, slots: Sequence[Datapoint | None]) -> bool:
+        """Whether one of the alarm's newest N periods has no data and reaches into a time that telemetry did not cover.
+
+        What came before the alarm was put is not asked for: it is missing, as in CloudWatch.
+        """
+        if self._covered_since is None or alarm.configured_at >= self._covered_since:
+            return False
+        newest = reversed(slots[-alarm.rule.evaluation_periods :])
+        for age, slot in enumerate(newest, start=1):
+            start = self.end - age * alarm.rule.period_seconds
+            end = start + alarm.rule.period_seconds
+            if slot is None and start < self._covered_since and end > alarm.configured_at:
+                return True
+        return False
 
 
 def _datapoint(rule: AlarmRule, start: int, aggregate: Aggregate | None) -> Datapoint | None:

@@ -17,7 +17,9 @@ def initial_state(at: float) -> AlarmState:
     return AlarmState(AlarmValue.INSUFFICIENT_DATA, INITIAL_REASON, None, updated_at=at, transitioned_at=at)
 
 
-def evaluate(rule: AlarmRule, slots: Sequence[Datapoint | None], previous: AlarmState, at: float) -> AlarmState:
+def evaluate(
+    rule: AlarmRule, slots: Sequence[Datapoint | None], previous: AlarmState, at: float, *, unseen: bool = False
+) -> AlarmState:
     """The state after an evaluation; `previous` itself where nothing is to be written.
 
     A state is written when its value changes. A reason that would read differently for the same value is not written, as in
@@ -28,8 +30,9 @@ def evaluate(rule: AlarmRule, slots: Sequence[Datapoint | None], previous: Alarm
         slots: The periods of the evaluation range, oldest first; None: no data.
         previous: The state until now.
         at: The time of the evaluation, for the texts and timestamps.
+        unseen: As in `judge`. A new alarm has no state to keep, so its first evaluation takes what is unseen for missing.
     """
-    judgement = judge(rule, slots)
+    judgement = judge(rule, slots, unseen=unseen and previous.reason != INITIAL_REASON)
     if judgement.value is None:
         return previous
     changed = judgement.value is not previous.value

@@ -10,6 +10,9 @@ the newest N decide (M of them must breach), and the rule for missing data matte
 * With missing and ignore, a range in which every datapoint breaches and the oldest has waited for M periods is not given the benefit of the
   doubt: `missing` goes to ALARM at once, `ignore` keeps the state. (AWS: "premature alarm transitions".)
 
+Missing is what was looked for and not there. What nobody looked for (telemetry was away) is *unseen*, and no rule for missing data may stand in
+for it: then only what the datapoints decide whatever the unseen ones are is decided, and else the state stays.
+
 The rule reproduces all 40 cells of AWS's two tables (`tests/domain/alarm/test_judgement.py`).
 """
 
@@ -75,8 +78,14 @@ def breaches(rule: AlarmRule, value: float) -> bool:
     return _COMPARE[rule.comparison](value, rule.threshold)
 
 
-def judge(rule: AlarmRule, slots: Sequence[Datapoint | None]) -> Judgement:
-    """Apply the rule to the periods of the evaluation range, oldest first; None: the period has no data."""
+def judge(rule: AlarmRule, slots: Sequence[Datapoint | None], *, unseen: bool = False) -> Judgement:
+    """Apply the rule.
+
+    Args:
+        rule: The alarm's configuration.
+        slots: The periods of the evaluation range, oldest first; None: no data.
+        unseen: Some of the newest N periods may be without data only because nobody looked.
+    """
     found = [slot for slot in reversed(slots) if slot is not None]
     recent = found[: rule.evaluation_periods]
     if _too_few_samples(rule, recent):
@@ -86,6 +95,8 @@ def judge(rule: AlarmRule, slots: Sequence[Datapoint | None]) -> Judgement:
     missing = rule.evaluation_periods - len(recent)
     if not missing:
         return Judgement(_alarm_if(len(breaching) >= rule.datapoints_to_alarm), breaching, within)
+    if unseen:
+        return Judgement(_certain(rule, breaching, within), breaching, within)
     if rule.missing_data in (MissingData.MISSING, MissingData.IGNORE):
         return _judge_unfilled(rule, slots, breaching, within)
     breached = len(breaching) + (missing if rule.missing_data is MissingData.BREACHING else 0)
@@ -104,6 +115,14 @@ def _judge_unfilled(
     if not within and oldest_age >= rule.datapoints_to_alarm:
         return Judgement(None if keeps else AlarmValue.ALARM, breaching, within, premature=True)
     return Judgement(AlarmValue.OK, breaching, within)
+
+
+def _certain(rule: AlarmRule, breaching: Sequence[Datapoint], within: Sequence[Datapoint]) -> AlarmValue | None:
+    """What is decided whatever the other datapoints of the N are; None: nothing is."""
+    if len(breaching) >= rule.datapoints_to_alarm:
+        return AlarmValue.ALARM
+    enough = len(within) > rule.evaluation_periods - rule.datapoints_to_alarm
+    return AlarmValue.OK if enough else None
 
 
 def _alarm_if(breached: bool) -> AlarmValue:

@@ -1,0 +1,357 @@
+"""The evaluator with the product's in-memory stores and a feed that the test writes to."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmValue, Comparison, MissingData
+from bannister.domain.alarm.evaluation import initial_state
+from bannister.domain.metric.identity import MetricIdentity, identity
+from bannister.domain.metric.summary import Report, Summary
+from bannister.errors import Fenced, Unavailable
+from bannister.evaluator.loop import Evaluator
+from bannister.metrics.memory import MemoryMetrics
+from bannister.metrics.store import GroupDimensions
+from bannister.settings import Settings
+from bannister.state.memory import MemoryMedium, MemoryState
+from bannister.state.store import Entry, Put, Remove
+from bannister.state.tables import ALARMS
+
+START = 1_795_407_000
+ERRORS = identity("AWS/SageMaker", "Invocation5XXErrors", {"EndpointName": "e", "VariantName": "v"})
+OK, ALARM, INSUFFICIENT = AlarmValue.OK, AlarmValue.ALARM, AlarmValue.INSUFFICIENT_DATA
+TIMEOUT = 30
+
+
+class HandClock:
+    """Stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.time = float(START)
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+
+class QueueFeed:
+    """What a test puts in, the evaluator takes out."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Report] = asyncio.Queue()
+        self.acknowledged: list[int] = []
+
+    def send(self, report: Report) -> None:
+        self._queue.put_nowait(report)
+
+    async def __aiter__(self) -> AsyncIterator[Report]:
+        while True:
+            yield await self._queue.get()
+
+    async def acknowledge(self, report: Report) -> None:
+        self.acknowledged.append(report.sequence)
+
+
+class FragileMetrics(MemoryMetrics):
+    """A medium that can fail: for one metric when read, or for all when written."""
+
+    broken: MetricIdentity | None = None
+    record_failures = 0
+
+    async def read(self, metric, start, period_seconds, periods, unit=None):
+        if metric == self.broken:
+            raise Unavailable("The disk is gone.")
+        return await super().read(metric, start, period_seconds, periods, unit)
+
+    async def record(self, report):
+        if self.record_failures:
+            self.record_failures -= 1
+            raise Unavailable("The disk is full.")
+        return await super().record(report)
+
+
+class World:
+    """An evaluator and all that it works with."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.settings = Settings(tmp_path, evaluation_backlog_seconds_max=20, report_retry_seconds=0.001)
+        self.clock = HandClock()
+        self.medium = MemoryMedium()
+        self.state = MemoryState(self.medium)
+        self.metrics = FragileMetrics(self.settings)
+        self.feed = QueueFeed()
+        self.sequence = 0
+        self.restart()
+
+    def restart(self) -> None:
+        self.evaluator = Evaluator(self.state, self.metrics, self.feed, self.clock, self.settings)
+
+    async def put(self, name: str = "a", **changes: object) -> Alarm:
+        values: dict[str, object] = {
+            "metric": ERRORS,
+            "statistic": "Average",
+            "period_seconds": 10,
+            "evaluation_periods": 1,
+            "datapoints_to_alarm": 1,
+            "threshold": 0.5,
+            "comparison": Comparison.GREATER_OR_EQUAL,
+        }
+        rule = AlarmRule(**{**values, **changes})  # type: ignore[arg-type]
+        alarm = Alarm(name, rule, initial_state(self.clock.now()), self.clock.now())
+        row = await self.state.get(ALARMS, name)
+        await self.state.commit([Put(ALARMS, name, alarm, 0 if row is None else row.revision)])
+        return alarm
+
+    def report(self, watermark: float | None, *summaries: Summary, covered_since: float | None = START) -> Report:
+        self.sequence += 1
+        return Report("run", self.sequence, watermark, covered_since, summaries)
+
+    async def take(self, watermark: float | None, *summaries: Summary) -> None:
+        self.clock.time = max(self.clock.time, watermark or 0)
+        await self.evaluator.take(self.report(watermark, *summaries))
+
+    async def value(self, name: str = "a") -> AlarmValue:
+        row = await self.state.get(ALARMS, name)
+        assert row is not None
+        return row.value.state.value
+
+    async def transitions(self, name: str = "a") -> list[Entry]:
+        return await self.state.journal(subject=f"alarm/{name}", kind="alarm.transitioned")
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> World:
+    made = World(tmp_path)
+    await made.metrics.register(GroupDimensions("g", "e", "v", "c", 1))
+    return made
+
+
+def second(at: int, requests: int = 1, errors: int = 0) -> Summary:
+    return Summary("g", "127.0.0.1:1", at, requests, errors_5xx=errors, model_errors=errors)
+
+
+async def test_errors_lead_to_a_transition_that_explains_itself(world: World) -> None:
+    await world.put()
+    await world.take(START + 5.2, second(START + 4))
+    assert await world.value() is OK
+    await world.take(START + 6.2, second(START + 5, 4, 4))
+    assert await world.value() is ALARM
+    first, last = await world.transitions()
+    assert (first.body["from"], first.body["to"]) == ("INSUFFICIENT_DATA", "OK")
+    assert (last.body["from"], last.body["to"]) == ("OK", "ALARM")
+    assert last.at == START + 6.2
+    assert last.body["reason"].startswith("Threshold Crossed: 1 out of the last 1 datapoints [0.8 (23/11/26 04:09:56)]")
+    assert last.body["from_reason"] == first.body["reason"]
+    assert last.body["evaluated_until"] == START + 6
+    assert last.body["window"] == {"start": START + 6 - 30, "end": START + 6, "period_seconds": 10}
+    assert last.body["values"] == [None, None, 0.8]
+    assert world.evaluator.evaluated_until("a") == START + 6
+
+
+async def test_the_window_slides_with_every_second_and_its_end_is_exclusive(world: World) -> None:
+    await world.put(missing_data=MissingData.NOT_BREACHING)
+    await world.take(START + 1, second(START, 1, 1))
+    # What ended in the second START + 1 is not final yet, and not looked at.
+    await world.take(START + 1.9, second(START + 1, 9))
+    assert await world.value() is ALARM
+    await world.take(START + 2.0)
+    assert await world.value() is OK
+
+
+async def test_a_short_breach_inside_one_report_is_not_missed(world: World) -> None:
+    """One bad second, then good ones: over ten of them it breaches for a moment only, and all become final at once."""
+    await world.put(statistic="Minimum", threshold=1.0)
+    await world.take(START + 1, second(START, 1))
+    summaries = [second(START + at, 1, errors=int(12 <= at < 22)) for at in range(1, 35)]
+    await world.take(START + 20.0, *summaries[:20])
+    await world.take(START + 35.0, *summaries[20:])
+    assert [entry.body["to"] for entry in await world.transitions()] == ["OK", "ALARM", "OK"]
+    assert [entry.body["evaluated_until"] for entry in await world.transitions()] == [START + 1, START + 22, START + 23]
+
+
+async def test_a_backlog_beyond_the_bound_is_cut_to_its_newest_part_and_counted(world: World) -> None:
+    await world.put()
+    await world.take(START + 1, second(START))
+    await world.take(START + 40, second(START + 5, 1, 1), second(START + 39))
+    assert world.evaluator.seconds_skipped == 39 - 20
+    assert world.evaluator.evaluated_until("a") == START + 40
+    # START + 21 is the first that is still evaluated; its range of 30 s reaches back to the error, until START + 36.
+    assert [entry.body["evaluated_until"] for entry in await world.transitions()] == [
+        START + at for at in (1, 21, 36, 40)
+    ]
+
+
+async def test_nothing_is_evaluated_while_telemetry_is_silent(world: World) -> None:
+    await world.put(missing_data=MissingData.BREACHING)
+    await world.take(None)
+    world.clock.time += 100
+    assert await world.value() is INSUFFICIENT
+    assert world.evaluator.watermark is None
+    assert world.evaluator.evaluated_until("a") is None
+    assert world.evaluator.silent_seconds() == 100
+    await world.take(START + 100.5)
+    assert await world.value() is ALARM
+    assert world.evaluator.silent_seconds() == 0
+    # Reports without progress are silence, too.
+    world.clock.time += 7
+    await world.evaluator.take(world.report(START + 100.5))
+    assert world.evaluator.silent_seconds() == 7
+
+
+@pytest.mark.parametrize("mode", MissingData)
+async def test_what_was_not_seen_is_not_missing(world: World, mode: MissingData) -> None:
+    """Telemetry is away for a minute: no rule for missing data may speak for that minute, in either direction."""
+    await world.put("quiet", missing_data=mode)
+    await world.put("loud", missing_data=mode, comparison=Comparison.LESS)
+    await world.take(START + 1, second(START))
+    assert (await world.value("quiet"), await world.value("loud")) == (OK, ALARM)
+    world.clock.time = START + 62.0
+    await world.evaluator.take(world.report(START + 62.0, covered_since=START + 61.0))
+    assert (await world.value("quiet"), await world.value("loud")) == (OK, ALARM)
+    assert world.evaluator.evaluated_until("quiet") == START + 62
+    # Ten seconds that were covered and empty are missing.
+    await world.evaluator.take(world.report(START + 71.0, covered_since=START + 61.0))
+    filled = {
+        MissingData.BREACHING: (ALARM, ALARM),
+        MissingData.NOT_BREACHING: (OK, OK),
+        MissingData.IGNORE: (OK, ALARM),
+    }
+    expected = filled.get(mode, (INSUFFICIENT, INSUFFICIENT))
+    assert (await world.value("quiet"), await world.value("loud")) == expected
+
+
+async def test_a_new_alarm_starts_at_its_first_evaluation(world: World) -> None:
+    await world.take(START + 3, second(START + 2, 1, 1))
+    assert world.evaluator.evaluated_until("a") is None
+    await world.put()
+    assert world.evaluator.evaluated_until("a") is None
+    await world.take(START + 4)
+    assert world.evaluator.evaluated_until("a") == START + 4
+    assert await world.value() is ALARM
+
+
+async def test_an_alarm_deleted_and_put_again_is_not_taken_for_the_old_one(world: World) -> None:
+    await world.put()
+    await world.take(START + 3, second(START + 2))
+    row = await world.state.get(ALARMS, "a")
+    assert row is not None
+    await world.state.commit([Remove(ALARMS, "a", row.revision)])
+    await world.take(START + 4)
+    assert world.evaluator.evaluated_until("a") is None
+    await world.put()
+    await world.take(START + 5)
+    assert world.evaluator.evaluated_until("a") == START + 5
+
+
+async def test_a_fault_of_one_alarm_is_contained_and_made_up_for(world: World, caplog) -> None:
+    other = MetricIdentity("N", "broken")
+    await world.put("broken", metric=other, missing_data=MissingData.NOT_BREACHING)
+    await world.put("sound")
+    await world.take(START + 1, second(START))
+    world.metrics.broken = other
+    await world.take(START + 2, second(START + 1, 9, 9))
+    await world.take(START + 3)
+    assert await world.value("sound") is ALARM
+    assert world.evaluator.evaluated_until("sound") == START + 3
+    assert world.evaluator.evaluated_until("broken") == START + 1
+    assert sum('"broken"' in record.getMessage() for record in caplog.records) == 1
+    world.metrics.broken = None
+    await world.take(START + 4)
+    assert world.evaluator.evaluated_until("broken") == START + 4
+
+
+async def test_a_report_that_cannot_be_stored_is_tried_again_before_anything_is_judged(world: World) -> None:
+    await world.put(missing_data=MissingData.NOT_BREACHING)
+    world.metrics.record_failures = 3
+    await world.take(START + 1, second(START, 1, 1))
+    assert await world.value() is ALARM
+    assert world.feed.acknowledged == [1]
+
+
+async def test_a_report_that_comes_again_counts_once_and_is_acknowledged_again(world: World) -> None:
+    await world.put()
+    report = world.report(START + 1, second(START, 1, 1))
+    await world.evaluator.take(report)
+    later = world.report(START + 2, second(START + 1, 9))
+    await world.evaluator.take(later)
+    await world.evaluator.take(report)
+    assert world.feed.acknowledged == [1, 2, 1]
+    assert world.evaluator.watermark == START + 2
+    assert len(await world.transitions()) == 2
+
+
+async def test_after_a_crash_before_the_acknowledgement_the_same_report_is_judged(world: World) -> None:
+    await world.put()
+    report = world.report(START + 1, second(START, 1, 1))
+    await world.metrics.record(report)
+    world.restart()
+    await world.evaluator.take(report)
+    assert await world.value() is ALARM
+
+
+async def test_a_clock_set_back_starts_anew_instead_of_passing_for_evaluated(world: World) -> None:
+    await world.put()
+    await world.take(START + 3600, second(START + 3599))
+    await world.evaluator.take(world.report(START + 10.0, second(START + 9, 1, 1)))
+    assert world.evaluator.evaluated_until("a") == START + 10
+    assert await world.value() is ALARM
+
+
+async def test_a_state_set_by_hand_returns_to_what_the_data_says(world: World) -> None:
+    alarm = await world.put()
+    await world.take(START + 1, second(START))
+    row = await world.state.get(ALARMS, "a")
+    assert row is not None
+    by_hand = replace(row.value.state, value=ALARM, reason="a drill")
+    await world.state.commit([Put(ALARMS, "a", replace(alarm, state=by_hand), row.revision)])
+    await world.take(START + 2, second(START + 1))
+    assert await world.value() is OK
+    assert (await world.transitions())[-1].body["from_reason"] == "a drill"
+
+
+async def test_a_change_in_the_middle_of_an_evaluation_is_decided_again(world: World) -> None:
+    """The alarm is put again, with another threshold, between its being read and its transition being written."""
+    await world.put()
+
+    class Meddling(MemoryState):
+        meddled = False
+
+        async def commit(self, writes=(), records=(), *, at_sequence=None):
+            if records and not self.meddled:
+                self.meddled = True
+                world.state = self
+                await world.put(threshold=2.0)
+            return await super().commit(writes, records, at_sequence=at_sequence)
+
+    world.state = Meddling(world.medium)
+    world.restart()
+    await world.take(START + 1, second(START, 1, 1))
+    assert [entry.body["to"] for entry in await world.transitions()] == ["OK"]
+
+
+async def test_another_process_that_took_over_ends_the_loop(world: World) -> None:
+    await world.put()
+    MemoryState(world.medium)
+    world.feed.send(world.report(START + 1, second(START, 1, 1)))
+    with pytest.raises(Fenced):
+        async with asyncio.timeout(TIMEOUT):
+            await world.evaluator.run()
+
+
+async def test_the_loop_announces_each_pass(world: World) -> None:
+    await world.put()
+    task = asyncio.create_task(world.evaluator.run())
+    try:
+        seen = world.evaluator.changed.version
+        world.feed.send(world.report(START + 1, second(START, 1, 1), covered_since=START - 5))
+        assert await world.evaluator.changed.wait_past(seen, TIMEOUT) != seen
+        assert await world.value() is ALARM
+        assert world.evaluator.covered_since == START - 5
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
