@@ -176,15 +176,16 @@ class Gateway:
         name = _signing_name(request)
         if name == "s3" or (name is None and (request.method, request.path) != ("POST", "/")):
             return None
-        service = SIGNING_NAMES.get(name or "")
+        if name is None:
+            return _unspoken("The request names no service: it has neither a signature nor X-Amz-Target.")
+        service = SIGNING_NAMES.get(name)
         if service is None:
-            return self._unknown_service(name or "without a name")
+            return self._unknown_service(name)
         return _in_json(service, fault.unknown_operation(service, "", self._handlers.get(service, {})), request)
 
     def _unknown_service(self, name: str) -> Answer:
         spoken = ", ".join(sorted({*self._handlers, "sagemaker-runtime", "s3"}))
-        text = f"Bannister does not speak the service {name!r}. It speaks: {spoken}."
-        return rest_json.render_fault(Fault("UnknownOperationException", 400, text))
+        return _unspoken(f"Bannister does not speak the service {name!r}. It speaks: {spoken}.")
 
 
 def _signing_name(request: _Request) -> str | None:
@@ -199,6 +200,10 @@ def _in_json(service: str, found: Fault, request: _Request) -> Answer:
     query_mode = request.headers.get("x-amzn-query-mode") == "true"
     answer = json.render_fault(service_model(service), found, query_mode=query_mode)
     return replace(answer, headers={**answer.headers, "connection": "close"}) if found.status == 413 else answer
+
+
+def _unspoken(sentence: str) -> Answer:
+    return rest_json.render_fault(Fault("UnknownOperationException", 400, sentence))
 
 
 def _refused(sentence: str) -> Answer:

@@ -9,6 +9,7 @@ import pytest
 from bannister.aws.wire import fault
 from bannister.aws.wire.fault import TABLES, Place
 from bannister.aws.wire.models import SIGNING_NAMES, TARGET_PREFIXES, service_model
+from bannister.aws.wire.validate import violations
 from bannister.errors import (
     AlreadyExists,
     BannisterError,
@@ -80,10 +81,10 @@ def test_an_error_about_another_services_resource_keeps_its_own_sentence() -> No
 
 
 def test_missing_parameters_of_cloudwatch_are_named_as_it_names_them() -> None:
-    from bannister.aws.wire.validate import violations
-
     shape = service_model("cloudwatch").operation_model("PutMetricData").input_shape
-    found = fault.of_violations("cloudwatch", violations(shape, {"MetricData": [{"MetricName": "m"}, {}]}))
+    broken = violations(shape, {"MetricData": [{"MetricName": "m"}, {}]})
+    assert broken is not None
+    found = fault.of_violations("cloudwatch", broken)
     assert found.query_code == "MissingParameter"
     assert found.message == (
         "The parameter Namespace is required. The parameter MetricData.member.2.MetricName is required."

@@ -9,7 +9,7 @@ import pytest
 from botocore.model import ServiceModel
 
 from bannister.aws.wire.models import service_model
-from bannister.aws.wire.validate import VIOLATIONS_LISTED_MAX, message, violations
+from bannister.aws.wire.validate import VIOLATIONS_LISTED_MAX, violations
 
 VARIANT = {"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1}
 CONFIG = {"EndpointConfigName": "c", "ProductionVariants": [VARIANT]}
@@ -18,7 +18,8 @@ NAME_PATTERN = "[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
 
 def found(service: str, operation: str, params: dict[str, Any]) -> list[str]:
     shape = service_model(service).operation_model(operation).input_shape
-    return [violation.sentence() for violation in violations(shape, params)]
+    broken = violations(shape, params)
+    return [violation.sentence() for violation in broken.listed] if broken else []
 
 
 def variant(**members: Any) -> dict[str, Any]:
@@ -149,21 +150,25 @@ def test_exactly_one_member_of_a_union() -> None:
     )
 
 
+def text_of(operation: str, params: dict[str, Any]) -> str:
+    broken = violations(service_model("sagemaker").operation_model(operation).input_shape, params)
+    assert broken is not None
+    return broken.message()
+
+
 def test_one_error_and_several_are_counted() -> None:
-    shape = service_model("sagemaker").operation_model("DescribeEndpoint").input_shape
-    one = violations(shape, {})
-    assert message(one) == (
-        "1 validation error detected: Value null at 'endpointName' failed to satisfy constraint: Member must not be null"
-    )
-    assert message(one * 2).startswith("2 validation errors detected: Value null at 'endpointName' failed")
-    assert message(one * 2).count("; ") == 1
+    null = "Value null at '{}' failed to satisfy constraint: Member must not be null"
+    name = null.format("endpointName")
+    assert text_of("DescribeEndpoint", {}) == f"1 validation error detected: {name}"
+    config = null.format("endpointConfigName")
+    assert text_of("UpdateEndpoint", {}) == f"2 validation errors detected: {name}; {config}"
 
 
 def test_a_flood_of_violations_is_counted_and_cut() -> None:
-    shape = service_model("sagemaker").operation_model("DescribeEndpoint").input_shape
-    text = message(violations(shape, {}) * (VIOLATIONS_LISTED_MAX + 7))
-    assert text.startswith(f"{VIOLATIONS_LISTED_MAX + 7} validation errors detected: ")
-    assert text.endswith("; and 7 more")
+    text = text_of("CreateEndpointConfig", {"EndpointConfigName": "c", "ProductionVariants": [None] * 500})
+    assert text.startswith("501 validation errors detected: ")
+    assert text.count("; ") == VIOLATIONS_LISTED_MAX
+    assert text.endswith(f"; and {501 - VIOLATIONS_LISTED_MAX} more")
 
 
 def test_a_sensitive_value_is_not_repeated() -> None:
@@ -177,7 +182,9 @@ def test_a_sensitive_value_is_not_repeated() -> None:
             },
         }
     )
-    (violation,) = violations(model.shape_for("Input"), {"Key": "secret"})
+    broken = violations(model.shape_for("Input"), {"Key": "secret"})
+    assert broken is not None
+    (violation,) = broken.listed
     assert violation.sentence() == (
         "Value at 'key' failed to satisfy constraint: Member must have length less than or equal to 3"
     )

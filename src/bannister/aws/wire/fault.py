@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bannister.aws.arn import arn
-from bannister.aws.wire import validate
 from bannister.aws.wire.models import service_model
 from bannister.errors import (
     AlreadyExists,
@@ -31,9 +30,9 @@ from bannister.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    from bannister.aws.wire.validate import Violation
+    from bannister.aws.wire.validate import Violations
 
 _INTERNAL = "An internal error occurred. The server's log has its cause, under this request id."
 
@@ -120,12 +119,12 @@ def internal(service: str) -> Fault:
     return _modelled(service, code, status, _INTERNAL)
 
 
-def of_violations(service: str, found: Sequence[Violation]) -> Fault:
+def of_violations(service: str, found: Violations) -> Fault:
     """The input breaks constraints of the model; all of them are named."""
-    if service == "cloudwatch" and all(violation.missing for violation in found):
-        sentences = [f"The parameter {_query_name(violation.path)} is required." for violation in found]
+    if service == "cloudwatch" and all(violation.missing for violation in found.listed):
+        sentences = [f"The parameter {_query_name(violation.path)} is required." for violation in found.listed]
         return _modelled(service, "MissingRequiredParameterException", 400, " ".join(sentences))
-    return _modelled(service, "ValidationException", 400, validate.message(found))
+    return _modelled(service, "ValidationException", 400, found.message())
 
 
 def malformed(message: str) -> Fault:
@@ -139,7 +138,9 @@ def too_large(bytes_max: int) -> Fault:
 
 def unknown_operation(service: str, operation: str, supported: Iterable[str]) -> Fault:
     """AWS knows the operation and Bannister does not do it, or nobody knows it."""
-    if operation in service_model(service).operation_names:
+    if not operation:
+        text = f"The request names no operation of {service} in X-Amz-Target, as AWS's JSON protocols do; only those are spoken."
+    elif operation in service_model(service).operation_names:
         listed = ", ".join(sorted(supported)) or "none"
         text = f"Bannister does not support the operation {operation} of {service}. It supports: {listed}."
     else:

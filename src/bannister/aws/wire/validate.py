@@ -12,8 +12,9 @@ Values must already have the types of their shapes (`bannister.aws.wire.json`).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence, Sized
+from collections.abc import Iterator, Sized
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from bannister.aws.wire.pattern import compiled
@@ -21,7 +22,7 @@ from bannister.aws.wire.pattern import compiled
 if TYPE_CHECKING:
     from botocore.model import Shape, StructureShape
 
-#: All violations are counted, and so many are spelled out.
+#: So many violations are spelled out; the rest are counted.
 VIOLATIONS_LISTED_MAX = 100
 #: So much of an offending value is repeated in the message.
 VALUE_CHARACTERS_MAX = 1024
@@ -46,19 +47,28 @@ class Violation:
         return f"{value} at '{self.path}' failed to satisfy constraint: {self.constraint}"
 
 
-def violations(shape: Shape | None, value: Any) -> list[Violation]:
-    """All violations of an operation's input, in the order of the model's members."""
-    return list(_check(shape, value, "")) if shape is not None else []
+@dataclass(frozen=True, slots=True)
+class Violations:
+    """All violations of one input, in the order of the model's members: every one counted, the first ones kept."""
+
+    count: int
+    listed: tuple[Violation, ...]
+
+    def message(self) -> str:
+        """AWS's sentence about them."""
+        noun = "error" if self.count == 1 else "errors"
+        sentences = "; ".join(violation.sentence() for violation in self.listed)
+        more = self.count - len(self.listed)
+        return f"{self.count} validation {noun} detected: {sentences}" + (f"; and {more} more" if more else "")
 
 
-def message(found: Sequence[Violation]) -> str:
-    """AWS's sentence about these violations."""
-    noun = "error" if len(found) == 1 else "errors"
-    text = f"{len(found)} validation {noun} detected: " + "; ".join(
-        violation.sentence() for violation in found[:VIOLATIONS_LISTED_MAX]
-    )
-    more = len(found) - VIOLATIONS_LISTED_MAX
-    return text if more <= 0 else f"{text}; and {more} more"
+def violations(shape: Shape | None, value: Any) -> Violations | None:
+    """What of an operation's input breaks the model; None where nothing does."""
+    if shape is None:
+        return None
+    found = _check(shape, value, "")
+    listed = tuple(islice(found, VIOLATIONS_LISTED_MAX))
+    return Violations(len(listed) + sum(1 for _ in found), listed) if listed else None
 
 
 def camel(name: str) -> str:
