@@ -133,6 +133,10 @@ class Settings:
     # --- API
     request_body_bytes_max: int = 8 * 1024 * 1024
     object_bytes_max: int = 50 * 1024**3
+    #: Multipart uploads neither completed nor aborted for this long are removed.
+    upload_retention_seconds: float = 7 * 86400.0
+    #: A slow copy or completed upload keeps its client waiting in silence this long, then begins its answer.
+    object_answer_quiet_seconds: float = 5.0
     journal_entries_max: int = 1_000_000
 
     @property

@@ -1,0 +1,116 @@
+"""CDS: one cluster per group of instances.
+
+What each choice is for:
+
+* `update_merge_window` 0 and a short first health check: a new instance is usable about 40 ms after it is published, not a second later.
+* `healthy_panic_threshold` 0: an unhealthy instance never gets requests, also when all are unhealthy.
+* An instance leaves at once when it is no longer published, whatever its health; requests in flight on it are finished.
+* Idle connections are closed before a model server would close them, so that no request meets a closing connection.
+* Envoy's default circuit breakers (1,024 of each) would refuse requests that a model could take.
+* The model sees the request's documented headers: signatures and what belongs to clients or proxies is taken off here, at the last
+  moment, so that routes and logs still see it.
+"""
+
+from __future__ import annotations
+
+from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
+from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
+from envoy.config.core.v3 import health_check_pb2, protocol_pb2
+from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
+from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
+from envoy.type.matcher.v3 import string_pb2
+from google.protobuf import any_pb2, wrappers_pb2
+
+from bannister.envoy.resources.messages import from_ads, header_if_absent, packed, seconds
+from bannister.settings import Settings
+
+#: As good as none: what bounds the requests in flight is the number of client connections.
+UNBOUNDED = 1_000_000
+#: Starts of header names that the model never sees.
+STRIPPED_PREFIXES = ("x-amz-", "amz-sdk-", "x-envoy-", "x-forwarded-")
+STRIPPED_HEADERS = ("authorization", "cookie", "origin", "x-amzn-sagemaker-target-variant", "x-amzn-trace-id")
+#: AWS gives the container this where the caller sent no Content-Type.
+DEFAULT_CONTENT_TYPE = "application/octet-stream"
+
+_CONNECT_TIMEOUT_SECONDS = 1.0
+_FIRST_CHECK_JITTER_SECONDS = 0.005
+_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+
+
+def group_cluster(group: str, settings: Settings) -> cluster_pb2.Cluster:
+    """The cluster of a group; its instances come by EDS."""
+    return cluster_pb2.Cluster(
+        name=group,
+        type=cluster_pb2.Cluster.EDS,
+        eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=from_ads()),
+        lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
+        connect_timeout=seconds(_CONNECT_TIMEOUT_SECONDS),
+        circuit_breakers=_no_breakers(),
+        common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
+            update_merge_window=seconds(0),
+            healthy_panic_threshold={"value": 0.0},
+            close_connections_on_host_set_change=False,
+        ),
+        ignore_health_on_host_removal=True,
+        health_checks=[_ping(settings)],
+        typed_extension_protocol_options={_PROTOCOL_OPTIONS: _http_options(settings)},
+    )
+
+
+def _no_breakers() -> circuit_breaker_pb2.CircuitBreakers:
+    unbounded = wrappers_pb2.UInt32Value(value=UNBOUNDED)
+    thresholds = circuit_breaker_pb2.CircuitBreakers.Thresholds(
+        max_connections=unbounded, max_pending_requests=unbounded, max_requests=unbounded, max_retries=unbounded
+    )
+    return circuit_breaker_pb2.CircuitBreakers(thresholds=[thresholds])
+
+
+def _ping(settings: Settings) -> health_check_pb2.HealthCheck:
+    interval = seconds(settings.health_check_interval_seconds)
+    return health_check_pb2.HealthCheck(
+        timeout=seconds(settings.ping_timeout_seconds),
+        interval=interval,
+        no_traffic_interval=interval,
+        initial_jitter=seconds(_FIRST_CHECK_JITTER_SECONDS),
+        unhealthy_threshold=wrappers_pb2.UInt32Value(value=settings.health_check_unhealthy_count),
+        healthy_threshold=wrappers_pb2.UInt32Value(value=1),
+        http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path="/ping"),
+    )
+
+
+def _http_options(settings: Settings) -> any_pb2.Any:
+    options = http_protocol_options_pb2.HttpProtocolOptions(
+        common_http_protocol_options=protocol_pb2.HttpProtocolOptions(
+            idle_timeout=seconds(settings.upstream_idle_timeout_seconds)
+        ),
+        http_filters=[_strip_headers(), _codec()],
+    )
+    options.explicit_http_config.http_protocol_options.SetInParent()
+    return packed(options)
+
+
+def _strip_headers() -> http_connection_manager_pb2.HttpFilter:
+    prefixes = [
+        mutation_rules_pb2.HeaderMutation(
+            remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(
+                key_matcher=string_pb2.StringMatcher(prefix=prefix)
+            )
+        )
+        for prefix in STRIPPED_PREFIXES
+    ]
+    names = [mutation_rules_pb2.HeaderMutation(remove=name) for name in STRIPPED_HEADERS]
+    default = mutation_rules_pb2.HeaderMutation(append=header_if_absent("content-type", DEFAULT_CONTENT_TYPE))
+    mutation = header_mutation_pb2.HeaderMutation(
+        mutations=header_mutation_pb2.Mutations(request_mutations=[*prefixes, *names, default])
+    )
+    return http_connection_manager_pb2.HttpFilter(
+        name="envoy.filters.http.header_mutation", typed_config=packed(mutation)
+    )
+
+
+def _codec() -> http_connection_manager_pb2.HttpFilter:
+    return http_connection_manager_pb2.HttpFilter(
+        name="envoy.filters.http.upstream_codec", typed_config=packed(upstream_codec_pb2.UpstreamCodec())
+    )

@@ -1,0 +1,164 @@
+"""LDS: the one port. Constant while a server runs, because a changed listener drains its connections.
+
+The filters, in the order in which a request passes them:
+
+    buffer   off; a route switches it on for bodies without a Content-Length, to count them against the limit
+    lua      on the way back only: turns a model's error into AWS's ModelError (model_errors.lua)
+    router
+
+Paths are taken as they are: nothing is decoded, merged or rejected here, because S3 keys may hold anything (`routes.py`).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+from envoy.config.accesslog.v3 import accesslog_pb2
+from envoy.config.core.v3 import base_pb2, grpc_service_pb2, protocol_pb2
+from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
+from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
+from envoy.extensions.access_loggers.grpc.v3 import als_pb2
+from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
+from envoy.extensions.filters.http.lua.v3 import lua_pb2
+from envoy.extensions.filters.http.router.v3 import router_pb2
+from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from google.protobuf import wrappers_pb2
+
+from bannister.domain.runtime_texts import ModelErrorText, RuntimeTexts
+from bannister.envoy.resources.local_replies import local_replies
+from bannister.envoy.resources.messages import from_ads, packed, seconds, socket_address
+from bannister.envoy.resources.names import (
+    ACCESS_LOG,
+    HEARTBEAT,
+    INVOCATION,
+    LISTENER,
+    METADATA,
+    ROUTE_TABLE,
+    VARIANT_HEADER,
+)
+from bannister.settings import Settings
+
+_Manager: TypeAlias = http_connection_manager_pb2.HttpConnectionManager
+_Filter: TypeAlias = http_connection_manager_pb2.HttpFilter
+
+_ACCESS_LOG_BUFFER_BYTES = 64 * 1024
+_REQUEST_HEADERS_TIMEOUT_SECONDS = 10.0
+_HEADERS_MAX = 200
+_LUA_FILE = Path(__file__).with_name("model_errors.lua")
+
+
+def edge_listener(settings: Settings, texts: RuntimeTexts) -> listener_pb2.Listener:
+    """The listener on 127.0.0.1:`settings.port`."""
+    manager = listener_components_pb2.Filter(
+        name="envoy.filters.network.http_connection_manager", typed_config=packed(_manager(settings, texts))
+    )
+    return listener_pb2.Listener(
+        name=LISTENER,
+        address=socket_address("127.0.0.1", settings.port),
+        filter_chains=[listener_components_pb2.FilterChain(filters=[manager])],
+        # Two processes must never share the port silently.
+        enable_reuse_port=wrappers_pb2.BoolValue(value=False),
+    )
+
+
+def _manager(settings: Settings, texts: RuntimeTexts) -> _Manager:
+    return _Manager(
+        stat_prefix="edge",
+        codec_type=_Manager.AUTO,
+        rds=http_connection_manager_pb2.Rds(route_config_name=ROUTE_TABLE, config_source=from_ads()),
+        http_filters=[_buffer(settings), _model_errors(texts), _router()],
+        local_reply_config=local_replies(texts),
+        access_log=[_access_log(settings)],
+        # Nobody is trusted to set x-envoy-* headers, which could change time-outs and retries.
+        use_remote_address=wrappers_pb2.BoolValue(value=True),
+        internal_address_config=_Manager.InternalAddressConfig(unix_sockets=False),
+        skip_xff_append=True,
+        server_header_transformation=_Manager.PASS_THROUGH,
+        common_http_protocol_options=protocol_pb2.HttpProtocolOptions(
+            idle_timeout=seconds(settings.downstream_idle_timeout_seconds),
+            max_headers_count=wrappers_pb2.UInt32Value(value=_HEADERS_MAX),
+        ),
+        request_headers_timeout=seconds(_REQUEST_HEADERS_TIMEOUT_SECONDS),
+        stream_idle_timeout=seconds(settings.stream_idle_timeout_seconds),
+    )
+
+
+def _buffer(settings: Settings) -> _Filter:
+    limit = wrappers_pb2.UInt32Value(value=settings.invocation_body_bytes_max)
+    return _Filter(
+        name="envoy.filters.http.buffer",
+        typed_config=packed(buffer_pb2.Buffer(max_request_bytes=limit)),
+        disabled=True,
+    )
+
+
+def _model_errors(texts: RuntimeTexts) -> _Filter:
+    script = f"{_lua_texts(texts)}\n{_LUA_FILE.read_text(encoding='utf-8')}"
+    # A Lua filter reads a route's metadata under its own name.
+    return _Filter(
+        name=METADATA,
+        typed_config=packed(lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=script))),
+    )
+
+
+def _lua_texts(texts: RuntimeTexts) -> str:
+    return (
+        "local TEXTS = {\n"
+        f"  client = {_lua_table(texts.model_client_error)},\n"
+        f"  server = {_lua_table(texts.model_server_error)},\n"
+        "}"
+    )
+
+
+def _lua_table(text: ModelErrorText) -> str:
+    strings = {
+        "error_type": text.error_type,
+        "content_type": text.content_type,
+        "opening": text.opening,
+        "middle": text.middle,
+        "closing": text.closing,
+    }
+    fields = [f"{name} = {_lua_string(value)}" for name, value in strings.items()]
+    fields += [f"status = {text.status}", f"original_bytes_max = {text.original_bytes_max}"]
+    return "{ " + ", ".join(fields) + " }"
+
+
+def _lua_string(text: str) -> str:
+    """Every byte as a decimal escape where it is not plain: no text can end the string or be read as code."""
+    quoted = "".join(
+        chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03d}" for byte in text.encode()
+    )
+    return f'"{quoted}"'
+
+
+def _router() -> _Filter:
+    return _Filter(name="envoy.filters.http.router", typed_config=packed(router_pb2.Router()))
+
+
+def _access_log(settings: Settings) -> accesslog_pb2.AccessLog:
+    """To telemetry: invocations and heartbeats. What we refused by ourselves never reached a model and is not its doing."""
+    logged = f"['{INVOCATION}', '{HEARTBEAT}']"
+    wanted = cel_pb2.ExpressionFilter(
+        expression=f"xds.route_name in {logged} && response.code_details != 'request_payload_too_large'"
+    )
+    common = als_pb2.CommonGrpcAccessLogConfig(
+        log_name=LISTENER,
+        transport_api_version="V3",
+        grpc_service=grpc_service_pb2.GrpcService(
+            envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=ACCESS_LOG)
+        ),
+        buffer_flush_interval=seconds(settings.access_log_flush_seconds),
+        buffer_size_bytes=wrappers_pb2.UInt32Value(value=_ACCESS_LOG_BUFFER_BYTES),
+    )
+    return accesslog_pb2.AccessLog(
+        name="envoy.access_loggers.http_grpc",
+        filter=accesslog_pb2.AccessLogFilter(
+            extension_filter=accesslog_pb2.ExtensionFilter(name="cel", typed_config=packed(wanted))
+        ),
+        typed_config=packed(
+            als_pb2.HttpGrpcAccessLogConfig(
+                common_config=common, additional_response_headers_to_log=[VARIANT_HEADER.lower()]
+            )
+        ),
+    )

@@ -1,0 +1,59 @@
+"""Small pieces that most messages are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2
+from google.protobuf import any_pb2, duration_pb2, struct_pb2
+
+
+def packed(message: Any) -> any_pb2.Any:
+    """The message with its type's name, for Envoy's many extension points. The same message gives the same bytes."""
+    result = any_pb2.Any()
+    result.Pack(message, deterministic=True)
+    return result
+
+
+def seconds(value: float) -> duration_pb2.Duration:
+    whole = int(value)
+    return duration_pb2.Duration(seconds=whole, nanos=round((value - whole) * 1_000_000_000))
+
+
+def socket_address(host: str, port: int) -> address_pb2.Address:
+    return address_pb2.Address(socket_address=address_pb2.SocketAddress(address=host, port_value=port))
+
+
+def pipe_address(path: Path) -> address_pb2.Address:
+    return address_pb2.Address(pipe=address_pb2.Pipe(path=str(path)))
+
+
+def from_ads(initial_fetch_timeout_seconds: float = 0.0) -> config_source_pb2.ConfigSource:
+    """The resource comes over the one aggregated stream. 0: wait for its first version as long as it takes."""
+    return config_source_pb2.ConfigSource(
+        ads=config_source_pb2.AggregatedConfigSource(),
+        resource_api_version=config_source_pb2.ApiVersion.V3,
+        initial_fetch_timeout=seconds(initial_fetch_timeout_seconds),
+    )
+
+
+def set_header(name: str, value: str) -> base_pb2.HeaderValueOption:
+    """Replace the header, or add it."""
+    return base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=name, value=value),
+        append_action=base_pb2.HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD,
+    )
+
+
+def header_if_absent(name: str, value: str) -> base_pb2.HeaderValueOption:
+    return base_pb2.HeaderValueOption(
+        header=base_pb2.HeaderValue(key=name, value=value),
+        append_action=base_pb2.HeaderValueOption.ADD_IF_ABSENT,
+    )
+
+
+def metadata(namespace: str, **values: str) -> base_pb2.Metadata:
+    struct = struct_pb2.Struct()
+    struct.update(values)
+    return base_pb2.Metadata(filter_metadata={namespace: struct})

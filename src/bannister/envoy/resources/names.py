@@ -1,0 +1,33 @@
+"""The names that resources, the bootstrap document and telemetry must agree on.
+
+`bannister.launcher.bootstrap` repeats the names of the static clusters: it may import nothing of this package.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+#: Static cluster, in the bootstrap document: the control plane's HTTP API.
+CONTROL: Final = "control"
+#: Static cluster, in the bootstrap document: telemetry's access-log service.
+ACCESS_LOG: Final = "access-log"
+
+LISTENER: Final = "edge"
+ROUTE_TABLE: Final = "edge"
+
+#: Route names, as the access log shows them. Only the first two are logged.
+INVOCATION: Final = "invocation"
+HEARTBEAT: Final = "heartbeat"
+REFUSAL: Final = "refusal"
+API: Final = "api"
+
+#: Where telemetry sends its heartbeats; answered by the proxy itself.
+HEARTBEAT_PATH: Final = "/-/heartbeat"
+
+#: The namespace of what routes carry for the filters (`endpoint`), and of what filters note for the access log
+#: (`original_status`: the status that the model answered, where the caller got 424).
+METADATA: Final = "bannister"
+
+VARIANT_HEADER: Final = "x-Amzn-Invoked-Production-Variant"
+TARGET_VARIANT_HEADER: Final = "x-amzn-sagemaker-target-variant"
+ERROR_TYPE_HEADER: Final = "x-amzn-errortype"

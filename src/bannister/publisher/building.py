@@ -1,0 +1,76 @@
+"""Makes snapshots out of publications, and makes again only what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from bannister.domain.routing import Weight
+from bannister.domain.runtime_texts import RuntimeTexts
+from bannister.envoy.resources.clusters import group_cluster
+from bannister.envoy.resources.endpoints import group_endpoints
+from bannister.envoy.resources.listener import edge_listener
+from bannister.envoy.resources.messages import packed
+from bannister.envoy.resources.names import LISTENER, ROUTE_TABLE
+from bannister.envoy.resources.routes import EndpointRoutes, groups_named, route_table
+from bannister.envoy.snapshot import Resource, Snapshot
+from bannister.publisher.planning import Publication
+from bannister.settings import Settings
+
+
+class SnapshotBuilder:
+    """Turns publications into snapshots; the resources, and whole kinds, that did not change stay the same objects."""
+
+    def __init__(self, settings: Settings, texts: RuntimeTexts) -> None:
+        self._settings = settings
+        self._routes = EndpointRoutes(settings, texts)
+        self._tree: dict[str, tuple[tuple[Weight, ...], tuple[str, bytes]]] = {}
+        listener = Resource(LISTENER, packed(edge_listener(settings, texts)))
+        self._last = Snapshot(version=0, listeners={LISTENER: listener})
+
+    def build(self, publication: Publication, withheld: frozenset[str]) -> Snapshot:
+        """The next snapshot."""
+        last = self._last
+        self._last = Snapshot(
+            version=last.version + 1,
+            clusters=_same_if_equal(last.clusters, self._clusters(publication)),
+            endpoints=_same_if_equal(last.endpoints, self._endpoints(publication)),
+            listeners=last.listeners,
+            routes=self._route_tables(publication.weights),
+            withheld=withheld,
+        )
+        return self._last
+
+    def _clusters(self, publication: Publication) -> dict[str, Resource]:
+        known = self._last.clusters
+        return {
+            group: known.get(group) or Resource(group, packed(group_cluster(group, self._settings)))
+            for group in publication.rotation
+        }
+
+    def _endpoints(self, publication: Publication) -> dict[str, Resource]:
+        return {group: self._members(group, addresses) for group, addresses in publication.rotation.items()}
+
+    def _members(self, group: str, addresses: tuple[str, ...]) -> Resource:
+        known = self._last.endpoints.get(group)
+        if known is not None and known.about == addresses:
+            return known
+        hosts = [address.rsplit(":", 1) for address in addresses]
+        message = group_endpoints(group, [(host, int(port)) for host, port in hosts])
+        return Resource(group, packed(message), addresses)
+
+    def _route_tables(self, weights: Mapping[str, tuple[Weight, ...]]) -> Mapping[str, Resource]:
+        known = self._last.routes.get(ROUTE_TABLE)
+        if known is not None and known.about == weights:
+            return self._last.routes
+        self._tree = {endpoint: self._tree_entry(endpoint, shares) for endpoint, shares in weights.items()}
+        table = route_table(dict(entry for _, entry in self._tree.values()))
+        needs = frozenset[str]().union(*(groups_named(shares) for shares in weights.values()))
+        return {ROUTE_TABLE: Resource(ROUTE_TABLE, packed(table), dict(weights), needs)}
+
+    def _tree_entry(self, endpoint: str, weights: tuple[Weight, ...]) -> tuple[tuple[Weight, ...], tuple[str, bytes]]:
+        known = self._tree.get(endpoint)
+        return known if known and known[0] == weights else (weights, self._routes.tree_entry(endpoint, weights))
+
+
+def _same_if_equal(last: Mapping[str, Resource], now: Mapping[str, Resource]) -> Mapping[str, Resource]:
+    return last if last == now else now

@@ -1,0 +1,143 @@
+"""Decides what the proxies should have next: a pure function of what is asked, what exists and what each proxy has confirmed.
+
+Per endpoint, and no endpoint ever waits for another:
+
+* The instances in rotation are the first ready ones of a group, oldest first, as many as its membership allows. They are published at
+  once, so that they are warm before traffic comes; an instance that is no longer ready leaves at once.
+* New weights wait until every group they name has its required instances healthy in every registered proxy. A group with `required` 0
+  is never waited for: going back to blue is always possible.
+* Until then the endpoint keeps the weights it has. If it has none yet (after a restart), the groups that need no waiting, or are
+  already usable, take the traffic of their variant.
+* A group that no plan names any more keeps its cluster and its ready instances until its instances are gone and no proxy may still
+  hold a route to it, so that requests in flight are finished and can be counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bannister.domain.instance import Instance, InstancePhase
+from bannister.domain.routing import Membership, RoutePlan, Weight
+from bannister.envoy.resources.routes import groups_named
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyView:
+    """What one registered proxy has confirmed."""
+
+    #: By group: addresses that it has acknowledged and sees healthy.
+    healthy: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    #: Groups that its routes may name now.
+    routed: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What the proxies should have."""
+
+    #: By group: the addresses in rotation. Every group here is a cluster.
+    rotation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: By endpoint: the weights of its routes.
+    weights: Mapping[str, tuple[Weight, ...]] = field(default_factory=dict)
+    #: Endpoints whose asked weights wait for instances.
+    waiting: frozenset[str] = frozenset()
+
+
+def next_publication(
+    plans: Sequence[RoutePlan],
+    instances: Iterable[Instance],
+    published: Publication,
+    proxies: Sequence[ProxyView],
+) -> Publication:
+    """What to publish now, given what is published already."""
+    ready = _ready_addresses(instances)
+    rotation = _rotation(plans, ready, published, proxies)
+    weights: dict[str, tuple[Weight, ...]] = {}
+    waiting = set()
+    for plan in plans:
+        current = published.weights.get(plan.endpoint)
+        chosen = plan.weights if plan.weights == current else _chosen(plan, current, rotation, proxies)
+        if chosen != plan.weights:
+            waiting.add(plan.endpoint)
+        if groups_named(chosen):
+            weights[plan.endpoint] = chosen
+            for group in groups_named(chosen):  # also one that the plan no longer lists, until its route is gone
+                rotation.setdefault(group, ready.get(group, ()))
+    return Publication(rotation, weights, frozenset(waiting))
+
+
+def _ready_addresses(instances: Iterable[Instance]) -> dict[str, tuple[str, ...]]:
+    """By group, for every group that has an instance: the addresses of its ready ones, oldest first."""
+    oldest_first = sorted(instances, key=lambda one: (one.started_at or 0.0, one.id))
+    found: dict[str, list[str]] = {}
+    for one in oldest_first:
+        addresses = found.setdefault(one.group, [])
+        if one.phase is InstancePhase.READY and one.address is not None:
+            addresses.append(one.address)
+    return {group: tuple(addresses) for group, addresses in found.items()}
+
+
+def _rotation(
+    plans: Sequence[RoutePlan],
+    ready: Mapping[str, tuple[str, ...]],
+    published: Publication,
+    proxies: Sequence[ProxyView],
+) -> dict[str, tuple[str, ...]]:
+    memberships = {one.group: one for plan in plans for one in plan.memberships}
+    rotation = {group: ready.get(group, ())[: one.in_rotation] for group, one in memberships.items()}
+    routed = frozenset[str]().union(*(proxy.routed for proxy in proxies))
+    for group in ready.keys() | (published.rotation.keys() & routed):
+        rotation.setdefault(group, ready.get(group, ()))
+    return rotation
+
+
+def _chosen(
+    plan: RoutePlan,
+    current: tuple[Weight, ...] | None,
+    rotation: Mapping[str, tuple[str, ...]],
+    proxies: Sequence[ProxyView],
+) -> tuple[Weight, ...]:
+    usable = {one.group for one in plan.memberships if may_take_traffic(one, rotation[one.group], proxies)}
+    if {weight.group for weight in plan.weights if weight.parts > 0} <= usable:
+        return plan.weights
+    return current if current is not None else restricted(plan.weights, usable)
+
+
+def may_take_traffic(membership: Membership, rotation: tuple[str, ...], proxies: Sequence[ProxyView]) -> bool:
+    """Whether the group's required instances are healthy in every registered proxy. Nothing required: always."""
+    needed = min(membership.in_rotation, membership.required)
+    if needed == 0:
+        return membership.required == 0
+    first = rotation[:needed]
+    return (
+        len(first) == needed
+        and bool(proxies)
+        and all(proxy.healthy.get(membership.group, frozenset()).issuperset(first) for proxy in proxies)
+    )
+
+
+def restricted(weights: Iterable[Weight], usable: Iterable[str]) -> tuple[Weight, ...]:
+    """The same shares between variants, each variant's taken by its usable groups; a variant without any is left out."""
+    usable = frozenset(usable)
+    by_variant: dict[str, list[Weight]] = {}
+    for one in weights:
+        by_variant.setdefault(one.variant, []).append(one)
+    result: list[Weight] = []
+    for groups in by_variant.values():
+        whole = sum(one.parts for one in groups)
+        takers = [one for one in groups if one.group in usable]
+        weighted = [one for one in takers if one.parts > 0] or takers[:1]
+        parts = _apportioned([one.parts or 1 for one in weighted], whole)
+        result += [Weight(one.group, one.variant, part) for one, part in zip(weighted, parts, strict=True)]
+    return tuple(result)
+
+
+def _apportioned(shares: list[int], whole: int) -> list[int]:
+    """`whole` in the ratio of `shares`; the first takes what rounding leaves."""
+    if not shares:
+        return []
+    total = sum(shares)
+    parts = [whole * share // total for share in shares]
+    parts[0] += whole - sum(parts)
+    return parts

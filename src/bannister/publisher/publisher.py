@@ -1,0 +1,245 @@
+"""Keeps every proxy at what the endpoints ask for, and says what has been acknowledged.
+
+Level-triggered: whenever a plan, an instance, a proxy or its view of an instance changes, one turn decides from all of them what the
+proxies should have (`planning`), makes the snapshot (`building`) and hands it to the discovery server, which sends what is new. A
+deployer asks by writing state; it learns the outcome by asking `acknowledged` whenever `changed` is announced.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from bannister.clock import Clock
+from bannister.domain.instance import Instance
+from bannister.domain.routing import RoutePlan, Weight
+from bannister.domain.runtime_texts import RuntimeTexts
+from bannister.envoy.admin import Admin
+from bannister.envoy.ads import DiscoveryServer, Proxy
+from bannister.envoy.resources.names import ROUTE_TABLE
+from bannister.envoy.resources.routes import groups_named
+from bannister.envoy.snapshot import Inconsistent, Kind
+from bannister.publisher.building import SnapshotBuilder
+from bannister.publisher.planning import ProxyView, Publication, next_publication
+from bannister.publisher.sight import Sight, routed_groups
+from bannister.settings import Settings
+from bannister.signals import Signal, wait_any
+
+log = logging.getLogger(__name__)
+
+#: Leases and time limits are looked at this often when nothing else happens.
+TURN_SECONDS = 0.5
+#: Health is asked this often while no traffic waits for it, for `serving`.
+IDLE_LOOK_SECONDS = 1.0
+
+
+class Instances(Protocol):
+    """What the publisher reads of an instance backend."""
+
+    @property
+    def changed(self) -> Signal: ...
+
+    def snapshot(self) -> tuple[Instance, ...]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyStatus:
+    """A registered proxy, for people."""
+
+    node: str
+    connected: bool
+    #: Why it refused what it was last sent, by kind of resource; empty: it did not.
+    refusals: dict[str, str]
+
+
+class Publisher:
+    """The only writer to the proxies. `run` it as a task; `ask` it as often as plans change."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        instances: Instances,
+        texts: RuntimeTexts,
+        clock: Clock,
+        admin_of: Callable[[str], Admin] | None = None,
+    ) -> None:
+        self._settings = settings
+        self._instances = instances
+        self._clock = clock
+        self._server = DiscoveryServer(settings.xds_socket, settings.proxy_lease_seconds, clock)
+        self._sight = Sight(admin_of or (lambda _node: Admin(settings.envoy_admin_socket)))
+        self._builder = SnapshotBuilder(settings, texts)
+        self._plans: tuple[RoutePlan, ...] | None = None
+        self._published = Publication()
+        self._started_at = clock.monotonic()
+        #: Everything that serves was seen once since this process started.
+        self._adopted = False
+        self._unrouted_since: dict[str, float] = {}
+        self._asked = Signal()
+        self._looked = Signal()
+        #: Traffic waits for instances to become healthy.
+        self._waiting = Signal()
+        self._changed = Signal()
+
+    @property
+    def changed(self) -> Signal:
+        """Announced whenever one of the questions below may have a new answer."""
+        return self._changed
+
+    def ask(self, plans: Sequence[RoutePlan]) -> None:
+        """What the proxies should do from now on: the plans of all endpoints that exist."""
+        if tuple(plans) != self._plans:
+            self._plans = tuple(plans)
+            self._asked.announce()
+
+    # --- questions
+
+    def acknowledged(self, plan: RoutePlan) -> bool:
+        """Every registered proxy (and there is one) has acknowledged exactly this plan's weights, and nothing else is on its way."""
+        wanted = plan.weights if groups_named(plan.weights) else ()
+        if self._published.weights.get(plan.endpoint, ()) != wanted:
+            return False
+        proxies = self._server.proxies()
+        return bool(proxies) and all(_holds(proxy, plan.endpoint, wanted) for proxy in proxies)
+
+    def serving(self, group: str) -> bool:
+        """Every registered proxy has acknowledged and sees healthy at least one instance of the group."""
+        views = self._views()
+        return bool(views) and all(view.healthy.get(group) for view in views)
+
+    def unrouted(self, group: str) -> bool:
+        """No route of any registered proxy names the group, and their threads have had the time to notice."""
+        if self._plans is None or self._routed(group, self._server.proxies()):
+            return False
+        since = self._unrouted_since.get(group)
+        return since is not None and self._clock.monotonic() - since >= self._settings.proxy_settle_seconds
+
+    async def active_requests(self, group: str) -> int:
+        """Requests in flight on the group, over all registered proxies.
+
+        Raises:
+            Unavailable: A proxy does not answer, so nobody knows.
+        """
+        return await self._sight.active_requests(self._server.proxies(), group)
+
+    async def drained(self, group: str) -> bool:
+        """No route names the group and none of its requests is in flight.
+
+        Raises:
+            Unavailable: A proxy does not answer, so nobody knows.
+        """
+        return self.unrouted(group) and await self.active_requests(group) == 0
+
+    def proxies(self) -> tuple[ProxyStatus, ...]:
+        """The registered proxies."""
+        return tuple(
+            ProxyStatus(proxy.node, proxy.stream is not None, proxy.refusals()) for proxy in self._server.proxies()
+        )
+
+    # --- the loop
+
+    async def run(self) -> None:
+        """Serve the proxies until cancelled. They go on with what they have."""
+        await self._server.start()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._look_repeatedly())
+                await self._publish_repeatedly()
+        finally:
+            await self._server.close()
+
+    async def _publish_repeatedly(self) -> None:
+        ours = (self._asked, self._instances.changed)
+        theirs = (self._server.changed, self._looked)
+        while True:
+            seen = {signal: signal.version for signal in (*ours, *theirs)}
+            try:
+                self._turn()
+            except Exception:  # the proxies keep the last good snapshot, and the next turn may succeed
+                log.exception("Publishing failed; the proxies go on with what they have.")
+            await wait_any(seen, TURN_SECONDS)
+            if any(signal.version != seen[signal] for signal in ours):
+                await asyncio.sleep(self._settings.publish_coalesce_seconds)
+
+    def _turn(self) -> None:
+        if self._plans is None:
+            return
+        views = self._views()
+        following = next_publication(self._plans, self._instances.snapshot(), self._published, views)
+        was_adopted = self._adopted
+        self._adopted = was_adopted or self._seen_everything(following)
+        if following != self._published or self._adopted != was_adopted:
+            self._publish(following)
+        self._note_unrouted()
+        self._changed.announce()
+
+    def _publish(self, following: Publication) -> None:
+        withheld = frozenset() if self._adopted else self._short_groups(following) | {ROUTE_TABLE}
+        try:
+            self._server.publish(self._builder.build(following, withheld))
+        except Inconsistent:
+            log.exception("A snapshot was not published because it would lose requests.")
+            return
+        self._published = following
+        if following.waiting:
+            self._waiting.announce()
+
+    def _views(self) -> tuple[ProxyView, ...]:
+        published = frozenset(self._published.rotation)
+        return tuple(self._sight.view(proxy, published) for proxy in self._server.proxies())
+
+    # --- after a restart
+
+    def _seen_everything(self, publication: Publication) -> bool:
+        """Whether what we publish is as good as what a proxy may still have from an earlier control plane."""
+        if self._clock.monotonic() - self._started_at >= self._settings.proxy_adoption_seconds:
+            return True
+        return not publication.waiting and not self._short_groups(publication)
+
+    def _short_groups(self, publication: Publication) -> frozenset[str]:
+        """Groups with fewer ready instances than take traffic: they may be up, and only not observed yet."""
+        return frozenset(
+            one.group
+            for plan in self._plans or ()
+            for one in plan.memberships
+            if len(publication.rotation[one.group]) < one.in_rotation
+        )
+
+    # --- what routes name
+
+    def _routed(self, group: str, proxies: Sequence[Proxy]) -> bool:
+        """Whether a route names the group, or may."""
+        if any(group in groups_named(weights) for weights in self._published.weights.values()):
+            return True
+        return any(not proxy.known(Kind.ROUTES) or group in routed_groups(proxy) for proxy in proxies)
+
+    def _note_unrouted(self) -> None:
+        proxies, now = self._server.proxies(), self._clock.monotonic()
+        unrouted = [group for group in self._published.rotation if not self._routed(group, proxies)]
+        self._unrouted_since = {group: self._unrouted_since.get(group, now) for group in unrouted}
+
+    # --- health
+
+    async def _look_repeatedly(self) -> None:
+        """Ask the proxies which instances they see healthy: at once and often while traffic waits for it, else now and then."""
+        while True:
+            started = self._clock.monotonic()
+            proxies = self._server.proxies()
+            if proxies:
+                await self._sight.look(proxies)
+                self._looked.announce()
+            took = self._clock.monotonic() - started
+            await asyncio.sleep(max(self._settings.proxy_poll_seconds, 2 * took))
+            if not self._published.waiting:
+                await self._waiting.wait_past(self._waiting.version, IDLE_LOOK_SECONDS)
+
+
+def _holds(proxy: Proxy, endpoint: str, weights: tuple[Weight, ...]) -> bool:
+    """Whether the proxy's routes of the endpoint are exactly these, and stay so when it applies what is on its way."""
+    held, pending = proxy.held(Kind.ROUTES, ROUTE_TABLE), proxy.pending(Kind.ROUTES, ROUTE_TABLE)
+    if held is None:
+        return False
+    return all(one.about.get(endpoint, ()) == weights for one in (held, pending) if one is not None)

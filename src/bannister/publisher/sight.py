@@ -1,0 +1,84 @@
+"""What each registered proxy confirms: acknowledged resources, joined with which instances it sees healthy.
+
+Health is asked from the proxies' admin sockets. An answer counts for an endpoint list only if it was asked for after the proxy had
+acknowledged that list; otherwise an instance that just came back under its old address could pass for healthy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from bannister.envoy.admin import Admin, HostStatus
+from bannister.envoy.ads import Proxy
+from bannister.envoy.resources.names import ROUTE_TABLE
+from bannister.envoy.snapshot import Kind
+from bannister.errors import Unavailable
+from bannister.publisher.planning import ProxyView
+
+Clusters = Mapping[str, Mapping[str, HostStatus]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    #: The stream and the proxy's count of acknowledgements when it was asked.
+    stream: object
+    as_of: int
+    clusters: Clusters
+
+
+class Sight:
+    """The last look at each proxy."""
+
+    def __init__(self, admin_of: Callable[[str], Admin]) -> None:
+        self._admin_of = admin_of
+        self._looks: dict[str, _Look] = {}
+
+    async def look(self, proxies: Sequence[Proxy]) -> None:
+        """Ask every proxy now. One that does not answer is seen without healthy instances."""
+        looks = {}
+        for proxy in proxies:
+            stream, as_of = proxy.stream, proxy.acknowledgements
+            try:
+                clusters: Clusters = await self._admin_of(proxy.node).clusters()
+            except Unavailable:
+                clusters = {}
+            looks[proxy.node] = _Look(stream, as_of, clusters)
+        self._looks = looks
+
+    def view(self, proxy: Proxy, published: frozenset[str]) -> ProxyView:
+        """What this proxy has confirmed; where its routes are not known, it may route to all that is `published`."""
+        look = self._looks.get(proxy.node)
+        current = look is not None and look.stream is proxy.stream
+        healthy = {group: self._healthy(proxy, look, group) for group in published} if look and current else {}
+        return ProxyView(healthy, published if not proxy.known(Kind.ROUTES) else routed_groups(proxy))
+
+    def _healthy(self, proxy: Proxy, look: _Look, group: str) -> frozenset[str]:
+        members = proxy.held(Kind.ENDPOINTS, group)
+        if members is None or proxy.held_since(Kind.ENDPOINTS, group) > look.as_of:
+            return frozenset()
+        seen = look.clusters.get(group, {})
+        return frozenset(address for address in members.about if address in seen and seen[address].healthy)
+
+    async def active_requests(self, proxies: Sequence[Proxy], group: str) -> int:
+        """Requests in flight on a group, asked now from every proxy.
+
+        Raises:
+            Unavailable: A proxy that is connected does not answer.
+        """
+        total = 0
+        for proxy in proxies:
+            try:
+                clusters = await self._admin_of(proxy.node).clusters()
+            except Unavailable:
+                if proxy.stream is not None:
+                    raise
+                continue  # its process has ended, and with it all that was in flight
+            total += sum(host.active_requests for host in clusters.get(group, {}).values())
+        return total
+
+
+def routed_groups(proxy: Proxy) -> frozenset[str]:
+    """Groups that the proxy's routes name, or will when it applies what is on its way to it."""
+    held, pending = proxy.held(Kind.ROUTES, ROUTE_TABLE), proxy.pending(Kind.ROUTES, ROUTE_TABLE)
+    return frozenset[str]().union(*(one.needs for one in (held, pending) if one is not None))
