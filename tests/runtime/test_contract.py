@@ -174,6 +174,7 @@ def test_what_user_code_raises(by_functions: Any, attributes: str, status: int, 
     assert (answered, message[: len(says)]) == (status, says)
     assert "Traceback" not in message
     assert "Traceback (most recent call last)" in by_functions.log.read_text()
+    assert "bannister/runtime" not in by_functions.log.read_text()
     assert by_functions.ask("GET", "/ping")[0] == 200
 
 

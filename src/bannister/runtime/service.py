@@ -7,6 +7,7 @@ exception's type and message (and the traceback in the log), unless the exceptio
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import traceback
@@ -22,6 +23,7 @@ from bannister.runtime.messages import Request, Response
 MESSAGE_CHARACTERS_MAX = 1000
 #: Types whose body the toolkit gives to `input_fn` as text.
 TEXT_TYPES = (JSON, CSV)
+_OWN_FOLDER = os.path.dirname(__file__)
 
 
 class Context:
@@ -76,8 +78,7 @@ class Service:
             return refuse(problem.status, str(problem))
         # User code may raise anything, SystemExit included, and it must not end the connection.
         except BaseException as error:  # noqa: BLE001
-            traceback.print_exc()
-            sys.stderr.flush()
+            _log(error)
             return _failure(error)
         return Response(
             context.response_status, body, context.response_content_type or content_type, context.response_headers
@@ -116,6 +117,16 @@ def _method_refused(allowed: str) -> Response:
     response = refuse(405, f"Use {allowed}.")
     response.headers["allow"] = allowed
     return response
+
+
+def _log(error: BaseException) -> None:
+    """The traceback from the user's code on; our own frames above it would say nothing."""
+    trace = error.__traceback__
+    own = trace
+    while own is not None and os.path.dirname(own.tb_frame.f_code.co_filename) == _OWN_FOLDER:
+        own = own.tb_next
+    traceback.print_exception(type(error), error, own or trace)
+    sys.stderr.flush()
 
 
 def _failure(error: BaseException) -> Response:

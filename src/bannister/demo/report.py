@@ -1,0 +1,191 @@
+"""What came of it: scores from the true arrivals, times, and the conditions that had to hold.
+
+The demo has succeeded only if every condition held; each names its evidence, so that a failure can be looked into.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from bannister.demo.flights import Flight
+from bannister.demo.traffic import Answer
+from bannister.demo.training import Scores, Version, scores
+
+#: The name of the share of requests that failed.
+ERROR = "errors"
+#: How many unexpected answers are shown as evidence.
+EVIDENCE_MAX = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of the answers."""
+
+    name: str
+    fraction: float
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One condition that had to hold."""
+
+    sentence: str
+    held: bool
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """How an update ended, as DescribeEndpoint told it."""
+
+    status: str
+    config: str
+    failure_reason: str | None
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Everything the demo saw."""
+
+    versions: list[Version]
+    flights: list[Flight]
+    answers: list[Answer] = field(default_factory=list)
+    client_survived: bool = False
+    v2_settled: Settled | None = None
+    v3_settled: Settled | None = None
+    alarm_name: str = ""
+    #: Seconds since the epoch.
+    alarm_at: float | None = None
+    rolled_back_at: float = math.inf
+
+    def failed_by_v3(self, answer: Answer) -> bool:
+        """Whether v3 itself answered with its own error: it cannot look up this flight's aircraft."""
+        return (
+            answer.status == 424
+            and answer.model_status == 500
+            and "KeyError" in (answer.model_message or "")
+            and not self.flights[answer.flight].known_plane
+        )
+
+    def answered_by(self, version: str) -> list[Answer]:
+        """All answers of one version, its errors included."""
+        return [
+            answer
+            for answer in self.answers
+            if answer.version == version or (version == "v3" and self.failed_by_v3(answer))
+        ]
+
+    def errors(self) -> list[Answer]:
+        """v3's errors, the first one first."""
+        return sorted(filter(self.failed_by_v3, self.answers), key=lambda answer: answer.ended_at)
+
+    def lost(self) -> list[Answer]:
+        """Requests that failed though no model had answered them so: there must be none."""
+        return [answer for answer in self.answers if not answer.ok and not self.failed_by_v3(answer)]
+
+    def live_scores(self, version: str) -> Scores | None:
+        """By the true arrivals; None: this version answered nothing."""
+        good = [answer for answer in self.answered_by(version) if answer.ok]
+        if not good:
+            return None
+        return scores([answer.late for answer in good], [self.flights[answer.flight].late for answer in good])
+
+    def hurt_all_at_once(self) -> int:
+        """How many callers would have seen an error, had v3 answered everyone while it answered anyone."""
+        by_v3 = self.answered_by("v3")
+        if not by_v3:
+            return 0
+        begin = min(answer.sent_at for answer in by_v3)
+        end = max(answer.sent_at for answer in by_v3)
+        meanwhile = (answer for answer in self.answers if begin <= answer.sent_at <= end)
+        return sum(not self.flights[answer.flight].known_plane for answer in meanwhile)
+
+
+def conclusion(outcome: Outcome) -> str:
+    """The demo in one sentence."""
+    offline = {version.name: version.offline for version in outcome.versions}
+    requests, errors = len(outcome.answered_by("v3")), len(outcome.errors())
+    return (
+        f"v3 passed offline with F1 {offline['v3'].f1:.2f} (v2: {offline['v2'].f1:.2f}) and failed "
+        f"{errors / requests if requests else 0:.0%} of live requests; {errors} callers saw an error before it was rolled "
+        f"back; all at once without an alarm would have hurt {outcome.hurt_all_at_once()} in the same time."
+    )
+
+
+def table(outcome: Outcome) -> list[list[str]]:
+    """One row per version, as text: scores offline and live, requests, errors, latencies."""
+    rows = []
+    for version in outcome.versions:
+        answers, live = outcome.answered_by(version.name), outcome.live_scores(version.name)
+        latencies = [answer.milliseconds for answer in answers]
+        rows.append(
+            [
+                version.name,
+                f"{version.offline.accuracy:.3f}",
+                f"{version.offline.f1:.3f}",
+                f"{live.accuracy:.3f}" if live else "-",
+                f"{live.f1:.3f}" if live else "-",
+                f"{len(answers):,}",
+                str(len(answers) - sum(answer.ok for answer in answers)),
+                f"{percentile(latencies, 50):.1f} ms" if answers else "-",
+                f"{percentile(latencies, 99):.1f} ms" if answers else "-",
+            ]
+        )
+    return rows
+
+
+def times(outcome: Outcome) -> list[str]:
+    """How long the rollback took, from the callers' point of view."""
+    errors, by_v3 = outcome.errors(), outcome.answered_by("v3")
+    if outcome.alarm_at is None or not errors:
+        return []
+    last = max(answer.ended_at for answer in by_v3)
+    return [
+        f"{outcome.alarm_at - errors[0].ended_at:.2f} s from v3's first bad answer to the alarm",
+        f"{last - outcome.alarm_at:.2f} s from the alarm to the last answer by v3",
+    ]
+
+
+def checks(outcome: Outcome) -> list[Check]:
+    """The conditions, in the order of the story."""
+    lost = outcome.lost()
+    v3 = outcome.v3_settled
+    late_v3 = [answer for answer in outcome.answered_by("v3") if answer.sent_at > outcome.rolled_back_at]
+    after = [answer for answer in outcome.answers if answer.sent_at > outcome.rolled_back_at]
+    silent = [version.name for version in outcome.versions if not outcome.answered_by(version.name)]
+    return [
+        Check(
+            "v2 completed its canary and went into service",
+            outcome.v2_settled == Settled("InService", "flights-v2", None),
+            f"it ended as {outcome.v2_settled}",
+        ),
+        Check(
+            f"v3 was rolled back by the alarm {outcome.alarm_name}",
+            v3 is not None
+            and (v3.status, v3.config) == ("InService", "flights-v2")
+            and outcome.alarm_name in (v3.failure_reason or "")
+            and outcome.alarm_at is not None,
+            f"it ended as {v3}; the alarm tripped at {outcome.alarm_at}",
+        ),
+        Check(
+            "all traffic is on v2 again",
+            bool(after) and not late_v3 and all(answer.version == "v2" for answer in after if answer.ok),
+            f"{len(after)} answers after the rollback, of them by v3: {late_v3[:EVIDENCE_MAX]}",
+        ),
+        Check(
+            f"nothing was lost: of {len(outcome.answers):,} requests none failed but those that v3 itself failed",
+            bool(outcome.answers) and not lost,
+            f"{len(lost)} others failed, such as {lost[:EVIDENCE_MAX]}",
+        ),
+        Check("every version answered live traffic", not silent, f"no answer by {', '.join(silent)}"),
+        Check("the client ran to the end", outcome.client_survived, "its process ended early"),
+    ]
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """The nearest-rank percentile; 0 for no values."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
