@@ -1,0 +1,123 @@
+"""Percentiles against numpy, exact and approximate; merging in any order."""
+
+from __future__ import annotations
+
+import random
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bannister.domain.metric.sketch import BUCKETS_MAX, EXACT_VALUES_MAX, RELATIVE_ERROR, Sketch, merge
+
+SHARES = (0.0, 0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999, 1.0)
+ROUNDING = 1 + 1e-9
+
+DISTRIBUTIONS = {
+    "log-normal": lambda r: int(r.lognormvariate(8, 1.0)),
+    "uniform": lambda r: r.randint(0, 60_000_000),
+    "two humps": lambda r: r.choice((r.randint(900, 1100), r.randint(59_000_000, 60_000_000))),
+    "heavy tail": lambda r: int(1000 * r.paretovariate(0.5)),
+    "mostly zero": lambda r: 0 if r.random() < 0.98 else r.randint(1, 10**9),
+    "powers": lambda r: float(2 ** r.randint(-300, 300)) * r.uniform(1, 2),
+    "fractions": lambda r: r.random(),
+}
+
+
+def nearest_rank(values: list[float], share: float) -> float:
+    return float(np.quantile(np.asarray(values, dtype="f8"), share, method="inverted_cdf"))
+
+
+def assert_close(sketch: Sketch, values: list[float]) -> None:
+    for share in SHARES:
+        exact = nearest_rank(values, share)
+        assert abs(sketch.quantile(share) - exact) <= RELATIVE_ERROR * exact * ROUNDING, share
+
+
+@pytest.mark.parametrize("name", DISTRIBUTIONS)
+@pytest.mark.parametrize("seed", range(3))
+def test_the_error_is_bounded_for_many_values(name: str, seed: int) -> None:
+    source = random.Random(f"{name} {seed}")
+    values = [DISTRIBUTIONS[name](source) for _ in range(20_000)]
+    whole = Sketch.of(values)
+    merged = merge([Sketch.of(values[start : start + 100]) for start in range(0, len(values), 100)])
+    if name != "powers":  # joined buckets: see below
+        assert_close(whole, values)
+        assert_close(merged, values)
+    for sketch in (whole, merged):
+        assert (sketch.count, sketch.minimum, sketch.maximum) == (len(values), min(values), max(values))
+        assert sketch.sum == pytest.approx(sum(values))
+    assert (merged.form, merged.keys, merged.weights) == (whole.form, whole.keys, whole.weights)
+
+
+@given(st.lists(st.floats(min_value=0, max_value=1e15, allow_subnormal=False), min_size=1, max_size=1500))
+@settings(deadline=None, max_examples=200)
+def test_any_values(values: list[float]) -> None:
+    sketch = Sketch.of(values)
+    if sketch.exact:
+        assert [sketch.quantile(share) for share in SHARES] == [nearest_rank(values, share) for share in SHARES]
+    else:
+        assert len(set(values)) > EXACT_VALUES_MAX
+        low = max(values) * 1e-17  # below, buckets may be joined
+        for share in SHARES:
+            exact = nearest_rank(values, share)
+            assert exact < low or abs(sketch.quantile(share) - exact) <= RELATIVE_ERROR * exact * ROUNDING
+
+
+@given(st.lists(st.integers(0, 60_000_000), min_size=1, max_size=EXACT_VALUES_MAX))
+@settings(deadline=None)
+def test_few_values_are_exact(values: list[int]) -> None:
+    sketch = Sketch.of(values)
+    assert sketch.exact
+    assert sketch.sum == sum(values)
+    assert [sketch.quantile(share) for share in SHARES] == [nearest_rank(values, share) for share in SHARES]
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 5000), min_size=1, max_size=400), min_size=1, max_size=8),
+    st.randoms(use_true_random=False),
+)
+@settings(deadline=None)
+def test_order_and_grouping_do_not_matter(groups: list[list[int]], source: random.Random) -> None:
+    sketches = [Sketch.of(group) for group in groups]
+    at_once = Sketch.of([value for group in groups for value in group])
+    source.shuffle(sketches)
+    while len(sketches) > 1:
+        sketches.insert(source.randrange(len(sketches)), merge([sketches.pop(), sketches.pop(0)]))
+        source.shuffle(sketches)
+    assert sketches == [at_once]
+
+
+@given(st.lists(st.tuples(st.integers(0, 100), st.integers(1, 50)), min_size=1, max_size=60))
+@settings(deadline=None)
+def test_a_count_is_so_many_samples(pairs: list[tuple[int, int]]) -> None:
+    values, counts = zip(*pairs, strict=True)
+    assert Sketch.of(values, counts) == Sketch.of([value for value, count in pairs for _ in range(count)])
+
+
+def test_whole_ranks_are_not_missed_by_rounding() -> None:
+    sketch = Sketch.of(range(1, 101))
+    assert [sketch.quantile(percent / 100) for percent in range(1, 101)] == list(range(1, 101))
+    assert Sketch.of(range(1, 101), [2.0] * 100).quantile(0.07) == 7
+
+
+def test_size_is_bounded_and_the_top_stays_right() -> None:
+    source = random.Random(3)
+    values = [source.uniform(1, 2) * 2.0 ** source.randint(-300, 300) for _ in range(60_000)]
+    sketch = merge([Sketch.of(values[start : start + 600]) for start in range(0, len(values), 600)])
+    assert len(sketch.keys) // 4 == BUCKETS_MAX
+    for share in (0.99, 0.999):
+        assert sketch.quantile(share) == pytest.approx(nearest_rank(values, share), rel=RELATIVE_ERROR * ROUNDING)
+
+
+@pytest.mark.parametrize("sketch", [Sketch.of([1, 2, 2]), Sketch.of([0.5]), Sketch.of(list(range(1000)))])
+def test_it_survives_the_wire(sketch: Sketch) -> None:
+    assert msgspec.json.decode(msgspec.json.encode(sketch), type=Sketch) == sketch
+
+
+@pytest.mark.parametrize("values", [[], [-1.0], [float("nan")], [1.0, float("inf")]])
+def test_what_is_no_sample_is_refused(values: list[float]) -> None:
+    with pytest.raises(ValueError, match="at least one sample"):
+        Sketch.of(values)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from bannister.domain.metric.summary import Acknowledgement, Report, Summary
+from bannister.telemetry.outbox import Outbox
+
+
+def summaries(count: int, second: int = 1) -> list[Summary]:
+    return [Summary("g", f"a:{index}", second, 1) for index in range(count)]
+
+
+def rest(outbox: Outbox, after: int = 0) -> list[Report]:
+    found = []
+    while (report := outbox.next_after(after)) is not None:
+        found.append(report)
+        after = report.sequence
+    return found
+
+
+def test_reports_are_numbered_and_stay_until_acknowledged() -> None:
+    outbox = Outbox("run", 100)
+    for second in (1, 2, 3):
+        outbox.put(second + 1.0, 0.5, summaries(1, second))
+    assert [(one.sequence, one.watermark, one.covered_since) for one in rest(outbox)] == [
+        (1, 2.0, 0.5),
+        (2, 3.0, 0.5),
+        (3, 4.0, 0.5),
+    ]
+    outbox.acknowledge(Acknowledgement("run", 2))
+    outbox.acknowledge(Acknowledgement("another run", 3))
+    assert [one.sequence for one in rest(outbox)] == [3]
+    assert rest(outbox, after=3) == []
+
+
+def test_nothing_new_is_no_report() -> None:
+    outbox = Outbox("run", 100)
+    outbox.put(None, None, ())
+    assert len(outbox) == 0
+    outbox.put(5.0, 1.0, ())
+    seen = outbox.changed.version
+    outbox.put(5.0, 1.0, ())
+    assert outbox.changed.version == seen
+
+
+def test_unread_watermarks_replace_each_other() -> None:
+    outbox = Outbox("run", 100)
+    for watermark in (1.0, 2.0, 3.0):
+        outbox.put(watermark, 0.5, ())
+    assert [(one.sequence, one.watermark) for one in rest(outbox)] == [(1, 3.0)]
+
+
+def test_a_report_that_was_read_never_changes() -> None:
+    outbox = Outbox("run", 100)
+    outbox.put(1.0, 0.5, ())
+    [first] = rest(outbox)
+    outbox.put(2.0, 0.5, ())
+    assert rest(outbox) == [first, Report("run", 2, 2.0, 0.5)]
+
+
+def test_many_summaries_are_several_reports_and_the_watermark_comes_with_the_last() -> None:
+    outbox = Outbox("run", 100)
+    outbox.put(1.0, 0.5, ())
+    rest(outbox)
+    outbox.put(2.0, 0.5, summaries(201))
+    assert [(one.sequence, one.watermark, len(one.summaries)) for one in rest(outbox, 1)] == [
+        (2, 1.0, 100),
+        (3, 1.0, 100),
+        (4, 2.0, 1),
+    ]
+    outbox.put(3.0, 0.5, summaries(100))
+    assert [(one.watermark, len(one.summaries)) for one in rest(outbox, 4)] == [(3.0, 100)]
+
+
+def test_dropping_the_oldest_is_a_gap() -> None:
+    outbox = Outbox("run", limit=2)
+    for second in (1, 2, 3, 4):
+        outbox.put(second + 1.0, 0.5, summaries(1, second))
+    assert [(one.sequence, one.watermark, one.covered_since) for one in rest(outbox)] == [(3, 4.0, 3.0), (4, 5.0, 3.0)]
+    outbox.put(6.0, 3.5, ())
+    assert rest(outbox, 4)[0].covered_since == 4.0, "the report dropped last was final up to 4"
