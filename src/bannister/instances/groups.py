@@ -7,7 +7,6 @@ wanted, and started or stopped. An instance counts until it is evicted or its gr
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
@@ -120,8 +119,7 @@ class GroupedInstances:
 
     async def close(self, *, stop_instances: bool) -> None:
         self._closed = True
-        if self._log_task:
-            await _cancelled(self._log_task)
+        await _cancelled(self._log_task)
         if stop_instances:
             for group in list(self._groups):
                 self._records.forget_group(group)
@@ -130,10 +128,9 @@ class GroupedInstances:
                 self._end(member)
             await asyncio.gather(*(member.ending for member in list(self._members.values()) if member.ending))
             self._host.end_strays(set())
-        for member in self._members.values():
-            for task in (member.running, member.ending):
-                if task:
-                    await _cancelled(task)
+        members = list(self._members.values())
+        await _cancelled(*(task for member in members for task in (member.running, member.ending)))
+        for member in members:
             member.life.leave()
 
     # --- groups
@@ -190,8 +187,7 @@ class GroupedInstances:
             member.ending = asyncio.create_task(self._contain(self._see_off(member), member.life.record.id))
 
     async def _see_off(self, member: _Member) -> None:
-        if member.running:
-            await _cancelled(member.running)
+        await _cancelled(member.running)
         await member.life.end()
         self._records.forget_instance(member.life.record.id)
         del self._members[member.life.record.id]
@@ -217,7 +213,9 @@ def _unknown_spec(group: str) -> GroupSpec:
     return GroupSpec(id=group, endpoint="", variant="", image="", artifact_dir=None)
 
 
-async def _cancelled(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await task
+async def _cancelled(*tasks: asyncio.Task[None] | None) -> None:
+    given = [task for task in tasks if task is not None]
+    for task in given:
+        task.cancel()
+    if given:
+        await asyncio.wait(given)  # unlike awaiting a task, this raises only if we are cancelled ourselves

@@ -135,8 +135,9 @@ class MemoryInstances(GroupedInstances):
         self, clock: Clock, ids: Ids, machine: MemoryMachine | None = None, settings: Settings | None = None
     ) -> None:
         self.machine = machine or MemoryMachine()
-        host = _MemoryHost(self.machine, clock)
-        super().__init__(settings or Settings(data_dir=Path()), clock, ids, _MemoryRecords(self.machine), host)
+        records = _MemoryRecords(self.machine)
+        host = _MemoryHost(self.machine, clock, records)
+        super().__init__(settings or Settings(data_dir=Path()), clock, ids, records, host)
 
 
 class _MemoryProcess:
@@ -178,9 +179,10 @@ class _MemoryProcess:
 
 
 class _MemoryHost:
-    def __init__(self, machine: MemoryMachine, clock: Clock) -> None:
+    def __init__(self, machine: MemoryMachine, clock: Clock, records: _MemoryRecords) -> None:
         self._machine = machine
         self._clock = clock
+        self._records = records
 
     def start(self, record: InstanceRecord, spec: GroupSpec) -> _MemoryProcess:
         record.process = self._machine.start(record.id, spec.image)
@@ -188,6 +190,7 @@ class _MemoryHost:
         self._machine.next_port += 1
         record.started_at = self._clock.now()
         record.first_started_at = record.first_started_at or record.started_at
+        self._records.save_instance(record)
         return _MemoryProcess(self._machine, record.id)
 
     def adopt(self, records: list[InstanceRecord]) -> dict[str, _MemoryProcess]:

@@ -1,0 +1,49 @@
+"""A model server for the tests: `model_server.py MODE PORT`; each mode misbehaves in its own way."""
+
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+mode, port = sys.argv[1], int(sys.argv[2])
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200 if mode != "unwell" else 500)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args):
+        pass
+
+
+def stop(number, frame):
+    print("SIGTERM seen", flush=True)
+    sys.exit(0)
+
+
+if mode == "broken":
+    print("Traceback (most recent call last):")
+    print("ModuleNotFoundError: No module named 'flights'")
+    sys.exit(3)
+if mode == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+else:
+    signal.signal(signal.SIGTERM, stop)
+if mode == "silent":
+    print("still loading", flush=True)
+    time.sleep(600)
+if mode == "environment":
+    print(sorted(os.environ), Path.cwd(), flush=True)
+if mode == "family":
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    print(f"child {child.pid}", flush=True)
+if mode == "chatty":
+    for number in range(20_000):
+        print(f"line {number} " + "x" * 80)
+    print("the last line", flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
