@@ -29,7 +29,6 @@ from bannister.clock import SystemClock
 from bannister.deployer.loop import Deployer
 from bannister.domain.deployment.machine import Limits
 from bannister.domain.instance import InstancePhase
-from bannister.domain.routing import plan_of
 from bannister.errors import Refused
 from bannister.evaluator.loop import Evaluator
 from bannister.ids import RandomIds
@@ -40,10 +39,10 @@ from bannister.metrics.feed import TelemetryFeed
 from bannister.metrics.sqlite import SqliteMetrics
 from bannister.objects.folder import FolderObjects
 from bannister.operations.context import Context
+from bannister.publisher.following import follow_endpoints
 from bannister.publisher.publisher import Publisher
 from bannister.settings import Settings
 from bannister.state.sqlite import SqliteState
-from bannister.state.store import State
 from bannister.state.tables import ENDPOINTS
 from bannister.supervisor.artifacts import Artifacts
 from bannister.supervisor.loop import Supervisor
@@ -77,9 +76,7 @@ class ControlPlane:
             self._state.epoch,
         )
         limits = Limits(settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds)
-        self._deployer = Deployer(
-            self._state, self._instances, self._publisher, self._evaluator, clock, limits
-        )
+        self._deployer = Deployer(self._state, self._instances, self._publisher, self._evaluator, clock, limits)
         context = Context(
             state=self._state,
             metrics=self._metrics,
@@ -111,7 +108,7 @@ class ControlPlane:
             async with asyncio.TaskGroup() as tasks:
                 loops = [
                     tasks.create_task(self._publisher.run()),
-                    tasks.create_task(follow(self._state, self._publisher)),
+                    tasks.create_task(follow_endpoints(self._publisher, self._state)),
                     tasks.create_task(self._evaluator.run()),
                     tasks.create_task(self._supervisor.run()),
                     tasks.create_task(self._deployer.run()),
@@ -170,14 +167,6 @@ class ControlPlane:
 EXPIRE_INTERVAL_SECONDS = 60.0
 
 
-async def follow(state: State, publisher: Publisher) -> None:
-    """Keep asking the publisher for what the endpoints say."""
-    while True:
-        seen = state.changed.version
-        publisher.ask(tuple(plan_of(row.value) for row in await state.rows(ENDPOINTS)))
-        await state.changed.wait_past(seen)
-
-
 class _Server(uvicorn.Server):
     """Signals are the control plane's business, not its HTTP server's."""
 
@@ -208,12 +197,17 @@ async def _main(settings: Settings) -> None:
 
 def main() -> int:
     """Run the control plane of one data directory."""
-    parser = argparse.ArgumentParser(prog="python -m bannister.app", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser = argparse.ArgumentParser(
+        prog="python -m bannister.app", description=__doc__.splitlines()[0] if __doc__ else None
+    )
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--port", type=int, default=None)
     arguments = parser.parse_args()
     logging.basicConfig(
-        stream=sys.stderr, level=logging.INFO, format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s", datefmt="%H:%M:%S"
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s",
+        datefmt="%H:%M:%S",
     )
     asyncio.run(_main(settings_module.load(arguments.data_dir, port=arguments.port)))
     return 0

@@ -1,0 +1,127 @@
+"""Bad input gets a clear error and changes nothing."""
+
+import pytest
+from botocore.exceptions import ClientError
+from tests.scenarios.world import World
+
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(scope="module")
+def endpoint(world: World) -> str:
+    return world.endpoint("steady", world.config("steady", instances=1))
+
+
+def refused(call, **arguments) -> str:
+    with pytest.raises(ClientError) as error:
+        call(**arguments)
+    assert error.value.response["ResponseMetadata"]["HTTPStatusCode"] == 400
+    assert error.value.response["Error"]["Code"] == "ValidationException"
+    return str(error.value.response["Error"]["Message"])
+
+
+def routing(kind: str, member: str, type_: str, value: int) -> dict[str, object]:
+    return {
+        "BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": {"Type": kind, "WaitIntervalInSeconds": 1, member: {"Type": type_, "Value": value}}
+        }
+    }
+
+
+PLAIN = {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}}
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (routing("CANARY", "CanarySize", "CAPACITY_PERCENT", 80), "at most 50 %"),
+        (routing("CANARY", "CanarySize", "INSTANCE_COUNT", 1), "100 %"),
+        (routing("LINEAR", "LinearStepSize", "CAPACITY_PERCENT", 5), "10 % to 50 %"),
+        (routing("CANARY", "LinearStepSize", "CAPACITY_PERCENT", 20), "LinearStepSize"),
+        ({"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "CANARY", "WaitIntervalInSeconds": 1}}}, "CanarySize"),
+        (
+            {"BlueGreenUpdatePolicy": PLAIN, "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "no-such-alarm"}]}},
+            "no-such-alarm",
+        ),
+        ({"BlueGreenUpdatePolicy": {**PLAIN, "MaximumExecutionTimeoutInSeconds": 99999}}, "28800"),
+        ({"BlueGreenUpdatePolicy": {**PLAIN, "TerminationWaitInSeconds": 900, "MaximumExecutionTimeoutInSeconds": 600}}, "600"),
+        (
+            {"RollingUpdatePolicy": {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": 1}},
+            "RollingUpdatePolicy",
+        ),
+    ],
+)
+def test_deployment_configurations_that_cannot_be(world: World, endpoint: str, config, words: str) -> None:
+    before = world.describe(endpoint)
+    assert words in refused(world.sagemaker.update_endpoint, EndpointName=endpoint, EndpointConfigName="steady", DeploymentConfig=config)
+    after = world.describe(endpoint)
+    before.pop("ResponseMetadata"), after.pop("ResponseMetadata")
+    assert before == after
+
+
+@pytest.mark.parametrize(
+    ("variant", "words"),
+    [
+        ({"ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 5}}, "real-time only"),
+        ({"InitialInstanceCount": 100000, "InstanceType": "ml.m5.large"}, "instances_per_variant_max"),
+        ({"InitialInstanceCount": 1, "InstanceType": "ml.none.large"}, "enum"),
+    ],
+)
+def test_variants_that_cannot_be(world: World, endpoint: str, variant, words: str) -> None:
+    given = {"VariantName": "AllTraffic", "ModelName": "steady", **variant}
+    assert words in refused(world.sagemaker.create_endpoint_config, EndpointConfigName="never", ProductionVariants=[given])
+    assert "never" not in str(world.sagemaker.list_endpoint_configs()["EndpointConfigs"])
+
+
+def test_an_asynchronous_configuration_is_refused_and_says_what_is_supported(world: World, endpoint: str) -> None:
+    message = refused(
+        world.sagemaker.create_endpoint_config,
+        EndpointConfigName="never",
+        ProductionVariants=[{"VariantName": "a", "ModelName": "steady", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}],
+        AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": "s3://models/out"}},
+    )
+    assert "real-time only" in message
+
+
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        ({"Image": "registry.example/somebody/else:1"}, "registry.example/somebody/else:1"),
+        ({"Image": "bannister/python", "ModelDataUrl": "s3://models/never/uploaded"}, "s3://models/never/uploaded"),
+        ({"Image": "bannister/python", "ModelDataUrl": "/etc/passwd"}, "satisfy regular expression|s3://"),
+    ],
+)
+def test_models_that_cannot_be(world: World, container, words: str) -> None:
+    message = refused(world.sagemaker.create_model, ModelName="never", PrimaryContainer=container)
+    assert any(word in message for word in words.split("|"))
+    assert "never" not in str([one["ModelName"] for one in world.sagemaker.list_models()["Models"]])
+
+
+def test_an_endpoint_in_progress_can_be_neither_updated_nor_deleted(world: World) -> None:
+    world.config("busy", SLEEP="0")
+    world.sagemaker.create_endpoint(EndpointName="busy", EndpointConfigName="busy")
+    for call, arguments in (
+        (world.sagemaker.update_endpoint, {"EndpointConfigName": "busy"}),
+        (world.sagemaker.delete_endpoint, {}),
+    ):
+        assert "Cannot update in-progress endpoint" in refused(call, EndpointName="busy", **arguments)
+    assert world.settled("busy")["EndpointStatus"] == "InService"
+
+
+def test_a_configuration_with_other_variant_names_is_refused(world: World, endpoint: str) -> None:
+    world.sagemaker.create_endpoint_config(
+        EndpointConfigName="renamed",
+        ProductionVariants=[{"VariantName": "Other", "ModelName": "steady", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}],
+    )
+    assert "variant names" in refused(world.sagemaker.update_endpoint, EndpointName=endpoint, EndpointConfigName="renamed")
+
+
+def test_deleting_what_an_endpoint_runs_does_not_touch_it(world: World) -> None:
+    endpoint = world.endpoint("detached", world.config("detached", instances=1))
+    world.sagemaker.delete_endpoint_config(EndpointConfigName="detached")
+    world.sagemaker.delete_model(ModelName="detached")
+    world.s3.delete_object(Bucket="models", Key="detached/model.tar.gz")
+    assert world.invoke(endpoint)["version"] == "detached"
+    assert world.describe(endpoint)["EndpointStatus"] == "InService"
+    world.update(endpoint, world.config("detached-next", instances=1), routing=PLAIN["TrafficRoutingConfiguration"])
+    assert world.settled(endpoint)["EndpointConfigName"] == "detached-next"
