@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import pytest
 
@@ -17,12 +17,6 @@ from bannister.domain.metric.summary import Summary
 pytestmark = pytest.mark.real
 
 
-class _World(Protocol):
-    """See conftest.World."""
-
-    def __getattr__(self, name: str): ...  # noqa: ANN204
-
-
 async def _until(condition, what: str) -> None:
     async with asyncio.timeout(30):
         while not condition():
@@ -30,13 +24,13 @@ async def _until(condition, what: str) -> None:
     assert condition(), what
 
 
-async def _final(world: _World) -> None:
+async def _final(world: Any) -> None:
     """Wait until all that has ended by now is final."""
     now = SystemClock().now()
     await _until(lambda: world.seen.watermark > now + 1, "the watermark passes")
 
 
-async def test_every_outcome_is_counted_once(world: _World) -> None:
+async def test_every_outcome_is_counted_once(world: Any) -> None:
     words = [b"200"] * 200 + [b"404"] * 7 + [b"500"] * 5 + [b"drop"] * 3
     for start in range(0, len(words), 20):
         await asyncio.gather(*(world.invoke(word) for word in words[start : start + 20]))
@@ -62,7 +56,7 @@ async def test_every_outcome_is_counted_once(world: _World) -> None:
     assert addresses == {f"127.0.0.1:{world.model_port}"}
 
 
-async def test_latency_is_the_models(world: _World) -> None:
+async def test_latency_is_the_models(world: Any) -> None:
     await asyncio.gather(*(world.invoke(b"slow") for _ in range(20)))
     await _final(world)
     model = merge([one.model_latency for one in world.seen.summaries])
@@ -72,7 +66,7 @@ async def test_latency_is_the_models(world: _World) -> None:
     assert overhead.quantile(0.5) < model.minimum
 
 
-async def test_a_client_that_hangs_up_is_no_error(world: _World) -> None:
+async def test_a_client_that_hangs_up_is_no_error(world: Any) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", world.settings.port)
     writer.write(b"POST /blue HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nhang")
     await writer.drain()
@@ -84,7 +78,7 @@ async def test_a_client_that_hangs_up_is_no_error(world: _World) -> None:
     assert summary.model_latency is None
 
 
-async def test_the_watermark_follows_the_clock_without_any_traffic(world: _World) -> None:
+async def test_the_watermark_follows_the_clock_without_any_traffic(world: Any) -> None:
     clock = SystemClock()
     lags = []
     for _ in range(20):
@@ -99,7 +93,7 @@ async def test_the_watermark_follows_the_clock_without_any_traffic(world: _World
     assert world.feed.silent_seconds(clock.monotonic()) < 5
 
 
-async def test_the_watermark_stands_while_envoy_does(world: _World) -> None:
+async def test_the_watermark_stands_while_envoy_does(world: Any) -> None:
     world.envoy.send(signal.SIGSTOP)
     stopped_at = SystemClock().now()
     await _until(lambda: world.feed.silent_seconds(SystemClock().monotonic()) > 1.5, "silence")
@@ -110,7 +104,7 @@ async def test_the_watermark_stands_while_envoy_does(world: _World) -> None:
     assert world.seen.covered_since == covered_since, "nothing was lost"
 
 
-async def test_an_envoy_that_was_killed_leaves_a_gap(world: _World) -> None:
+async def test_an_envoy_that_was_killed_leaves_a_gap(world: Any) -> None:
     before = world.seen.covered_since
     await world.invoke()
     await world.envoy.stop(signal.SIGKILL)
@@ -122,7 +116,7 @@ async def test_an_envoy_that_was_killed_leaves_a_gap(world: _World) -> None:
     assert len(run) == 1
 
 
-async def test_a_new_telemetry_is_a_new_run(world: _World) -> None:
+async def test_a_new_telemetry_is_a_new_run(world: Any) -> None:
     first = world.seen.reports[-1].run
     assert await world.telemetry.stop(signal.SIGTERM) == 0
     ended_at = SystemClock().now()
@@ -139,7 +133,7 @@ def _invocations(summary: Summary) -> int:
     return summary.invocations
 
 
-async def test_it_takes_over_a_socket_that_was_left(world: _World) -> None:
+async def test_it_takes_over_a_socket_that_was_left(world: Any) -> None:
     await world.telemetry.stop(signal.SIGKILL)
     assert world.settings.telemetry_socket.exists()
     seen = len(world.seen.reports)
@@ -147,7 +141,7 @@ async def test_it_takes_over_a_socket_that_was_left(world: _World) -> None:
     await _until(lambda: len(world.seen.reports) > seen, "reports come again")
 
 
-async def test_sockets_are_private(world: _World) -> None:
+async def test_sockets_are_private(world: Any) -> None:
     assert world.settings.run_dir.stat().st_mode & 0o077 == 0
     with contextlib.suppress(FileNotFoundError):
         assert Path(world.settings.access_log_socket).is_socket()

@@ -79,7 +79,9 @@ def test_the_models_own_status_counts_not_the_callers(status: object) -> None:
 
 def test_an_error_too_large_to_wrap_is_the_models_too() -> None:
     metadata = {"filter_metadata": {"bannister": {"original_status": 503}}}
-    message = entry({"metadata": metadata}, {"response_code": 424, "response_code_details": "response_payload_too_large"})
+    message = entry(
+        {"metadata": metadata}, {"response_code": 424, "response_code_details": "response_payload_too_large"}
+    )
     assert invocation(message).status == 503
 
 
@@ -139,7 +141,11 @@ def test_a_client_that_hung_up(flag: str | None) -> None:
 
 
 def test_without_a_duration_the_last_known_moment_is_the_end() -> None:
-    common = {"time_to_last_upstream_rx_byte": None, "time_to_last_downstream_tx_byte": None, "time_to_last_rx_byte": "3s"}
+    common = {
+        "time_to_last_upstream_rx_byte": None,
+        "time_to_last_downstream_tx_byte": None,
+        "time_to_last_rx_byte": "3s",
+    }
     assert invocation(entry(common, {"response_code": 0, "response_code_details": None})).second == SECOND + 3
 
 

@@ -96,9 +96,7 @@ class SqliteMetrics:
         return True
 
     def _store(self, report: Report) -> None:
-        rows = [
-            (one.group, one.second, one.model_latency is not None, _encode(one)) for one in report.summaries
-        ]
+        rows = [(one.group, one.second, one.model_latency is not None, _encode(one)) for one in report.summaries]
         with self._transaction() as connection:
             connection.executemany("INSERT INTO summaries VALUES (?, ?, ?, ?)", rows)
             connection.execute(
@@ -185,9 +183,7 @@ class SqliteMetrics:
         window.add(_summary.decode(body) for (body,) in self._connection.execute(query, (group, start, end)))
 
     def _fill_data(self, window: MetricWindow, metric: MetricIdentity, start: float, end: float) -> None:
-        query = (
-            "SELECT at, body FROM data WHERE metric = (SELECT id FROM metrics WHERE identity = ?) AND at >= ? AND at < ?"
-        )
+        query = "SELECT at, body FROM data WHERE metric = (SELECT id FROM metrics WHERE identity = ?) AND at >= ? AND at < ?"
         for at, body in self._connection.execute(query, (_encode(metric), start, end)):
             window.put(Datum(metric, at, _aggregate.decode(body)))
 

@@ -156,7 +156,11 @@ def _end(common: Any) -> tuple[int, int]:
     elif common.HasField("duration"):
         elapsed = _ns(common.duration)
     else:
-        known = (common.time_to_last_upstream_rx_byte, common.time_to_last_upstream_tx_byte, common.time_to_last_rx_byte)
+        known = (
+            common.time_to_last_upstream_rx_byte,
+            common.time_to_last_upstream_tx_byte,
+            common.time_to_last_rx_byte,
+        )
         elapsed = max(map(_ns, known))
     return start + elapsed, elapsed
 

@@ -91,7 +91,9 @@ def check_statistic(name: str) -> None:
         raise Unsupported(
             f"The statistic {name} is not supported; use {', '.join(SIMPLE_STATISTICS)}, or a percentile such as p99."
         )
-    raise Invalid(f"The value {name} is not a statistic: use {', '.join(SIMPLE_STATISTICS)}, or a percentile from p0 to p100.")
+    raise Invalid(
+        f"The value {name} is not a statistic: use {', '.join(SIMPLE_STATISTICS)}, or a percentile from p0 to p100."
+    )
 
 
 def statistic(aggregate: Aggregate, name: str) -> float | None:

@@ -72,9 +72,7 @@ def endpoint_identities(
     """The metrics of one group, under both sets of dimensions."""
     both = {"EndpointName": endpoint, "VariantName": variant}
     with_config = both | {"EndpointConfigName": config_name}
-    return [
-        identity(SAGEMAKER_NAMESPACE, name, dimensions) for name in names for dimensions in (both, with_config)
-    ]
+    return [identity(SAGEMAKER_NAMESPACE, name, dimensions) for name in names for dimensions in (both, with_config)]
 
 
 def endpoint_of(metric: MetricIdentity) -> tuple[str, str, str | None] | None:

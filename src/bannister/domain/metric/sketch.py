@@ -185,4 +185,3 @@ def _middle(bucket: float) -> float:
     if bucket == _ZERO_BUCKET:
         return 0.0
     return 2 * math.exp(bucket * _LOG_GROWTH) / (math.exp(_LOG_GROWTH) + 1)
-

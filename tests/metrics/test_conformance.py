@@ -1,0 +1,197 @@
+"""What every metric store promises (`bannister.metrics.store`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bannister.clock import SystemClock
+from bannister.domain.metric.aggregate import Aggregate, of_statistics, of_values, statistic
+from bannister.domain.metric.identity import MetricIdentity, identity
+from bannister.domain.metric.sketch import Sketch
+from bannister.domain.metric.summary import Report, Summary
+from bannister.metrics.memory import MemoryMetrics
+from bannister.metrics.sqlite import SqliteMetrics
+from bannister.metrics.store import Datum, GroupDimensions, MetricStore
+from bannister.settings import Settings
+
+#: The present, and a time that a store with a cache of the newest minutes must read from its file.
+NOW = float(int(SystemClock().now()))
+AGES = {"recent": NOW - 60, "older": NOW - 7200}
+
+BLUE = GroupDimensions("g-blue", "e", "v", "config-1", 2)
+GREEN = GroupDimensions("g-green", "e", "v", "config-2", 1)
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MetricStore]:
+    settings = Settings(data_dir=tmp_path)
+    made: MetricStore = MemoryMetrics(settings) if request.param == "memory" else SqliteMetrics(settings, SystemClock())
+    yield made
+    await made.close()
+
+
+@pytest.fixture(params=AGES)
+def start(request: pytest.FixtureRequest) -> int:
+    return int(AGES[request.param])
+
+
+def endpoint_metric(name: str, config_name: str | None = None) -> MetricIdentity:
+    config = {"EndpointConfigName": config_name} if config_name else {}
+    return identity("AWS/SageMaker", name, {"EndpointName": "e", "VariantName": "v", **config})
+
+
+def report(sequence: int, *summaries: Summary, run: str = "r") -> Report:
+    return Report(run, sequence, None, None, summaries)
+
+
+def sums(found: list[Aggregate | None]) -> list[float | None]:
+    return [None if one is None else one.sum for one in found]
+
+
+async def test_summaries_are_read_as_endpoint_metrics(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    await store.record(
+        report(
+            1,
+            Summary("g-blue", "a:1", start, 3, errors_5xx=1, model_latency=Sketch.of([10, 20])),
+            Summary("g-blue", "b:1", start, 1, model_latency=Sketch.of([30])),
+            Summary("g-blue", "a:1", start + 2, 4),
+        )
+    )
+    read = await store.read(endpoint_metric("Invocations"), start, 1, 4)
+    assert sums(read) == [4, None, 4, None]
+    [errors] = await store.read(endpoint_metric("Invocation5XXErrors"), start, 10, 1)
+    assert errors is not None
+    assert (statistic(errors, "Average"), errors.count) == (1 / 8, 8)
+    [latency] = await store.read(endpoint_metric("ModelLatency"), start, 10, 1)
+    assert latency is not None
+    assert (statistic(latency, "p50"), statistic(latency, "p99"), latency.unit) == (20, 30, "Microseconds")
+
+
+async def test_both_fleets_add_up_unless_the_configuration_is_named(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    await store.register(GREEN)
+    await store.register(GREEN)
+    await store.record(report(1, Summary("g-blue", "a:1", start, 3), Summary("g-green", "b:1", start, 5)))
+    assert sums(await store.read(endpoint_metric("Invocations"), start, 1, 1)) == [8]
+    assert sums(await store.read(endpoint_metric("Invocations", "config-1"), start, 1, 1)) == [3]
+    assert sums(await store.read(endpoint_metric("Invocations", "config-2"), start, 1, 1)) == [5]
+    assert sums(await store.read(endpoint_metric("Invocations", "config-3"), start, 1, 1)) == [None]
+    assert sums(await store.read(endpoint_metric("InvocationsPerInstance"), start, 1, 1)) == [3 / 2 + 5]
+
+
+async def test_a_group_registered_later_is_readable_from_its_beginning(store: MetricStore, start: int) -> None:
+    await store.record(report(1, Summary("g-blue", "a:1", start, 3)))
+    assert sums(await store.read(endpoint_metric("Invocations"), start, 1, 1)) == [None]
+    await store.register(BLUE)
+    assert sums(await store.read(endpoint_metric("Invocations"), start, 1, 1)) == [3]
+
+
+async def test_a_report_counts_once(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    one = Summary("g-blue", "a:1", start, 1)
+    assert await store.record(report(1, one))
+    assert await store.record(report(2))
+    assert not await store.record(report(1, one))
+    assert not await store.record(report(2))
+    assert await store.record(report(4, one))
+    assert await store.record(report(1, one, run="another"))
+    assert sums(await store.read(endpoint_metric("Invocations"), start, 1, 1)) == [3]
+
+
+async def test_late_summaries_add_to_their_second(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    await store.record(report(1, Summary("g-blue", "a:1", start, 3)))
+    await store.record(report(2, Summary("g-blue", "a:1", start, 1, late=1)))
+    assert sums(await store.read(endpoint_metric("Invocations"), start, 1, 1)) == [4]
+
+
+async def test_stretches_begin_inclusive_and_end_exclusive(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    for second in range(6):
+        await store.record(report(second + 1, Summary("g-blue", "a:1", start + second, 10**second)))
+    metric = endpoint_metric("Invocations")
+    assert sums(await store.read(metric, start, 3, 2)) == [111, 111_000]
+    assert sums(await store.read(metric, start + 1, 2, 2)) == [110, 11_000]
+    assert sums(await store.read(metric, start + 0.5, 1, 2)) == [10, 100]
+    assert sums(await store.read(metric, start - 20, 10, 4)) == [None, None, 111_111, None]
+
+
+async def test_data_of_users(store: MetricStore, start: int) -> None:
+    mine = identity("Mine", "Loss", {"B": "2", "A": "1"})
+    await store.put(
+        [
+            Datum(mine, start + 0.25, of_values([1, 2], unit="Count")),
+            Datum(mine, start + 9.75, of_values([3], unit="Count")),
+            Datum(mine, start + 10.0, of_statistics(5, 50, 0, 20, "Count")),
+            Datum(mine, start + 9.75, of_values([100], unit="Seconds")),
+            Datum(identity("Mine", "Loss", {"A": "1"}), start, of_values([1000])),
+        ]
+    )
+    assert sums(await store.read(mine, start, 10, 3)) == [106, 50, None]
+    first, second, _ = await store.read(mine, start, 10, 3, unit="Count")
+    assert first is not None
+    assert second is not None
+    assert (first.sum, statistic(first, "p99"), first.unit) == (6, 3, "Count")
+    assert statistic(second, "p99") is None
+    assert sums(await store.read(mine, start, 10, 1, unit="Percent")) == [None]
+
+
+async def test_the_unit_of_endpoint_metrics_is_matched_too(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    await store.record(report(1, Summary("g-blue", "a:1", start, 3)))
+    assert sums(await store.read(endpoint_metric("Invocations"), start, 1, 1, unit="None")) == [3]
+    assert sums(await store.read(endpoint_metric("Invocations"), start, 1, 1, unit="Count")) == [None]
+
+
+async def test_users_may_add_to_an_endpoint_metric(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    await store.record(report(1, Summary("g-blue", "a:1", start, 3)))
+    await store.put([Datum(endpoint_metric("Invocations"), float(start), of_values([1]))])
+    assert sums(await store.read(endpoint_metric("Invocations"), start, 1, 1)) == [4]
+
+
+async def test_metrics_with_data_are_listed_in_order(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    await store.register(GREEN)
+    mine = identity("Mine", "Loss")
+    await store.put([Datum(mine, start + 5.0, of_values([1]))])
+    await store.record(report(1, Summary("g-blue", "a:1", start, 3)))
+    found = await store.metrics(since=start)
+    assert found == sorted(found, key=lambda one: (one.namespace, one.name, one.dimensions))
+    assert found[-1] == mine
+    assert endpoint_metric("Invocations") in found
+    assert endpoint_metric("Invocations", "config-1") in found
+    assert endpoint_metric("Invocations", "config-2") not in found
+    assert not any(one.name.endswith("Latency") for one in found)
+    answered = Summary("g-blue", "a:1", start + 1, 1, model_latency=Sketch.of([1]))
+    await store.record(report(2, answered))
+    assert endpoint_metric("ModelLatency") in await store.metrics(since=start)
+    assert await store.metrics(since=start + 2) == [mine]
+    assert await store.metrics(since=start + 6) == []
+
+
+async def test_what_is_past_its_retention_is_forgotten(store: MetricStore, tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    summaries_end = NOW - settings.metric_retention_seconds
+    data_end = NOW - settings.metric_data_retention_seconds
+    mine = identity("Mine", "Loss")
+    await store.register(BLUE)
+    for sequence, at in enumerate((summaries_end - 2, summaries_end + 2, NOW - 2), 1):
+        await store.record(report(sequence, Summary("g-blue", "a:1", int(at), 1)))
+    await store.put([Datum(mine, at, of_values([1])) for at in (data_end - 2, data_end + 2, NOW - 2)])
+    await store.expire(NOW)
+    invocations = endpoint_metric("Invocations")
+    assert sums(await store.read(invocations, summaries_end - 10, 10, 2)) == [None, 1]
+    assert sums(await store.read(invocations, NOW - 10, 10, 1)) == [1]
+    assert sums(await store.read(mine, data_end - 10, 10, 2)) == [None, 1]
+    assert sums(await store.read(mine, NOW - 10, 10, 1)) == [1]
+    assert not await store.record(report(3)), "which reports were stored is remembered"
+
+
+async def test_an_unknown_metric_has_no_data(store: MetricStore, start: int) -> None:
+    assert await store.read(identity("Mine", "Nothing"), start, 60, 3) == [None, None, None]
+    assert await store.metrics(since=0) == []
