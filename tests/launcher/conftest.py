@@ -36,10 +36,12 @@ class Up:
     seen: set[Identity] = field(default_factory=set)
 
     def wait_ready(self) -> str:
+        """Wait for the ready line, and until every part has got as far as writing down that it runs."""
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line, f"ended without a ready line: {self.said()}"
-        self.parts()
+        pids = {process.pid for process in self.parts().values()}
+        self.wait_until(lambda: pids <= {pid for _, _, pid in self.journal()}, "all parts run")
         return line
 
     @staticmethod
