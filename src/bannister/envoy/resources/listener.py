@@ -23,6 +23,7 @@ from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.type.tracing.v3 import custom_tag_pb2
 from google.protobuf import wrappers_pb2
 
 from bannister.domain.runtime_texts import ModelErrorText, RuntimeTexts
@@ -30,6 +31,7 @@ from bannister.envoy.resources.local_replies import local_replies
 from bannister.envoy.resources.messages import from_ads, packed, seconds, socket_address
 from bannister.envoy.resources.names import (
     ACCESS_LOG,
+    GROUP_TAG,
     HEARTBEAT,
     INVOCATION,
     LISTENER,
@@ -150,6 +152,7 @@ def _access_log(settings: Settings) -> accesslog_pb2.AccessLog:
         ),
         buffer_flush_interval=seconds(settings.access_log_flush_seconds),
         buffer_size_bytes=wrappers_pb2.UInt32Value(value=_ACCESS_LOG_BUFFER_BYTES),
+        custom_tags=[custom_tag_pb2.CustomTag(tag=GROUP_TAG, value="%UPSTREAM_CLUSTER_RAW%")],
     )
     return accesslog_pb2.AccessLog(
         name="envoy.access_loggers.http_grpc",

@@ -28,6 +28,9 @@ HEARTBEAT_PATH: Final = "/-/heartbeat"
 #: (`original_status`: the status that the model answered, where the caller got 424).
 METADATA: Final = "bannister"
 
+#: The tag of an access-log entry that names the group. Envoy fills its own field only where it chose an instance.
+GROUP_TAG: Final = "group"
+
 VARIANT_HEADER: Final = "x-Amzn-Invoked-Production-Variant"
 TARGET_VARIANT_HEADER: Final = "x-amzn-sagemaker-target-variant"
 ERROR_TYPE_HEADER: Final = "x-amzn-errortype"
