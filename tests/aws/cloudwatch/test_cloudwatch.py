@@ -1,0 +1,249 @@
+"""CloudWatch as unmodified boto3 meets it: over HTTP, through the gateway, on the in-memory stores."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import uvicorn
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from bannister.aws import cloudwatch
+from bannister.aws.gateway import Gateway
+from bannister.clock import SystemClock
+from bannister.ids import RandomIds
+from bannister.metrics.memory import MemoryMetrics
+from bannister.objects.memory import MemoryObjects
+from bannister.operations.context import Context
+from bannister.settings import Settings
+from bannister.state.memory import MemoryState
+
+ALARM: dict[str, Any] = {
+    "Namespace": "AWS/SageMaker",
+    "MetricName": "ModelLatency",
+    "Dimensions": [{"Name": "VariantName", "Value": "v"}, {"Name": "EndpointName", "Value": "e"}],
+    "ExtendedStatistic": "p99",
+    "Period": 10,
+    "EvaluationPeriods": 2,
+    "Threshold": 5000,
+    "ComparisonOperator": "GreaterThanThreshold",
+}
+
+
+async def nothing_here(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def waits_for_nothing() -> str | None:
+    return None
+
+
+@pytest.fixture(scope="module")
+def session() -> Any:
+    """Shared, because each new one reads CloudWatch's model again."""
+    return boto3.Session(aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secret", region_name="us-east-1")
+
+
+@pytest.fixture
+def client(tmp_path: Path, session: Any) -> Iterator[Any]:
+    settings, clock, ids = Settings(tmp_path), SystemClock(), RandomIds()
+    context = Context(
+        state=MemoryState(),
+        metrics=MemoryMetrics(settings),
+        objects=MemoryObjects(settings.object_bytes_max),
+        clock=clock,
+        ids=ids,
+        settings=settings,
+        image_refusal=lambda image: None,
+        ready_instances=dict,
+    )
+    gateway = Gateway(settings, ids, clock, [cloudwatch.service(context)], nothing_here, waits_for_nothing)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield session.client(
+            "cloudwatch",
+            endpoint_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
+            config=Config(retries={"total_max_attempts": 1}),
+        )
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
+
+
+def test_an_alarm_comes_back_as_it_was_put(client: Any) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=1)
+    client.put_metric_alarm(AlarmName="Slow", AlarmDescription="too slow", AlarmActions=["arn:x"], **ALARM)
+    (alarm,) = client.describe_alarms(AlarmNames=["Slow"])["MetricAlarms"]
+    moments = [alarm.pop(name) for name in list(alarm) if name.endswith("Timestamp")]
+    assert len(moments) == 3
+    assert all(before <= moment <= datetime.now(UTC) for moment in moments)
+    assert alarm == {
+        **ALARM,
+        "AlarmName": "Slow",
+        "AlarmArn": "arn:aws:cloudwatch:us-east-1:000000000000:alarm:Slow",
+        "AlarmDescription": "too slow",
+        "ActionsEnabled": True,
+        "OKActions": [],
+        "AlarmActions": ["arn:x"],
+        "InsufficientDataActions": [],
+        "StateValue": "INSUFFICIENT_DATA",
+        "StateReason": "Unchecked: Initial alarm creation",
+        "Dimensions": [{"Name": "EndpointName", "Value": "e"}, {"Name": "VariantName", "Value": "v"}],
+        "DatapointsToAlarm": 2,
+        "Threshold": 5000.0,
+        "TreatMissingData": "missing",
+    }
+    dimensions = ALARM["Dimensions"]
+    found = client.describe_alarms_for_metric(
+        Namespace="AWS/SageMaker", MetricName="ModelLatency", Dimensions=dimensions
+    )
+    assert [one["AlarmName"] for one in found["MetricAlarms"]] == ["Slow"]
+
+
+def test_the_waiter_and_the_paginator_of_boto3(client: Any) -> None:
+    for number in range(5):
+        client.put_metric_alarm(AlarmName=f"a{number}", **ALARM)
+    client.get_waiter("alarm_exists").wait(AlarmNames=["a3"])
+    pages = client.get_paginator("describe_alarms").paginate(PaginationConfig={"PageSize": 2})
+    assert [alarm["AlarmName"] for page in pages for alarm in page["MetricAlarms"]] == [f"a{n}" for n in range(5)]
+    assert client.describe_alarms(AlarmTypes=["CompositeAlarm"])["MetricAlarms"] == []
+
+
+def test_a_state_set_by_hand_and_the_history_after_deletion(client: Any) -> None:
+    client.put_metric_alarm(AlarmName="a", **ALARM)
+    client.set_alarm_state(AlarmName="a", StateValue="ALARM", StateReason="a drill", StateReasonData='{"drill": 1}')
+    client.disable_alarm_actions(AlarmNames=["a"])
+    assert client.describe_alarms()["MetricAlarms"][0]["ActionsEnabled"] is False
+    client.delete_alarms(AlarmNames=["a"])
+    items = client.describe_alarm_history(AlarmName="a")["AlarmHistoryItems"]
+    assert [(item["HistoryItemType"], item["HistorySummary"]) for item in items] == [
+        ("ConfigurationUpdate", 'Alarm "a" deleted'),
+        ("ConfigurationUpdate", 'Alarm "a" updated'),
+        ("StateUpdate", "Alarm updated from INSUFFICIENT_DATA to ALARM"),
+        ("ConfigurationUpdate", 'Alarm "a" created'),
+    ]
+    assert json.loads(items[2]["HistoryData"]) == {
+        "version": "1.0",
+        "oldState": {"stateValue": "INSUFFICIENT_DATA", "stateReason": "Unchecked: Initial alarm creation"},
+        "newState": {"stateValue": "ALARM", "stateReason": "a drill", "stateReasonData": {"drill": 1}},
+    }
+    created = json.loads(items[3]["HistoryData"])
+    assert (created["type"], created["createdAlarm"]["MetricName"]) == ("Create", "ModelLatency")
+    pages = client.get_paginator("describe_alarm_history").paginate(
+        AlarmName="a", ScanBy="TimestampAscending", PaginationConfig={"PageSize": 3}
+    )
+    assert [item["Timestamp"] for page in pages for item in page["AlarmHistoryItems"]] == [
+        item["Timestamp"] for item in reversed(items)
+    ]
+
+
+def test_a_long_history_item_stays_json_within_bounds(client: Any) -> None:
+    data = json.dumps({"text": "x" * 3900})
+    client.put_metric_alarm(AlarmName="a", **ALARM)
+    for value in ("ALARM", "OK"):
+        client.set_alarm_state(AlarmName="a", StateValue=value, StateReason="r" * 1000, StateReasonData=data)
+    (newest, *_) = client.describe_alarm_history(HistoryItemType="StateUpdate")["AlarmHistoryItems"]
+    assert len(newest["HistoryData"]) <= 4095
+    assert json.loads(newest["HistoryData"])["newState"]["stateValue"] == "OK"
+
+
+def refused(call: Any, **arguments: Any) -> tuple[str, int, str]:
+    with pytest.raises(ClientError) as found:
+        call(**arguments)
+    response = found.value.response
+    return response["Error"]["Code"], response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Message"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({"Period": 15}, "ValidationError", "Period must be"),
+        ({"Period": None}, "MissingParameter", "Period"),
+        ({"Statistic": "Sum"}, "InvalidParameterCombination", "Exactly one"),
+        ({"DatapointsToAlarm": 3}, "ValidationError", "DatapointsToAlarm"),
+        ({"TreatMissingData": "perhaps"}, "ValidationError", "TreatMissingData"),
+        ({"MetricName": None}, "MissingParameter", "MetricName"),
+        (
+            {"Dimensions": [{"Name": "a", "Value": "1"}, {"Name": "a", "Value": "2"}]},
+            "InvalidParameterValue",
+            "more than once",
+        ),
+        ({"Metrics": [{"Id": "m1", "Expression": "1"}]}, "InvalidParameterValue", "Metrics cannot be used"),
+        ({"ThresholdMetricId": "m1"}, "InvalidParameterValue", "anomaly"),
+        ({"ComparisonOperator": "LessThanLowerThreshold"}, "InvalidParameterValue", "anomaly"),
+        ({"AlarmActions": ["arn"] * 6}, "ValidationError", "alarmActions"),
+    ],
+)
+def test_a_wrong_alarm_gets_cloudwatchs_code_and_changes_nothing(client: Any, changes, code, says) -> None:
+    arguments = {name: value for name, value in {**ALARM, **changes}.items() if value is not None}
+    found, status, message = refused(client.put_metric_alarm, AlarmName="a", **arguments)
+    assert (found, status) == (code, 400)
+    assert says in message
+    assert client.describe_alarms()["MetricAlarms"] == []
+
+
+def test_unknown_alarms_and_tokens(client: Any) -> None:
+    client.put_metric_alarm(AlarmName="a", **ALARM)
+    assert refused(client.delete_alarms, AlarmNames=["nobody", "a"])[:2] == ("ResourceNotFound", 404)
+    assert client.describe_alarms()["MetricAlarms"] == []
+    assert refused(client.set_alarm_state, AlarmName="a", StateValue="OK", StateReason="")[:2] == (
+        "ResourceNotFound",
+        404,
+    )
+    assert refused(client.describe_alarms, NextToken="?")[:2] == ("InvalidNextToken", 400)
+    client.put_metric_alarm(AlarmName="a", **ALARM)
+    code, _, _ = refused(client.set_alarm_state, AlarmName="a", StateValue="OK", StateReason="", StateReasonData="{")
+    assert code == "InvalidFormat"
+    code, _, _ = refused(client.set_alarm_state, AlarmName="a", StateValue="GREEN", StateReason="")
+    assert code == "ValidationError"
+
+
+def test_metric_data_comes_back_as_statistics(client: Any) -> None:
+    now = datetime.fromtimestamp(time.time() // 60 * 60, tz=UTC)
+    dimensions = [{"Name": "country", "Value": "de"}]
+    orders = {"MetricName": "orders", "Dimensions": dimensions, "Timestamp": now, "Unit": "Count"}
+    client.put_metric_data(
+        Namespace="shop",
+        MetricData=[
+            {**orders, "Values": [1.0, 5.0], "Counts": [3.0, 1.0]},
+            {**orders, "StatisticValues": {"SampleCount": 1, "Sum": 9, "Minimum": 9, "Maximum": 9}},
+            {"MetricName": "visits", "Value": 1.0},
+        ],
+    )
+    span = {"StartTime": now - timedelta(minutes=5), "EndTime": now + timedelta(minutes=1), "Period": 60}
+    metric = {"Namespace": "shop", "MetricName": "orders", "Dimensions": dimensions}
+    answer = client.get_metric_statistics(**metric, **span, Statistics=["Average", "Maximum", "SampleCount"])
+    assert answer["Label"] == "orders"
+    assert answer["Datapoints"] == [
+        {"Timestamp": now, "Average": 17 / 5, "Maximum": 9.0, "SampleCount": 5.0, "Unit": "Count"}
+    ]
+    answer = client.get_metric_statistics(**metric, **span, ExtendedStatistics=["p50", "p100"])
+    assert answer["Datapoints"][0]["ExtendedStatistics"] == {"p50": 1.0, "p100": 9.0}
+    listed = client.list_metrics(Namespace="shop", RecentlyActive="PT3H")["Metrics"]
+    assert [one["MetricName"] for one in listed] == ["orders", "visits"]
+    assert client.list_metrics(Dimensions=[{"Name": "country"}])["Metrics"] == [metric]
+    code, _, message = refused(client.get_metric_statistics, **metric, **{**span, "Period": 7}, Statistics=["Sum"])
+    assert (code, "Period" in message) == ("InvalidParameterValue", True)
+
+
+def test_metric_data_that_is_wrong(client: Any) -> None:
+    data = [{"MetricName": "m", "Value": 1.0, "Values": [1.0]}]
+    assert refused(client.put_metric_data, Namespace="n", MetricData=data)[0] == "InvalidParameterCombination"
+    data = [{"MetricName": "m", "Value": float("nan")}]
+    assert refused(client.put_metric_data, Namespace="n", MetricData=data)[0] == "InvalidParameterValue"
+    assert refused(client.put_metric_data, Namespace="n", MetricData=[{"MetricName": "m"}])[0] == "MissingParameter"
+    assert client.list_metrics()["Metrics"] == []
