@@ -352,7 +352,7 @@ def test_a_body_over_the_limit_is_refused_and_the_connection_closed(door: Door, 
     ("body", "status", "code"),
     [
         (gzip.compress(b'{"EndpointName":"e"}'), 200, None),
-        (gzip.compress(b'{"EndpointName":') + gzip.compress(b'"e"}'), 200, None),
+        (gzip.compress(b'{"EndpointName":"e"}') + gzip.compress(b" "), 400, "SerializationException"),
         (gzip.compress(b" " * (BODY_BYTES_MAX + 1)), 413, "RequestEntityTooLargeException"),
         (gzip.compress(b'{"EndpointName":"e"}')[:-9], 400, "SerializationException"),
         (b'{"EndpointName":"e"}', 400, "SerializationException"),

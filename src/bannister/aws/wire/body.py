@@ -63,17 +63,13 @@ def decoded(body: bytes, encoding: str, bytes_max: int) -> bytes:
 
 
 def _gunzipped(body: bytes, bytes_max: int) -> bytes:
-    """All members of a gzip stream."""
-    plain = bytearray()
-    while body:
-        stream = zlib.decompressobj(wbits=_GZIP)
-        try:
-            plain += stream.decompress(body, bytes_max + 1 - len(plain))
-        except zlib.error:
-            raise Undecodable("The body is not in gzip format, although its Content-Encoding says so.") from None
-        if len(plain) > bytes_max:
-            raise TooLarge
-        if not stream.eof:
-            raise Undecodable("The gzip body ends before it is complete.")
-        body = stream.unused_data
-    return bytes(plain)
+    stream = zlib.decompressobj(wbits=_GZIP)
+    try:
+        plain = stream.decompress(body, bytes_max + 1)
+    except zlib.error:
+        raise Undecodable("The body is not in gzip format, although its Content-Encoding says so.") from None
+    if len(plain) > bytes_max:
+        raise TooLarge
+    if not stream.eof or stream.unused_data:
+        raise Undecodable("The body is not exactly one whole gzip stream.")
+    return plain
