@@ -96,6 +96,7 @@ class _Unpacking:
 
     def run(self, source: BinaryIO) -> None:
         stream = _Forward(_decompressed(source))
+        stream.expect(_HEADER_BYTES_MAX)  # opening reads the first header
         try:
             with tarfile.open(fileobj=stream, mode="r:") as tar:  # type: ignore[call-overload]  # it only reads and seeks
                 while True:
