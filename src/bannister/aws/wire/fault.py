@@ -26,7 +26,6 @@ from bannister.errors import (
     Refused,
     Resource,
     Unavailable,
-    Unsupported,
 )
 
 if TYPE_CHECKING:
@@ -74,11 +73,9 @@ _SAGEMAKER: Mapping[type[BannisterError], _Row] = {
     BannisterError: ("InternalFailure", 500),
 }
 _CLOUDWATCH: Mapping[type[BannisterError], _Row] = {
-    Invalid: ("InvalidParameterValueException", 400),
     NotFound: ("ResourceNotFound", 404),
     AlreadyExists: ("ResourceConflict", 409),
     Busy: ("ResourceConflict", 409),
-    Unsupported: ("InvalidParameterValueException", 400),
     Refused: ("InvalidParameterValueException", 400),
     Conflict: ("ConcurrentModificationException", 429),
     Fenced: ("ServiceUnavailable", 503),
