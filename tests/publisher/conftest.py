@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -115,6 +116,67 @@ async def _body(reader: asyncio.StreamReader, headers: dict[str, str]) -> bytes:
     return body
 
 
+@dataclass
+class Response:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> dict[str, object]:
+        return dict(json.loads(self.body))
+
+
+class Client:
+    """One connection, kept alive; without retries, so that nothing is hidden."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def call(
+        self,
+        path: str,
+        body: bytes = b"",
+        headers: dict[str, str] | None = None,
+        *,
+        method: str = "POST",
+        chunked: bool = False,
+    ) -> Response:
+        if self._streams is None:
+            self._streams = await asyncio.open_connection("127.0.0.1", self._port, limit=2**22)
+        reader, writer = self._streams
+        fields = {"host": f"127.0.0.1:{self._port}", **(headers or {})}
+        fields |= {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(body))}
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        writer.write(f"{method} {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1"))
+        for piece in _chunked(body) if chunked else [body]:
+            writer.write(piece)
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            first, *rest = head.rstrip("\r\n").split("\r\n")
+            found = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in rest)}
+            answer = Response(int(first.split(" ")[1]), found, await _body(reader, found))
+        if found.get("connection") == "close":
+            self.close()
+        return answer
+
+    async def invoke(self, endpoint: str, body: bytes = b"", headers: dict[str, str] | None = None) -> Response:
+        return await self.call(f"/endpoints/{endpoint}/invocations", body, headers)
+
+    def close(self) -> None:
+        if self._streams is not None:
+            self._streams[1].close()
+            self._streams = None
+
+
+def _chunked(body: bytes) -> Iterator[bytes]:
+    for start in range(0, len(body), 65536):
+        piece = body[start : start + 65536]
+        yield f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
+    yield b"0\r\n\r\n"
+
+
 class Observed:
     """What an instance backend would observe; the test says what that is."""
 
@@ -145,6 +207,7 @@ class Edge:
         self.instances = Observed()
         self.control = Server()
         self.servers: list[Server] = []
+        self.clients: list[Client] = []
         self.admin = Admin(settings.envoy_admin_socket)
         self.texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
         self.publisher = self.new_publisher()
@@ -157,6 +220,11 @@ class Edge:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.settings.port}"
+
+    def client(self) -> Client:
+        client = Client(self.settings.port)
+        self.clients.append(client)
+        return client
 
     # --- processes
 
@@ -200,6 +268,8 @@ class Edge:
         return True
 
     async def close(self) -> None:
+        for client in self.clients:
+            client.close()
         await self.kill_envoy()
         await self.stop_publisher()
         for server in [self.control, *self.servers]:
@@ -246,6 +316,11 @@ def _steady() -> Callable[..., RoutePlan]:
 @pytest.fixture(name="split")
 def _split() -> Callable[..., RoutePlan]:
     return split
+
+
+@pytest.fixture(name="answer")
+def _answer() -> type[Answer]:
+    return Answer
 
 
 @pytest.fixture(name="until")

@@ -27,10 +27,10 @@ HEARTBEAT_PATH: Final = "/-/heartbeat"
 #: The namespace of what routes carry for the filters (`endpoint`), and of what filters note for the access log
 #: (`original_status`: the status that the model answered, where the caller got 424).
 METADATA: Final = "bannister"
-
 #: The tag of an access-log entry that names the group. Envoy fills its own field only where it chose an instance.
 GROUP_TAG: Final = "group"
 
+ERROR_TYPE_HEADER: Final = "x-amzn-errortype"
+REQUEST_ID_HEADER: Final = "x-amzn-requestid"
 VARIANT_HEADER: Final = "x-Amzn-Invoked-Production-Variant"
 TARGET_VARIANT_HEADER: Final = "x-amzn-sagemaker-target-variant"
-ERROR_TYPE_HEADER: Final = "x-amzn-errortype"

@@ -36,7 +36,7 @@ from xds.type.matcher.v3 import matcher_pb2
 
 from bannister.domain.routing import Weight
 from bannister.domain.runtime_texts import Reply, RuntimeTexts
-from bannister.envoy.resources.messages import metadata, packed, seconds, set_header
+from bannister.envoy.resources.messages import header_if_absent, metadata, packed, seconds, set_header
 from bannister.envoy.resources.names import (
     API,
     CONTROL,
@@ -46,6 +46,7 @@ from bannister.envoy.resources.names import (
     INVOCATION,
     METADATA,
     REFUSAL,
+    REQUEST_ID_HEADER,
     ROUTE_TABLE,
     TARGET_VARIANT_HEADER,
     VARIANT_HEADER,
@@ -214,6 +215,7 @@ def route_table(entries: Mapping[str, bytes]) -> route_pb2.RouteConfiguration:
         virtual_hosts=[local, foreign],
         ignore_port_in_host_matching=True,
         response_headers_to_remove=["server"],
+        response_headers_to_add=[header_if_absent(REQUEST_ID_HEADER, "%REQ(X-REQUEST-ID)%")],
     )
 
 
