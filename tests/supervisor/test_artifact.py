@@ -123,6 +123,11 @@ REFUSED = {
         [member("x", kind=tarfile.LNKTYPE, link="y")],
         "'x' is a link to 'y', which does not come",
     ),
+    "hard link to a folder": (
+        [member("d", kind=tarfile.DIRTYPE), member("x", kind=tarfile.LNKTYPE, link="d")],
+        "'x' is a hard link to the folder 'd'",
+    ),
+    "no name": ([member(".", b"x")], "'.' has no name"),
     "device": ([member("null", kind=tarfile.CHRTYPE)], "'null' is a device or a pipe"),
     "block device": ([member("sda", kind=tarfile.BLKTYPE)], "'sda' is a device or a pipe"),
     "pipe": ([member("pipe", kind=tarfile.FIFOTYPE)], "'pipe' is a device or a pipe"),

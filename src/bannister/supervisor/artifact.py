@@ -123,13 +123,18 @@ class _Unpacking:
             if member.isdir():
                 path.mkdir(parents=True, exist_ok=True)
                 return
+            if path == self._root:
+                _refuse(member.name, "has no name")
             path.parent.mkdir(parents=True, exist_ok=True)
-            if path != self._root and not path.is_dir():
+            if not path.is_dir():
                 path.unlink(missing_ok=True)  # a later member of the same name wins, as in tar
             if member.isreg():
                 self._write(tar, member, path)
             elif member.islnk():
-                os.link(self._place(member.linkname), path)
+                target = self._place(member.linkname)
+                if target.is_dir():
+                    _refuse(member.name, f"is a hard link to the folder {member.linkname!r}")
+                path.hardlink_to(target)
             elif member.issym():
                 self._symlinks.append((member.name, path, member.linkname))
             else:
@@ -150,6 +155,8 @@ class _Unpacking:
             _refuse(name, "has an absolute path")
         if ".." in path.parts:
             _refuse(name, "points outside the archive ('..')")
+        if "\0" in name:
+            _refuse(name, "has a name that the file system does not take")
         return self._root.joinpath(*path.parts)
 
     def _write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
@@ -165,7 +172,7 @@ class _Unpacking:
     def _make_symlinks(self) -> None:
         """Make the symbolic links, and see where each really leads now that all of them are there."""
         for name, path, target in self._symlinks:
-            if PurePosixPath(target).is_absolute():
+            if PurePosixPath(target).is_absolute() or "\0" in target:
                 _refuse(name, f"is a link to {target!r}, outside the archive")
             try:
                 path.symlink_to(target)
