@@ -1,0 +1,123 @@
+"""`bannister up` with everything real: Envoy, telemetry and the control plane."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from bannister.launcher.processes import Identity, is_alive, marked
+from bannister.launcher.record import Record
+
+pytestmark = pytest.mark.real
+
+BANNISTER = Path(sys.executable).with_name("bannister")
+PATIENCE_SECONDS = 60.0
+
+Start = Callable[[], "subprocess.Popen[str]"]
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, f"gave up waiting until {what}"
+        time.sleep(0.02)
+
+
+def of(data_dir: Path) -> list[Identity]:
+    """Every process of a data directory."""
+    return marked(f"BANNISTER_DATA_DIR={data_dir}", any_of=("BANNISTER_PART", "BANNISTER_INSTANCE"))
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/-/ready", timeout=5) as answer:
+            return bool(answer.status == 200)
+    except (OSError, urllib.error.HTTPError):
+        return False
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        found: int = probe.getsockname()[1]
+        return found
+
+
+@pytest.fixture
+def start(data_dir: Path, port: int) -> Iterator[Start]:
+    started: list[subprocess.Popen[str]] = []
+
+    def start_one() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [BANNISTER, "up", "--port", str(port), "--data-dir", str(data_dir)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"ready http://127.0.0.1:{port}\n"
+        return process
+
+    yield start_one
+    for process in started:
+        process.kill()
+        process.wait()
+        assert process.stdout is not None
+        process.stdout.close()
+    for left in of(data_dir):
+        os.kill(left.pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_answers_and_a_stop_leaves_nothing(start: Start, data_dir: Path, port: int, number: int) -> None:
+    process = start()
+    assert answers(port)
+    assert len(of(data_dir)) == 3
+    process.send_signal(number)
+    assert process.wait(PATIENCE_SECONDS) == 0
+    assert of(data_dir) == []
+    assert list((data_dir / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["control plane", "telemetry", "Envoy"])
+def test_each_part_comes_back_when_it_is_killed(start: Start, data_dir: Path, port: int, name: str) -> None:
+    process = start()
+    record = Record(data_dir / "run" / "processes.json")
+    before = record.read()[name]
+    os.kill(before.pid, signal.SIGKILL)
+    wait_until(lambda: record.read().get(name) not in (None, before), f"{name} runs again")
+    wait_until(lambda: answers(port), "the server answers again")
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_SECONDS) == 0
+    assert of(data_dir) == []
+
+
+def test_a_new_up_after_the_launcher_was_killed(start: Start, data_dir: Path, port: int) -> None:
+    killed = start()
+    left = of(data_dir)
+    killed.kill()
+    killed.wait()
+    assert answers(port)
+    after = start()
+    assert answers(port)
+    assert not any(is_alive(one) for one in left)
+    after.send_signal(signal.SIGTERM)
+    assert after.wait(PATIENCE_SECONDS) == 0
+    assert of(data_dir) == []
