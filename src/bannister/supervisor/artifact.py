@@ -118,27 +118,8 @@ class _Unpacking:
         self._members += 1
         if self._members > self._limits.artifact_files_max:
             raise Invalid(f"The model artifact holds more than {self._limits.artifact_files_max} files.")
-        path = self._place(member.name)
         try:
-            if member.isdir():
-                path.mkdir(parents=True, exist_ok=True)
-                return
-            if path == self._root:
-                _refuse(member.name, "has no name")
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not path.is_dir():
-                path.unlink(missing_ok=True)  # a later member of the same name wins, as in tar
-            if member.isreg():
-                self._write(tar, member, path)
-            elif member.islnk():
-                target = self._place(member.linkname)
-                if target.is_dir():
-                    _refuse(member.name, f"is a hard link to the folder {member.linkname!r}")
-                path.hardlink_to(target)
-            elif member.issym():
-                self._symlinks.append((member.name, path, member.linkname))
-            else:
-                _refuse(member.name, "is a device or a pipe")
+            self._make(tar, member, self._place(member.name))
         except (FileExistsError, NotADirectoryError, IsADirectoryError):
             _refuse(member.name, "is both a file and a folder")
         except FileNotFoundError:
@@ -147,6 +128,27 @@ class _Unpacking:
             if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
                 _refuse(member.name, "has a name that the file system does not take")
             raise
+
+    def _make(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
+        if member.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+            return
+        if path == self._root:
+            _refuse(member.name, "has no name")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_dir():
+            path.unlink(missing_ok=True)  # a later member of the same name wins, as in tar
+        if member.isreg():
+            self._write(tar, member, path)
+        elif member.islnk():
+            target = self._place(member.linkname)
+            if target.is_dir():
+                _refuse(member.name, f"is a hard link to the folder {member.linkname!r}")
+            path.hardlink_to(target)
+        elif member.issym():
+            self._symlinks.append((member.name, path, member.linkname))
+        else:
+            _refuse(member.name, "is a device or a pipe")
 
     def _place(self, name: str) -> Path:
         """Where a member goes; refuses what would not be inside."""
