@@ -43,8 +43,9 @@ REQUESTS_PER_SECOND = 100.0
 FLIGHTS_MAX = 24_000
 #: How long each version is left alone before the next step, so that there is something to see.
 STEADY_SECONDS = 5.0
-CREATE_TIMEOUT_SECONDS = 60.0
-UPDATE_TIMEOUT_SECONDS = 90.0
+#: Generous, for busy machines: instances start at low priority.
+CREATE_TIMEOUT_SECONDS = 120.0
+UPDATE_TIMEOUT_SECONDS = 180.0
 
 
 class Demo:
@@ -55,6 +56,7 @@ class Demo:
         self._workspace = workspace
         self._screen = screen
         self._seen: tuple[str, float] | None = None
+        self._status = ""
 
     def run(self) -> Outcome:
         """The whole story.
@@ -118,6 +120,10 @@ class Demo:
 
     def _watch(self, description: Description) -> None:
         """One look at the endpoint: an event if something has changed."""
+        status = description["EndpointStatus"]
+        if status == "RollingBack" and self._status != status:
+            self._screen.say("an alarm has tripped: all traffic goes back", "bold red")
+        self._status = status
         fleet = green(description)
         if fleet is None:
             self._screen.asked(None)
@@ -126,8 +132,8 @@ class Demo:
             self._seen = (fleet.activity, fleet.share)
             self._screen.asked(f"asked for the new version: {fleet.share:.0%}")
             version = description["PendingDeploymentSummary"]["EndpointConfigName"].removeprefix(config_name(""))
-            share = f", {fleet.share:.0%} of the traffic" if fleet.share else ""
-            self._screen.say(f"  {version}: {fleet.activity}{share}")
+            share = f" at {fleet.share:.0%}" if fleet.share else ""
+            self._screen.say(f"  {version}{share}: {fleet.activity}")
         self._screen.tick()
 
     def _steady(self) -> None:
@@ -201,7 +207,7 @@ def _show(screen: Screen, outcome: Outcome) -> bool:
     console.print(Rule(style="bright_black"))
     console.print(Padding(Text(report.conclusion(outcome), "bold"), (1, 2)))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=True)
-    headings = ("", "offline\nacc.", "offline\nF1", "live\nacc.", "live\nF1", "requests", "errors", "p50", "p99")
+    headings = ("", "offline\nacc.", "\nF1", "live\nacc.", "\nF1", "requests", "errors", "p50\nms", "p99\nms")
     for heading in headings:
         table.add_column(heading, justify="right" if heading else "left")
     for row in report.table(outcome):

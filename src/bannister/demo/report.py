@@ -108,8 +108,8 @@ def conclusion(outcome: Outcome) -> str:
     requests, errors = len(outcome.answered_by("v3")), len(outcome.errors())
     return (
         f"v3 passed offline with F1 {offline['v3'].f1:.2f} (v2: {offline['v2'].f1:.2f}) and failed "
-        f"{errors / requests if requests else 0:.0%} of live requests; {errors} callers saw an error before it was rolled "
-        f"back; all at once without an alarm would have hurt {outcome.hurt_all_at_once()} in the same time."
+        f"{errors / requests if requests else 0:.0%} of live requests ({errors} of {requests}); {errors} "
+        f"{'caller' if errors == 1 else 'callers'} saw an error before it was rolled back; all at once without an alarm would have hurt {outcome.hurt_all_at_once()} in the same time."
     )
 
 
@@ -128,8 +128,8 @@ def table(outcome: Outcome) -> list[list[str]]:
                 f"{live.f1:.3f}" if live else "-",
                 f"{len(answers):,}",
                 str(len(answers) - sum(answer.ok for answer in answers)),
-                f"{percentile(latencies, 50):.1f} ms" if answers else "-",
-                f"{percentile(latencies, 99):.1f} ms" if answers else "-",
+                f"{percentile(latencies, 50):.1f}" if answers else "-",
+                f"{percentile(latencies, 99):.1f}" if answers else "-",
             ]
         )
     return rows
@@ -174,7 +174,7 @@ def checks(outcome: Outcome) -> list[Check]:
             f"{len(after)} answers after the rollback, of them by v3: {late_v3[:EVIDENCE_MAX]}",
         ),
         Check(
-            f"nothing was lost: of {len(outcome.answers):,} requests none failed but those that v3 itself failed",
+            f"nothing was lost: of {len(outcome.answers):,} requests only v3's own failures failed",
             bool(outcome.answers) and not lost,
             f"{len(lost)} others failed, such as {lost[:EVIDENCE_MAX]}",
         ),

@@ -5,6 +5,7 @@ On a terminal the bar is live; elsewhere (a pipe, CI) it becomes one line whenev
 
 from __future__ import annotations
 
+import math
 import textwrap
 import time
 from collections import Counter
@@ -22,8 +23,9 @@ COLUMNS = 80
 #: The bar shows the answers of this long; shorter would flicker, longer would lag.
 WINDOW_SECONDS = 1.5
 REFRESH_PER_SECOND = 8
-#: Where nothing can be redrawn: how far a share must move to be worth a line.
-VISIBLE_CHANGE = 0.1
+#: Where nothing can be redrawn: how far a share must move to be worth a line, and how long after the last line.
+VISIBLE_CHANGE = 0.15
+LINE_SECONDS = 2.0
 
 #: Colour and shape, so that the bar can be read without either.
 _LOOK = {"v1": ("bright_black", "░"), "v2": ("green", "▒"), "v3": ("yellow", "▓"), ERROR: ("bold red", "█")}
@@ -40,6 +42,7 @@ class Screen:
         self._traffic: Traffic | None = None
         self._asked: str | None = None
         self._printed: dict[str, float] = {}
+        self._printed_at = -math.inf
         self._live = Live(get_renderable=self._bar, console=wide, refresh_per_second=REFRESH_PER_SECOND, transient=True)
 
     def __enter__(self) -> Screen:
@@ -75,12 +78,13 @@ class Screen:
 
     def tick(self) -> None:
         """Where the bar cannot be live: a line if the split has moved."""
-        if self.console.is_terminal or self._traffic is None:
+        now = time.monotonic()
+        if self.console.is_terminal or self._traffic is None or now - self._printed_at < LINE_SECONDS:
             return
         shares = {share.name: share.fraction for share in self._shares()}
         names = shares.keys() | self._printed.keys()
         if any(abs(shares.get(name, 0) - self._printed.get(name, 0)) >= VISIBLE_CHANGE for name in names):
-            self._printed = shares
+            self._printed, self._printed_at = shares, now
             self.say("answered by " + "  ".join(f"{name} {share:.0%}" for name, share in sorted(shares.items())))
 
     def _shares(self) -> list[Share]:

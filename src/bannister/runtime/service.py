@@ -7,11 +7,11 @@ exception's type and message (and the traceback in the log), unless the exceptio
 from __future__ import annotations
 
 import json
-import os
 import sys
 import threading
 import traceback
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bannister.runtime import artifact as artifacts
@@ -23,7 +23,7 @@ from bannister.runtime.messages import Request, Response
 MESSAGE_CHARACTERS_MAX = 1000
 #: Types whose body the toolkit gives to `input_fn` as text.
 TEXT_TYPES = (JSON, CSV)
-_OWN_FOLDER = os.path.dirname(__file__)
+_OWN_FOLDER = Path(__file__).parent
 
 
 class Context:
@@ -123,7 +123,7 @@ def _log(error: BaseException) -> None:
     """The traceback from the user's code on; our own frames above it would say nothing."""
     trace = error.__traceback__
     own = trace
-    while own is not None and os.path.dirname(own.tb_frame.f_code.co_filename) == _OWN_FOLDER:
+    while own is not None and Path(own.tb_frame.f_code.co_filename).parent == _OWN_FOLDER:
         own = own.tb_next
     traceback.print_exception(type(error), error, own or trace)
     sys.stderr.flush()
