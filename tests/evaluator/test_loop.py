@@ -61,10 +61,12 @@ class FragileMetrics(MemoryMetrics):
     """A medium that can fail: for one metric when read, or for all when written."""
 
     broken: MetricIdentity | None = None
+    read_failures = 0
     record_failures = 0
 
     async def read(self, metric, start, period_seconds, periods, unit=None):
-        if metric == self.broken:
+        self.read_failures -= 1
+        if metric == self.broken or self.read_failures >= 0:
             raise Unavailable("The disk is gone.")
         return await super().read(metric, start, period_seconds, periods, unit)
 
@@ -263,6 +265,19 @@ async def test_a_fault_of_one_alarm_is_contained_and_made_up_for(world: World, c
     world.metrics.broken = None
     await world.take(START + 4)
     assert world.evaluator.evaluated_until("broken") == START + 4
+
+
+async def test_a_failed_evaluation_is_made_up_for_from_its_very_second(world: World) -> None:
+    """All of ten seconds are bad at the end of START + 19 only, and just that evaluation fails."""
+    await world.put(statistic="Minimum", threshold=1.0)
+    bad_ones = range(10, 20)
+    await world.take(START + 19.0, *(second(START + at, 1, errors=int(at in bad_ones)) for at in range(19)))
+    world.metrics.read_failures = 1
+    await world.take(START + 22.0, *(second(START + at, 1, errors=int(at in bad_ones)) for at in range(19, 22)))
+    assert world.evaluator.evaluated_until("a") == START + 19
+    await world.take(START + 23.0, second(START + 22))
+    assert [entry.body["to"] for entry in await world.transitions()] == ["OK", "ALARM", "OK"]
+    assert (await world.transitions())[1].body["evaluated_until"] == START + 20
 
 
 async def test_a_report_that_cannot_be_stored_is_tried_again_before_anything_is_judged(world: World) -> None:
