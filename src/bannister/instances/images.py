@@ -21,7 +21,7 @@ from __future__ import annotations
 import shutil
 import sys
 import tomllib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
@@ -34,8 +34,7 @@ from bannister.settings import Settings
 _RUNTIME: Final = ("{python}", "-m", "bannister.runtime")
 
 
-@dataclass(frozen=True, slots=True)
-class ImageRow:
+class ImageRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One row of the table."""
 
     match: str
@@ -43,7 +42,7 @@ class ImageRow:
     command: tuple[str, ...] | None = None
     #: None: the interpreter that runs Bannister.
     python: str | None = None
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = {}  # noqa: RUF012  # msgspec copies it
 
     def matches(self, image: str) -> bool:
         return fnmatchcase(image, self.match) or fnmatchcase(_without_tag(image), self.match)
@@ -127,17 +126,18 @@ class ImageTable:
             self._seen = seen
 
 
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    image: tuple[ImageRow, ...] = ()
+
+
 def _read(file: Path) -> tuple[ImageRow, ...]:
     try:
-        rows = msgspec.convert(tomllib.loads(file.read_text()), dict[str, tuple[ImageRow, ...]])
+        rows = msgspec.convert(tomllib.loads(file.read_text()), _File).image
     except (OSError, ValueError) as error:  # also of TOML, of UTF-8 and of msgspec
         raise Invalid(f"{file} cannot be used: {error}.") from error
-    if unknown := set(rows) - {"image"}:
-        raise Invalid(f"{file} cannot be used: it has {min(unknown)!r}, but only [[image]] rows are known.")
-    found = rows.get("image", ())
-    if any(row.command is not None and not row.command for row in found):
+    if any(row.command == () for row in rows):
         raise Invalid(f"{file} cannot be used: a command is empty.")
-    return found
+    return rows
 
 
 def _runtime_only(shim: Path) -> Path:
