@@ -4,7 +4,7 @@ How it works
 
 Telemetry sends reports. Each carries one-second summaries and a *watermark*: all that ended before it is in the reports up to this one. A second is
 *final* once the watermark has passed its end. The evaluator stores a report, evaluates every alarm at each second that it made final, in order, and
-only then acknowledges it, so that a control plane that dies in between gets the same report again and skips no second.
+only then acknowledges it, so that a control plane that dies in between gets the same report again and goes on where it stood.
 
 An evaluation at second E looks at the periods that end at E: a window that slides by one second. Several seconds that become final at
 once (after a pause of the machine, or while a restarted control plane catches up) are evaluated one by one, so a short transition is not

@@ -121,6 +121,7 @@ def test_the_waiter_and_the_paginator_of_boto3(client: Any) -> None:
     pages = client.get_paginator("describe_alarms").paginate(PaginationConfig={"PageSize": 2})
     assert [alarm["AlarmName"] for page in pages for alarm in page["MetricAlarms"]] == [f"a{n}" for n in range(5)]
     assert client.describe_alarms(AlarmTypes=["CompositeAlarm"])["MetricAlarms"] == []
+    assert len(client.describe_alarms(AlarmNames=[])["MetricAlarms"]) == 5
 
 
 def test_a_state_set_by_hand_and_the_history_after_deletion(client: Any) -> None:

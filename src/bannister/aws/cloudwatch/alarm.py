@@ -36,7 +36,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
         params = call.params
         if "ChildrenOfAlarmName" in params or "ParentsOfAlarmName" in params:
             raise Unsupported("Composite alarms are not supported, so no alarm has children or parents.")
-        if "MetricAlarm" not in params.get("AlarmTypes", ["MetricAlarm"]):
+        if "MetricAlarm" not in (params.get("AlarmTypes") or ["MetricAlarm"]):
             return {"MetricAlarms": [], "CompositeAlarms": []}
         page = await alarms.describe_alarms(
             context,
@@ -90,7 +90,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
 
 def _refuse(params: dict[str, Any]) -> None:
     for member, why in _REFUSED.items():
-        if member in params:
+        if params.get(member):
             raise Unsupported(f"{member} cannot be used: {why}.")
     if "WallClockWindow" in params.get("EvaluationWindow", {}):
         raise Unsupported("EvaluationWindow WallClockWindow cannot be used: periods slide with every second.")
@@ -131,7 +131,7 @@ def _extras(params: dict[str, Any]) -> alarms.Extras:
 def _selection(params: dict[str, Any]) -> alarms.Selection:
     value = params.get("StateValue")
     return alarms.Selection(
-        names=params.get("AlarmNames"),
+        names=params.get("AlarmNames") or None,  # AWS: an empty list filters nothing
         prefix=params.get("AlarmNamePrefix"),
         value=None if value is None else AlarmValue(value),
         action_prefix=params.get("ActionPrefix"),

@@ -27,7 +27,7 @@ _CHANGES: Final = {
 
 def handlers(context: Context) -> Mapping[str, Handler]:
     async def describe(call: Call) -> dict[str, Any]:
-        if "MetricAlarm" not in call.params.get("AlarmTypes", ["MetricAlarm"]):
+        if "MetricAlarm" not in (call.params.get("AlarmTypes") or ["MetricAlarm"]):
             return {"AlarmHistoryItems": []}
         page = await describe_alarm_history(context, _request(call.params))
         return {"AlarmHistoryItems": [_members(item, call) for item in page.items], "NextToken": page.token}
