@@ -71,7 +71,7 @@ def bootstrap_document(settings: Settings) -> dict[str, Any]:
                 "transport_api_version": "V3",
                 "set_node_on_first_message_only": True,
                 "grpc_services": [
-                    {"envoy_grpc": {"cluster_name": "xds"}},
+                    {"envoy_grpc": {"cluster_name": "xds", "retry_policy": {"retry_back_off": _RECONNECT}}},
                 ],
             },
             "cds_config": from_ads,
@@ -87,6 +87,10 @@ def bootstrap_document(settings: Settings) -> dict[str, Any]:
         "overload_manager": _overload_manager(settings),
     }
 
+
+#: How Envoy comes back to a control plane that is not there yet, or again. Its default begins at half a second and goes up to
+#: thirty: that would be most of the time that `up` takes.
+_RECONNECT = {"base_interval": "0.02s", "max_interval": "0.1s"}
 
 _GRPC: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}
 
