@@ -136,6 +136,7 @@ class ControlPlane:
             access_log=False,
             server_header=False,
             date_header=False,
+            ws="none",
             timeout_keep_alive=3600,
         )
         await _Server(config).serve()
