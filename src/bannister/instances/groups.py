@@ -70,6 +70,8 @@ class GroupedInstances:
         processes = self._host.adopt(remembered.instances)
         for record in remembered.instances:
             self._sequence = max(self._sequence, record.sequence)
+            if record.id not in processes:
+                record.first_started_at = None  # nobody was there to start it: its time begins anew
             self._remember(record, processes.get(record.id))
         await asyncio.gather(*(member.life.look() for member in self._members.values()))
         for member in list(self._members.values()):
@@ -86,13 +88,14 @@ class GroupedInstances:
         self._check(epoch)
         group = self._groups.get(spec.id)
         if group is None:
-            group = self._groups[spec.id] = self._group(GroupRecord(spec, count))
+            group = self._group(GroupRecord(spec, count))
             self._records.save_group(group.record)
+            self._groups[spec.id] = group
         elif group.record.spec != spec:
             raise Invalid(f"The group {spec.id} exists and runs something else; a group never changes.")
         elif group.record.count != count:
+            self._records.save_group(GroupRecord(spec, count))
             group.record.count = count
-            self._records.save_group(group.record)
         self._keep_count(group)
 
     async def remove(self, group: str, epoch: int) -> None:

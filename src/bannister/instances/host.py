@@ -61,7 +61,10 @@ class Remembered:
 
 
 class Records(Protocol):
-    """Keeps records; synchronous, because a record must be there before what it describes, and small."""
+    """Keeps records; synchronous, because a record must be there before what it describes, and small.
+
+    What saves may raise `Unavailable`.
+    """
 
     def load(self) -> Remembered: ...
 

@@ -42,7 +42,7 @@ class ImageRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     command: tuple[str, ...] | None = None
     #: None: the interpreter that runs Bannister.
     python: str | None = None
-    environment: dict[str, str] = {}  # noqa: RUF012  # msgspec copies it
+    environment: dict[str, str] = {}  # msgspec copies it
 
     def matches(self, image: str) -> bool:
         return fnmatchcase(image, self.match) or fnmatchcase(_without_tag(image), self.match)

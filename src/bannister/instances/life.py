@@ -13,9 +13,11 @@ each at low priority until it answers, for starting green must not hurt blue.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from bannister.clock import Clock
 from bannister.domain.instance import GroupSpec, Instance, InstancePhase
@@ -23,11 +25,14 @@ from bannister.errors import Invalid, Unavailable
 from bannister.instances.host import Host, InstanceRecord, Ping, Process, Records
 from bannister.settings import Settings
 
-_HOST = "127.0.0.1"
+_logger = logging.getLogger(__name__)
+_HOST: Final = "127.0.0.1"
+#: Between two pings of an instance that takes long to start, in seconds.
+_PING_INTERVAL_MAX: Final = 0.25
 #: A FailureReason holds 1024 characters; AWS's own sentence and the endpoint's name must fit too.
-_REASON_LENGTH_MAX = 1000
+_REASON_LENGTH_MAX: Final = 1000
 #: A killed process is gone at once, unless it hangs in the kernel; then nobody waits for it any longer than this.
-_KILL_SECONDS_MAX = 10.0
+_KILL_SECONDS_MAX: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class Life:
         self._turns = turns
         self._process = process
         self._setbacks = 0
+        self._deadline = around.clock.monotonic() + self._startup_seconds_left()
         self._shown = self._view(self._first_phase(), record.failure)
 
     @property
@@ -76,9 +82,11 @@ class Life:
         return self._shown
 
     async def look(self) -> None:
-        """Ask an adopted process once, so that the first thing shown of it is true."""
+        """Ask an adopted process, so that the first thing shown of it is true; as patiently as when it is watched."""
         if self._process and self.record.answered and not self.record.stopping:
-            await self._ask_if_up()
+            for _ in range(self._settings.health_check_unhealthy_count):
+                if await self._ask_if_up():
+                    break
 
     async def run(self) -> None:
         """Keep a process running; returns when the instance has failed."""
@@ -94,7 +102,7 @@ class Life:
         """Make known, and remember, that it is to go."""
         self._show(InstancePhase.STOPPING, None)
         self.record.stopping = True
-        self._around.records.save_instance(self.record)
+        self._save()
 
     async def end(self) -> None:
         """Stop it for good: ask, wait out the grace, kill. To be called when `run` no longer runs."""
@@ -131,6 +139,8 @@ class Life:
             return await self._wait_until_up()
 
     def _start(self) -> _Setback | None:
+        if self.record.was_ready or self.record.first_started_at is None:
+            self._deadline = self._around.clock.monotonic() + self._spec.startup_timeout_seconds
         self.record.starts += 1
         self.record.answered = False
         try:
@@ -145,21 +155,20 @@ class Life:
     async def _wait_until_up(self) -> _Setback | None:
         process = self._process
         assert process is not None
-        waited = 0.0
         began = self._around.clock.monotonic()
-        remaining = self._startup_seconds_left()
         while not process.ended.done():
             if await self._ask_if_up():
                 return None
-            waited = self._around.clock.monotonic() - began
-            if waited >= remaining:
+            now = self._around.clock.monotonic()
+            if now >= self._deadline:
                 return _Setback(self._late(), final=not self.record.was_ready)
             # A twentieth of the time it has taken so far: prompt for the quick, cheap for the slow.
-            pause = min(max(waited / 20, self._settings.ping_interval_starting_seconds), 0.25, remaining - waited)
-            await asyncio.wait([process.ended], timeout=pause)
+            pause = min(max((now - began) / 20, self._settings.ping_interval_starting_seconds), _PING_INTERVAL_MAX)
+            await asyncio.wait([process.ended], timeout=min(pause, self._deadline - now))
         return _Setback(_ending(process.ended.result()))
 
     def _startup_seconds_left(self) -> float:
+        """Of an adopted instance, by the clock that all processes share; it may have jumped, so within bounds."""
         since = self.record.started_at if self.record.was_ready else self.record.first_started_at
         passed = self._around.clock.now() - since if since is not None else 0.0
         timeout = self._spec.startup_timeout_seconds
@@ -184,7 +193,7 @@ class Life:
     def _show_ready(self) -> None:
         if not self.record.answered:
             self.record.answered = self.record.was_ready = True
-            self._around.records.save_instance(self.record)
+            self._save()
         self._show(InstancePhase.READY, None)
 
     # --- being ready
@@ -231,7 +240,7 @@ class Life:
         )
         lines = self._around.records.log_tail(self.record.id, self._settings.failure_log_lines)
         self.record.failure = _with_log(text, lines)
-        self._around.records.save_instance(self.record)
+        self._save()
         self._show(InstancePhase.FAILED, self.record.failure)
 
     async def _end_process(self) -> None:
@@ -245,6 +254,12 @@ class Life:
         self._process = None
         self.record.process = self.record.port = None
         self.record.answered = False
+
+    def _save(self) -> None:
+        try:
+            self._around.records.save_instance(self.record)
+        except Unavailable as error:  # a full disk must not stop what serves; it is written again with the next change
+            _logger.warning("Instance %s: %s", self.record.id, error)
 
     # --- what is shown
 

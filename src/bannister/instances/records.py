@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from bannister.errors import Unavailable
 from bannister.instances import log
 from bannister.instances.host import GroupRecord, InstanceRecord, Remembered
 
@@ -73,8 +74,10 @@ class FolderRecords:
 
     def save_instance(self, record: InstanceRecord) -> None:
         folder = self._running / record.id
-        if not folder.exists():
-            self.work_dir(record.id).mkdir(parents=True)
+        try:
+            self.work_dir(record.id).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise Unavailable(f"{folder} cannot be made: {error.strerror}.") from error
         _write(folder / "record.json", record)
 
     def forget_instance(self, instance: str) -> None:
@@ -121,5 +124,8 @@ def _read(file: Path, kind: type[T]) -> T | None:
 
 def _write(file: Path, value: Any) -> None:
     partial = file.with_suffix(".partial")
-    partial.write_bytes(msgspec.json.encode(value))
-    partial.replace(file)
+    try:
+        partial.write_bytes(msgspec.json.encode(value))
+        partial.replace(file)
+    except OSError as error:
+        raise Unavailable(f"{file} cannot be written: {error.strerror}.") from error
