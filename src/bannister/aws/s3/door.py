@@ -16,7 +16,7 @@ from bannister.aws.s3.faults import ClientGone, Fault, fault_of
 from bannister.aws.s3.objects import Objects
 from bannister.aws.s3.patience import Patience
 from bannister.aws.s3.reply import Reply, fault_document
-from bannister.aws.s3.request import Receive, Request, Send, read_request
+from bannister.aws.s3.request import Message, Receive, Request, Send, read_request
 from bannister.aws.s3.uploads import Uploads
 from bannister.clock import Clock
 from bannister.ids import Ids
@@ -107,14 +107,24 @@ class S3Door:
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         request_id = self._ids.request()
+        body_begun = False
+
+        async def receive_noted() -> Message:
+            nonlocal body_begun
+            body_begun = True
+            return await receive()
+
         async with AsyncExitStack() as held:
             try:
-                request = read_request(scope, receive, request_id, held)
+                request = read_request(scope, receive_noted, request_id, held)
                 reply = await self._operation(request)(request)
             except ClientGone:
                 return
             except Exception as error:  # noqa: BLE001  the request boundary: every error becomes an answer
                 reply = _fault_reply(fault_of(error), scope, request_id)
+            if not body_begun and _awaits_continue(scope):
+                # The client will not send the body now, but the server would take what comes next for it.
+                reply.headers["connection"] = "close"
             await _send(reply, scope["method"] == "HEAD", request_id, receive, send)
 
     def _operation(self, request: Request) -> _Operation:
@@ -126,6 +136,10 @@ class S3Door:
         if operation is None or len(subresources) > 1:
             raise _unknown(about, request.method, subresources)
         return operation
+
+
+def _awaits_continue(scope: MutableMapping[str, Any]) -> bool:
+    return any(name.lower() == b"expect" for name, _ in scope["headers"])
 
 
 def _subresources(request: Request) -> list[str]:

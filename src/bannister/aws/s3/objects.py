@@ -18,7 +18,7 @@ from bannister.aws.s3.reply import Reply, checksum_headers, checksum_members, ht
 from bannister.aws.s3.request import Request, check_bucket_name, decode
 from bannister.clock import Clock
 from bannister.objects.names import METADATA_BYTES_MAX
-from bannister.objects.store import ObjectInfo, ObjectStore
+from bannister.objects.store import ObjectInfo, ObjectStore, OpenObject
 from bannister.settings import Settings
 
 _CONTENT_TYPE_DEFAULT: Final = "binary/octet-stream"
@@ -66,15 +66,14 @@ class Objects:
 
     async def copy(self, request: Request) -> Reply:
         refuse_unsupported_write(request)
-        bucket, key = copy_source(request)
         replacing = request.header("x-amz-metadata-directive") == "REPLACE"
-        if (bucket, key) == (request.bucket, request.key) and not replacing:
+        if copy_source(request) == (request.bucket, request.key) and not replacing:
             raise Fault(
                 "InvalidRequest",
                 "This copy request is illegal because it is trying to copy an object to itself without changing the "
                 "object's metadata.",
             )
-        opened = await request.held.enter_async_context(self._objects.open(bucket, key))
+        opened = await open_copy_source(request, self._objects)
         source = opened.info
 
         async def answer() -> Reply:
@@ -101,8 +100,6 @@ def copy_result(root: str, info: ObjectInfo) -> Reply:
 
 def copy_source(request: Request) -> tuple[str, str]:
     """Bucket and key that `x-amz-copy-source` names. Raises `Fault`."""
-    if any(name.startswith("x-amz-copy-source-if-") for name in request.headers):
-        raise Fault("NotImplemented", "A copy on a condition is not supported: omit x-amz-copy-source-if-*.")
     raw, _, query = request.headers["x-amz-copy-source"].partition("?")
     if query and query != "versionId=null":
         raise Fault("NotImplemented", "Objects here have no versions: omit the versionId of the copy's source.")
@@ -111,6 +108,19 @@ def copy_source(request: Request) -> tuple[str, str]:
         raise Fault("InvalidArgument", "Copy Source must mention the source bucket and key: sourcebucket/sourcekey")
     check_bucket_name(bucket)
     return bucket, key
+
+
+async def open_copy_source(request: Request, objects: ObjectStore) -> OpenObject:
+    """The object that a copy reads from, until its answer is sent. Raises `Fault`: it is not the version wanted."""
+    opened = await request.held.enter_async_context(objects.open(*copy_source(request)))
+    conditions = {
+        name.removeprefix("x-amz-copy-source-"): value
+        for name, value in request.headers.items()
+        if name.startswith("x-amz-copy-source-if-")
+    }
+    if is_unmodified(conditions, opened.info):
+        raise Fault("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+    return opened
 
 
 def refuse_unsupported_write(request: Request) -> None:

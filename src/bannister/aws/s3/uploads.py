@@ -22,8 +22,8 @@ from bannister.aws.s3.faults import Fault
 from bannister.aws.s3.objects import (
     content_type,
     copy_result,
-    copy_source,
     kept_headers,
+    open_copy_source,
     refuse_unsupported_write,
     user_metadata,
 )
@@ -107,8 +107,7 @@ class Uploads:
     async def copy_part(self, request: Request) -> Reply:
         upload_id, upload = await self._find(request)
         name = _part_name(upload_id, request)
-        bucket, key = copy_source(request)
-        opened = await request.held.enter_async_context(self._objects.open(bucket, key))
+        opened = await open_copy_source(request, self._objects)
         asked = {"range": request.header("x-amz-copy-source-range") or ""}
         start, end = byte_range(asked, opened.info) or (0, opened.info.size)
         checksums: dict[str, str] = {}
