@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -256,6 +258,10 @@ class Edge:
             self._envoy.kill()
             await self._envoy.wait()
 
+    def signal_envoy(self, name: str) -> None:
+        assert self._envoy is not None
+        self._envoy.send_signal(signal.Signals[name])
+
     async def open(self) -> None:
         await until(self._open, "Envoy listens")
 
@@ -337,7 +343,7 @@ def split(endpoint: str, blue: str, green: str, green_parts: int, green_instance
     """A deployment's plan: green must be warm, blue is never waited for."""
     return RoutePlan(
         endpoint,
-        (Membership(blue, 100, 0), Membership(green, green_instances, green_instances)),
+        (Membership(blue, 1, 0), Membership(green, green_instances, green_instances)),
         (Weight(blue, "AllTraffic", 1_000_000 - green_parts), Weight(green, "AllTraffic", green_parts)),
     )
 
@@ -373,3 +379,48 @@ async def edge(bare_edge: Edge) -> Edge:
     await bare_edge.start_envoy()
     await bare_edge.open()
     return bare_edge
+
+
+class Traffic:
+    """Steady requests without retries, half of them on fresh connections; remembers every one that was lost."""
+
+    def __init__(self, edge: Edge, endpoint: str, per_second: float = 200.0) -> None:
+        self._edge = edge
+        self._endpoint = endpoint
+        self._senders = 10
+        self._pause = self._senders / per_second
+        self._stopped = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.answered: Counter[str] = Counter()
+        self.lost: list[str] = []
+
+    async def __aenter__(self) -> Traffic:
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._send(index % 2 == 0)) for index in range(self._senders)]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._stopped.set()
+        await asyncio.gather(*self._tasks)
+
+    async def _send(self, keep: bool) -> None:
+        client = self._edge.client()
+        while not self._stopped.is_set():
+            try:
+                answer = await client.invoke(self._endpoint, b"1")
+            except (OSError, EOFError, TimeoutError) as error:
+                self.lost.append(repr(error))
+                client.close()
+            else:
+                if answer.status == 200:
+                    self.answered[answer.body.decode()] += 1
+                else:
+                    self.lost.append(f"{answer.status} {answer.body!r}")
+            if not keep:
+                client.close()
+            await asyncio.sleep(self._pause)
+
+
+@pytest.fixture(name="traffic")
+def _traffic(edge: Edge) -> Callable[..., Traffic]:
+    return lambda endpoint="flights", **options: Traffic(edge, endpoint, **options)

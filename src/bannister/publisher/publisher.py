@@ -24,7 +24,7 @@ from bannister.envoy.resources.routes import groups_named
 from bannister.envoy.snapshot import Inconsistent, Kind
 from bannister.publisher.building import SnapshotBuilder
 from bannister.publisher.planning import ProxyView, Publication, next_publication
-from bannister.publisher.sight import Sight, routed_groups
+from bannister.publisher.sight import Sight
 from bannister.settings import Settings
 from bannister.signals import Signal, wait_any
 
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 #: Leases and time limits are looked at this often when nothing else happens.
 TURN_SECONDS = 0.5
-#: Health is asked this often while no traffic waits for it, for `serving`.
+#: Health is asked at least this often, for `serving`.
 IDLE_LOOK_SECONDS = 1.0
 
 
@@ -43,6 +43,9 @@ class Instances(Protocol):
     def changed(self) -> Signal: ...
 
     def snapshot(self) -> tuple[Instance, ...]: ...
+
+
+_NOBODY: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,14 +77,17 @@ class Publisher:
         self._builder = SnapshotBuilder(settings, texts)
         self._plans: tuple[RoutePlan, ...] | None = None
         self._published = Publication()
+        #: Groups that the published routes name.
+        self._named: frozenset[str] = frozenset()
         self._started_at = clock.monotonic()
         #: Everything that serves was seen once since this process started.
         self._adopted = False
         self._unrouted_since: dict[str, float] = {}
         self._asked = Signal()
         self._looked = Signal()
-        #: Traffic waits for instances to become healthy.
-        self._waiting = Signal()
+        self._republished = Signal()
+        #: What the questions were answered from when `changed` was last announced.
+        self._announced: object = None
         self._changed = Signal()
 
     @property
@@ -112,10 +118,13 @@ class Publisher:
 
     def unrouted(self, group: str) -> bool:
         """No route of any registered proxy names the group, and their threads have had the time to notice."""
-        if self._plans is None or self._routed(group, self._server.proxies()):
+        if self._plans is None or not all(proxy.known(Kind.ROUTES) for proxy in self._server.proxies()):
             return False
+        if group not in self._published.rotation:
+            return True  # not even a cluster is left
         since = self._unrouted_since.get(group)
-        return since is not None and self._clock.monotonic() - since >= self._settings.proxy_settle_seconds
+        settled = since is not None and self._clock.monotonic() - since >= self._settings.proxy_settle_seconds
+        return settled and group not in self._routed()
 
     async def active_requests(self, group: str) -> int:
         """Requests in flight on the group, over all registered proxies.
@@ -174,7 +183,10 @@ class Publisher:
         if following != self._published or self._adopted != was_adopted:
             self._publish(following)
         self._note_unrouted()
-        self._changed.announce()
+        answers = (self._published, views, self._server.changed.version)
+        if answers != self._announced:
+            self._announced = answers
+            self._changed.announce()
 
     def _publish(self, following: Publication) -> None:
         withheld = frozenset() if self._adopted else self._short_groups(following) | {ROUTE_TABLE}
@@ -184,8 +196,8 @@ class Publisher:
             log.exception("A snapshot was not published because it would lose requests.")
             return
         self._published = following
-        if following.waiting:
-            self._waiting.announce()
+        self._named = frozenset[str]().union(*map(groups_named, following.weights.values()))
+        self._republished.announce()
 
     def _views(self) -> tuple[ProxyView, ...]:
         published = frozenset(self._published.rotation)
@@ -210,31 +222,39 @@ class Publisher:
 
     # --- what routes name
 
-    def _routed(self, group: str, proxies: Sequence[Proxy]) -> bool:
-        """Whether a route names the group, or may."""
-        if any(group in groups_named(weights) for weights in self._published.weights.values()):
-            return True
-        return any(not proxy.known(Kind.ROUTES) or group in routed_groups(proxy) for proxy in proxies)
+    def _routed(self) -> frozenset[str]:
+        """Groups that a published route names, or a route of a registered proxy."""
+        return self._named.union(*(view.routed for view in self._views()))
 
     def _note_unrouted(self) -> None:
-        proxies, now = self._server.proxies(), self._clock.monotonic()
-        unrouted = [group for group in self._published.rotation if not self._routed(group, proxies)]
+        now = self._clock.monotonic()
+        unrouted = self._published.rotation.keys() - self._routed()
         self._unrouted_since = {group: self._unrouted_since.get(group, now) for group in unrouted}
 
     # --- health
 
     async def _look_repeatedly(self) -> None:
-        """Ask the proxies which instances they see healthy: at once and often while traffic waits for it, else now and then."""
+        """Ask the proxies which instances they see healthy: often while traffic waits for it, less and less where nothing does."""
+        pause = shortest = self._settings.proxy_poll_seconds
         while True:
-            started = self._clock.monotonic()
-            proxies = self._server.proxies()
-            if proxies:
+            published, started = self._republished.version, self._clock.monotonic()
+            if proxies := self._server.proxies():
                 await self._sight.look(proxies)
                 self._looked.announce()
             took = self._clock.monotonic() - started
-            await asyncio.sleep(max(self._settings.proxy_poll_seconds, 2 * took))
-            if not self._published.waiting:
-                await self._waiting.wait_past(self._waiting.version, IDLE_LOOK_SECONDS)
+            await asyncio.sleep(max(shortest, 2 * took))
+            if self._published.waiting:
+                continue
+            pause = min(1.5 * pause, IDLE_LOOK_SECONDS) if self._unseen() else IDLE_LOOK_SECONDS
+            if await self._republished.wait_past(published, pause) != published:
+                pause = shortest
+
+    def _unseen(self) -> bool:
+        """Whether an instance in rotation is not known to be healthy in every proxy."""
+        rotation, views = self._published.rotation, self._views()
+        return any(
+            not view.healthy.get(group, _NOBODY).issuperset(rotation[group]) for view in views for group in rotation
+        )
 
 
 def _holds(proxy: Proxy, endpoint: str, weights: tuple[Weight, ...]) -> bool:

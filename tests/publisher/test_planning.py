@@ -1,0 +1,219 @@
+"""The publisher's decisions, as a pure function."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bannister.domain.instance import Instance, InstancePhase
+from bannister.domain.routing import Membership, RoutePlan, Weight
+from bannister.envoy.resources.routes import groups_named
+from bannister.publisher.planning import ProxyView, Publication, next_publication, restricted
+
+READY = InstancePhase.READY
+
+
+def instance(name: str, group: str, phase: InstancePhase = READY, started_at: float = 0.0) -> Instance:
+    return Instance(name, group, phase, "127.0.0.1", sum(name.encode()), started_at=started_at)
+
+
+def address(one: Instance) -> str:
+    assert one.address is not None
+    return one.address
+
+
+BLUE, GREEN = instance("blue-1", "blue"), instance("green-1", "green")
+ALL_BLUE = RoutePlan(
+    "flights",
+    (Membership("blue", 1, 0), Membership("green", 1, 1)),
+    (Weight("blue", "v", 1_000_000), Weight("green", "v", 0)),
+)
+CANARY = replace(ALL_BLUE, weights=(Weight("blue", "v", 900_000), Weight("green", "v", 100_000)))
+SEES_GREEN = ProxyView({"green": frozenset({address(GREEN)})}, frozenset({"blue"}))
+SEES_NOTHING = ProxyView({}, frozenset({"blue"}))
+SERVING_BLUE = next_publication([ALL_BLUE], [BLUE], Publication(), [])
+
+
+def test_an_endpoint_that_waits_for_nobody_is_published_before_any_proxy_comes():
+    assert SERVING_BLUE.weights == {"flights": ALL_BLUE.weights}
+    assert SERVING_BLUE.rotation == {"blue": (address(BLUE),), "green": ()}
+    assert not SERVING_BLUE.waiting
+
+
+@pytest.mark.parametrize(
+    ("instances", "proxies", "shifts"),
+    [
+        pytest.param([BLUE, GREEN], [SEES_GREEN], True, id="green is healthy in the only proxy"),
+        pytest.param([BLUE, GREEN], [SEES_GREEN, SEES_GREEN], True, id="green is healthy in both proxies"),
+        pytest.param([BLUE, GREEN], [SEES_GREEN, SEES_NOTHING], False, id="one of two proxies does not see green"),
+        pytest.param([BLUE, GREEN], [SEES_NOTHING], False, id="the proxy does not see green"),
+        pytest.param([BLUE, GREEN], [], False, id="there is no proxy"),
+        pytest.param([BLUE], [SEES_GREEN], False, id="green is healthy in the proxy and gone in truth"),
+        pytest.param(
+            [BLUE, replace(GREEN, phase=InstancePhase.UNREADY)], [SEES_GREEN], False, id="green stopped answering"
+        ),
+    ],
+)
+def test_traffic_moves_only_to_what_every_proxy_sees_healthy(instances, proxies, shifts):
+    following = next_publication([CANARY], instances, SERVING_BLUE, proxies)
+    assert following.weights["flights"] == (CANARY.weights if shifts else ALL_BLUE.weights)
+    assert following.waiting == (frozenset() if shifts else {"flights"})
+
+
+def test_going_back_to_blue_waits_for_nothing():
+    shifted = next_publication([CANARY], [BLUE, GREEN], SERVING_BLUE, [SEES_GREEN])
+    back = next_publication([ALL_BLUE], [], shifted, [SEES_NOTHING])
+    assert back.weights["flights"] == ALL_BLUE.weights
+    assert not back.waiting
+
+
+def test_a_published_split_stays_when_its_instance_dies():
+    """The deployer rolls back; until then the proxy answers 503 for green's share rather than hiding the failure."""
+    shifted = next_publication([CANARY], [BLUE, GREEN], SERVING_BLUE, [SEES_GREEN])
+    died = next_publication([CANARY], [BLUE], shifted, [SEES_NOTHING])
+    assert died.weights["flights"] == CANARY.weights
+    assert died.rotation["green"] == ()
+
+
+def test_one_endpoint_that_waits_does_not_hold_up_another():
+    other = RoutePlan("other", (Membership("o", 1, 1),), (Weight("o", "v", 1_000_000),))
+    seen = ProxyView({"o": frozenset({address(instance("o-1", "o"))})}, frozenset({"blue"}))
+    following = next_publication([CANARY, other], [BLUE, GREEN, instance("o-1", "o")], SERVING_BLUE, [seen])
+    assert following.weights["other"] == other.weights
+    assert following.waiting == {"flights"}
+
+
+def test_as_many_instances_rotate_as_the_membership_allows_oldest_first():
+    instances = [instance(f"g-{n}", "green", started_at=10.0 - n) for n in range(4)]
+    plan = RoutePlan("flights", (Membership("green", 2, 2),))
+    following = next_publication([plan], instances, Publication(), [])
+    assert following.rotation["green"] == (address(instances[3]), address(instances[2]))
+
+
+def test_after_a_restart_traffic_stays_on_blue_until_green_is_seen():
+    following = next_publication([CANARY], [BLUE, GREEN], Publication(), [SEES_NOTHING])
+    assert following.weights["flights"] == (Weight("blue", "v", 1_000_000),)
+    assert following.waiting == {"flights"}
+    assert next_publication([CANARY], [BLUE, GREEN], following, [SEES_GREEN]).weights["flights"] == CANARY.weights
+
+
+def test_after_a_restart_an_endpoint_without_any_usable_group_is_not_routed():
+    creation = RoutePlan("flights", (Membership("green", 1, 1),), (Weight("green", "v", 1_000_000),))
+    following = next_publication([creation], [GREEN], Publication(), [SEES_NOTHING])
+    assert following.weights == {}
+    assert following.waiting == {"flights"}
+
+
+def test_a_group_that_no_plan_names_stays_while_it_has_instances_or_a_proxy_may_route_to_it():
+    published = next_publication([ALL_BLUE], [BLUE], Publication(), [])
+    gone = RoutePlan("flights")
+    retired = next_publication([gone], [BLUE], published, [ProxyView()])
+    assert retired.rotation == {"blue": (address(BLUE),)}
+    assert retired.weights == {}
+    still_routed = next_publication([gone], [], retired, [ProxyView(routed=frozenset({"blue"}))])
+    assert still_routed.rotation == {"blue": ()}
+    assert next_publication([gone], [], still_routed, [ProxyView()]).rotation == {}
+
+
+@pytest.mark.parametrize(
+    ("usable", "expected"),
+    [
+        ({"a-blue", "a-green", "b"}, {"a-blue": 540, "a-green": 60, "b": 400}),
+        ({"a-blue", "b"}, {"a-blue": 600, "b": 400}),
+        ({"a-green"}, {"a-green": 600}),
+        (set(), {}),
+    ],
+)
+def test_what_cannot_take_traffic_leaves_it_to_its_own_variant(usable, expected):
+    weights = [Weight("a-blue", "a", 540), Weight("a-green", "a", 60), Weight("b", "b", 400)]
+    assert {one.group: one.parts for one in restricted(weights, usable)} == expected
+
+
+def test_a_fleet_that_had_no_traffic_takes_all_of_it_when_the_other_is_not_usable():
+    weights = [Weight("blue", "v", 0), Weight("green", "v", 1_000_000)]
+    assert restricted(weights, {"blue"}) == (Weight("blue", "v", 1_000_000),)
+
+
+# --- laws ---------------------------------------------------------------------------------------
+
+ENDPOINTS = ("e1", "e2")
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> list[RoutePlan]:
+    result = []
+    for endpoint in draw(st.sets(st.sampled_from(ENDPOINTS))):
+        blue, green = f"{endpoint}-blue", f"{endpoint}-green"
+        parts = draw(st.sampled_from([0, 1, 500_000, 1_000_000]))
+        instances = draw(st.integers(1, 3))
+        result.append(
+            draw(
+                st.sampled_from(
+                    [
+                        RoutePlan(endpoint),
+                        RoutePlan(endpoint, (Membership(blue, 2, 0),), (Weight(blue, "v", 1_000_000),)),
+                        RoutePlan(
+                            endpoint,
+                            (Membership(blue, 2, 0), Membership(green, instances, instances)),
+                            (Weight(blue, "v", 1_000_000 - parts), Weight(green, "v", parts)),
+                        ),
+                    ]
+                )
+            )
+        )
+    return result
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> tuple[list[RoutePlan], list[Instance], list[ProxyView]]:
+    every = [f"{endpoint}-{fleet}" for endpoint in ENDPOINTS for fleet in ("blue", "green")]
+    instances = [
+        instance(f"{group}-{n}", group, draw(st.sampled_from([READY, READY, InstancePhase.STARTING])), float(n))
+        for group in every
+        for n in range(draw(st.integers(0, 3)))
+    ]
+    proxies = [
+        ProxyView(
+            {
+                group: frozenset(address(one) for one in instances if one.group == group and draw(st.booleans()))
+                for group in every
+            },
+            frozenset(draw(st.sets(st.sampled_from(every)))),
+        )
+        for _ in range(draw(st.integers(0, 2)))
+    ]
+    return draw(plans()), instances, proxies
+
+
+@given(st.lists(worlds(), min_size=1, max_size=5))
+def test_laws_over_any_history(history):
+    published = Publication()
+    for asked, instances, proxies in history:
+        following = next_publication(asked, instances, published, proxies)
+        ready = {address(one) for one in instances if one.phase is READY}
+        memberships = {one.group: one for plan in asked for one in plan.memberships}
+        assert all(ready.issuperset(addresses) for addresses in following.rotation.values())
+        for proxy in proxies:
+            assert proxy.routed & published.rotation.keys() <= following.rotation.keys()
+        for plan in asked:
+            chosen = following.weights.get(plan.endpoint, ())
+            before = published.weights.get(plan.endpoint)
+            assert groups_named(chosen) <= following.rotation.keys()
+            if all(memberships[one.group].required == 0 for one in plan.weights if one.parts):
+                assert chosen == plan.weights, "going back to blue was held back"
+            if chosen != before:
+                for weight in chosen:
+                    if weight.parts and (needed := memberships[weight.group].required):
+                        first = following.rotation[weight.group][:needed]
+                        assert len(first) == needed
+                        assert proxies
+                        assert all(set(first) <= proxy.healthy[weight.group] for proxy in proxies)
+        assert following.weights.keys() <= {plan.endpoint for plan in asked}
+        for plan in asked:
+            alone = next_publication([plan], instances, published, proxies)
+            assert alone.weights.get(plan.endpoint) == following.weights.get(plan.endpoint)
+        assert next_publication(asked, instances, following, proxies) == following, "a second look changes nothing"
+        published = following
