@@ -76,6 +76,12 @@ def test_the_times_are_the_callers(good: Outcome) -> None:
     ]
 
 
+def test_a_last_answer_before_the_alarm_is_no_negative_time(good: Outcome) -> None:
+    assert report.times(dataclasses.replace(good, alarm_at=12.51))[1].startswith(
+        "v3 gave its last answer 0.50 s before"
+    )
+
+
 def test_live_scores_are_by_the_true_arrivals(good: Outcome) -> None:
     assert good.live_scores("v1") == Scores(1.0, 1.0)
     assert good.live_scores("v2") == Scores(0.5, 0.5)

@@ -12,6 +12,7 @@ import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
+from botocore.exceptions import BotoCoreError, ClientError
 from rich import box
 from rich.padding import Padding
 from rich.rule import Rule
@@ -144,43 +145,49 @@ class Demo:
 
 
 def main() -> int:
-    """Run the demo; returns the exit code."""
+    """Run the demo; returns the exit code: 0 everything held, 1 something did not, 130 interrupted."""
     arguments = _arguments()
-    # Nothing of the user's AWS set-up, and no proxy, may stand between the demo and its own server.
+    _stand_alone()
+    workspace = Path(tempfile.mkdtemp(prefix="bannister-demo-"))
+    screen = Screen()
+    server = Server(arguments.data_dir or workspace / "data", arguments.port)
+    keep_server = keep_files = False
+    try:
+        with screen:
+            outcome = Demo(server, workspace, screen).run()
+        held = _show(screen, outcome)
+        keep_files = not held
+        if arguments.keep:
+            keep_server = keep_files = True
+            _show_next(screen, server, workspace, outcome)
+        return 0 if held else 1
+    except (ServerFailed, TookTooLong, BotoCoreError, ClientError) as error:
+        keep_files = True
+        screen.console.print(Text(f"{error}\nThe server's last lines:\n{server.log_tail()}", "red"))
+        return 1
+    except KeyboardInterrupt:
+        screen.console.print("Interrupted; stopping what was started.")
+        return 130
+    finally:
+        # A second Ctrl-C must not leave half of it running.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if not keep_server:
+            server.stop()
+        if not keep_files:
+            shutil.rmtree(workspace, ignore_errors=True)
+        elif not keep_server:
+            screen.console.print(f"All logs are in {server.data_dir}.", soft_wrap=True)
+
+
+def _stand_alone() -> None:
+    """Nothing of the user's AWS set-up, and no proxy, may stand between the demo and its own server."""
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE"):
         os.environ.pop(name, None)
     os.environ["NO_PROXY"] = "127.0.0.1"
     # Training is small, and threads that wait for one another on busy cores take several times longer than one.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-
-    workspace = Path(tempfile.mkdtemp(prefix="bannister-demo-"))
-    data_dir = arguments.data_dir or workspace / "data"
-    screen = Screen()
-    server: Server | None = None
-    kept = False
-    try:
-        with screen:
-            server = Server(data_dir, arguments.port)
-            outcome = Demo(server, workspace, screen).run()
-        held = _show(screen, outcome)
-        if arguments.keep:
-            kept = True
-            _show_next(screen, server, workspace, outcome)
-        return 0 if held else 1
-    except (ServerFailed, TookTooLong) as error:
-        screen.console.print(Text(str(error), "red"))
-        if server is not None:
-            screen.console.print(Text("The server's last lines:\n" + server.log_tail(), "bright_black"))
-        return 1
-    except KeyboardInterrupt:
-        screen.console.print("Interrupted.")
-        return 130
-    finally:
-        if server is not None and not kept:
-            server.stop()
-        if not kept:
-            shutil.rmtree(workspace, ignore_errors=True)
+    for ending in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ending, signal.default_int_handler)
 
 
 def _arguments() -> argparse.Namespace:

@@ -141,9 +141,12 @@ def times(outcome: Outcome) -> list[str]:
     if outcome.alarm_at is None or not errors:
         return []
     last = max(answer.ended_at for answer in by_v3)
+    to_alarm, to_last = outcome.alarm_at - errors[0].ended_at, last - outcome.alarm_at
     return [
-        f"{outcome.alarm_at - errors[0].ended_at:.2f} s from v3's first bad answer to the alarm",
-        f"{last - outcome.alarm_at:.2f} s from the alarm to the last answer by v3",
+        f"{to_alarm:.2f} s from v3's first bad answer to the alarm",
+        f"{to_last:.2f} s from the alarm to the last answer by v3"
+        if to_last >= 0
+        else f"v3 gave its last answer {-to_last:.2f} s before the alarm: none after it",
     ]
 
 
