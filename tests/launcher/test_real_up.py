@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
+import socket
 import subprocess
 import sys
+import tarfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import boto3
+import botocore.exceptions
 import pytest
 
 from bannister.launcher.processes import Identity, is_alive, marked
@@ -52,8 +58,6 @@ def data_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def port() -> int:
-    import socket
-
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         found: int = probe.getsockname()[1]
@@ -121,3 +125,57 @@ def test_a_new_up_after_the_launcher_was_killed(start: Start, data_dir: Path, po
     after.send_signal(signal.SIGTERM)
     assert after.wait(PATIENCE_SECONDS) == 0
     assert of(data_dir) == []
+
+
+def test_instances_outlive_a_killed_launcher_and_nothing_else(start: Start, data_dir: Path, port: int) -> None:
+    killed = start()
+    invoke = serve_a_model(port)
+    instance = marked(f"BANNISTER_DATA_DIR={data_dir}", any_of=("BANNISTER_INSTANCE",))
+    assert len(instance) == 1
+    killed.kill()
+    killed.wait()
+    assert invoke() == b"42"
+
+    after = start()
+    wait_until(lambda: invoke() == b"42", "the adopted instance answers through the new Envoy")
+    assert is_alive(instance[0])
+    assert marked(f"BANNISTER_DATA_DIR={data_dir}", any_of=("BANNISTER_INSTANCE",)) == instance
+    after.send_signal(signal.SIGTERM)
+    assert after.wait(PATIENCE_SECONDS) == 0
+    assert of(data_dir) == []
+
+
+def serve_a_model(port: int) -> Callable[[], bytes]:
+    """Create an endpoint whose one instance answers 42; returns how to ask it."""
+    options: Any = {
+        "endpoint_url": f"http://127.0.0.1:{port}",
+        "region_name": "us-east-1",
+        "aws_access_key_id": "any",
+        "aws_secret_access_key": "any",
+    }
+    code = b"def model_fn(d):\n    return 42\n\ndef predict_fn(data, model):\n    return model\n"
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        entry = tarfile.TarInfo("code/inference.py")
+        entry.size = len(code)
+        tar.addfile(entry, io.BytesIO(code))
+    s3, sagemaker = boto3.client("s3", **options), boto3.client("sagemaker", **options)
+    runtime = boto3.client("sagemaker-runtime", **options)
+    s3.create_bucket(Bucket="models")
+    s3.put_object(Bucket="models", Key="m.tar.gz", Body=archive.getvalue())
+    container = {"Image": "bannister/python", "ModelDataUrl": "s3://models/m.tar.gz"}
+    variant = {"VariantName": "main", "ModelName": "m", "InstanceType": "ml.m5.large", "InitialInstanceCount": 1}
+    sagemaker.create_model(ModelName="m", PrimaryContainer=container)
+    sagemaker.create_endpoint_config(EndpointConfigName="c", ProductionVariants=[variant])
+    sagemaker.create_endpoint(EndpointName="e", EndpointConfigName="c")
+    sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="e", WaiterConfig={"Delay": 1})
+
+    def invoke() -> bytes:
+        try:
+            answer = runtime.invoke_endpoint(EndpointName="e", ContentType="application/json", Body=b"[1]")
+        except botocore.exceptions.ClientError as error:
+            return str(error).encode()
+        body: bytes = answer["Body"].read()
+        return body.strip()
+
+    return invoke
