@@ -112,7 +112,7 @@ async def test_the_newest_connection_replaces_the_one_before(
     fill(outbox, 1)
     assert await reader.readline()
     async with Reader(settings).reading() as second:
-        assert await reader.read() == b""
+        assert await asyncio.wait_for(reader.read(), 30) == b""
         await until(lambda: second.reports)
     writer.close()
 

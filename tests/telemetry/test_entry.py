@@ -140,6 +140,11 @@ def test_a_client_that_hung_up(flag: str | None) -> None:
     assert found.second == SECOND + 2
 
 
+def test_an_answer_that_the_client_did_not_wait_for_tells_no_latency() -> None:
+    found = invocation(entry({"response_flags": {"downstream_connection_termination": True}}))
+    assert (found.abandoned, found.status, found.model_latency, found.overhead_latency) == (True, 200, None, None)
+
+
 def test_without_a_duration_the_last_known_moment_is_the_end() -> None:
     common = {
         "time_to_last_upstream_rx_byte": None,
