@@ -1,10 +1,11 @@
 """What stops a deployment: alarms however short, dead instances, artifacts and images that cannot run."""
 
+import os
+import signal
 import time
 from pathlib import Path
 
 import pytest
-from botocore.exceptions import ClientError
 from tests.scenarios.world import Load, World, archive, wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -82,15 +83,15 @@ def test_a_green_instance_that_dies_rolls_back(world: World) -> None:
     world.update(endpoint, "dying-new", routing=CANARY)
     wait_for("baking", lambda: baking(world, endpoint))
 
-    def kill() -> bool:
-        try:
-            return world.invoke(endpoint)["version"] == "dying-new" and world.invoke(endpoint, b'{"exit": true}') is None
-        except ClientError:
-            return True
+    def green_pid() -> int | None:
+        answer = world.invoke(endpoint)
+        return answer["pid"] if answer["version"] == "dying-new" else None
 
-    wait_for("a request that kills an instance", kill)
+    os.kill(wait_for("an answer by green", green_pid), signal.SIGKILL)
     wait_for("Updating is over", lambda: world.describe(endpoint)["EndpointStatus"] == "InService")
-    assert world.describe(endpoint)["EndpointConfigName"] == "dying-old"
+    found = world.describe(endpoint)
+    assert found["EndpointConfigName"] == "dying-old"
+    assert "died" in found["FailureReason"]
 
 
 @pytest.mark.parametrize(
