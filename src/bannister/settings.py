@@ -62,8 +62,8 @@ class Settings:
     invocation_body_bytes_max: int = 25 * 1024 * 1024
     #: Envoy's worker threads; 0: one per core.
     proxy_workers: int = 0
-    #: Idle connections to instances are closed by Envoy before the instance would (uvicorn: 5 s).
-    upstream_idle_timeout_seconds: float = 4.0
+    #: Idle connections to instances are closed by Envoy before the instance would (uvicorn: 5 s, gunicorn: 2 s).
+    upstream_idle_timeout_seconds: float = 1.5
     #: An idle client connection is closed after this long.
     downstream_idle_timeout_seconds: float = 600.0
     #: A request or answer during which nothing moves at all for this long is given up (a client that vanished).

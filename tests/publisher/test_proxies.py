@@ -74,6 +74,7 @@ async def test_a_proxy_that_is_gone_holds_up_others_no_longer_than_its_lease(edg
     plan = steady("flights", "g1")
     await edge.serve(plan)
     await edge.kill_envoy()
+    await until(lambda: not any(one.connected for one in edge.publisher.proxies()), "the stream has ended")
     assert len(edge.publisher.proxies()) == 1, "the lease is not over"
     assert not edge.publisher.unrouted("g1")
     assert await edge.publisher.active_requests("g1") == 0, "a process that has ended has nothing in flight"

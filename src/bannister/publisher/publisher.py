@@ -86,8 +86,8 @@ class Publisher:
         self._asked = Signal()
         self._looked = Signal()
         self._republished = Signal()
-        #: What the questions were answered from when `changed` was last announced.
-        self._announced: object = None
+        #: The facts at the last turn that decided something; the same facts again change nothing.
+        self._decided_from: object = None
         self._changed = Signal()
 
     @property
@@ -176,17 +176,18 @@ class Publisher:
     def _turn(self) -> None:
         if self._plans is None:
             return
-        views = self._views()
-        following = next_publication(self._plans, self._instances.snapshot(), self._published, views)
+        instances, views = self._instances.snapshot(), self._views()
+        facts = (self._plans, instances, views, self._server.changed.version)
+        if self._adopted and facts == self._decided_from:
+            return
+        following = next_publication(self._plans, instances, self._published, views)
         was_adopted = self._adopted
         self._adopted = was_adopted or self._seen_everything(following)
         if following != self._published or self._adopted != was_adopted:
             self._publish(following)
         self._note_unrouted()
-        answers = (self._published, views, self._server.changed.version)
-        if answers != self._announced:
-            self._announced = answers
-            self._changed.announce()
+        self._decided_from = facts
+        self._changed.announce()
 
     def _publish(self, following: Publication) -> None:
         withheld = frozenset() if self._adopted else self._short_groups(following) | {ROUTE_TABLE}
