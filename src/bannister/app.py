@@ -29,6 +29,7 @@ from bannister.clock import SystemClock
 from bannister.deployer.loop import Deployer
 from bannister.domain.deployment.machine import Limits
 from bannister.domain.instance import InstancePhase
+from bannister.domain.routing import plan_of
 from bannister.errors import Refused
 from bannister.evaluator.loop import Evaluator
 from bannister.ids import RandomIds
@@ -96,6 +97,7 @@ class ControlPlane:
             self._waits_for,
         )
         self._stop = asyncio.Event()
+        self._started_at = clock.monotonic()
         self._resumed = False
 
     async def run(self) -> None:
@@ -143,17 +145,18 @@ class ControlPlane:
 
     async def _waits_for(self) -> str | None:
         """What still stands between a request and its answer; endpoints of an earlier run serve again before `ready`."""
-        if self._resumed:
+        waited = self._clock.monotonic() - self._started_at
+        if self._resumed or waited >= self._settings.resume_wait_seconds:
             return None
         for row in await self._state.rows(ENDPOINTS):
-            endpoint = row.value
-            if endpoint.blue is None or endpoint.deployment is not None or endpoint.deleting:
-                continue
-            for group in endpoint.blue.groups:
-                if not self._publisher.serving(group.id) and not _given_up(self._instances, group.id):
-                    return f'the instances of endpoint "{endpoint.name}"'
+            for weight in plan_of(row.value).weights:
+                if weight.parts and not self._publisher.serving(weight.group) and not self._given_up(weight.group):
+                    return f'the instances of endpoint "{row.key}"'
         self._resumed = True
         return None
+
+    def _given_up(self, group: str) -> bool:
+        return any(one.group == group and one.phase is InstancePhase.FAILED for one in self._instances.snapshot())
 
     async def _expire(self) -> None:
         while True:
@@ -186,10 +189,6 @@ def _refusal(images: ImageTable, image: str) -> str | None:
 
 def _ready(instances: InstanceBackend) -> dict[str, int]:
     return Counter(one.group for one in instances.snapshot() if one.phase is InstancePhase.READY)
-
-
-def _given_up(instances: InstanceBackend, group: str) -> bool:
-    return any(one.group == group and one.phase is InstancePhase.FAILED for one in instances.snapshot())
 
 
 async def _main(settings: Settings) -> None:

@@ -131,6 +131,8 @@ class Settings:
     part_log_check_seconds: float = 5.0
 
     # --- API
+    #: After a start, `ready` waits this long at most for the instances of endpoints that were in service.
+    resume_wait_seconds: float = 60.0
     request_body_bytes_max: int = 8 * 1024 * 1024
     object_bytes_max: int = 50 * 1024**3
     #: Multipart uploads neither completed nor aborted for this long are removed.

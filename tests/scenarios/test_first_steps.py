@@ -143,3 +143,30 @@ def test_aws_endpoint_url_is_all_that_a_script_needs(world: World, monkeypatch: 
     assert "Models" in boto3.client("sagemaker").list_models()
     assert "MetricAlarms" in boto3.client("cloudwatch").describe_alarms()
     boto3.client("s3").put_object(Bucket="models", Key="x/y", Body=archive({}))
+
+
+def test_a_deployment_that_a_stop_interrupted_ends_after_the_next_start(tmp_path) -> None:
+    from tests.scenarios.world import Server
+
+    server = Server(tmp_path / "data")
+    try:
+        world = World(server)
+        endpoint = world.endpoint("interrupted", world.config("interrupted-old"))
+        world.config("interrupted-new")
+        canary = {"Type": "CANARY", "WaitIntervalInSeconds": 600, "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50}}
+        world.sagemaker.update_endpoint(
+            EndpointName=endpoint,
+            EndpointConfigName="interrupted-new",
+            DeploymentConfig={"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": canary}},
+        )
+        wait_for("green answers", lambda: world.invoke(endpoint)["version"] == "interrupted-new")
+        assert server.stop() == 0
+        server.start()
+        world.invoke(endpoint)
+        found = world.settled(endpoint)
+        assert found["EndpointConfigName"] == "interrupted-old", "its green instances were stopped, so it rolls back"
+        assert "rolled back" in found["FailureReason"]
+        assert {world.invoke(endpoint)["version"] for _ in range(20)} == {"interrupted-old"}
+    finally:
+        assert server.stop() == 0
+        assert server.leftovers() == []

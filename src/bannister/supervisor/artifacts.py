@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from bannister.errors import Invalid, NotFound
 from bannister.objects.store import ObjectStore
 from bannister.settings import Settings
-from bannister.supervisor.artifact import unpack
+from bannister.supervisor.artifact import remove, unpack
 
 
 class Artifacts:
@@ -45,12 +44,5 @@ class Artifacts:
             used = await in_use()
             for folder in self._settings.artifacts_dir.iterdir():
                 if str(folder) not in used:
-                    await asyncio.to_thread(_remove, folder)
+                    await asyncio.to_thread(remove, folder)
 
-
-def _remove(folder: Path) -> None:
-    if not folder.is_dir():
-        return
-    for directory in [folder, *(path for path in folder.rglob("*") if path.is_dir() and not path.is_symlink())]:
-        directory.chmod(0o700)
-    shutil.rmtree(folder)
