@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -173,6 +174,20 @@ async def test_a_cancelled_put_leaves_nothing(store: FolderObjects, root: Path) 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert files(root) == []
+
+
+async def test_a_cancelled_put_waits_for_the_thread_that_writes(store: FolderObjects) -> None:
+    """Else the thread would write into whatever gets the descriptor's number next."""
+    release = threading.Event()
+    task = asyncio.create_task(store._in_thread(release.wait))
+    await asyncio.sleep(0)
+    task.cancel()
+    for _ in range(10):
+        await asyncio.sleep(0)
+    assert not task.done()
+    release.set()
+    with pytest.raises(asyncio.CancelledError):
+        await task
 
 
 @pytest.mark.parametrize("planted", ["bucket", "bucket/models"])

@@ -39,7 +39,8 @@ async def invoke(connections: Connections, endpoint: str, fresh: bool, headers: 
     close = "Connection: close\r\n" if fresh else ""
     writer.write(
         f"POST /endpoints/{endpoint}/invocations HTTP/1.1\r\nHost: 127.0.0.1\r\n{close}{headers}"
-        f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n".encode() + BODY
+        f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
+        + BODY
     )
     await writer.drain()
     status = int((await reader.readline()).split()[1])
@@ -47,12 +48,18 @@ async def invoke(connections: Connections, endpoint: str, fresh: bool, headers: 
     while (line := await reader.readline()) not in (b"\r\n", b""):
         name, _, value = line.decode("latin-1").partition(":")
         answer[name.strip().lower()] = value.strip()
-    body = await reader.readexactly(int(answer["content-length"])) if "content-length" in answer else await chunked(reader)
+    body = (
+        await reader.readexactly(int(answer["content-length"])) if "content-length" in answer else await chunked(reader)
+    )
     if fresh or answer.get("connection") == "close":
         writer.close()
     else:
         connections.give_back((reader, writer))
-    return {"status": status, "variant": answer.get("x-amzn-invoked-production-variant"), "body": body.decode(errors="replace")}
+    return {
+        "status": status,
+        "variant": answer.get("x-amzn-invoked-production-variant"),
+        "body": body.decode(errors="replace"),
+    }
 
 
 async def chunked(reader: asyncio.StreamReader) -> bytes:

@@ -23,7 +23,11 @@ def refused(call, **arguments) -> str:
 def routing(kind: str, member: str, type_: str, value: int) -> dict[str, object]:
     return {
         "BlueGreenUpdatePolicy": {
-            "TrafficRoutingConfiguration": {"Type": kind, "WaitIntervalInSeconds": 1, member: {"Type": type_, "Value": value}}
+            "TrafficRoutingConfiguration": {
+                "Type": kind,
+                "WaitIntervalInSeconds": 1,
+                member: {"Type": type_, "Value": value},
+            }
         }
     }
 
@@ -38,22 +42,41 @@ PLAIN = {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInS
         (routing("CANARY", "CanarySize", "INSTANCE_COUNT", 1), "100 %"),
         (routing("LINEAR", "LinearStepSize", "CAPACITY_PERCENT", 5), "10 % to 50 %"),
         (routing("CANARY", "LinearStepSize", "CAPACITY_PERCENT", 20), "LinearStepSize"),
-        ({"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "CANARY", "WaitIntervalInSeconds": 1}}}, "CanarySize"),
+        (
+            {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": {"Type": "CANARY", "WaitIntervalInSeconds": 1}}},
+            "CanarySize",
+        ),
         (
             {"BlueGreenUpdatePolicy": PLAIN, "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": "no-such-alarm"}]}},
             "no-such-alarm",
         ),
         ({"BlueGreenUpdatePolicy": {**PLAIN, "MaximumExecutionTimeoutInSeconds": 99999}}, "28800"),
-        ({"BlueGreenUpdatePolicy": {**PLAIN, "TerminationWaitInSeconds": 900, "MaximumExecutionTimeoutInSeconds": 600}}, "600"),
         (
-            {"RollingUpdatePolicy": {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": 1}},
+            {
+                "BlueGreenUpdatePolicy": {
+                    **PLAIN,
+                    "TerminationWaitInSeconds": 900,
+                    "MaximumExecutionTimeoutInSeconds": 600,
+                }
+            },
+            "600",
+        ),
+        (
+            {
+                "RollingUpdatePolicy": {
+                    "MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1},
+                    "WaitIntervalInSeconds": 1,
+                }
+            },
             "RollingUpdatePolicy",
         ),
     ],
 )
 def test_deployment_configurations_that_cannot_be(world: World, endpoint: str, config, words: str) -> None:
     before = world.describe(endpoint)
-    assert words in refused(world.sagemaker.update_endpoint, EndpointName=endpoint, EndpointConfigName="steady", DeploymentConfig=config)
+    assert words in refused(
+        world.sagemaker.update_endpoint, EndpointName=endpoint, EndpointConfigName="steady", DeploymentConfig=config
+    )
     after = world.describe(endpoint)
     before.pop("ResponseMetadata"), after.pop("ResponseMetadata")
     assert before == after
@@ -69,7 +92,9 @@ def test_deployment_configurations_that_cannot_be(world: World, endpoint: str, c
 )
 def test_variants_that_cannot_be(world: World, endpoint: str, variant, words: str) -> None:
     given = {"VariantName": "AllTraffic", "ModelName": "steady", **variant}
-    assert words in refused(world.sagemaker.create_endpoint_config, EndpointConfigName="never", ProductionVariants=[given])
+    assert words in refused(
+        world.sagemaker.create_endpoint_config, EndpointConfigName="never", ProductionVariants=[given]
+    )
     assert "never" not in str(world.sagemaker.list_endpoint_configs()["EndpointConfigs"])
 
 
@@ -77,7 +102,9 @@ def test_an_asynchronous_configuration_is_refused_and_says_what_is_supported(wor
     message = refused(
         world.sagemaker.create_endpoint_config,
         EndpointConfigName="never",
-        ProductionVariants=[{"VariantName": "a", "ModelName": "steady", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}],
+        ProductionVariants=[
+            {"VariantName": "a", "ModelName": "steady", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+        ],
         AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": "s3://models/out"}},
     )
     assert "real-time only" in message
@@ -111,9 +138,13 @@ def test_an_endpoint_in_progress_can_be_neither_updated_nor_deleted(world: World
 def test_a_configuration_with_other_variant_names_is_refused(world: World, endpoint: str) -> None:
     world.sagemaker.create_endpoint_config(
         EndpointConfigName="renamed",
-        ProductionVariants=[{"VariantName": "Other", "ModelName": "steady", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}],
+        ProductionVariants=[
+            {"VariantName": "Other", "ModelName": "steady", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+        ],
     )
-    assert "variant names" in refused(world.sagemaker.update_endpoint, EndpointName=endpoint, EndpointConfigName="renamed")
+    assert "variant names" in refused(
+        world.sagemaker.update_endpoint, EndpointName=endpoint, EndpointConfigName="renamed"
+    )
 
 
 def test_deleting_what_an_endpoint_runs_does_not_touch_it(world: World) -> None:

@@ -25,7 +25,9 @@ def test_an_endpoint_from_creation_to_deletion(world: World) -> None:
 
     assert world.invoke("first-endpoint")["version"] == "first"
     assert len({world.invoke("first-endpoint")["pid"] for _ in range(40)}) == 2, "both instances answer"
-    assert [one["EndpointName"] for one in world.sagemaker.list_endpoints(NameContains="FIRST-END")["Endpoints"]] == ["first-endpoint"]
+    assert [one["EndpointName"] for one in world.sagemaker.list_endpoints(NameContains="FIRST-END")["Endpoints"]] == [
+        "first-endpoint"
+    ]
 
     world.sagemaker.delete_endpoint(EndpointName="first-endpoint")
     wait_for("the endpoint is gone", lambda: _gone(world, "first-endpoint"))
@@ -49,17 +51,30 @@ def test_invoking_by_variant_with_custom_attributes_and_errors(world: World) -> 
     world.sagemaker.create_endpoint_config(
         EndpointConfigName="two",
         ProductionVariants=[
-            {"VariantName": name, "ModelName": name, "InitialInstanceCount": 1, "InstanceType": "ml.m5.large", "InitialVariantWeight": weight}
+            {
+                "VariantName": name,
+                "ModelName": name,
+                "InitialInstanceCount": 1,
+                "InstanceType": "ml.m5.large",
+                "InitialVariantWeight": weight,
+            }
             for name, weight in (("heavy", 1.0), ("light", 0.0))
         ],
     )
     world.endpoint("variants", "two")
-    answers = [world.runtime.invoke_endpoint(EndpointName="variants", Body=b"{}", ContentType="application/json") for _ in range(30)]
+    answers = [
+        world.runtime.invoke_endpoint(EndpointName="variants", Body=b"{}", ContentType="application/json")
+        for _ in range(30)
+    ]
     assert {one["InvokedProductionVariant"] for one in answers} == {"heavy"}, "weight 0 gets nothing"
 
     with pytest.raises(ClientError) as failed:
         world.runtime.invoke_endpoint(
-            EndpointName="variants", Body=b"{}", ContentType="application/json", TargetVariant="light", InferenceId="i-1"
+            EndpointName="variants",
+            Body=b"{}",
+            ContentType="application/json",
+            TargetVariant="light",
+            InferenceId="i-1",
         )
     assert failed.value.response["Error"]["Code"] == "ModelError"
     assert failed.value.response["ResponseMetadata"]["HTTPStatusCode"] == 424
@@ -80,12 +95,28 @@ def test_names_that_exist_do_not_and_cannot_be(world: World) -> None:
     world.config("taken")
     world.endpoint("taken-endpoint", "taken")
     calls = [
-        ("create_endpoint", {"EndpointName": "TAKEN-endpoint", "EndpointConfigName": "taken"}, "Cannot create already existing endpoint"),
-        ("create_endpoint", {"EndpointName": "other", "EndpointConfigName": "none"}, "Could not find endpoint configuration"),
+        (
+            "create_endpoint",
+            {"EndpointName": "TAKEN-endpoint", "EndpointConfigName": "taken"},
+            "Cannot create already existing endpoint",
+        ),
+        (
+            "create_endpoint",
+            {"EndpointName": "other", "EndpointConfigName": "none"},
+            "Could not find endpoint configuration",
+        ),
         ("update_endpoint", {"EndpointName": "none", "EndpointConfigName": "taken"}, "Could not find endpoint"),
         ("describe_model", {"ModelName": "none"}, "Could not find model"),
-        ("create_model", {"ModelName": "taken", "PrimaryContainer": {"Image": "bannister/python"}}, "Cannot create already existing model"),
-        ("create_model", {"ModelName": "bad name!", "PrimaryContainer": {"Image": "bannister/python"}}, "regular expression"),
+        (
+            "create_model",
+            {"ModelName": "taken", "PrimaryContainer": {"Image": "bannister/python"}},
+            "Cannot create already existing model",
+        ),
+        (
+            "create_model",
+            {"ModelName": "bad name!", "PrimaryContainer": {"Image": "bannister/python"}},
+            "regular expression",
+        ),
     ]
     for operation, arguments, sentence in calls:
         with pytest.raises(ClientError) as refused:
@@ -123,7 +154,10 @@ def test_a_second_up_on_the_same_port_or_data_directory_is_refused(world: World,
         (free_port(), world.server.data_dir, str(world.server.data_dir)),
     ):
         refused = subprocess.run(
-            [str(BANNISTER), "up", "--port", str(port), "--data-dir", str(data_dir)], capture_output=True, text=True, timeout=60
+            [str(BANNISTER), "up", "--port", str(port), "--data-dir", str(data_dir)],
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert refused.returncode != 0
         assert word in refused.stderr
@@ -153,7 +187,11 @@ def test_a_deployment_that_a_stop_interrupted_ends_after_the_next_start(tmp_path
         world = World(server)
         endpoint = world.endpoint("interrupted", world.config("interrupted-old"))
         world.config("interrupted-new")
-        canary = {"Type": "CANARY", "WaitIntervalInSeconds": 600, "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50}}
+        canary = {
+            "Type": "CANARY",
+            "WaitIntervalInSeconds": 600,
+            "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+        }
         world.sagemaker.update_endpoint(
             EndpointName=endpoint,
             EndpointConfigName="interrupted-new",

@@ -49,7 +49,9 @@ def test_an_alarm_in_alarm_holds_the_first_shift(world: World, record: Path) -> 
         world.cloudwatch.put_metric_data(Namespace="Mine", MetricData=[{"MetricName": "Trouble", "Value": 1.0}])
         wait_for("ALARM", lambda: world.alarm("held-alarm")["StateValue"] == "ALARM")
         began = time.monotonic()
-        world.update(endpoint, "held-new", routing={"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}, alarms=("held-alarm",))
+        world.update(
+            endpoint, "held-new", routing={"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}, alarms=("held-alarm",)
+        )
 
         def message() -> str:
             summary = world.describe(endpoint).get("PendingDeploymentSummary", {})
@@ -101,7 +103,9 @@ def test_a_green_instance_that_dies_rolls_back(world: World) -> None:
         ("load-fails", None, {"BREAK_ON_LOAD": "on purpose"}, ["on purpose", "ping health check"]),
     ],
 )
-def test_a_model_that_cannot_start_fails_a_creation_and_rolls_back_an_update(world: World, name, files, environment, words) -> None:
+def test_a_model_that_cannot_start_fails_a_creation_and_rolls_back_an_update(
+    world: World, name, files, environment, words
+) -> None:
     world.model(name, files=files, **environment)
     world.config(name, model=name, instances=1)
     world.sagemaker.create_endpoint(EndpointName=f"{name}-created", EndpointConfigName=name)

@@ -66,24 +66,35 @@ def test_the_guardrail_notebook(world: World, name: str, routing: dict[str, obje
     sagemaker, endpoint = world.sagemaker, f"notebook-{name}"
     versions = [f"{name}-{number}" for number in (1, 2, 3)]
     for version, fail in zip(versions, ("0", "1", "0"), strict=True):
-        world.s3.put_object(Bucket="models", Key=f"{version}.tar.gz", Body=archive({"code/inference.py": INFERENCE.encode()}))
+        world.s3.put_object(
+            Bucket="models", Key=f"{version}.tar.gz", Body=archive({"code/inference.py": INFERENCE.encode()})
+        )
         sagemaker.create_model(
             ModelName=version,
             ExecutionRoleArn="arn:aws:iam::111111111111:role/role",
             Containers=[
-                {"Image": IMAGE, "ModelDataUrl": f"s3://models/{version}.tar.gz", "Environment": {"VERSION": version, "FAIL": fail}}
+                {
+                    "Image": IMAGE,
+                    "ModelDataUrl": f"s3://models/{version}.tar.gz",
+                    "Environment": {"VERSION": version, "FAIL": fail},
+                }
             ],
         )
         sagemaker.create_endpoint_config(
             EndpointConfigName=version,
             ProductionVariants=[
-                {"VariantName": "AllTraffic", "ModelName": version, "InstanceType": "ml.m5.xlarge", "InitialInstanceCount": 3}
+                {
+                    "VariantName": "AllTraffic",
+                    "ModelName": version,
+                    "InstanceType": "ml.m5.xlarge",
+                    "InitialInstanceCount": 3,
+                }
             ],
         )
     good, bad, better = versions
     sagemaker.create_endpoint(EndpointName=endpoint, EndpointConfigName=good)
     world.settled(endpoint)
-    assert set(map(lambda text: "version" in text, invoke_loop(world, endpoint, 50))) == {True}
+    assert {"version" in text for text in invoke_loop(world, endpoint, 50)} == {True}
     wait_for("50 invocations", lambda: invocations(world, endpoint, None) == 50)
     assert invocations(world, endpoint, good) == 50
 

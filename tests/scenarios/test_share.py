@@ -10,7 +10,9 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
 @pytest.mark.parametrize(("percent", "instances"), [(5, 1), (10, 2), (50, 1)])
-def test_greens_share_over_2000_requests_is_within_three_standard_deviations(world: World, record: Path, percent: int, instances: int) -> None:
+def test_greens_share_over_2000_requests_is_within_three_standard_deviations(
+    world: World, record: Path, percent: int, instances: int
+) -> None:
     name = f"share-{percent}-{instances}"
     endpoint = world.endpoint(name, world.config(f"{name}-old", instances=instances))
     world.config(f"{name}-new", instances=instances)
@@ -50,6 +52,8 @@ def test_greens_share_over_2000_requests_is_within_three_standard_deviations(wor
     green = sum(one.version == f"{name}-new" for one in answers)
     expected = len(answers) * percent / 100
     deviation = math.sqrt(len(answers) * percent / 100 * (1 - percent / 100))
-    assert abs(green - expected) <= 3 * deviation, f"{green} of {len(answers)}, expected {expected} ± {3 * deviation:.0f}"
+    assert abs(green - expected) <= 3 * deviation, (
+        f"{green} of {len(answers)}, expected {expected} ± {3 * deviation:.0f}"
+    )
     world.cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="enough")
     assert world.settled(endpoint)["EndpointConfigName"] == f"{name}-old"

@@ -24,7 +24,9 @@ REPEATS = int(os.environ.get("REPEATS", "3"))
 
 def show(name: str, seconds: list[float]) -> None:
     ordered = sorted(seconds)
-    print(f"{name}: n {len(ordered)}, min {ordered[0]:.3f}, median {statistics.median(ordered):.3f}, max {ordered[-1]:.3f} s")
+    print(
+        f"{name}: n {len(ordered)}, min {ordered[0]:.3f}, median {statistics.median(ordered):.3f}, max {ordered[-1]:.3f} s"
+    )
 
 
 def test_every_rollback_is_quick(world: World, record: Path) -> None:
@@ -44,7 +46,9 @@ def test_every_rollback_is_quick(world: World, record: Path) -> None:
             assert alarm in found["FailureReason"]
             history = world.cloudwatch.describe_alarm_history(AlarmName=alarm, HistoryItemType="StateUpdate")
             tripped = next(
-                item for item in history["AlarmHistoryItems"] if json.loads(item["HistoryData"])["newState"]["stateValue"] == "ALARM"
+                item
+                for item in history["AlarmHistoryItems"]
+                if json.loads(item["HistoryData"])["newState"]["stateValue"] == "ALARM"
             )
             breach = json.loads(tripped["HistoryData"])["newState"]["stateReasonData"]
             start = datetime.strptime(breach["startDate"], "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()

@@ -23,7 +23,7 @@ IMAGE = "bannister/python"
 BANNISTER = Path(sys.executable).with_name("bannister")
 
 #: A model whose behaviour is set by its environment.
-INFERENCE = '''
+INFERENCE = """
 import os, random, time
 
 def model_fn(model_dir):
@@ -38,7 +38,7 @@ def predict_fn(data, model):
     if isinstance(data, dict) and data.get("exit"):
         os._exit(3)
     return {"version": model, "pid": os.getpid()}
-'''
+"""
 
 
 def wait_for(what: str, found: Callable[[], Any], timeout_seconds: float = 60.0) -> Any:
@@ -87,7 +87,9 @@ class Server:
         command = [str(BANNISTER), "up", "--port", str(self.port), "--data-dir", str(self.data_dir)]
         self.data_dir.mkdir(parents=True, exist_ok=True)
         with (self.data_dir / "up.log").open("a") as log:
-            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, env=self._environment, text=True)
+            self.process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=log, env=self._environment, text=True
+            )
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line == f"ready {self.url}\n", (line, (self.data_dir / "up.log").read_text())
@@ -136,7 +138,9 @@ class World:
     def model(self, name: str, *, files: dict[str, bytes] | None = None, image: str = IMAGE, **environment: str) -> str:
         key = f"{name}/model.tar.gz"
         self.s3.put_object(
-            Bucket="models", Key=key, Body=archive(files if files is not None else {"code/inference.py": INFERENCE.encode()})
+            Bucket="models",
+            Key=key,
+            Body=archive(files if files is not None else {"code/inference.py": INFERENCE.encode()}),
         )
         self.sagemaker.create_model(
             ModelName=name,
@@ -155,7 +159,12 @@ class World:
         self.sagemaker.create_endpoint_config(
             EndpointConfigName=name,
             ProductionVariants=[
-                {"VariantName": "AllTraffic", "ModelName": model, "InitialInstanceCount": instances, "InstanceType": "ml.m5.large"}
+                {
+                    "VariantName": "AllTraffic",
+                    "ModelName": model,
+                    "InitialInstanceCount": instances,
+                    "InstanceType": "ml.m5.large",
+                }
             ],
         )
         return name
@@ -190,7 +199,15 @@ class World:
 
     # --- When -------------------------------------------------------------------------------------
 
-    def update(self, endpoint: str, config: str, *, routing: dict[str, Any], alarms: tuple[str, ...] = (), termination_wait: int = 0) -> None:
+    def update(
+        self,
+        endpoint: str,
+        config: str,
+        *,
+        routing: dict[str, Any],
+        alarms: tuple[str, ...] = (),
+        termination_wait: int = 0,
+    ) -> None:
         self.sagemaker.update_endpoint(
             EndpointName=endpoint,
             EndpointConfigName=config,
@@ -200,7 +217,11 @@ class World:
                     "TerminationWaitInSeconds": termination_wait,
                     "MaximumExecutionTimeoutInSeconds": 600,
                 },
-                **({"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in alarms]}} if alarms else {}),
+                **(
+                    {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in alarms]}}
+                    if alarms
+                    else {}
+                ),
             },
         )
 
@@ -222,7 +243,9 @@ class World:
         return dict(wait_for(f"{endpoint} settled", found, timeout_seconds))
 
     def invoke(self, endpoint: str, body: bytes = b'{"x": 1}', **members: Any) -> dict[str, Any]:
-        answer = self.runtime.invoke_endpoint(EndpointName=endpoint, ContentType="application/json", Body=body, **members)
+        answer = self.runtime.invoke_endpoint(
+            EndpointName=endpoint, ContentType="application/json", Body=body, **members
+        )
         return dict(json.loads(answer["Body"].read()))
 
 
@@ -242,7 +265,14 @@ class Load:
     """Constant traffic from a separate process, from `with` to its end."""
 
     def __init__(self, server: Server, endpoint: str, record: Path, *, rate: float = 200.0) -> None:
-        self._command = [sys.executable, str(Path(__file__).with_name("load.py")), str(server.port), endpoint, str(rate), str(record)]
+        self._command = [
+            sys.executable,
+            str(Path(__file__).with_name("load.py")),
+            str(server.port),
+            endpoint,
+            str(rate),
+            str(record),
+        ]
         self._record = record
 
     def __enter__(self) -> Load:

@@ -45,4 +45,3 @@ class Artifacts:
             for folder in self._settings.artifacts_dir.iterdir():
                 if str(folder) not in used:
                     await asyncio.to_thread(remove, folder)
-
