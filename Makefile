@@ -10,7 +10,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format constraints clean
+.PHONY: help setup demo test bench check format constraints clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,10 @@ demo: setup ## Will this flight land late? One release that works and one that i
 
 test: setup ## Run all tests, with real Envoy and real processes (about 10 minutes)
 	@$(BIN)/python -m pytest -q --durations=10 $(TEST_OPTIONS)
+
+bench: setup ## Measure rollback, start-up and creation times, 30 and 10 times (about 8 minutes)
+	@REPEATS=30 $(BIN)/python -m pytest -q -s tests/scenarios/test_times.py -k rollback
+	@REPEATS=10 $(BIN)/python -m pytest -q -s tests/scenarios/test_times.py -k "not rollback"
 
 check: setup ## Formatting, lint, types and architecture (under a minute)
 	$(BIN)/ruff format --check --quiet src tests
