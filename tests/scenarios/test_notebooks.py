@@ -40,7 +40,8 @@ def invoke_loop(world: World, endpoint: str, count: int) -> list[str]:
             reply = world.runtime.invoke_endpoint(EndpointName=endpoint, Body="1,2,3", ContentType="text/csv")
             answers.append(reply["Body"].read().decode())
         except ClientError as error:
-            assert error.response["Error"]["Code"] == "ModelError"
+            if error.response["Error"]["Code"] != "ModelError":
+                raise
             answers.append("error")
     return answers
 
