@@ -131,8 +131,8 @@ class Demo:
             self._seen = None
         elif self._seen != (fleet.activity, fleet.share):
             self._seen = (fleet.activity, fleet.share)
-            self._screen.asked(f"asked for the new version: {fleet.share:.0%}")
             version = description["PendingDeploymentSummary"]["EndpointConfigName"].removeprefix(config_name(""))
+            self._screen.asked(f"asked for {version}: {fleet.share:.0%}" if fleet.share else None)
             share = f" at {fleet.share:.0%}" if fleet.share else ""
             self._screen.say(f"  {version}{share}: {fleet.activity}")
         self._screen.tick()
@@ -212,7 +212,7 @@ def _train() -> tuple[Flights, list[Version]]:
 def _show(screen: Screen, outcome: Outcome) -> bool:
     console = screen.console
     console.print(Rule(style="bright_black"))
-    console.print(Padding(Text(report.conclusion(outcome), "bold"), (1, 2)))
+    console.print(Padding(Text(report.conclusion(outcome), "bold"), (1, 2, 0, 2)))
     table = Table(box=box.SIMPLE_HEAD, pad_edge=True)
     headings = ("", "offline\nacc.", "\nF1", "live\nacc.", "\nF1", "requests", "errors", "p50\nms", "p99\nms")
     for heading in headings:

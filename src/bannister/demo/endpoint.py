@@ -22,8 +22,9 @@ ROLE = "arn:aws:iam::000000000000:role/flights"
 CANARY_PERCENT = 20
 BAKE_SECONDS = 15
 TERMINATION_WAIT_SECONDS = 8
-#: More than this share of failed requests in ten seconds trips the error alarm.
-ERROR_SHARE_MAX = 0.05
+#: More failed requests than this in ten seconds trip the error alarm. A number and not a share: of the first few requests
+#: of a canary a single failure is a large share, and one failure is no reason to take a version back.
+ERRORS_MAX = 5.0
 #: A 99th percentile above this, twice in a row, trips the latency alarm; the models need a few milliseconds.
 P99_MICROSECONDS_MAX = 1_000_000.0
 
@@ -89,8 +90,8 @@ class FlightsEndpoint:
         self._cloudwatch.put_metric_alarm(
             AlarmName=error_alarm(version),
             MetricName="Invocation5XXErrors",
-            Statistic="Average",
-            Threshold=ERROR_SHARE_MAX,
+            Statistic="Sum",
+            Threshold=ERRORS_MAX,
             EvaluationPeriods=1,
             **watched,
         )

@@ -13,7 +13,9 @@ from types import TracebackType
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.rule import Rule
+from rich.spinner import Spinner
 from rich.text import Text
 
 from bannister.demo.report import ERROR, Share, percentile
@@ -26,6 +28,11 @@ REFRESH_PER_SECOND = 8
 #: Where nothing can be redrawn: how far a share must move to be worth a line, and how long after the last line.
 VISIBLE_CHANGE = 0.15
 LINE_SECONDS = 2.0
+
+INTRODUCTION = (
+    "Real flights of 2013, three versions of a model. v1 is in production. v2 is better. v3 looks as good as v2 offline, "
+    "but its code fails on one live flight in six. Both are released the same way: a canary, watched by two alarms."
+)
 
 #: Colour and shape, so that the bar can be read without either.
 _LOOK = {"v1": ("bright_black", "░"), "v2": ("green", "▒"), "v3": ("yellow", "▓"), ERROR: ("bold red", "█")}
@@ -43,10 +50,14 @@ class Screen:
         self._asked: str | None = None
         self._printed: dict[str, float] = {}
         self._printed_at = -math.inf
+        self._spinner = Spinner("dots", style="bright_black")
         self._live = Live(get_renderable=self._bar, console=wide, refresh_per_second=REFRESH_PER_SECOND, transient=True)
 
     def __enter__(self) -> Screen:
         self.console.print(Rule("[bold]Will this flight land late?[/]", style="bright_black"))
+        for line in textwrap.wrap(INTRODUCTION, self.console.width - 2):
+            self.console.print(Text(f" {line}"))
+        self.console.print()
         if self.console.is_terminal:
             self._live.start()
         return self
@@ -92,7 +103,7 @@ class Screen:
 
     def _bar(self) -> RenderableType:
         if self._traffic is None:
-            return Text()
+            return Padding(self._spinner, (0, 0, 0, 8))
         recent = self._traffic.last(WINDOW_SECONDS)
         return Group(Text(), bar(shares_of(recent), self.console.width - 4), self._legend(recent))
 

@@ -111,8 +111,6 @@ def _import(program: Path) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     # Under its own name, so that a model pickled with classes of this module finds them.
     sys.modules[program.stem] = module
-    # The folder may be shared by instances or read-only.
-    sys.dont_write_bytecode = True
     spec.loader.exec_module(module)
     return module
 
