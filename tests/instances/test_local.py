@@ -207,7 +207,7 @@ async def test_a_starting_model_yields_to_those_that_serve(local_place):
     starting, ready = await local_place.until(
         backend, lambda found: [one.phase for one in found] == [InstancePhase.STARTING, READY]
     )
-    niceness = {True: 10, False: 0}[process.may_raise_priority()]
+    niceness = {True: 5, False: 0}[process.may_raise_priority()]
     assert os.getpriority(os.PRIO_PROCESS, local_place.pid(starting.id)) == niceness
     assert os.getpriority(os.PRIO_PROCESS, local_place.pid(ready.id)) == 0
     group = Path(f"/proc/{local_place.pid(starting.id)}/autogroup")

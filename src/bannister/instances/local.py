@@ -33,8 +33,6 @@ from bannister.settings import Settings
 
 _logger = logging.getLogger(__name__)
 _ADDRESS: Final = "127.0.0.1"
-#: A starting process leaves the processor to those that serve.
-_STARTING_NICENESS: Final = 10
 #: What an instance takes over from the control plane's environment.
 _INHERITED: Final = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 
@@ -98,7 +96,8 @@ class LocalHost:
         self._clock = clock
         self._images = images
         self._records = records
-        self._ports = Ports(settings.instance_port_first, settings.instance_port_last)
+        seed = str(settings.data_dir).encode()
+        self._ports = Ports(settings.instance_port_first, settings.instance_port_last, seed)
 
     def start(self, record: InstanceRecord, spec: GroupSpec) -> LocalProcess:
         run = self._images.resolve(spec.image)
@@ -115,7 +114,7 @@ class LocalHost:
             pid = process.start(argv, environment, directory, self._records.log_file(record.id))
         except OSError as error:
             raise Unavailable(f"{argv[0]}: {error.strerror}.") from error
-        process.set_niceness(pid, _STARTING_NICENESS)
+        process.set_niceness(pid, self._settings.startup_niceness)
         record.process = process.identify(pid) or Identity(pid, "", process.boot_id())  # it may have ended already
         self._records.save_instance(record)
         return LocalProcess(record.process, port)

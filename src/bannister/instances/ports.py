@@ -1,11 +1,14 @@
 """Ports for instances: round-robin, so that one is not used again soon after.
 
-A late entry of an access log or a connection that a proxy still holds then never means another instance.
+A late entry of an access log or a connection that a proxy still holds then never means another instance. Between the choice of a port
+and the instance's bind, seconds later, anybody may take it; so that servers of two data directories do not choose alike, each begins
+at a place of its own.
 """
 
 from __future__ import annotations
 
 import socket
+import zlib
 
 from bannister.errors import Unavailable
 
@@ -13,11 +16,12 @@ from bannister.errors import Unavailable
 class Ports:
     """Hands out ports of a range; `next` is where the search goes on, to be remembered between starts."""
 
-    def __init__(self, first: int, last: int) -> None:
+    def __init__(self, first: int, last: int, seed: bytes = b"") -> None:
+        """`seed`: who chooses; decides where the search begins."""
         self._first = first
         self._last = last
         self._taken: set[int] = set()
-        self.next = first
+        self.next = first + zlib.crc32(seed) % (last - first + 1)
 
     def take(self) -> int:
         """The next port that is neither ours nor anybody's.
