@@ -30,6 +30,8 @@ from bannister.deployer.loop import Deployer
 from bannister.domain.deployment.machine import Limits
 from bannister.domain.instance import InstancePhase
 from bannister.domain.routing import plan_of
+from bannister.envoy.admin import Admin
+from bannister.envoy.ads import DiscoveryServer
 from bannister.errors import Refused
 from bannister.evaluator.loop import Evaluator
 from bannister.ids import RandomIds
@@ -64,7 +66,14 @@ class ControlPlane:
         images = ImageTable(settings)
         self._instances = LocalInstances(settings, clock, ids, images)
         texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
-        self._publisher = Publisher(settings, self._instances, texts, clock)
+        self._publisher = Publisher(
+            settings,
+            self._instances,
+            texts,
+            clock,
+            DiscoveryServer(settings.xds_socket, settings.proxy_lease_seconds, clock),
+            lambda _node: Admin(settings.envoy_admin_socket),
+        )
         self._evaluator = Evaluator(self._state, self._metrics, TelemetryFeed(settings, clock), clock, settings)
         self._supervisor = Supervisor(
             self._state,

@@ -19,6 +19,7 @@ from bannister.clock import SystemClock
 from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.routing import Membership, RoutePlan, Weight
 from bannister.envoy.admin import Admin
+from bannister.envoy.ads import DiscoveryServer
 from bannister.launcher.bootstrap import envoy_command
 from bannister.publisher.publisher import Publisher
 from bannister.settings import Settings
@@ -217,7 +218,9 @@ class Edge:
         self._envoy: asyncio.subprocess.Process | None = None
 
     def new_publisher(self) -> Publisher:
-        return Publisher(self.settings, self.instances, self.texts, SystemClock())
+        clock = SystemClock()
+        server = DiscoveryServer(self.settings.xds_socket, self.settings.proxy_lease_seconds, clock)
+        return Publisher(self.settings, self.instances, self.texts, clock, server, lambda _node: self.admin)
 
     @property
     def url(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bannister.envoy.admin import HostStatus
-from bannister.envoy.ads import Proxy
+from bannister.envoy.discovery import Proxy
 from bannister.envoy.resources.names import ROUTE_TABLE
 from bannister.envoy.snapshot import Kind, Resource
 from bannister.envoy.subscription import Subscription

@@ -2,7 +2,9 @@
 
     resources/   domain values to Envoy's messages, one file per kind of resource; pure
     snapshot.py  one consistent set of resources
-    ads.py       hands snapshots to every proxy, in safe order, and knows what each proxy has accepted
+    discovery.py what every proxy is told, in safe order, and what each has accepted
+    ads.py       the same over gRPC, for real proxies
+    memory.py    the same for proxies that exist in memory
     admin.py     asks a proxy which instances it sees healthy and how many requests are in flight
 
 Not to be confused with the top-level package `envoy`, which holds the messages (from `xds-protos`) and the binary (from

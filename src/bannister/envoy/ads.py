@@ -1,24 +1,10 @@
-"""The aggregated discovery service (state of the world): hands the current snapshot to every proxy and learns what each has accepted.
-
-One stream per proxy carries all kinds of resources. A request names a kind and the resources wanted (none: all); it is also how a proxy
-answers a response: with its nonce alone, an acknowledgement; with `error_detail`, a refusal, after which the proxy goes on with what it
-had. At most one response of each kind is unanswered per stream, so an acknowledgement always means exactly what was sent last.
-
-Order is kept per stream: routes wait until this proxy has answered clusters and endpoint lists of the same snapshot. Removal in the
-reverse order is the publisher's part: a cluster leaves the snapshot only after the routes without it are acknowledged.
-
-A proxy is registered by a lease: from its first request until it has been gone, or has left a response unanswered, for longer than the
-lease. What it holds is known from its acknowledgements, also from those on an earlier stream if it names the same version when it comes
-back. A proxy that comes back with a version that we do not know, because an earlier control plane sent it, holds something *unknown*
-until its first acknowledgement.
-"""
+"""The aggregated discovery service (state of the world) over gRPC, on a unix socket; what is said is `bannister.envoy.discovery`'s."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,83 +12,24 @@ from envoy.service.discovery.v3 import ads_pb2_grpc, discovery_pb2
 from grpc import aio
 
 from bannister.clock import Clock
-from bannister.envoy.snapshot import Kind, Resource, Snapshot
-from bannister.envoy.subscription import Subscription
-from bannister.signals import Signal
+from bannister.envoy.discovery import Discovery, Request, Response
+from bannister.envoy.snapshot import Kind
 
 log = logging.getLogger(__name__)
 
-#: Envoy's reasons can be 4 kB long.
-REASON_CHARACTERS_MAX: Final = 500
 _SOCKET_MODE: Final = 0o600
 _DIRECTORY_MODE: Final = 0o700
 _STOP_GRACE_SECONDS: Final = 0.2
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
 
-@dataclass(slots=True)
-class Proxy:
-    """One registered proxy."""
-
-    node: str
-    subscriptions: dict[Kind, Subscription] = field(default_factory=dict)
-    #: Acknowledgements so far: a point in this proxy's history.
-    acknowledgements: int = 0
-    #: Its open stream; None: it is gone.
-    stream: object | None = None
-    gone_since: float = 0.0
-
-    def held(self, kind: Kind, name: str) -> Resource | None:
-        """The resource that it has acknowledged; None: none, or not known."""
-        subscription = self.subscriptions.get(kind)
-        return subscription.held.get(name) if subscription is not None and subscription.held is not None else None
-
-    def known(self, kind: Kind) -> bool:
-        """Whether we know what it holds of this kind."""
-        subscription = self.subscriptions.get(kind)
-        return subscription is None or subscription.held is not None
-
-    def held_since(self, kind: Kind, name: str) -> int:
-        """At which of its acknowledgements it accepted the resource that it holds."""
-        return self.subscriptions[kind].held_since.get(name, 0)
-
-    def pending(self, kind: Kind, name: str) -> Resource | None:
-        """The resource on its way to the proxy, which it may already have applied."""
-        subscription = self.subscriptions.get(kind)
-        return (subscription.pending or {}).get(name) if subscription is not None else None
-
-    def refusals(self) -> dict[str, str]:
-        """Why it refused what it was last sent, by kind."""
-        return {
-            kind.name.lower(): subscription.refusal
-            for kind, subscription in self.subscriptions.items()
-            if subscription.refusal is not None
-        }
-
-    def silent_since(self) -> float | None:
-        """Since when it is gone, or leaves a response unanswered (monotonic seconds); None: it answers."""
-        if self.stream is None:
-            return self.gone_since
-        unanswered = [one.pending_since for one in self.subscriptions.values() if one.pending is not None]
-        return min(unanswered, default=None)
-
-
-class DiscoveryServer:
-    """Serves the current snapshot on a unix socket. For one event loop."""
+class DiscoveryServer(Discovery):
+    """Serves proxies on a unix socket. For one event loop."""
 
     def __init__(self, socket: Path, lease_seconds: float, clock: Clock) -> None:
+        super().__init__(lease_seconds, clock)
         self._socket = socket
-        self._lease_seconds = lease_seconds
-        self._clock = clock
-        self._snapshot: Snapshot | None = None
-        self._proxies: dict[str, Proxy] = {}
-        self._streams: set[_Stream] = set()
         self._server: Any = None
-        #: Distinguishes our versions from those of an earlier control plane.
-        self._run = f"{clock.now():.3f}"
-        self._responses = 0
-        #: Announced whenever a proxy comes, goes or answers.
-        self.changed = Signal()
 
     async def start(self) -> None:
         """Listen. Proxies wait until the first snapshot is published."""
@@ -120,172 +47,48 @@ class DiscoveryServer:
             await self._server.stop(_STOP_GRACE_SECONDS)
         self._socket.unlink(missing_ok=True)
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Make this the snapshot that every proxy gets.
-
-        Raises:
-            Inconsistent: It must not reach a proxy; the one before stays.
-        """
-        snapshot.check()
-        self._snapshot = snapshot
-        for stream in self._streams:
-            stream.wake()
-
-    def proxies(self) -> tuple[Proxy, ...]:
-        """The registered proxies. One that is gone for longer than its lease is forgotten."""
-        now = self._clock.monotonic()
-        registered = []
-        for proxy in list(self._proxies.values()):
-            silent_since = proxy.silent_since()
-            if silent_since is None or now - silent_since <= self._lease_seconds:
-                registered.append(proxy)
-            elif proxy.stream is None:
-                log.warning("Proxy %s is gone; it no longer holds up an acknowledgement.", proxy.node)
-                del self._proxies[proxy.node]
-        return tuple(registered)
-
-    # --- for its streams
-
-    @property
-    def snapshot(self) -> Snapshot | None:
-        return self._snapshot
-
-    def opened(self, stream: _Stream) -> None:
-        self._streams.add(stream)
-
-    def register(self, node: str, stream: _Stream) -> Proxy:
-        proxy = self._proxies.setdefault(node, Proxy(node))
-        proxy.stream = stream
-        return proxy
-
-    def closed(self, stream: _Stream) -> None:
-        self._streams.discard(stream)
-        for proxy in self._proxies.values():
-            if proxy.stream is stream:
-                proxy.stream, proxy.gone_since = None, self._clock.monotonic()
-        self.changed.announce()
-
-    def next_version(self) -> str:
-        self._responses += 1
-        return f"{self._run}/{self._responses}"
-
-    def now(self) -> float:
-        return self._clock.monotonic()
-
 
 class _Servicer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]  # untyped base
-    def __init__(self, server: DiscoveryServer) -> None:
-        self._server = server
+    def __init__(self, discovery: Discovery) -> None:
+        self._discovery = discovery
 
     async def StreamAggregatedResources(self, requests: Any, context: Any) -> None:  # noqa: N802  # gRPC's name
-        stream = _Stream(self._server)
-        self._server.opened(stream)
+        async def write(response: Response) -> None:
+            with contextlib.suppress(aio.UsageError):  # the stream ended meanwhile; its reader says so
+                await context.write(_message(response))
+
+        stream = self._discovery.open(write)
         try:
             async with asyncio.TaskGroup() as tasks:
-                sender = tasks.create_task(stream.send(context))
-                async for request in requests:
-                    stream.receive(request)
+                sender = tasks.create_task(stream.send())
+                async for message in requests:
+                    request = _request(message)
+                    if request is not None:
+                        stream.receive(request)
                 sender.cancel()
         finally:
-            self._server.closed(stream)
+            stream.close()
 
 
-class _Stream:
-    """One proxy's stream."""
+def _request(message: Any) -> Request | None:
+    kind = _KINDS.get(message.type_url)
+    if kind is None:
+        log.warning("A proxy asks for %s, which is not ours to give.", message.type_url)
+        return None
+    return Request(
+        kind,
+        message.node.id or "unnamed",
+        message.version_info,
+        message.response_nonce,
+        frozenset(message.resource_names),
+        message.error_detail.message if message.HasField("error_detail") else None,
+    )
 
-    def __init__(self, server: DiscoveryServer) -> None:
-        self._server = server
-        self._proxy: Proxy | None = None
-        self._subscriptions: dict[Kind, Subscription] = {}
-        self._wake = asyncio.Event()
 
-    def wake(self) -> None:
-        self._wake.set()
-
-    # --- from the proxy
-
-    def receive(self, request: Any) -> None:
-        """A subscription, an acknowledgement, or a refusal."""
-        kind = _KINDS.get(request.type_url)
-        if kind is None:
-            log.warning("A proxy asks for %s, which is not ours to give.", request.type_url)
-            return
-        if self._proxy is None:
-            self._register(request)
-        subscription = self._subscriptions.get(kind) or self._subscribe(kind, request.version_info)
-        if request.response_nonce == subscription.nonce:
-            self._answered(subscription, request)
-        if request.response_nonce in ("", subscription.nonce):
-            subscription.names = frozenset(request.resource_names)
-        self._server.changed.announce()
-        self._wake.set()
-
-    def _register(self, request: Any) -> None:
-        self._proxy = self._server.register(request.node.id or "unnamed", self)
-        # A proxy that names no version has just started: it holds nothing, whatever was acknowledged before.
-        earlier = self._proxy.subscriptions if request.version_info else {}
-        self._proxy.subscriptions = {
-            kind: Subscription(kind, one.held, one.held_version, held_since=one.held_since)
-            for kind, one in earlier.items()
-        }
-
-    def _subscribe(self, kind: Kind, version: str) -> Subscription:
-        assert self._proxy is not None
-        subscription = self._proxy.subscriptions.get(kind)
-        if subscription is None or subscription.held_version != version:
-            unknown = bool(version)
-            subscription = Subscription(kind, held=None if unknown else {}, held_version=version, inherited=unknown)
-        self._subscriptions[kind] = self._proxy.subscriptions[kind] = subscription
-        return subscription
-
-    def _answered(self, subscription: Subscription, request: Any) -> None:
-        if subscription.pending is None:
-            return
-        assert self._proxy is not None
-        if request.HasField("error_detail"):
-            reason = request.error_detail.message[:REASON_CHARACTERS_MAX]
-            log.error("Proxy %s refused %s: %s", self._proxy.node, subscription.kind.name.lower(), reason)
-            subscription.refuse(reason)
-        else:
-            self._proxy.acknowledgements += 1
-            subscription.acknowledge(self._proxy.acknowledgements)
-
-    # --- to the proxy
-
-    async def send(self, context: Any) -> None:
-        """Send what is due, in order, whenever something changed."""
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            with contextlib.suppress(aio.UsageError):  # the stream ended meanwhile; its reader says so
-                for kind in Kind:
-                    await self._send_due(kind, context)
-
-    async def _send_due(self, kind: Kind, context: Any) -> None:
-        snapshot, subscription = self._server.snapshot, self._subscriptions.get(kind)
-        if snapshot is None or subscription is None:
-            return
-        due = subscription.due(snapshot)
-        if due is None or (kind is Kind.ROUTES and not self._ready_for(due, snapshot)):
-            return
-        version = self._server.next_version()
-        subscription.send(due, snapshot, version, self._server.now())
-        response = discovery_pb2.DiscoveryResponse(
-            type_url=kind.value, version_info=version, nonce=version, resources=[one.body for one in due.values()]
-        )
-        await context.write(response)
-
-    def _ready_for(self, routes: dict[str, Resource], snapshot: Snapshot) -> bool:
-        """Whether the proxy has answered everything that these routes name.
-
-        A refusal counts as an answer: what is good in a refused response is applied, and going back to blue must not wait for ever.
-        """
-        clusters, endpoints = self._subscriptions.get(Kind.CLUSTER), self._subscriptions.get(Kind.ENDPOINTS)
-        named = frozenset().union(*(one.needs for one in routes.values())) & snapshot.clusters.keys()
-        if not named:
-            return True
-        if clusters is None or not clusters.settled(snapshot, named):
-            return False
-        if clusters.refusal is not None:
-            return True
-        return endpoints is not None and named <= endpoints.names and endpoints.settled(snapshot, named)
+def _message(response: Response) -> Any:
+    return discovery_pb2.DiscoveryResponse(
+        type_url=response.kind.value,
+        version_info=response.version,
+        nonce=response.version,
+        resources=[one.body for one in response.resources],
+    )

@@ -17,14 +17,13 @@ from bannister.clock import Clock
 from bannister.domain.instance import Instance
 from bannister.domain.routing import RoutePlan, Weight
 from bannister.domain.runtime_texts import RuntimeTexts
-from bannister.envoy.admin import Admin
-from bannister.envoy.ads import DiscoveryServer, Proxy
+from bannister.envoy.discovery import Proxy
 from bannister.envoy.resources.names import ROUTE_TABLE
 from bannister.envoy.resources.routes import groups_named
-from bannister.envoy.snapshot import Inconsistent, Kind
+from bannister.envoy.snapshot import Inconsistent, Kind, Snapshot
 from bannister.publisher.building import SnapshotBuilder
 from bannister.publisher.planning import ProxyView, Publication, next_publication
-from bannister.publisher.sight import Sight
+from bannister.publisher.sight import Admin, Sight
 from bannister.settings import Settings
 from bannister.signals import Signal, wait_any
 
@@ -43,6 +42,27 @@ class Instances(Protocol):
     def changed(self) -> Signal: ...
 
     def snapshot(self) -> tuple[Instance, ...]: ...
+
+
+class Server(Protocol):
+    """Hands snapshots to the proxies: `bannister.envoy.ads` to real ones, `bannister.envoy.memory` to pretended ones."""
+
+    @property
+    def changed(self) -> Signal:
+        """Announced whenever a proxy comes, goes or answers."""
+        ...
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Raises `Inconsistent` where it must not reach a proxy."""
+        ...
+
+    def proxies(self) -> tuple[Proxy, ...]:
+        """The registered ones."""
+        ...
 
 
 _NOBODY: frozenset[str] = frozenset()
@@ -67,13 +87,14 @@ class Publisher:
         instances: Instances,
         texts: RuntimeTexts,
         clock: Clock,
-        admin_of: Callable[[str], Admin] | None = None,
+        server: Server,
+        admin_of: Callable[[str], Admin],
     ) -> None:
         self._settings = settings
         self._instances = instances
         self._clock = clock
-        self._server = DiscoveryServer(settings.xds_socket, settings.proxy_lease_seconds, clock)
-        self._sight = Sight(admin_of or (lambda _node: Admin(settings.envoy_admin_socket)))
+        self._server = server
+        self._sight = Sight(admin_of)
         self._builder = SnapshotBuilder(settings, texts)
         self._plans: tuple[RoutePlan, ...] | None = None
         self._published = Publication()

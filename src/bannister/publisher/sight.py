@@ -8,15 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from bannister.envoy.admin import Admin, HostStatus
-from bannister.envoy.ads import Proxy
+from bannister.envoy.admin import HostStatus
+from bannister.envoy.discovery import Proxy
 from bannister.envoy.resources.names import ROUTE_TABLE
 from bannister.envoy.snapshot import Kind
 from bannister.errors import Unavailable
 from bannister.publisher.planning import ProxyView
 
 Clusters = Mapping[str, Mapping[str, HostStatus]]
+
+
+class Admin(Protocol):
+    """What is asked of one proxy."""
+
+    async def clusters(self) -> Clusters:
+        """By cluster and `host:port`: every instance of the clusters that are in use. Raises `Unavailable`: no answer."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
