@@ -40,6 +40,8 @@ class Settings:
     startup_parallel_max: int = 2
     #: Niceness of a starting instance, 0 to 19: it leaves the processor to those that serve, yet must start on a busy machine.
     startup_niceness: int = 5
+    #: … and yields for this long at most.
+    startup_yield_seconds: float = 10.0
     restart_backoff_seconds_min: float = 0.2
     restart_backoff_seconds_max: float = 30.0
     ping_timeout_seconds: float = 2.0

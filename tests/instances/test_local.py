@@ -212,9 +212,18 @@ async def test_a_starting_model_yields_to_those_that_serve(local_place):
     assert os.getpriority(os.PRIO_PROCESS, local_place.pid(ready.id)) == 0
     group = Path(f"/proc/{local_place.pid(starting.id)}/autogroup")
     if group.exists():
-        assert group.read_text().endswith("nice 10\n")
+        assert group.read_text().endswith("nice 5\n")
         served = Path(f"/proc/{local_place.pid(ready.id)}/autogroup")
         await eventually(lambda: served.read_text().endswith("nice 0\n"))
+
+
+async def test_a_model_that_starts_for_long_stops_yielding(local_place):
+    local_place.settings = dataclasses.replace(local_place.settings, startup_yield_seconds=0.5)
+    backend = await local_place.started()
+    await backend.ensure(local_place.spec("silent"), 1, epoch=1)
+    (one,) = await local_place.until(backend, lambda found: [each.phase for each in found] == [InstancePhase.STARTING])
+    await eventually(lambda: os.getpriority(os.PRIO_PROCESS, local_place.pid(one.id)) == 0)
+    assert backend.snapshot()[0].phase is InstancePhase.STARTING
 
 
 async def test_past_logs_are_bounded(local_place):

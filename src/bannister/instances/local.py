@@ -52,6 +52,7 @@ class LocalProcess:
         self._identity = identity
         self._port = port
         self._ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._patience: asyncio.TimerHandle | None = None
         self._watch = process.EndWatch(identity.pid, self._notice_end)
 
     @property
@@ -67,8 +68,12 @@ class LocalProcess:
             return Ping.SILENT
         return Ping.OK if process.listens(self._identity.pid, self._port) else Ping.STRANGER
 
+    def be_polite(self, seconds: float) -> None:
+        """Yield to those that serve until `settle`, but not for ever: on a machine that stays busy it must start all the same."""
+        self._patience = asyncio.get_running_loop().call_later(seconds, self.settle)
+
     def settle(self) -> bool:
-        return process.set_niceness(self._identity.pid, 0)
+        return self._ended.done() or process.set_niceness(self._identity.pid, 0)
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
@@ -77,6 +82,8 @@ class LocalProcess:
         self._signal(signal.SIGKILL)
 
     def release(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
         self._watch.close()
 
     def _signal(self, number: signal.Signals) -> None:
@@ -117,7 +124,9 @@ class LocalHost:
         process.set_niceness(pid, self._settings.startup_niceness)
         record.process = process.identify(pid) or Identity(pid, "", process.boot_id())  # it may have ended already
         self._records.save_instance(record)
-        return LocalProcess(record.process, port)
+        started = LocalProcess(record.process, port)
+        started.be_polite(self._settings.startup_yield_seconds)
+        return started
 
     def adopt(self, records: list[InstanceRecord]) -> dict[str, LocalProcess]:
         self._ports.next = self._records.next_port or self._ports.next
