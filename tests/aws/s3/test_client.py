@@ -133,7 +133,8 @@ def test_keys_are_raw(served: Any, connect: Any, style: str) -> None:
         assert client.head_object(Bucket="bucket", Key=key)["Metadata"] == {"n": str(len(key))}
     listed = [item["Key"] for item in client.list_objects_v2(Bucket="bucket")["Contents"]]
     assert listed == sorted(keys, key=str.encode)
-    client.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": key} for key in keys[:-1]]})
+    deleted = client.delete_objects(Bucket="bucket", Delete={"Objects": [{"Key": key} for key in keys[:-1]]})["Deleted"]
+    assert [item["Key"] for item in deleted] == keys[:-1]
     client.delete_object(Bucket="bucket", Key=keys[-1])
     assert client.list_objects_v2(Bucket="bucket")["KeyCount"] == 0
 

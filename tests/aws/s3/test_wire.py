@@ -7,11 +7,13 @@ import hashlib
 import random
 import re
 import socket
+import threading
 import time
 import tracemalloc
 import zlib
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import pytest
 from bannister.ids import RandomIds
 from bannister.objects.folder import FolderObjects
 from bannister.objects.memory import MemoryObjects
+from bannister.objects.store import ObjectInfo
 
 MB = 1024 * 1024
 
@@ -280,6 +283,7 @@ def test_aws_chunked_that_is_broken_stores_nothing(bucket: Any, body: bytes, ext
         b'<!DOCTYPE d SYSTEM "file:///etc/passwd"><Delete/>',
         b'<?xml version="1.0" encoding="rot13"?><Delete/>',
         b"<Delete>" + b"<a>" * 100_000,
+        b"<Delete><Object><Key>k</Key></Object>" + b"<a>" * 20 + b"</a>" * 20 + b"</Delete>",
         b"<Delete>" + b"<Object><Key>k</Key></Object>" * 1001 + b"</Delete>",
         b"\xff\xfe\x00",
     ],
@@ -343,6 +347,34 @@ def test_a_client_that_leaves_in_the_middle_of_a_put_leaves_nothing(bucket: Any)
         wait_until(lambda: bucket.files() == ["bucket/k"])
     wait_until(lambda: bucket.files() == [])
     assert ask(bucket, "HEAD", "/bucket/k")[0] == 404
+
+
+class EndlessObjects(MemoryObjects):
+    """Every object is a terabyte; `left` is set once nobody reads any more."""
+
+    def __init__(self) -> None:
+        super().__init__(MB)
+        self.left = threading.Event()
+
+    @asynccontextmanager
+    async def open(self, bucket: str, key: str) -> AsyncIterator[Any]:
+        self.info = ObjectInfo(bucket, key, 10**12, '"0"', 0.0)
+        try:
+            yield self
+        finally:
+            self.left.set()
+
+    async def read(self, start: int = 0, end: int | None = None) -> AsyncIterator[bytes]:
+        while True:
+            yield b"x" * 65_536
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_get_ends_the_reading(serve: Any) -> None:
+    store = EndlessObjects()
+    with Connection(serve(store).port) as connection:
+        connection.send("GET", "/bucket/k")
+        connection._socket.recv(MB)
+    assert store.left.wait(30)
 
 
 class SlowObjects(MemoryObjects):
