@@ -61,7 +61,7 @@ def test_one_update_completes_and_one_is_taken_back(tmp_path: Path) -> None:
     assert "DID NOT HOLD" not in said
     assert said.count("✔") == 6
     assert "v2 is in service" in said
-    assert 'rolled back: The update to "flights-v3"' in said
+    assert 'The update to "flights-v3" was rolled back to' in said
     assert "v3 passed offline with F1 0.79 (v2: 0.78) and failed" in said
     assert max(map(len, said.splitlines())) <= 80
     wait_nothing_left(tmp_path)

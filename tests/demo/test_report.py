@@ -69,6 +69,12 @@ def test_the_sentence_counts_what_happened(good: Outcome) -> None:
     )
 
 
+def test_a_run_without_v3_says_so(good: Outcome) -> None:
+    good.answers = good.answers[:2]
+    assert report.conclusion(good) == "v3 never answered a live request: the demo did not get that far."
+    assert report.times(good) == []
+
+
 def test_the_times_are_the_callers(good: Outcome) -> None:
     assert report.times(good) == [
         "1.00 s from v3's first bad answer to the alarm",

@@ -206,8 +206,7 @@ def test_sigterm_answers_what_is_in_flight_and_ends_with_0(start_server: Start, 
         wait_until(Path(f"{flag}.begun").exists)
         server.process.send_signal(signal.SIGTERM)
         assert idle.recv(1) == b""
-        with pytest.raises(ConnectionRefusedError):
-            server.connect().close()
+        wait_until(lambda: refuses(server))
         flag.touch()
         status, headers, content = read_answer(busy)
         assert (status, headers["connection"], json.loads(content)) == (200, "close", digest(body))
@@ -256,11 +255,40 @@ def test_a_port_that_is_taken_ends_with_the_reason(start_server: Start, server: 
     assert "Address already in use" in second.log.read_text().splitlines()[-1]
 
 
+def test_the_port_is_taken_while_the_model_loads_but_not_open(start_server: Start, tmp_path: Path) -> None:
+    flag = tmp_path / "go"
+    slow = f"""
+        import os
+        import time
+        open("{flag}.begun", "w").close()
+        while not os.path.exists("{flag}"):
+            time.sleep(0.01)
+        def predict_fn(data, model):
+            return data
+    """
+    server = start_server(code=slow)
+    wait_until(Path(f"{flag}.begun").exists)
+    with pytest.raises(ConnectionRefusedError):
+        server.connect().close()
+    with socket.socket() as other, pytest.raises(OSError, match="in use"):
+        other.bind(("127.0.0.1", server.port))
+    flag.touch()
+    server.wait_ready()
+
+
 def test_the_runtime_is_python_3_9() -> None:
     """The model's interpreter may be older than Bannister's."""
     folder = Path(bannister.runtime.__file__).parent
     for source in folder.glob("*.py"):
         ast.parse(source.read_text(), feature_version=(3, 9))
+
+
+def refuses(server: Any) -> bool:
+    try:
+        server.connect().close()
+    except ConnectionRefusedError:
+        return True
+    return False
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

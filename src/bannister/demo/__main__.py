@@ -114,7 +114,7 @@ class Demo:
         described = endpoint.wait_settled(UPDATE_TIMEOUT_SECONDS, self._watch)
         settled = Settled(described["EndpointStatus"], described["EndpointConfigName"], described.get("FailureReason"))
         if settled.failure_reason:
-            self._screen.say(f"rolled back: {settled.failure_reason}", "bold red")
+            self._screen.say(settled.failure_reason, "bold red")
         else:
             self._screen.say(f"{version} is in service", "bold green")
         return settled
@@ -123,7 +123,7 @@ class Demo:
         """One look at the endpoint: an event if something has changed."""
         status = description["EndpointStatus"]
         if status == "RollingBack" and self._status != status:
-            self._screen.say("an alarm has tripped: all traffic goes back", "bold red")
+            self._screen.say("rolling back: all traffic goes to the version before", "bold red")
         self._status = status
         fleet = green(description)
         if fleet is None:

@@ -106,9 +106,11 @@ def conclusion(outcome: Outcome) -> str:
     """The demo in one sentence."""
     offline = {version.name: version.offline for version in outcome.versions}
     requests, errors = len(outcome.answered_by("v3")), len(outcome.errors())
+    if not requests:
+        return "v3 never answered a live request: the demo did not get that far."
     return (
         f"v3 passed offline with F1 {offline['v3'].f1:.2f} (v2: {offline['v2'].f1:.2f}) and failed "
-        f"{errors / requests if requests else 0:.0%} of live requests ({errors} of {requests}); {errors} "
+        f"{errors / requests:.0%} of live requests ({errors} of {requests}); {errors} "
         f"{'caller' if errors == 1 else 'callers'} saw an error before it was rolled back; all at once without an alarm would have hurt {outcome.hurt_all_at_once()} in the same time."
     )
 

@@ -8,7 +8,7 @@
 | `SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT` | content type where the client accepts anything | application/json |
 | `BANNISTER_RUNTIME_THREADS` | predictions at a time; more wait | the cores this process may use |
 
-It listens only once the model is loaded, so an open port means ready. A failure to load ends the process with the traceback as
+Its port is its own from the start, but it listens only once the model is loaded, so an open port means ready. A failure to load ends the process with the traceback as
 the last lines of its log.
 """
 
@@ -39,6 +39,9 @@ def main() -> None:
     """Load, listen, serve."""
     _print_line_by_line()
     model_dir = Path(os.environ.get("SM_MODEL_DIR") or artifact.CONTAINER_MODEL_DIR)
+    # The port is bound before the model loads, which may take minutes: until then anybody else could take it. It refuses
+    # connections until it listens.
+    listener = _bind(_number("SAGEMAKER_BIND_TO_PORT", 8080))
     loaded = _load(model_dir)
     answer = service.Service(
         loaded,
@@ -46,12 +49,20 @@ def main() -> None:
         predictions_max=_number("BANNISTER_RUNTIME_THREADS", _cores()),
         default_accept=os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or "application/json",
     )
-    listener = socket.create_server(("127.0.0.1", _number("SAGEMAKER_BIND_TO_PORT", 8080)), backlog=BACKLOG)
+    listener.listen(BACKLOG)
     server = Server(listener, answer, service.refuse, Limits())
     signal.signal(signal.SIGTERM, lambda number, frame: server.stop())
     signal.signal(signal.SIGINT, lambda number, frame: server.stop())
     print(f"Serving {model_dir} on http://127.0.0.1:{listener.getsockname()[1]}")
     server.serve()
+
+
+def _bind(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    # Connections of an earlier process on this port may linger; they are no reason to refuse it.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind(("127.0.0.1", port))
+    return listener
 
 
 def _load(model_dir: Path) -> artifact.Artifact:
