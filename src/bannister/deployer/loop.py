@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-import msgspec
-
+from bannister import __version__
 from bannister.clock import Clock
 from bannister.deployer.observe import Judge, Observer, Traffic
 from bannister.domain.deployment.machine import (
@@ -21,11 +20,10 @@ from bannister.domain.deployment.machine import (
     Observation,
     Phase,
     advance,
-    asked_split,
     notice,
 )
+from bannister.domain.deployment.recorder import DECIDED, evidence
 from bannister.domain.endpoint import Endpoint
-from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.errors import Conflict, Fenced
 from bannister.instances.backend import InstanceBackend
 from bannister.signals import wait_any
@@ -52,7 +50,7 @@ class Deployer:
     ) -> None:
         self._state = state
         self._signals = (state.changed, instances.changed, traffic.changed, judge.changed)
-        self._observer = Observer(state, instances, traffic, judge, clock)
+        self.observer = Observer(state, instances, traffic, judge, clock)
         self._limits = limits
 
     async def run(self) -> None:
@@ -69,7 +67,7 @@ class Deployer:
     async def _turn(self, row: Row[Endpoint], deployment: Deployment) -> bool:
         """One decision, if there is one to make; True: look again at once."""
         try:
-            observation = await self._observer.observe(row.value, deployment)
+            observation = await self.observer.observe(row.value, deployment)
             noticed = notice(deployment, observation, self._limits)
             if noticed is None:
                 return False
@@ -91,8 +89,8 @@ class Deployer:
         record = Record(
             observation.now,
             f"endpoint/{row.key}",
-            "deployment.decided",
-            _evidence(deployment, after, noticed, observation),
+            DECIDED,
+            evidence(deployment, after, noticed, observation, self._limits, __version__),
         )
         writes: list[Put[Endpoint] | Put[Deployment]] = [
             Put(ENDPOINTS, row.key, _settled(row.value, after, observation.now), row.revision)
@@ -123,18 +121,3 @@ def _failure_reason(deployment: Deployment) -> str:
     if deployment.blue is not None:
         reason = f'The update to "{deployment.green.config_name}" was rolled back to "{deployment.blue.config_name}". {reason}'
     return reason if len(reason) <= 1024 else reason[:1023] + "…"
-
-
-def _evidence(before: Deployment, after: Deployment, noticed: Noticed, observation: Observation) -> dict[str, object]:
-    split = {one.variant: round(100 * one.green_parts / TRAFFIC_PARTS, 4) for one in asked_split(after).variants}
-    return {
-        "deployment": after.id,
-        "event": noticed.event.value,
-        "from": before.phase.value,
-        "to": after.phase.value,
-        "step": after.step,
-        "steps": len(after.steps),
-        "reason": noticed.reason,
-        "green_percent": split,
-        "observation": msgspec.to_builtins(observation),
-    }

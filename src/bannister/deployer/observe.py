@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from bannister.clock import Clock
 from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.deployment.machine import AlarmObservation, Deployment, GroupObservation, Observation
 from bannister.domain.endpoint import Endpoint
-from bannister.domain.fleet import Fleet
+from bannister.domain.fleet import Fleet, Group
 from bannister.domain.instance import Instance, InstancePhase
-from bannister.domain.routing import RoutePlan, plan_of
+from bannister.domain.routing import RoutePlan, Weight, plan_of
 from bannister.instances.backend import InstanceBackend
 from bannister.signals import Signal
 from bannister.state.store import State
@@ -28,6 +30,10 @@ class Traffic(Protocol):
         """Every registered proxy has acknowledged exactly this plan's weights."""
         ...
 
+    def acknowledged_weights(self, endpoint: str) -> tuple[Weight, ...] | None:
+        """The weights that every registered proxy has acknowledged; None: there is no proxy, or they differ."""
+        ...
+
 
 class Judge(Protocol):
     """What the deployer asks the evaluator."""
@@ -39,6 +45,8 @@ class Judge(Protocol):
     def covered_since(self) -> float | None: ...
 
     def evaluated_until(self, alarm: str) -> float | None: ...
+
+    def datapoints(self, alarm: str) -> tuple[Datapoint | None, ...]: ...
 
     def silent_seconds(self) -> float: ...
 
@@ -63,43 +71,67 @@ class Observer:
         alarms = tuple([await self._alarm(deployment, name) for name in deployment.policy.alarms])
         snapshot = self._instances.snapshot()
         blue_gone = deployment.blue is None or await self._gone(deployment.blue, snapshot)
+        plan = plan_of(endpoint)
         return Observation(
             now=self._clock.now(),
             journal_sequence=sequence,
-            split_acknowledged=self._traffic.acknowledged(plan_of(endpoint)),
-            green=tuple([await self._group(deployment, group.id, snapshot) for group in deployment.green.groups]),
+            split_acknowledged=self._traffic.acknowledged(plan),
+            green=await self._fleet(deployment.green, plan, snapshot),
+            blue=await self._fleet(deployment.blue, plan, snapshot) if deployment.blue is not None else (),
             alarms=alarms,
             covered_since=self._judge.covered_since,
             silent_seconds=self._judge.silent_seconds(),
             blue_gone=blue_gone,
             green_gone=await self._gone(deployment.green, snapshot),
+            stop_requested=deployment.stop_requested,
         )
 
     async def _alarm(self, deployment: Deployment, name: str) -> AlarmObservation:
         row = await self._state.get(ALARMS, name)
-        value = row.value.state.value if row is not None else None
-        evaluated_until = self._judge.evaluated_until(name)
+        if row is None:
+            return AlarmObservation(name, None, self._judge.evaluated_until(name))
+        alarm = row.value
+        seen = AlarmObservation(
+            name,
+            alarm.state.value,
+            self._judge.evaluated_until(name),
+            rule=alarm.rule,
+            datapoints=self._judge.datapoints(name),
+            reason=alarm.state.reason,
+        )
         if deployment.alarms_seen is None:
-            return AlarmObservation(name, value, evaluated_until)
+            return seen
         for entry in await self._state.journal(after=deployment.alarms_seen, subject=f"alarm/{name}"):
             if entry.kind == "alarm.transitioned" and entry.body.get("to") == AlarmValue.ALARM:
-                reason = str(entry.body.get("reason", ""))
-                return AlarmObservation(name, value, evaluated_until, entry.at, reason)
+                return replace(seen, tripped_at=entry.at, tripped_reason=str(entry.body.get("reason", "")))
             if entry.kind == "alarm.deleted":
-                return AlarmObservation(name, None, evaluated_until)
-        return AlarmObservation(name, value, evaluated_until)
+                return replace(seen, value=None)  # and made again since: another alarm under the same name
+        return seen
 
-    async def _group(self, deployment: Deployment, group: str, snapshot: Sequence[Instance]) -> GroupObservation:
-        record = await self._state.get(GROUPS, group)
-        wanted = next(one.instance_count for one in deployment.green.groups if one.id == group)
-        instances = [instance for instance in snapshot if instance.group == group]
+    async def _fleet(self, fleet: Fleet, plan: RoutePlan, snapshot: Sequence[Instance]) -> tuple[GroupObservation, ...]:
+        weights = self._traffic.acknowledged_weights(plan.endpoint)
+        asked = {weight.group: weight.parts for weight in plan.weights}
+        acknowledged = None if weights is None else {weight.group: weight.parts for weight in weights}
+        return tuple([await self._group(group, asked, acknowledged, snapshot) for group in fleet.groups])
+
+    async def _group(
+        self,
+        group: Group,
+        asked: Mapping[str, int],
+        acknowledged: Mapping[str, int] | None,
+        snapshot: Sequence[Instance],
+    ) -> GroupObservation:
+        record = await self._state.get(GROUPS, group.id)
+        instances = [instance for instance in snapshot if instance.group == group.id]
         failed = next((one.reason for one in instances if one.phase is InstancePhase.FAILED), None)
         return GroupObservation(
-            group=group,
-            wanted=wanted,
+            group=group.id,
+            wanted=group.instance_count,
             ready=sum(one.phase is InstancePhase.READY for one in instances),
             restarts=sum(one.restarts for one in instances),
             failure=record.value.failure if record is not None and record.value.failure is not None else failed,
+            asked_parts=asked.get(group.id, 0),
+            acknowledged_parts=None if acknowledged is None else acknowledged.get(group.id, 0),
         )
 
     async def _gone(self, fleet: Fleet, snapshot: Sequence[Instance]) -> bool:

@@ -29,6 +29,7 @@ from typing import Protocol
 
 from bannister.clock import Clock
 from bannister.domain.alarm.alarm import Alarm
+from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.metric.summary import Report
 from bannister.errors import Fenced
 from bannister.evaluator.assessment import assess
@@ -59,6 +60,8 @@ class Position:
     #: Tells a configuration from the one before it: an update starts anew.
     configured_at: float
     until: int
+    #: What the newest evaluation looked at, by period, oldest first; None: no data.
+    slots: tuple[Datapoint | None, ...] = ()
 
 
 class Evaluator:
@@ -101,6 +104,11 @@ class Evaluator:
         """The alarm has been evaluated on all data before this moment; None: not since it was put, or since the start."""
         position = self._positions.get(alarm_name)
         return None if position is None else float(position.until)
+
+    def datapoints(self, alarm_name: str) -> tuple[Datapoint | None, ...]:
+        """What the alarm's newest evaluation looked at, by period, oldest first (None: no data); empty: as `evaluated_until`."""
+        position = self._positions.get(alarm_name)
+        return () if position is None else position.slots
 
     def silent_seconds(self) -> float:
         """How long the watermark has stood still."""
@@ -210,6 +218,7 @@ class Evaluator:
         """Evaluate one alarm at one second; False: that failed, and its position stays."""
         try:
             row = await assess(self._state, self._clock, self._alarms[name], windows)
+            slots = () if row is None else tuple(await windows.slots(row.value.rule))  # read already, kept by `windows`
         except Fenced:
             raise
         except Exception:
@@ -223,5 +232,5 @@ class Evaluator:
             self._positions.pop(name, None)
         else:
             self._alarms[name] = row
-            self._positions[name] = Position(row.value.configured_at, windows.end)
+            self._positions[name] = Position(row.value.configured_at, windows.end, slots)
         return True

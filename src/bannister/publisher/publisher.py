@@ -132,6 +132,12 @@ class Publisher:
         proxies = self._server.proxies()
         return bool(proxies) and all(_holds(proxy, plan.endpoint, wanted) for proxy in proxies)
 
+    def acknowledged_weights(self, endpoint: str) -> tuple[Weight, ...] | None:
+        """The weights that every registered proxy has acknowledged for an endpoint; None: there is no proxy, or they differ."""
+        tables = [proxy.held(Kind.ROUTES, ROUTE_TABLE) for proxy in self._server.proxies()]
+        held = {None if table is None else table.about.get(endpoint, ()) for table in tables}
+        return held.pop() if len(held) == 1 else None
+
     def serving(self, group: str) -> bool:
         """Every registered proxy has acknowledged and sees healthy at least one instance of the group."""
         views = self._views()

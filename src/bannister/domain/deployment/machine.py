@@ -36,7 +36,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
+from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.deployment.plan import Step, all_blue
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.fleet import Fleet
@@ -135,6 +136,8 @@ class Deployment:
     #: Why it was stopped: a sentence with the values that led to it.
     reason: str | None = None
     ended_at: float | None = None
+    #: A person asked to roll back, and why; the next decision acts on it.
+    stop_requested: str | None = None
 
     @property
     def instance_counts(self) -> dict[str, int]:
@@ -152,6 +155,10 @@ class GroupObservation:
     restarts: int
     #: Why an instance was given up; None: none was.
     failure: str | None = None
+    #: The endpoint's traffic that goes to this group, in parts of `TRAFFIC_PARTS`: as asked, and as every proxy has
+    #: acknowledged (None: no proxy is known, or they differ).
+    asked_parts: int = 0
+    acknowledged_parts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +173,11 @@ class AlarmObservation:
     #: The first journaled transition to ALARM (or deletion) after `alarms_seen`: when, and its reason.
     tripped_at: float | None = None
     tripped_reason: str | None = None
+    rule: AlarmRule | None = None
+    #: What the newest evaluation looked at, one for each period of its range, oldest first; None: no data.
+    datapoints: tuple[Datapoint | None, ...] = ()
+    #: Why the alarm is in its state.
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +198,10 @@ class Observation:
     #: No instance of the fleet exists any more.
     blue_gone: bool = False
     green_gone: bool = False
+    #: Why a person asked to roll back; None: nobody did.
+    stop_requested: str | None = None
+    #: What blue looked like; no decision depends on it, but people ask.
+    blue: tuple[GroupObservation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,11 +249,16 @@ def _before_first_shift(deployment: Deployment, seen: Observation) -> Noticed | 
 def _reason_to_stop(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
     """Why to roll back, as a sentence with the values; None: no reason."""
     return (
-        _tripped(deployment, seen)
+        _asked_to_stop(seen)
+        or _tripped(deployment, seen)
         or _green_failed(deployment, seen)
         or _too_late(deployment, seen, limits)
         or _blind(deployment, seen, limits)
     )
+
+
+def _asked_to_stop(seen: Observation) -> str | None:
+    return f"A rollback was asked for: {seen.stop_requested}" if seen.stop_requested is not None else None
 
 
 def _tripped(deployment: Deployment, seen: Observation) -> str | None:
