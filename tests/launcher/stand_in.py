@@ -2,6 +2,7 @@
 
 python stand_in.py up DATA PORT SCENARIO   runs the launcher itself, with parts from SCENARIO
 python stand_in.py serve PORT              answers every request with 200 until SIGTERM (in place of Envoy)
+python stand_in.py answer SOCKET JOURNAL   the same on a unix socket (in place of the control plane)
 python stand_in.py idle JOURNAL NAME       writes down its start and its end (in place of any other part)
 python stand_in.py deaf                    ignores SIGTERM
 python stand_in.py fail                    says why and ends at once
@@ -24,10 +25,11 @@ def up(data_dir: str, port: str, scenario: str) -> None:
     from bannister.launcher.up import up as run
     from bannister.settings import Settings, load
 
-    def part(settings: Settings, name: str, *arguments: str, heirs: bool = False) -> Part:
+    def part(settings: Settings, name: str, *arguments: str, heirs: bool = False, asked: bool = False) -> Part:
         command = (sys.executable, __file__, *arguments)
-        sockets = (settings.run_dir / f"{name}.sock",)
-        return Part(name, command, settings.logs_dir / f"{name}.log", 5.0, sockets, leaves_heirs=heirs)
+        socket = settings.run_dir / f"{name}.sock"
+        log = settings.logs_dir / f"{name}.log"
+        return Part(name, command, log, 5.0, (socket,), leaves_heirs=heirs, asked=socket if asked else None)
 
     def parts(settings: Settings) -> list[Part]:
         journal = str(settings.data_dir / "journal")
@@ -38,6 +40,15 @@ def up(data_dir: str, port: str, scenario: str) -> None:
             "deaf": part(settings, "control plane", "deaf", journal, "control"),
             "failing": part(settings, "control plane", "fail"),
             "missing": Part("control plane", ("/nowhere/at-all",), settings.logs_dir / "control plane.log", 5.0),
+            "answering": part(
+                settings,
+                "control plane",
+                "answer",
+                str(settings.run_dir / "control plane.sock"),
+                journal,
+                heirs=True,
+                asked=True,
+            ),
             "with instance": part(settings, "control plane", "parent", journal, "control", heirs=True),
         }[scenario]
         return [control, telemetry, proxy] if scenario != "failing" else [control, telemetry]
@@ -52,11 +63,23 @@ def up(data_dir: str, port: str, scenario: str) -> None:
 def serve(port: str, journal: str) -> None:
     _stop_on_sigterm(journal, "envoy")
     with socket.create_server(("127.0.0.1", int(port))) as server:
-        while True:
-            connection, _ = server.accept()
-            with connection:
-                connection.recv(4096)
-                connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+        _answer_all(server)
+
+
+def answer(path: str, journal: str) -> None:
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(path)
+        server.listen()
+        _stop_on_sigterm(journal, "control")
+        _answer_all(server)
+
+
+def _answer_all(server: socket.socket) -> None:
+    while True:
+        connection, _ = server.accept()
+        with connection:
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
 
 
 def idle(journal: str, name: str) -> None:
@@ -103,4 +126,6 @@ def _note(journal: str, name: str, what: str) -> None:
 
 if __name__ == "__main__":
     verb, *arguments = sys.argv[1:]
-    {"up": up, "serve": serve, "idle": idle, "deaf": deaf, "parent": parent, "fail": fail}[verb](*arguments)
+    {"up": up, "serve": serve, "answer": answer, "idle": idle, "deaf": deaf, "parent": parent, "fail": fail}[verb](
+        *arguments
+    )

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
+import time
 import urllib.request
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bannister.launcher.processes import is_alive
+from bannister.launcher.processes import identify, is_alive
 
 pytestmark = pytest.mark.real
 
@@ -64,14 +69,14 @@ def test_a_part_that_ends_is_started_again_and_it_is_said(start: Start) -> None:
     after = up.parts()
     assert after["telemetry"] != before["telemetry"]
     assert after["Envoy"] == before["Envoy"]
-    assert "telemetry was ended by SIGKILL; starting it again in 0.2 s" in up.said()
+    assert "telemetry was ended by SIGKILL; starting it again at once" in up.said()
     assert up.stop() == 0
 
 
 def test_it_waits_longer_each_time(start: Start) -> None:
     up = start(part_backoff_seconds_min=0.01)
     up.wait_ready()
-    for times in range(1, 7):  # more often than it would bear before it was ready
+    for times in range(1, 8):  # more often than it would bear before it was ready
         os.kill(up.parts()["telemetry"].pid, signal.SIGKILL)
         up.wait_until(lambda times=times: up.names("started").count("telemetry") == times + 1, "telemetry runs again")  # type: ignore[misc]
         up.wait_until(lambda: "telemetry" in up.parts(), "it is recorded")
@@ -140,7 +145,7 @@ def test_the_port_can_be_used_again_at_once(start: Start) -> None:
         assert up.stop() == 0
 
 
-def test_after_the_launcher_was_killed_the_next_one_replaces_what_it_left(start: Start) -> None:
+def killed_with_an_instance(start: Start) -> tuple[Any, dict[str, Any], int]:
     killed = start("with instance")
     killed.wait_ready()
     killed.wait_until(lambda: "instance" in killed.names("started"), "the instance runs")
@@ -149,8 +154,34 @@ def test_after_the_launcher_was_killed_the_next_one_replaces_what_it_left(start:
     killed.process.kill()
     killed.process.wait()
     assert all(is_alive(process) for process in left.values())
+    return killed, left, instance
 
-    after = start(port=killed.port)
+
+def test_after_the_launcher_was_killed_the_next_one_takes_over_what_it_left(start: Start) -> None:
+    killed, left, _ = killed_with_an_instance(start)
+    after = start("with instance", port=killed.port)
+    after.wait_ready()
+    assert "took over what it left running: control plane, telemetry, Envoy." in after.said()
+    assert after.parts() == left
+    assert after.names("stopped") == []
+
+    os.kill(left["telemetry"].pid, signal.SIGKILL)  # not its child: the kernel says nothing of its end by SIGCHLD
+    after.wait_until(lambda: after.names("started").count("telemetry") == 2, "telemetry runs again")
+    assert "telemetry has ended; starting it again at once" in after.said()
+    assert after.stop() == 0
+    assert after.names("stopped")[0] == "control"
+    assert {"instance", "envoy", "telemetry"} <= set(after.names("stopped"))
+    assert not [one for one in left.values() if is_alive(one)]
+
+
+@pytest.mark.parametrize("difference", ["port", "setting", "version"])
+def test_what_would_run_differently_is_replaced_not_taken_over(start: Start, difference: str) -> None:
+    killed, left, instance = killed_with_an_instance(start)
+    if difference == "version":
+        path = killed.data_dir / "run" / "processes.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | {"fingerprint": "of another version"}))
+    settings = {"part_log_bytes_max": 1_000_000} if difference == "setting" else {}
+    after = start(port=None if difference == "port" else killed.port, **settings)
     after.wait_ready()
     assert "ended what it left running: control plane, telemetry, Envoy" in after.said()
     assert not any(is_alive(process) for process in left.values())
@@ -159,6 +190,68 @@ def test_after_the_launcher_was_killed_the_next_one_replaces_what_it_left(start:
     assert "instance" not in after.names("stopped")
     os.kill(instance, 0)
     assert after.stop() == 0
+
+
+def test_what_was_not_written_down_is_found_by_its_marks(start: Start) -> None:
+    killed, left, instance = killed_with_an_instance(start)
+    path = killed.data_dir / "run" / "processes.json"
+    record = json.loads(path.read_text())
+    del record["parts"]["control plane"]
+    path.write_text(json.dumps(record))
+    after = start("with instance", port=killed.port)
+    after.wait_ready()
+    assert "took over what it left running: telemetry, Envoy; ended what it left running: unrecorded" in after.said()
+    assert not is_alive(left["control plane"])
+    os.kill(instance, 0)
+    assert after.stop() == 0
+
+
+@pytest.mark.parametrize("lie", ["another boot", "another start", "another program"])
+def test_a_stranger_with_a_recorded_number_is_left_alone(start: Start, tmp_path: Path, lie: str) -> None:
+    killed, left, _ = killed_with_an_instance(start)
+    for process in left.values():
+        os.kill(process.pid, signal.SIGKILL)
+    with subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"]) as stranger:
+        found = identify(stranger.pid)
+        assert found is not None
+        identity = asdict(found)
+        identity |= {"another boot": {"boot": "before"}, "another start": {"started": "1"}}.get(lie, {})
+        path = killed.data_dir / "run" / "processes.json"
+        record = json.loads(path.read_text())
+        record["parts"] = dict.fromkeys(record["parts"], identity)
+        path.write_text(json.dumps(record))
+        after = start(port=killed.port)
+        after.wait_ready()
+        assert after.parts()["Envoy"].pid != stranger.pid
+        assert after.stop() == 0
+        assert stranger.poll() is None
+        stranger.kill()
+
+
+def test_a_part_that_gives_no_sign_of_life_is_replaced(start: Start) -> None:
+    up = start("answering", liveness_interval_seconds=0.1, liveness_timeout_seconds=1.0)
+    up.wait_ready()
+    before = up.parts()
+    os.kill(before["control plane"].pid, signal.SIGSTOP)
+    up.wait_until(lambda: up.parts().get("control plane") not in (None, before["control plane"]), "it is replaced")
+    assert "control plane did not answer for 1 s and was killed; starting it again at once" in up.said()
+    assert not is_alive(before["control plane"])
+    assert up.parts()["Envoy"] == before["Envoy"]
+    assert up.stop() == 0
+
+
+def test_a_launcher_that_stood_still_blames_nobody(start: Start) -> None:
+    up = start("answering", liveness_interval_seconds=0.1, liveness_timeout_seconds=1.0)
+    up.wait_ready()
+    before = up.parts()
+    for process in (up.process, before["control plane"]):
+        os.kill(process.pid, signal.SIGSTOP)
+    time.sleep(2)
+    for process in (up.process, before["control plane"]):
+        os.kill(process.pid, signal.SIGCONT)
+    time.sleep(0.5)
+    assert up.parts() == before
+    assert up.stop() == 0
 
 
 def test_an_instance_that_the_control_plane_left_is_ended_by_the_final_sweep(start: Start) -> None:

@@ -10,6 +10,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Iterable
 from types import FrameType
 from typing import Self
 
@@ -42,10 +43,11 @@ class Interruptions:
         self._receiver.close()
         self._sender.close()
 
-    def wait(self, seconds: float) -> None:
-        """Return at the next signal, or after this long."""
-        readable, _, _ = select.select([self._receiver], [], [], max(0.0, seconds))
-        if readable:
+    def wait(self, seconds: float, descriptors: Iterable[int] = ()) -> None:
+        """Return at the next signal, when one of these is readable, or after this long."""
+        mine = self._receiver.fileno()
+        readable, _, _ = select.select([mine, *descriptors], [], [], max(0.0, seconds))
+        if mine in readable:
             self._receiver.recv(4096)
 
     def _request_stop(self, _number: int, _frame: FrameType | None) -> None:

@@ -8,7 +8,8 @@ from time import monotonic
 
 from bannister.launcher.interruptions import Interruptions
 from bannister.launcher.parts import DATA_DIR_VARIABLE, INSTANCE_VARIABLE, PART_VARIABLE, Part
-from bannister.launcher.processes import Identity, is_alive, marked, send
+from bannister.launcher.processes import Identity, is_alive, marked, runs, send
+from bannister.launcher.record import Record
 from bannister.settings import Settings
 
 _LOOK_SECONDS = 0.01
@@ -30,19 +31,45 @@ def end(processes: Iterable[Identity], grace_seconds: float, interruptions: Inte
             left = [process for process in left if is_alive(process)]
 
 
-def end_recorded(
-    recorded: dict[str, Identity], parts: Iterable[Part], grace_seconds: float, interruptions: Interruptions
-) -> list[str]:
-    """End the parts of an earlier `up` that are still running; returns their names.
+def left_running(settings: Settings, record: Record) -> dict[str, Identity]:
+    """The parts of an earlier `up` that are still running, by name.
 
-    The control plane is killed: asked nicely it would stop the instances, which the new one is to adopt.
+    A record is believed only where the process carries our marks: after a restart of the machine its numbers are others'. Between the start
+    of a process and its record lies a moment in which that `up` may have been killed, so the marks are asked for the rest, too.
     """
-    alive = {name: process for name, process in recorded.items() if is_alive(process)}
-    for part in parts:
-        if part.leaves_heirs and part.name in alive:
-            send(alive[part.name], signal.SIGKILL)
-    end(alive.values(), grace_seconds, interruptions)
-    return list(alive)
+    if not record.exists:
+        return {}
+    marks = set(_marked_parts(settings))
+    found = {name: process for name, process in record.read().items() if process in marks}
+    for number, process in enumerate(sorted(marks - set(found.values()), key=lambda one: one.pid), start=1):
+        found[f"unrecorded process {number}"] = process
+    return found
+
+
+def adoptable(left: dict[str, Identity], record: Record, parts: Iterable[Part]) -> dict[str, Identity]:
+    """Of these, what runs exactly what we would start: the same version, settings and command."""
+    if not record.same_fingerprint():
+        return {}
+    return {part.name: left[part.name] for part in parts if part.name in left and runs(left[part.name], part.command)}
+
+
+def end_left(
+    left: dict[str, Identity], parts: Iterable[Part], grace_seconds: float, interruptions: Interruptions
+) -> None:
+    """End parts of an earlier `up`.
+
+    The control plane is killed: asked nicely it would stop the instances, which the new one is to adopt. So is what nobody recorded: it may
+    be a control plane.
+    """
+    gentle = {part.name for part in parts if not part.leaves_heirs}
+    for name, process in left.items():
+        if name not in gentle:
+            send(process, signal.SIGKILL)
+    end(left.values(), grace_seconds, interruptions)
+
+
+def _marked_parts(settings: Settings) -> list[Identity]:
+    return marked(_directory(settings), any_of=(PART_VARIABLE,), none_of=(INSTANCE_VARIABLE,))
 
 
 def end_strays(settings: Settings, grace_seconds: float, interruptions: Interruptions) -> None:
@@ -50,5 +77,8 @@ def end_strays(settings: Settings, grace_seconds: float, interruptions: Interrup
 
     The data directory alone would not do: a person may have exported it, and then every program of theirs carries it.
     """
-    directory = f"{DATA_DIR_VARIABLE}={settings.data_dir}"
-    end(marked(directory, any_of=(PART_VARIABLE, INSTANCE_VARIABLE)), grace_seconds, interruptions)
+    end(marked(_directory(settings), any_of=(PART_VARIABLE, INSTANCE_VARIABLE)), grace_seconds, interruptions)
+
+
+def _directory(settings: Settings) -> str:
+    return f"{DATA_DIR_VARIABLE}={settings.data_dir}"

@@ -6,11 +6,15 @@ until it has. They are started in the same order, all at once: the control plane
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from bannister import __version__
 from bannister.settings import Settings
 
 #: In the environment of every process that Bannister starts, instances included: the data directory it belongs to.
@@ -19,6 +23,8 @@ DATA_DIR_VARIABLE = "BANNISTER_DATA_DIR"
 PART_VARIABLE = "BANNISTER_PART"
 #: In the environment of an instance: its id. Written by `bannister.instances`.
 INSTANCE_VARIABLE = "BANNISTER_INSTANCE"
+#: The part that listens on the port.
+PORT_HOLDER = "Envoy"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +42,8 @@ class Part:
     sockets: tuple[Path, ...] = ()
     #: To be ended without its own clean-up when an earlier `up` was killed: what it started stays, for its successor to adopt.
     leaves_heirs: bool = False
+    #: Where it answers HTTP: asked all the time, and killed and started again when it does not answer. None: not asked.
+    asked: Path | None = None
 
 
 def parts_of(settings: Settings) -> tuple[Part, ...]:
@@ -51,6 +59,7 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
             grace + settings.stop_grace_seconds,
             (settings.api_socket, settings.xds_socket),
             leaves_heirs=True,
+            asked=settings.api_socket,
         ),
         Part(
             "telemetry",
@@ -60,13 +69,23 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
             (settings.access_log_socket, settings.telemetry_socket),
         ),
         Part(
-            "Envoy",
+            PORT_HOLDER,
             tuple(envoy_command(settings)),
             logs / "envoy.log",
             grace,
             (settings.envoy_admin_socket,),
         ),
     )
+
+
+def fingerprint(settings: Settings, parts: Iterable[Part]) -> str:
+    """Differs whenever parts of this version, with these settings and commands, differ from others."""
+    told = {
+        "version": __version__,
+        "settings": dataclasses.asdict(settings),
+        "commands": {part.name: part.command for part in parts},
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def part_environment(settings: Settings, inherited: Mapping[str, str]) -> dict[str, str]:

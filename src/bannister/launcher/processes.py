@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,6 +46,19 @@ def is_alive(process: Identity) -> bool:
     return identify(process.pid) == process
 
 
+def runs(process: Identity, command: Sequence[str]) -> bool:
+    """Whether this very process still runs, with this command line (which is believed where only `ps` could tell)."""
+    if not is_alive(process):
+        return False
+    if not _LINUX:
+        return True
+    try:
+        words = (_PROC / str(process.pid) / "cmdline").read_bytes()
+    except OSError:
+        return False
+    return words == b"".join(os.fsencode(word) + b"\0" for word in command)
+
+
 def send(process: Identity, signal_number: int) -> None:
     """Signal this very process; nothing when it is gone."""
     if not is_alive(process):
@@ -56,15 +69,22 @@ def send(process: Identity, signal_number: int) -> None:
         return
 
 
-def marked(mark: str, any_of: tuple[str, ...]) -> list[Identity]:
-    """Processes of this user with `mark` (NAME=value) and any of these names in their environment; no ancestor of this one."""
+def marked(mark: str, any_of: tuple[str, ...], none_of: tuple[str, ...] = ()) -> list[Identity]:
+    """Processes of this user with `mark` (NAME=value), any of these names and none of those in their environment.
+
+    No ancestor of this one is among them.
+    """
     names = tuple(f"{name}=" for name in any_of)
+    unwanted = tuple(f"{name}=" for name in none_of)
     environments = _environments_linux() if _LINUX else _environments_by_ps()
     spared = _ancestors()
     found = (
         identify(pid)
         for pid, entries in environments
-        if mark in entries and pid not in spared and any(entry.startswith(names) for entry in entries)
+        if mark in entries
+        and pid not in spared
+        and any(entry.startswith(names) for entry in entries)
+        and not (unwanted and any(entry.startswith(unwanted) for entry in entries))
     )
     return [process for process in found if process is not None]
 

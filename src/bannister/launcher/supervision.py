@@ -1,4 +1,4 @@
-"""Starts the parts, keeps them running until asked to stop, and stops them so that nothing is left.
+"""Starts the parts or takes over running ones, keeps them running until asked to stop, and stops them so that nothing is left.
 
 One thread, one loop: look at every child, start what is due, ask whether the server answers (only until it does), then sleep until a signal or
 the next thing due. Stopping is the same in every case, also after an error: each part in turn gets SIGTERM and its grace, then whatever still
@@ -16,6 +16,7 @@ from bannister.launcher.interruptions import Interruptions
 from bannister.launcher.leftovers import end_strays
 from bannister.launcher.logs import rotate, tail
 from bannister.launcher.parts import PART_VARIABLE, Part
+from bannister.launcher.processes import Identity
 from bannister.launcher.readiness import answers_ready
 from bannister.launcher.record import Record
 from bannister.launcher.screen import Screen
@@ -40,9 +41,13 @@ class Supervision:
         record: Record,
         interruptions: Interruptions,
         screen: Screen,
+        adopted: Mapping[str, Identity],
     ) -> None:
         self._settings = settings
         self._children = [Child(part, settings) for part in parts]
+        for child in self._children:
+            if child.part.name in adopted:
+                child.adopt(adopted[child.part.name])
         self._environment = environment
         self._record = record
         self._interruptions = interruptions
@@ -57,17 +62,19 @@ class Supervision:
         Raises:
             GaveUp: It did not become ready. Everything is stopped then, too.
         """
+        self._write_down()  # from here on the next `up` looks for what we may leave
         try:
             while not self._interruptions.stop_requests:
                 self._look(monotonic())
-                self._interruptions.wait(self._next_look_at() - monotonic())
+                descriptors = [one for child in self._children for one in child.descriptors]
+                self._interruptions.wait(self._next_look_at() - monotonic(), descriptors)
         finally:
             self._stop()
         return not self._in_a_hurry()
 
     def _look(self, now: float) -> None:
         for child in self._children:
-            ended = child.reap(now)
+            ended = child.reap(now) or child.replace_if_frozen(now)
             if ended:
                 self._consider_giving_up(child)
                 self._screen.say(ended)
@@ -83,8 +90,17 @@ class Supervision:
         due = [child for child in self._children if child.start_at is not None and child.start_at <= now]
         for child in due:
             self._start(child)
-            # Written after each start, not once: an `up` that is killed here must leave nothing unrecorded.
-            self._record.write({each.part.name: each.identity for each in self._children if each.identity})
+            self._write_down()
+
+    def _write_down(self) -> None:
+        """After each start, not once, so that an `up` that is killed leaves little unrecorded.
+
+        On a disk that is full or has become read-only the record stays as it was; what it lacks is found by its marks.
+        """
+        try:
+            self._record.write({child.part.name: child.identity for child in self._children if child.identity})
+        except OSError as error:
+            self._screen.say(f"What runs could not be written down: {error}.")
 
     def _start(self, child: Child) -> None:
         try:
@@ -113,7 +129,7 @@ class Supervision:
         return "\n".join((f"{sentence}. The last lines of {part.log}:", *(f"  {line}" for line in lines)))
 
     def _next_look_at(self) -> float:
-        due = [child.start_at for child in self._children if child.start_at is not None]
+        due = [child.look_at for child in self._children if child.look_at is not None]
         if not self._is_ready:
             due.append(monotonic() + self._settings.ready_poll_seconds)
         return min([*due, self._rotate_at])
@@ -138,4 +154,4 @@ class Supervision:
         while not child.is_gone() and monotonic() < deadline and not self._in_a_hurry():
             if monotonic() - began_at > _QUIET_SECONDS:
                 self._screen.show_passing(f"stopping {child.part.name} (Ctrl-C again ends everything at once)")
-            self._interruptions.wait(min(0.5, deadline - monotonic()))
+            self._interruptions.wait(min(0.5, deadline - monotonic()), child.descriptors)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from bannister.launcher.claims import DataDirectoryLock, check_port_free, check_port_number, make_directories
 from bannister.launcher.interruptions import Interruptions
-from bannister.launcher.leftovers import end_recorded
-from bannister.launcher.parts import Part, part_environment, parts_of
+from bannister.launcher.leftovers import adoptable, end_left, left_running
+from bannister.launcher.parts import PORT_HOLDER, Part, fingerprint, part_environment, parts_of
 from bannister.launcher.record import Record
 from bannister.launcher.screen import Screen
 from bannister.launcher.supervision import GaveUp, Supervision
@@ -44,11 +44,19 @@ def _prepare(
     screen: Screen,
 ) -> Supervision:
     parts = parts_for(settings)
-    record = Record(settings.data_dir / "run" / "processes.json")
-    ended = end_recorded(record.read(), parts, settings.part_stop_grace_seconds, interruptions)
-    if ended:
-        screen.say(
-            f"An earlier `up` on this data directory was killed; ended what it left running: {', '.join(ended)}."
-        )
-    check_port_free(settings.port)
-    return Supervision(settings, parts, part_environment(settings, os.environ), record, interruptions, screen)
+    record = Record(settings.data_dir / "run" / "processes.json", fingerprint(settings, parts))
+    left = left_running(settings, record)
+    adopted = adoptable(left, record, parts)
+    ended = {name: process for name, process in left.items() if name not in adopted}
+    end_left(ended, parts, settings.part_stop_grace_seconds, interruptions)
+    if left:
+        screen.say(f"An earlier `up` on this data directory was killed{_done_with(adopted, ended)}.")
+    if PORT_HOLDER not in adopted:
+        check_port_free(settings.port)
+    environment = part_environment(settings, os.environ)
+    return Supervision(settings, parts, environment, record, interruptions, screen, adopted)
+
+
+def _done_with(adopted: Iterable[str], ended: Iterable[str]) -> str:
+    took = f"; took over what it left running: {', '.join(adopted)}" if adopted else ""
+    return took + (f"; ended what it left running: {', '.join(ended)}" if ended else "")
