@@ -45,8 +45,8 @@ FLIGHTS_MAX = 24_000
 #: How long each version is left alone before the next step, so that there is something to see.
 STEADY_SECONDS = 5.0
 #: Generous, for busy machines: instances start at low priority.
-CREATE_TIMEOUT_SECONDS = 120.0
-UPDATE_TIMEOUT_SECONDS = 180.0
+CREATE_TIMEOUT_SECONDS = 300.0
+UPDATE_TIMEOUT_SECONDS = 300.0
 
 
 class Demo:
