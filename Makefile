@@ -55,7 +55,7 @@ $(SET_UP): pyproject.toml constraints.txt
 # uv is several times faster, and brings a Python if there is none; where it cannot reach its packages, pip is asked.
 EVERYTHING := --constraint constraints.txt --editable '.[demo,test]'
 with_uv = command -v uv >/dev/null && uv venv --quiet --allow-existing --python '>=3.11' $(VENV) && \
-	uv pip install --quiet --python $(BIN)/python $(EVERYTHING)
+	uv pip install --quiet --compile-bytecode --python $(BIN)/python $(EVERYTHING)
 with_pip = test -n "$(PYTHON)" || { $(no_python); exit 1; }; \
 	$(PYTHON) -m venv $(VENV) && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(EVERYTHING);
