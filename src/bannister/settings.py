@@ -146,7 +146,25 @@ class Settings:
     upload_retention_seconds: float = 7 * 86400.0
     #: A slow copy or completed upload keeps its client waiting in silence this long, then begins its answer.
     object_answer_quiet_seconds: float = 5.0
+
+    # --- disk
+    #: Decisions, alarm history and ended deployments are kept this long (AWS keeps alarm history for 14 days) ...
+    history_retention_seconds: float = 14 * 86400.0
+    #: ... and at most so many of them.
     journal_entries_max: int = 1_000_000
+    past_deployments_max: int = 10_000
+    #: Kept on the disk so that a rollback can be written down when it is full; 0: nothing.
+    disk_reserve_bytes: int = 32 * 1024 * 1024
+    #: With less than this free, nothing new is accepted.
+    disk_free_bytes_min: int = 32 * 1024 * 1024
+    #: A state file up to this size is checked whole at start (1 ms per MiB); of a larger one, the rows and the newest history.
+    state_checked_bytes_max: int = 32 * 1024 * 1024
+    #: What is past its retention is forgotten this often.
+    housekeeping_interval_seconds: float = 60.0
+    #: Reports and datapoints that cannot be stored are kept in memory, at most so many; later the oldest are not stored.
+    unstored_metrics_max: int = 6000
+    #: After storing metrics failed, it is tried again this often.
+    metric_store_retry_seconds: float = 5.0
 
     @property
     def run_dir(self) -> Path:

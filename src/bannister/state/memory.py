@@ -12,7 +12,7 @@ import msgspec
 
 from bannister.errors import Conflict, Fenced
 from bannister.signals import Signal
-from bannister.state.store import Entry, Put, Record, Remove, Row, Table
+from bannister.state.store import Entry, Put, Record, Remove, Row, Table, last_to_forget
 
 T = TypeVar("T")
 
@@ -24,6 +24,10 @@ class MemoryMedium:
         self.epoch = 0
         self.rows: dict[tuple[str, str], tuple[bytes, int]] = {}
         self.entries: list[Entry] = []
+
+    @property
+    def sequence(self) -> int:
+        return self.entries[-1].sequence if self.entries else 0
 
 
 class MemoryState:
@@ -60,8 +64,8 @@ class MemoryState:
         medium = self._medium
         if medium.epoch != self.epoch:
             raise Fenced(f"Epoch {medium.epoch} was claimed after {self.epoch}.")
-        if at_sequence is not None and len(medium.entries) != at_sequence:
-            raise Conflict(f"The journal is at {len(medium.entries)}, not at {at_sequence}.")
+        if at_sequence is not None and medium.sequence != at_sequence:
+            raise Conflict(f"The journal is at {medium.sequence}, not at {at_sequence}.")
         for write in writes:
             _, revision = medium.rows.get((write.table.name, write.key), (b"", 0))
             if revision != write.revision:
@@ -74,22 +78,34 @@ class MemoryState:
             else:
                 medium.rows[write.table.name, write.key] = (value, write.revision + 1)
         for record, body in zip(records, bodies, strict=True):
-            medium.entries.append(Entry(len(medium.entries) + 1, record.at, record.subject, record.kind, body))
+            medium.entries.append(Entry(medium.sequence + 1, record.at, record.subject, record.kind, body))
         self._changed.announce()
-        return len(medium.entries)
+        return medium.sequence
 
     async def sequence(self) -> int:
-        return len(self._medium.entries)
+        return self._medium.sequence
 
     async def journal(
         self, *, after: int = 0, subject: str | None = None, kind: str | None = None, limit: int = 1000
     ) -> list[Entry]:
+        entries = self._medium.entries
+        forgotten = entries[0].sequence - 1 if entries else 0
         matching = (
             entry
-            for entry in self._medium.entries[after:]
+            for entry in entries[max(0, after - forgotten) :]
             if (subject is None or entry.subject == subject) and (kind is None or entry.kind == kind)
         )
         return [entry for entry, _ in zip(matching, range(limit), strict=False)]
+
+    async def prune(self, *, before: float, keep: int, up_to: int, limit: int = 500) -> int:
+        medium = self._medium
+        if medium.epoch != self.epoch:
+            raise Fenced(f"Epoch {medium.epoch} was claimed after {self.epoch}.")
+        oldest = [(entry.sequence, entry.at) for entry in medium.entries[:limit]]
+        last = last_to_forget(oldest, newest=medium.sequence, before=before, keep=keep, up_to=up_to)
+        count = sum(sequence <= last for sequence, _ in oldest)
+        del medium.entries[:count]
+        return count
 
     async def close(self) -> None:
         pass

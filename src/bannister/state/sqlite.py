@@ -1,7 +1,9 @@
 """The state store in one SQLite file.
 
-Write-ahead log and `synchronous=FULL`: a commit that returned survives the power going out (about 0.4 to 1 ms on a disk of today). One connection,
+Write-ahead log and `synchronous=FULL`: a commit that returned survives the power going out (measured in docs/decisions/0007). One connection,
 used from the event loop's thread only: commits are short, and their order is the order in which they were called.
+
+On a full disk a commit gives up the reserve (`bannister.disk`) and is done again, so that what must be written down still can be.
 
 Every process that opens the file claims the next epoch. A commit checks that the epoch is still its own, in the same transaction, so a process
 that was thought dead and replaced can change nothing when it wakes.
@@ -9,67 +11,77 @@ that was thought dead and replaced can change nothing when it wakes.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
 
 from bannister.errors import Conflict, Fenced, Unavailable
 from bannister.signals import Signal
-from bannister.state.store import Entry, Put, Record, Remove, Row, Table
+from bannister.state.schema import migrate, transaction
+from bannister.state.soundness import check
+from bannister.state.store import Entry, Put, Record, Remove, Row, Table, last_to_forget
 
 T = TypeVar("T")
 
-#: Statements that bring the file from one version to the next; append only.
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
-    (
-        "CREATE TABLE epoch (id INTEGER PRIMARY KEY CHECK (id = 1), epoch INTEGER NOT NULL)",
-        "INSERT INTO epoch VALUES (1, 0)",
-        """CREATE TABLE row (
-            name TEXT NOT NULL, key TEXT NOT NULL, value BLOB NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (name, key)
-        ) WITHOUT ROWID""",
-        """CREATE TABLE journal (
-            sequence INTEGER PRIMARY KEY, at REAL NOT NULL, subject TEXT NOT NULL, kind TEXT NOT NULL, body BLOB NOT NULL
-        )""",
-        "CREATE INDEX journal_by_subject ON journal (subject, sequence)",
-        "CREATE INDEX journal_by_kind ON journal (kind, sequence)",
-    ),
-)
+_log = logging.getLogger(__name__)
+
+#: The room that is made inside the file when the reserve is given up: what comes then needs nothing more of the disk.
+_ROOM_BYTES: Final = 4 * 1024 * 1024
+#: The write-ahead log is cut to this when it has been checkpointed.
+_WAL_BYTES_MAX: Final = 16 * 1024 * 1024
+#: What SQLite says when a file cannot grow.
+_NO_ROOM: Final = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+
+
+class Reserve(Protocol):
+    """Where room comes from when the disk is full (`bannister.disk`)."""
+
+    def release(self) -> bool:
+        """Give up what is kept; False: nothing is left."""
+        ...
 
 
 class SqliteState:
     """See `bannister.state.store.State`."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file, bring it to this version and claim the next epoch.
+    def __init__(self, path: Path, reserve: Reserve | None = None, *, checked_bytes_max: int = 32 * 1024**2) -> None:
+        """Open or create the file, check it, bring it to this version and claim the next epoch.
+
+        Args:
+            path: The file.
+            reserve: What to give up when the disk is full.
+            checked_bytes_max: A larger file is checked in part only (`soundness`).
 
         Raises:
-            Unavailable: The file cannot be opened, is damaged, or was written by a later version.
+            Unavailable: The file cannot be opened, is damaged, or was written by a later version; it was not changed.
         """
         self._changed = Signal()
+        self._reserve = reserve
         with _reported():
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
-            self._connection.execute("PRAGMA journal_mode = WAL")
-            self._connection.execute("PRAGMA synchronous = FULL")
-            self._migrate(path)
-            with self._transaction():
-                self._connection.execute("UPDATE epoch SET epoch = epoch + 1")
-                (self.epoch,) = self._connection.execute("SELECT epoch FROM epoch").fetchone()
+            try:
+                self._open(path, checked_bytes_max)
+            except BaseException:
+                self._connection.close()
+                raise
 
-    def _migrate(self, path: Path) -> None:
-        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
-        if version > len(MIGRATIONS):
-            raise Unavailable(
-                f"{path} was written by a later version of Bannister (schema {version}); use that version."
-            )
-        for number, statements in enumerate(MIGRATIONS[version:], start=version + 1):
-            with self._transaction():
-                for statement in statements:
-                    self._connection.execute(statement)
-                self._connection.execute(f"PRAGMA user_version = {number}")
+    def _open(self, path: Path, checked_bytes_max: int) -> None:
+        check(self._connection, path, checked_bytes_max)
+        self._connection.execute("PRAGMA journal_mode = WAL")
+        self._connection.execute("PRAGMA synchronous = FULL")
+        self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_MAX}")
+        migrate(self._connection)
+        self.epoch = self._with_room(self._claim)
+
+    def _claim(self) -> int:
+        with transaction(self._connection):
+            self._connection.execute("UPDATE epoch SET epoch = epoch + 1")
+            return int(self._connection.execute("SELECT epoch FROM epoch").fetchone()[0])
 
     @property
     def changed(self) -> Signal:
@@ -80,7 +92,7 @@ class SqliteState:
             found = self._connection.execute(
                 "SELECT value, revision FROM row WHERE name = ? AND key = ?", (table.name, key)
             ).fetchone()
-        return None if found is None else Row(key, msgspec.json.decode(found[0], type=table.type), found[1])
+        return None if found is None else Row(key, _decoded(table, key, found[0]), found[1])
 
     async def rows(self, table: Table[T], prefix: str = "") -> list[Row[T]]:
         with _reported():
@@ -88,7 +100,16 @@ class SqliteState:
                 "SELECT key, value, revision FROM row WHERE name = ? AND substr(key, 1, ?) = ? ORDER BY key",
                 (table.name, len(prefix), prefix),
             ).fetchall()
-        return [Row(key, msgspec.json.decode(value, type=table.type), revision) for key, value, revision in found]
+        return [Row(key, _decoded(table, key, value), revision) for key, value, revision in found]
+
+    def check_epoch(self) -> None:
+        """For what is done outside this file: nothing, if this process may still act.
+
+        Raises:
+            Fenced: A later epoch was claimed by another process.
+        """
+        with _reported():
+            self._check_epoch()
 
     async def commit(
         self,
@@ -97,10 +118,14 @@ class SqliteState:
         *,
         at_sequence: int | None = None,
     ) -> int:
-        with _reported(), self._transaction():
-            (epoch,) = self._connection.execute("SELECT epoch FROM epoch").fetchone()
-            if epoch != self.epoch:
-                raise Fenced(f"Epoch {epoch} was claimed after {self.epoch}.")
+        with _reported():
+            sequence = self._with_room(lambda: self._commit(writes, records, at_sequence))
+        self._changed.announce()
+        return sequence
+
+    def _commit(self, writes: Sequence[Put[Any] | Remove], records: Sequence[Record], at_sequence: int | None) -> int:
+        with transaction(self._connection):
+            self._check_epoch()
             sequence = self._sequence()
             if at_sequence is not None and sequence != at_sequence:
                 raise Conflict(f"The journal is at {sequence}, not at {at_sequence}.")
@@ -112,8 +137,33 @@ class SqliteState:
                     "INSERT INTO journal VALUES (?, ?, ?, ?, ?)",
                     (sequence, record.at, record.subject, record.kind, msgspec.json.encode(record.body)),
                 )
-        self._changed.announce()
         return sequence
+
+    def _check_epoch(self) -> None:
+        (epoch,) = self._connection.execute("SELECT epoch FROM epoch").fetchone()
+        if epoch != self.epoch:
+            raise Fenced(f"Epoch {epoch} was claimed after {self.epoch}.")
+
+    def _with_room(self, write: Callable[[], int]) -> int:
+        """Do a transaction; where the disk is full, give up the reserve and do it again."""
+        try:
+            return write()
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _NO_ROOM or self._reserve is None or not self._reserve.release():
+                raise
+        self._make_room()
+        return write()
+
+    def _make_room(self) -> None:
+        """Claim room inside the file and its log, before anyone else on this disk does; best effort."""
+        try:
+            with transaction(self._connection):
+                self._connection.execute("CREATE TABLE room (filler BLOB)")
+                self._connection.execute("INSERT INTO room VALUES (zeroblob(?))", (_ROOM_BYTES,))
+            with transaction(self._connection):
+                self._connection.execute("DROP TABLE room")
+        except sqlite3.OperationalError as error:
+            _log.warning("No room could be made in the state file: %s.", error)
 
     def _write(self, write: Put[Any] | Remove) -> None:
         name, key, revision = write.table.name, write.key, write.revision
@@ -152,18 +202,25 @@ class SqliteState:
             Entry(sequence, at, about, what, msgspec.json.decode(body)) for sequence, at, about, what, body in found
         ]
 
+    async def prune(self, *, before: float, keep: int, up_to: int, limit: int = 500) -> int:
+        with _reported(), transaction(self._connection):
+            self._check_epoch()
+            newest = self._sequence()
+            oldest = self._connection.execute("SELECT sequence, at FROM journal ORDER BY sequence LIMIT ?", (limit,))
+            last = last_to_forget(oldest.fetchall(), newest=newest, before=before, keep=keep, up_to=up_to)
+            return self._connection.execute("DELETE FROM journal WHERE sequence <= ?", (last,)).rowcount
+
     async def close(self) -> None:
         self._connection.close()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+
+def _decoded(table: Table[T], key: str, value: bytes) -> T:
+    try:
+        return msgspec.json.decode(value, type=table.type)
+    except msgspec.MsgspecError as error:
+        raise Unavailable(
+            f"The {table.name} {key!r} in the state file cannot be read by this version of Bannister: {error}."
+        ) from error
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """What the state store promises.
 
 Rows are typed values under a key; each has a revision that grows with every write (compare-and-set). The journal is append-only and numbered
-without gaps. A `Change` (rows and journal entries) is committed whole, before any of its effects, or not at all.
+without gaps; its oldest entries may be forgotten, never its newest, so that a number is never used twice. A `Change` (rows and journal entries) is committed whole, before any of its effects, or not at all.
 
 Every store passes `tests/state/test_conformance.py`.
 """
@@ -126,6 +126,34 @@ class State(Protocol):
         """Entries after a position, oldest first; filtered by exact subject and kind where given."""
         ...
 
+    async def prune(self, *, before: float, keep: int, up_to: int, limit: int = 500) -> int:
+        """Forget the journal's oldest entries, in one small transaction; returns how many.
+
+        Args:
+            before: Entries are forgotten that are older than this,
+            keep: and those beyond the newest so many, whatever their age;
+            up_to: but none with a number above this.
+            limit: At most so many at once.
+
+        Raises:
+            Fenced: A later epoch was claimed by another process; nothing was forgotten.
+        """
+        ...
+
     async def close(self) -> None:
         """Release files and locks."""
         ...
+
+
+def last_to_forget(oldest: Sequence[tuple[int, float]], *, newest: int, before: float, keep: int, up_to: int) -> int:
+    """The number of the last entry to forget, given the oldest (number, time); 0: none.
+
+    Only a beginning is ever forgotten, up to the first entry that is still wanted: what is left has no gaps, whatever the clock did.
+    """
+    last = 0
+    for sequence, at in oldest:
+        outlived = at < before or sequence <= newest - keep
+        if not outlived or sequence > up_to or sequence >= newest:
+            break
+        last = sequence
+    return last

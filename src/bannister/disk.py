@@ -1,0 +1,91 @@
+"""The reserve: room on the disk that is kept for the worst day.
+
+A full disk must not stop a rollback, and a rollback must be written down before it happens. So a file of a fixed size, with real blocks behind it,
+lies in the data directory. When the state cannot be written, the file is removed and the write is tried again: there is room now. Until
+somebody makes room and the reserve is taken again, whatever would bring more onto the disk is refused with a sentence (`check`); rollbacks
+and deletions go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from pathlib import Path
+
+from bannister.errors import Unavailable
+
+_log = logging.getLogger(__name__)
+
+
+class DiskReserve:
+    """The reserve of one data directory. For one process at a time."""
+
+    def __init__(self, path: Path, size: int, free_min: int) -> None:
+        """`size` and `free_min` in bytes; below `free_min` free bytes nothing new is let in, reserve or not."""
+        self._path = path
+        self._size = size
+        self._free_min = free_min
+
+    @property
+    def held(self) -> bool:
+        """The reserve is there, with all its blocks."""
+        try:
+            found = self._path.stat()
+        except OSError:
+            return self._size == 0
+        return found.st_size >= self._size and found.st_blocks * 512 >= self._size
+
+    def prepare(self) -> None:
+        """At start: take it; but give it up if there is not even room to start."""
+        if not self.take() and self._free() < min(self._size, self._free_min) // 4:
+            self.release()
+
+    def take(self) -> bool:
+        """Take it if there is room; whether it can be relied on: it is held, and the disk is not about to be full."""
+        if self.held:
+            return self._free() >= self._free_min
+        if self._free() < self._size + self._free_min:
+            return False
+        partial = self._path.with_name(f"{self._path.name}.partial")
+        try:
+            with partial.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, self._size)
+            partial.replace(self._path)
+        except OSError as error:
+            _log.warning("The reserve %s cannot be taken: %s.", self._path, error.strerror)
+            with contextlib.suppress(OSError):
+                partial.unlink()
+            return False
+        return True
+
+    def release(self) -> bool:
+        """Give its room to whoever writes next; whether there was any to give."""
+        if self._size == 0 or not self.held:
+            return False
+        self._path.unlink()
+        _log.error(
+            "disk.reserve_released: the disk of %s is full. Make room there; until then only rollbacks and deletions "
+            "are accepted.",
+            self._path.parent,
+        )
+        return True
+
+    def check(self) -> None:
+        """Let something new in, or not.
+
+        Raises:
+            Unavailable: The disk is full, or about to be.
+        """
+        if not self.held or self._free() < self._free_min:
+            raise Unavailable(
+                f"The disk of the data directory {self._path.parent} is full ({self._free() // 2**20} MiB are free): nothing new "
+                "is accepted until there is room again. Rollbacks and deletions go on."
+            )
+
+    def _free(self) -> int:
+        try:
+            found = os.statvfs(self._path.parent)
+        except OSError:
+            return 0
+        return found.f_bavail * found.f_frsize
