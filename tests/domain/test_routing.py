@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.domain.deployment.worlds import deployment, fleet
@@ -83,3 +84,15 @@ def test_parts_always_add_up_to_the_whole_and_follow_the_shares(shares) -> None:
     for share, one in zip(shares, found, strict=True):
         assert (one == 0) == (share == 0)
         assert abs(one - share / sum(shares) * TRAFFIC_PARTS) <= len(shares) + 1
+
+
+@pytest.mark.parametrize(
+    ("shares", "parts"),
+    [
+        ([1e308, 1e308, 1e308, 1e308], (250_000,) * 4),
+        ([1e300, 1e-300], (999_999, 1)),
+        ([5e-324, 5e-324], (500_000, 500_000)),
+    ],
+)
+def test_no_share_is_too_large_or_too_small_to_be_apportioned(shares: list[float], parts: tuple[int, ...]) -> None:
+    assert apportion(shares) == parts

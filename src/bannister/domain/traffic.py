@@ -5,6 +5,7 @@ Whole parts, so that a share survives being written down, and all shares of a wh
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,16 +47,19 @@ def apportion(shares: Sequence[float], whole: int = TRAFFIC_PARTS) -> tuple[int,
 
     A share above zero never becomes zero parts. All shares zero: all parts zero.
     """
-    total = sum(shares)
-    if total <= 0:
+    assert all(0 <= share < math.inf for share in shares)
+    largest = max(shares, default=0.0)
+    if largest == 0:
         return tuple(0 for _ in shares)
-    exact = [share / total * whole for share in shares]
-    parts = [max(int(value), 1 if value > 0 else 0) for value in exact]
+    scaled = [share / largest for share in shares]  # so that no sum of them is infinite
+    total = sum(scaled)
+    exact = [share / total * whole for share in scaled]
+    parts = [max(int(value), 1 if share > 0 else 0) for value, share in zip(exact, shares, strict=True)]
     by_remainder = sorted(range(len(parts)), key=lambda index: exact[index] - int(exact[index]), reverse=True)
     missing = whole - sum(parts)
     while missing > 0:
         for index in by_remainder:
-            if missing > 0 and exact[index] > 0:
+            if missing > 0 and shares[index] > 0:
                 parts[index] += 1
                 missing -= 1
     while missing < 0:

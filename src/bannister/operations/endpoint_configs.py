@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from bannister.domain.endpoint import EndpointConfig, Variant
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
@@ -11,6 +12,9 @@ from bannister.operations.listing import Listed, ListRequest, Page, page
 from bannister.state.store import Put, Remove
 from bannister.state.tables import ENDPOINT_CONFIGS, MODELS
 
+#: AWS: a weight is a number of 32 bits.
+WEIGHT_MAX: Final = (2 - 2.0**-23) * 2.0**127
+
 
 async def create_endpoint_config(context: Context, name: str, variants: Sequence[Variant]) -> EndpointConfig:
     """Store a configuration; its models must exist."""
@@ -18,7 +22,13 @@ async def create_endpoint_config(context: Context, name: str, variants: Sequence
     repeated = sorted({one for one in names if names.count(one) > 1})
     if repeated:
         raise Invalid(f'Variant name "{repeated[0]}" is used more than once; variant names must be unique.')
-    if sum(variant.weight for variant in variants) <= 0:
+    for variant in variants:
+        if not 0 <= variant.weight <= WEIGHT_MAX:
+            raise Invalid(
+                f'InitialVariantWeight of variant "{variant.name}" is {variant.weight:g}; it must be a number from 0 '
+                f"to {WEIGHT_MAX:g}."
+            )
+    if not any(variant.weight for variant in variants):
         raise Invalid("At least one variant must have an InitialVariantWeight above 0.")
     for variant in variants:
         if variant.instance_count > context.settings.instances_per_variant_max:
