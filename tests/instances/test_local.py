@@ -183,6 +183,13 @@ async def test_a_model_gets_a_small_environment_and_a_folder_of_its_own(local_pl
     assert given - ours - inherited == {"PATH", "PYTHONUNBUFFERED"}
 
 
+async def test_an_environment_that_no_process_can_have_fails_at_once(local_place):
+    backend = await local_place.started()
+    await backend.ensure(dataclasses.replace(local_place.spec(), environment={"A": "x\0y"}), 1, epoch=1)
+    (one,) = await local_place.until_all(backend, InstancePhase.FAILED)
+    assert "none that a process can have" in one.reason
+
+
 async def test_a_log_stays_within_its_bound_and_keeps_its_end(local_place):
     backend = await local_place.started()
     await backend.ensure(local_place.spec("chatty"), 1, epoch=1)

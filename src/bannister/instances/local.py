@@ -13,13 +13,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 from bannister.clock import Clock
 from bannister.domain.instance import GroupSpec
-from bannister.errors import Unavailable
+from bannister.errors import Invalid, Unavailable
 from bannister.ids import Ids
 from bannister.instances import log, process
 from bannister.instances.groups import GroupedInstances
@@ -40,17 +40,27 @@ _INHERITED: Final = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH"
 class LocalInstances(GroupedInstances):
     """The backend for one machine; see `bannister.instances.backend`."""
 
-    def __init__(self, settings: Settings, clock: Clock, ids: Ids, images: ImageTable) -> None:
-        records = FolderRecords(settings.instances_dir, settings.past_instance_logs_max)
-        super().__init__(settings, clock, ids, records, LocalHost(settings, clock, images, records))
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        ids: Ids,
+        images: ImageTable,
+        fence: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`fence` is called before every act; it does not return when another process has taken over."""
+        records = FolderRecords(settings.instances_dir, settings.past_instance_logs_max, fence)
+        super().__init__(settings, clock, ids, records, LocalHost(settings, clock, images, records, fence))
 
 
 class LocalProcess:
     """A running process of an instance, our child or one that an earlier control plane started."""
 
-    def __init__(self, identity: Identity, port: int) -> None:
+    def __init__(self, identity: Identity, port: int, fence: Callable[[], None], data_dir: Path) -> None:
         self._identity = identity
         self._port = port
+        self._fence = fence
+        self._data_dir = data_dir
         self._ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._patience: asyncio.TimerHandle | None = None
         self._watch = process.EndWatch(identity.pid, self._notice_end)
@@ -88,18 +98,32 @@ class LocalProcess:
 
     def _signal(self, number: signal.Signals) -> None:
         if not self._ended.done():
+            self._fence()
             process.signal_session(self._identity.pid, number)
 
     def _notice_end(self) -> None:
-        process.signal_session(self._identity.pid, signal.SIGKILL)  # what it started ends with it
-        self._ended.set_result(process.reap(self._identity.pid))
+        """What it started ends with it; but once a stranger's child has been reaped, its id may already be another's."""
+        pid = self._identity.pid
+        if process.is_unreaped_child(pid):
+            process.signal_session(pid, signal.SIGKILL)
+        else:
+            process.kill_marked_session(pid, self._data_dir)
+        self._ended.set_result(process.reap(pid))
 
 
 class LocalHost:
     """Starts the processes of one data directory and finds them again."""
 
-    def __init__(self, settings: Settings, clock: Clock, images: ImageTable, records: FolderRecords) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        images: ImageTable,
+        records: FolderRecords,
+        fence: Callable[[], None],
+    ) -> None:
         self._settings = settings
+        self._fence = fence
         self._clock = clock
         self._images = images
         self._records = records
@@ -121,10 +145,12 @@ class LocalHost:
             pid = process.start(argv, environment, directory, self._records.log_file(record.id))
         except OSError as error:
             raise Unavailable(f"{argv[0]}: {error.strerror}.") from error
+        except ValueError as error:
+            raise Invalid(f"its command or environment is none that a process can have ({error}).") from error
         process.set_niceness(pid, self._settings.startup_niceness)
         record.process = process.identify(pid) or Identity(pid, "", process.boot_id())  # it may have ended already
         self._records.save_instance(record)
-        started = LocalProcess(record.process, port)
+        started = self._process(record.process, port)
         started.be_polite(self._settings.startup_yield_seconds)
         return started
 
@@ -138,7 +164,7 @@ class LocalHost:
                 record.process = record.port = None
                 continue
             self._ports.keep(record.port)
-            found[record.id] = LocalProcess(record.process, record.port)
+            found[record.id] = self._process(record.process, record.port)
         self._end(marks, known=set(found))
         return found
 
@@ -152,12 +178,16 @@ class LocalHost:
         for file in self._records.log_files():
             log.bound(file, self._settings.instance_log_bytes_max)
 
+    def _process(self, identity: Identity, port: int) -> LocalProcess:
+        return LocalProcess(identity, port, self._fence, self._settings.data_dir)
+
     def _take_port(self) -> int:
         port = self._ports.take()
         self._records.save_next_port(self._ports.next)
         return port
 
     def _end(self, marks: Mapping[int, str], known: set[str]) -> None:
+        self._fence()
         for pid, instance in marks.items():
             if instance not in known:
                 _logger.warning("Process %d of instance %s should not be there and is ended", pid, instance)

@@ -74,6 +74,7 @@ def start(argv: Sequence[str], environment: Mapping[str, str], directory: Path, 
 
     Raises:
         OSError: It cannot be started, for example because the program does not exist.
+        ValueError: Its command or environment holds a NUL character.
     """
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
@@ -99,6 +100,15 @@ def reap(pid: int) -> int | None:
     except ChildProcessError:
         return None
     return os.waitstatus_to_exitcode(status) if collected else None
+
+
+def is_unreaped_child(pid: int) -> bool:
+    """Whether this is a child of ours that has not been collected: until then nobody else can get its id."""
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
 
 
 class EndWatch:
@@ -149,6 +159,13 @@ def signal_session(leader: int, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if os.getpgid(pid) != leader:
                 os.kill(pid, number)
+
+
+def kill_marked_session(leader: int, data_dir: Path) -> None:
+    """Kill what is left of the session of a leader that is gone: only what carries our marks, never a stranger."""
+    for pid in marked(data_dir).keys() & set(session_members(leader)):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def session_members(leader: int) -> list[int]:

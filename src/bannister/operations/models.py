@@ -25,6 +25,11 @@ async def create_model(
     refusal = context.image_refusal(container.image)
     if refusal is not None:
         raise Invalid(refusal)
+    unusable = next((key for key, value in container.environment.items() if "\0" in value), None)
+    if unusable is not None:
+        raise Invalid(
+            f"The value of {unusable} in Environment has a NUL character, which no process's environment can hold."
+        )
     if container.artifact_url is not None:
         await _check_artifact(context, container.artifact_url)
     now = context.clock.now()
