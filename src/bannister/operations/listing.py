@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -54,7 +54,8 @@ class Page(Generic[T]):
 def page(items: Sequence[T], describe: Callable[[T], Listed], request: ListRequest) -> Page[T]:
     """Filter, sort and cut.
 
-    The token holds the sort key of the last item given, so items that come or go between pages shift nothing.
+    The token holds the sort key of the last item given, so items that come or go between pages shift nothing; and what it is
+    a key of, since keys of another order cannot be compared with it.
 
     Raises:
         Invalid: The token is not one that was given for this listing.
@@ -64,11 +65,12 @@ def page(items: Sequence[T], describe: Callable[[T], Listed], request: ListReque
     matching = [(order(what), item) for item, what in listed if _matches(what, request)]
     matching.sort(key=lambda pair: pair[0], reverse=not request.ascending)
     if request.token is not None:
-        last = _read_token(request.token)
+        last = _read_token(request.token, request.sort_by)
         matching = [pair for pair in matching if (pair[0] > last if request.ascending else pair[0] < last)]
     shown = matching[: request.limit]
     more = len(matching) > len(shown)
-    return Page(tuple(item for _, item in shown), _write_token(shown[-1][0]) if more and shown else None)
+    token = _write_token(request.sort_by, shown[-1][0]) if more and shown else None
+    return Page(tuple(item for _, item in shown), token)
 
 
 Key = tuple[str | float, str]
@@ -95,12 +97,16 @@ def _matches(what: Listed, request: ListRequest) -> bool:
     )
 
 
-def _write_token(key: Key) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode(key)).decode()
+def _write_token(sort_by: str, key: Key) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode((sort_by, *key))).decode()
 
 
-def _read_token(token: str) -> Key:
+def _read_token(token: str, sort_by: str) -> Key:
+    form: Any = tuple[str, float, str] if sort_by == "CreationTime" else tuple[str, str, str]
     try:
-        return msgspec.json.decode(base64.urlsafe_b64decode(token), type=tuple[str | float, str])
+        given_for, value, name = msgspec.json.decode(base64.urlsafe_b64decode(token), type=form)
     except (ValueError, msgspec.MsgspecError):
-        raise Invalid("NextToken is not one that this listing gave; start again without it.") from None
+        given_for, value, name = None, "", ""
+    if given_for != sort_by:
+        raise Invalid("NextToken is not one that this listing gave in this order; start again without it.")
+    return value, name

@@ -1,0 +1,62 @@
+"""Models and endpoint configurations that could never run are refused, and listings go on only where they stopped."""
+
+import math
+from pathlib import Path
+
+import pytest
+
+from bannister.clock import SystemClock
+from bannister.domain.endpoint import Variant
+from bannister.domain.model import Container
+from bannister.errors import Invalid
+from bannister.ids import SeededIds
+from bannister.metrics.memory import MemoryMetrics
+from bannister.objects.memory import MemoryObjects
+from bannister.operations.context import Context
+from bannister.operations.endpoint_configs import create_endpoint_config
+from bannister.operations.listing import ListRequest
+from bannister.operations.models import create_model, list_models
+from bannister.settings import Settings
+from bannister.state.memory import MemoryState
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    settings = Settings(tmp_path)
+    return Context(
+        state=MemoryState(),
+        metrics=MemoryMetrics(settings),
+        objects=MemoryObjects(settings.object_bytes_max),
+        clock=SystemClock(),
+        ids=SeededIds(1),
+        settings=settings,
+        image_refusal=lambda image: None,
+        ready_instances=dict,
+    )
+
+
+async def models(context: Context, *names: str) -> None:
+    for name in names:
+        await create_model(context, name, Container("bannister/python"))
+
+
+@pytest.mark.parametrize("weight", [math.inf, math.nan, 1e300, -1.0])
+async def test_a_weight_that_is_no_finite_number_of_32_bits_is_refused(context: Context, weight: float) -> None:
+    await models(context, "m")
+    with pytest.raises(Invalid, match='InitialVariantWeight of variant "a"'):
+        await create_endpoint_config(context, "c", [Variant("a", "m", 1, weight), Variant("b", "m", 1)])
+
+
+async def test_an_environment_that_no_process_can_have_is_refused(context: Context) -> None:
+    with pytest.raises(Invalid, match="The value of KEY in Environment has a NUL"):
+        await create_model(context, "m", Container("bannister/python", environment={"KEY": "a\0b"}))
+
+
+@pytest.mark.parametrize(("given", "asked"), [("Name", "CreationTime"), ("CreationTime", "Name"), ("Name", "Status")])
+async def test_a_token_is_good_for_the_order_it_was_given_for(context: Context, given: str, asked: str) -> None:
+    await models(context, "a", "b", "c")
+    token = (await list_models(context, ListRequest(sort_by=given, limit=1))).token
+    following = await list_models(context, ListRequest(sort_by=given, limit=1, token=token))
+    assert [model.name for model in following.items] == ["b"]
+    with pytest.raises(Invalid, match="NextToken"):
+        await list_models(context, ListRequest(sort_by=asked, limit=1, token=token))
