@@ -207,6 +207,13 @@ def test_an_answer_may_be_given_other_headers(bucket: Any) -> None:
     assert re.fullmatch("[0-9a-f-]{36}", headers["x-amz-request-id"])
 
 
+def test_a_range_of_a_version_that_is_no_longer_there_gets_everything(bucket: Any) -> None:
+    etag = '"' + hashlib.md5(b"content").hexdigest() + '"'
+    ask(bucket, "PUT", "/bucket/k", b"content")
+    assert ask(bucket, "GET", "/bucket/k", range="bytes=4-", **{"if-range": etag}) == (206, "", b"ent")
+    assert ask(bucket, "GET", "/bucket/k", range="bytes=4-", **{"if-range": '"other"'}) == (200, "", b"content")
+
+
 # --- aws-chunked
 
 CHUNKED = {"content-encoding": "gzip,aws-chunked", "x-amz-content-sha256": "STREAMING-UNSIGNED-PAYLOAD-TRAILER"}
