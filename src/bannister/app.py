@@ -11,13 +11,16 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 import uvicorn
+from starlette.types import Receive, Scope, Send
 
 from bannister import settings as settings_module
 from bannister.aws import cloudwatch, sagemaker
@@ -32,7 +35,7 @@ from bannister.domain.instance import InstancePhase
 from bannister.domain.routing import plan_of
 from bannister.envoy.admin import Admin
 from bannister.envoy.ads import DiscoveryServer
-from bannister.errors import Refused
+from bannister.errors import Fenced, Refused
 from bannister.evaluator.loop import Evaluator
 from bannister.ids import RandomIds
 from bannister.instances.backend import InstanceBackend
@@ -61,17 +64,17 @@ class ControlPlane:
         clock, ids = SystemClock(), RandomIds()
         self._clock = clock
         self._state = SqliteState(settings.state_path)
-        self._metrics = SqliteMetrics(settings, clock)
+        self._metrics = SqliteMetrics(settings, clock, self._fence)
         self._objects = FolderObjects(settings.objects_dir, ids, settings.object_bytes_max)
         images = ImageTable(settings)
-        self._instances = LocalInstances(settings, clock, ids, images)
+        self._instances = LocalInstances(settings, clock, ids, images, self._fence)
         texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
         self._publisher = Publisher(
             settings,
             self._instances,
             texts,
             clock,
-            DiscoveryServer(settings.xds_socket, settings.proxy_lease_seconds, clock),
+            DiscoveryServer(settings.xds_socket, settings.proxy_lease_seconds, clock, self._fence),
             lambda _node: Admin(settings.envoy_admin_socket),
         )
         self._evaluator = Evaluator(self._state, self._metrics, TelemetryFeed(settings, clock), clock, settings)
@@ -117,17 +120,20 @@ class ControlPlane:
         await self._instances.start()
         try:
             async with asyncio.TaskGroup() as tasks:
-                loops = [
-                    tasks.create_task(self._publisher.run()),
-                    tasks.create_task(follow_endpoints(self._publisher, self._state)),
-                    tasks.create_task(self._evaluator.run()),
-                    tasks.create_task(self._supervisor.run()),
-                    tasks.create_task(self._deployer.run()),
-                    tasks.create_task(self._expire()),
-                    tasks.create_task(self._serve()),
-                ]
+                work = (
+                    self._publisher.run(),
+                    follow_endpoints(self._publisher, self._state),
+                    self._evaluator.run(),
+                    self._supervisor.run(),
+                    self._deployer.run(),
+                    self._expire(),
+                    self._watch_epoch(),
+                    self._serve(),
+                )
+                loops = [tasks.create_task(self._until_succeeded(one)) for one in work]
                 await asyncio.to_thread(preload)
                 await self._stop.wait()
+                self._fence()
                 for task in loops:
                     task.cancel()
         finally:
@@ -140,7 +146,7 @@ class ControlPlane:
     async def _serve(self) -> None:
         self._settings.api_socket.unlink(missing_ok=True)
         config = uvicorn.Config(
-            self._gateway,
+            self._answer,
             uds=str(self._settings.api_socket),
             lifespan="off",
             log_config=None,
@@ -151,6 +157,33 @@ class ControlPlane:
             timeout_keep_alive=3600,
         )
         await _Server(config).serve()
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request. Proxies keep connections, so one may still come to a process that another has succeeded."""
+        self._fence()
+        await self._gateway(scope, receive, send)
+
+    # --- one control plane at a time
+
+    def _fence(self) -> None:
+        """Called before everything that changes the world outside the state file; does not return when another process has taken over."""
+        try:
+            self._state.check_epoch()
+        except Fenced:
+            _give_way()
+
+    async def _watch_epoch(self) -> None:
+        """One that was taken for dead, replaced, and has nothing to do when it wakes, is to end all the same."""
+        while True:
+            self._fence()
+            await asyncio.sleep(EPOCH_INTERVAL_SECONDS)
+
+    @staticmethod
+    async def _until_succeeded(work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
+        except Fenced:  # the state file refused a commit
+            _give_way()
 
     async def _waits_for(self) -> str | None:
         """What still stands between a request and its answer; endpoints of an earlier run serve again before `ready`."""
@@ -178,6 +211,21 @@ class ControlPlane:
 
 #: Metrics past their retention are forgotten this often.
 EXPIRE_INTERVAL_SECONDS = 60.0
+
+
+#: The epoch is looked at this often when nothing else looks at it.
+EPOCH_INTERVAL_SECONDS = 1.0
+#: Exit code of a control plane that another one has succeeded.
+EXIT_SUCCEEDED = 3
+
+
+def _give_way() -> NoReturn:
+    """End on the spot, with nothing cleaned up: sockets, files and instances are the successor's now."""
+    log.critical(
+        "control.succeeded Another control plane has taken over this data directory; this one changes nothing and ends."
+    )
+    logging.shutdown()
+    os._exit(EXIT_SUCCEEDED)
 
 
 class _Server(uvicorn.Server):

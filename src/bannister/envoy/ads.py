@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,9 +27,13 @@ _KINDS: Final = {kind.value: kind for kind in Kind}
 class DiscoveryServer(Discovery):
     """Serves proxies on a unix socket. For one event loop."""
 
-    def __init__(self, socket: Path, lease_seconds: float, clock: Clock) -> None:
+    def __init__(
+        self, socket: Path, lease_seconds: float, clock: Clock, fence: Callable[[], None] = lambda: None
+    ) -> None:
+        """`fence` is called before anything is sent; it does not return when another process has taken over."""
         super().__init__(lease_seconds, clock)
         self._socket = socket
+        self._fence = fence
         self._server: Any = None
 
     async def start(self) -> None:
@@ -36,7 +41,7 @@ class DiscoveryServer(Discovery):
         self._socket.parent.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
         self._socket.unlink(missing_ok=True)
         self._server = aio.server()
-        ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(_Servicer(self), self._server)
+        ads_pb2_grpc.add_AggregatedDiscoveryServiceServicer_to_server(_Servicer(self, self._fence), self._server)
         self._server.add_insecure_port(f"unix:{self._socket}")
         await self._server.start()
         self._socket.chmod(_SOCKET_MODE)
@@ -49,11 +54,13 @@ class DiscoveryServer(Discovery):
 
 
 class _Servicer(ads_pb2_grpc.AggregatedDiscoveryServiceServicer):  # type: ignore[misc]  # untyped base
-    def __init__(self, discovery: Discovery) -> None:
+    def __init__(self, discovery: Discovery, fence: Callable[[], None]) -> None:
         self._discovery = discovery
+        self._fence = fence
 
     async def StreamAggregatedResources(self, requests: Any, context: Any) -> None:  # noqa: N802  # gRPC's name
         async def write(response: Response) -> None:
+            self._fence()
             with contextlib.suppress(aio.UsageError):  # the stream ended meanwhile; its reader says so
                 await context.write(_message(response))
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
@@ -33,7 +34,9 @@ _LINE_BYTES: Final = 4096
 class FolderRecords:
     """Records in a folder. One process at a time: the data directory's lock sees to that."""
 
-    def __init__(self, folder: Path, past_logs_max: int) -> None:
+    def __init__(self, folder: Path, past_logs_max: int, fence: Callable[[], None] = lambda: None) -> None:
+        """`fence` is called before anything is written; it does not return when another process has taken over."""
+        self._fence = fence
         self._folder = folder
         self._groups = folder / "groups"
         self._running = folder / "running"
@@ -67,12 +70,15 @@ class FolderRecords:
         self._save_backend("next_port", port)
 
     def save_group(self, record: GroupRecord) -> None:
+        self._fence()
         _write(self._group_file(record.spec.id), record)
 
     def forget_group(self, group: str) -> None:
+        self._fence()
         self._group_file(group).unlink(missing_ok=True)
 
     def save_instance(self, record: InstanceRecord) -> None:
+        self._fence()
         folder = self._running / record.id
         try:
             self.work_dir(record.id).mkdir(parents=True, exist_ok=True)
@@ -81,6 +87,7 @@ class FolderRecords:
         _write(folder / "record.json", record)
 
     def forget_instance(self, instance: str) -> None:
+        self._fence()
         with contextlib.suppress(OSError):
             log.join(self.log_file(instance), self._past / f"{instance}.log")
         shutil.rmtree(self._running / instance, ignore_errors=True)
@@ -108,6 +115,7 @@ class FolderRecords:
         return self._groups / f"{quote(group, safe='')}.json"
 
     def _save_backend(self, key: str, value: int) -> None:
+        self._fence()
         self._backend[key] = value
         _write(self._folder / "backend.json", self._backend)
 

@@ -79,7 +79,7 @@ def bootstrap_document(settings: Settings) -> dict[str, Any]:
         },
         "static_resources": {
             "clusters": [
-                _cluster("xds", settings.xds_socket, _GRPC),
+                _cluster("xds", settings.xds_socket, _GRPC_WATCHED),
                 _cluster("access-log", settings.access_log_socket, _GRPC),
                 _cluster("control", settings.api_socket, _http(settings)),
             ]
@@ -92,6 +92,12 @@ def bootstrap_document(settings: Settings) -> dict[str, Any]:
 #: thirty: that would be most of the time that `up` takes.
 _RECONNECT = {"base_interval": "0.02s", "max_interval": "0.1s"}
 
+#: A control plane that stands still keeps its connection open; it is left for its successor, which listens under the same name.
+_GRPC_WATCHED: dict[str, Any] = {
+    "explicit_http_config": {
+        "http2_protocol_options": {"connection_keepalive": {"interval": "2s", "timeout": "5s"}},
+    }
+}
 _GRPC: dict[str, Any] = {"explicit_http_config": {"http2_protocol_options": {}}}
 
 

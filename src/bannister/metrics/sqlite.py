@@ -4,6 +4,9 @@ Written through to the file (WAL, `synchronous=NORMAL`: a commit costs no disk f
 which for metrics is the right trade), and held in memory for the newest minutes, from which alarms are evaluated. A report is stored
 in one transaction with its number, so that one sent again after a restart changes nothing.
 
+What cannot be stored (a full disk, a locked file) is answered from memory all the same, for alarms must be judged on the worst day too; it waits in
+memory and is stored when that is possible again. Only what waits beyond `unstored_metrics_max` is never stored, and counted (`lost`).
+
 Reports of one run come in the order of their numbers (the feed sees to it), so the highest number is all there is to remember of a run.
 """
 
@@ -11,8 +14,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
@@ -43,6 +48,14 @@ CREATE INDEX IF NOT EXISTS data_by_time ON data (at);
 """
 #: A question about older data lets other tasks run after this many periods.
 _PERIODS_AT_ONCE = 20
+#: Reports and datapoints stored in one transaction, and rows forgotten in one.
+_WRITES_AT_ONCE = 100
+_ROWS_AT_ONCE = 1000
+#: Free pages that are given back to the disk at a time; as many are kept for what comes next.
+_FREE_PAGES_MAX = 1000
+_WAL_BYTES_MAX = 16 * 1024 * 1024
+
+_log = logging.getLogger(__name__)
 
 _encode = msgspec.msgpack.encode
 _summary = msgspec.msgpack.Decoder(Summary)
@@ -51,15 +64,22 @@ _identity = msgspec.msgpack.Decoder(MetricIdentity)
 
 
 class SqliteMetrics:
-    """A `MetricStore` in `settings.metrics_path`. Every method may raise `Unavailable` when the file cannot be used."""
+    """A `MetricStore` in `settings.metrics_path`. Reading what is not in memory may raise `Unavailable` when the file cannot be used."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, fence: Callable[[], None] = lambda: None) -> None:
+        """`fence` is called before anything is written; it does not return when another process has taken over."""
         self._settings = settings
+        self._fence = fence
         self._clock = clock
         self._recent = MetricWindow()
         #: The window in memory holds everything from here on.
         self._recent_since = clock.now() - settings.metric_recent_seconds
         self._recorded: dict[str, int] = {}
+        #: What is in memory and not yet in the file, oldest first.
+        self._unstored: deque[GroupDimensions | Report | Datum] = deque()
+        self._store_again_at = clock.monotonic()
+        #: Reports and datapoints that were answered from memory and never stored, since start.
+        self.lost = 0
         with _unavailable():
             settings.metrics_path.parent.mkdir(parents=True, exist_ok=True)
             self._connection = sqlite3.connect(settings.metrics_path, timeout=1.0, isolation_level=None)
@@ -70,7 +90,10 @@ class SqliteMetrics:
                 raise
 
     def _open(self) -> None:
+        # Takes effect in a new file: an older one reuses its free pages, and keeps the size it once had.
+        self._connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute(f"PRAGMA journal_size_limit={_WAL_BYTES_MAX}")
         self._connection.execute("PRAGMA synchronous=NORMAL")
         self._connection.executescript(_SCHEMA)
         for row in self._connection.execute("SELECT name, endpoint, variant, config_name, instance_count FROM groups"):
@@ -79,42 +102,67 @@ class SqliteMetrics:
         self._fill_all(self._recent, self._recent_since)
 
     async def register(self, group: GroupDimensions) -> None:
-        with self._transaction() as connection:
-            connection.execute(
-                "INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?)",
-                (group.group, group.endpoint, group.variant, group.config_name, group.instance_count),
-            )
         self._recent.register(group)
+        self._store([group])
 
     async def record(self, report: Report) -> bool:
         if report.sequence <= self._recorded.get(report.run, 0):
             return False
-        if report.summaries:
-            self._store(report)
-            self._recent.add(one for one in report.summaries if one.second >= self._recent_since)
         self._recorded[report.run] = report.sequence
+        if report.summaries:
+            self._recent.add(one for one in report.summaries if one.second >= self._recent_since)
+            self._store([report])
         return True
 
-    def _store(self, report: Report) -> None:
-        rows = [(one.group, one.second, one.model_latency is not None, _encode(one)) for one in report.summaries]
-        with self._transaction() as connection:
-            connection.executemany("INSERT INTO summaries VALUES (?, ?, ?, ?)", rows)
-            connection.execute(
-                "INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", (report.run, report.sequence, self._clock.now())
-            )
-
     async def put(self, data: Sequence[Datum]) -> None:
-        with self._transaction() as connection:
-            for datum in data:
-                key = _encode(datum.metric)
-                connection.execute("INSERT OR IGNORE INTO metrics (identity) VALUES (?)", (key,))
-                connection.execute(
-                    "INSERT INTO data SELECT id, ?, ? FROM metrics WHERE identity = ?",
-                    (datum.at, _encode(datum.aggregate), key),
-                )
         for datum in data:
             if datum.at >= self._recent_since:
                 self._recent.put(datum)
+        self._store(data)
+
+    # --- writing
+
+    def _store(self, news: Sequence[GroupDimensions | Report | Datum]) -> None:
+        """Store what waits and what is new, unless that failed a moment ago."""
+        self._unstored.extend(news)
+        if self._clock.monotonic() >= self._store_again_at:
+            try:
+                self._store_waiting()
+            except Unavailable as error:
+                self._store_again_at = self._clock.monotonic() + self._settings.metric_store_retry_seconds
+                _log.warning("metrics.not_stored waiting=%d lost=%d: %s", len(self._unstored), self.lost, error)
+        while len(self._unstored) > self._settings.unstored_metrics_max:
+            self._unstored.popleft()
+            self.lost += 1
+
+    def _store_waiting(self) -> None:
+        while self._unstored:
+            batch = [one for one, _ in zip(self._unstored, range(_WRITES_AT_ONCE), strict=False)]
+            with self._transaction() as connection:
+                for one in batch:
+                    self._write(connection, one)
+            for _ in batch:
+                self._unstored.popleft()
+
+    def _write(self, connection: sqlite3.Connection, one: GroupDimensions | Report | Datum) -> None:
+        match one:
+            case GroupDimensions():
+                row = (one.group, one.endpoint, one.variant, one.config_name, one.instance_count)
+                connection.execute("INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?)", row)
+            case Report():
+                rows = [
+                    (each.group, each.second, each.model_latency is not None, _encode(each)) for each in one.summaries
+                ]
+                connection.executemany("INSERT INTO summaries VALUES (?, ?, ?, ?)", rows)
+                run = (one.run, one.sequence, self._clock.now())
+                connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", run)
+            case Datum():
+                key = _encode(one.metric)
+                connection.execute("INSERT OR IGNORE INTO metrics (identity) VALUES (?)", (key,))
+                point = (one.at, _encode(one.aggregate), key)
+                connection.execute("INSERT INTO data SELECT id, ?, ? FROM metrics WHERE identity = ?", point)
+
+    # --- reading
 
     async def read(
         self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None = None
@@ -138,6 +186,7 @@ class SqliteMetrics:
                 window.register(group)
                 self._fill_group(window, group.group, start, start + period_seconds * periods)
             self._fill_data(window, metric, start, start + period_seconds * periods)
+        self._fill_unstored(window, metric, start, start + period_seconds * periods)
         return window.read(metric, start, period_seconds, periods, unit)
 
     async def metrics(self, *, since: float) -> list[MetricIdentity]:
@@ -158,15 +207,34 @@ class SqliteMetrics:
     async def expire(self, now: float) -> None:
         summaries_before = now - self._settings.metric_retention_seconds
         data_before = now - self._settings.metric_data_retention_seconds
-        with self._transaction() as connection:
-            connection.execute("DELETE FROM summaries WHERE second < ?", (summaries_before,))
-            connection.execute("DELETE FROM runs WHERE seen_at < ?", (data_before,))
-            if connection.execute("DELETE FROM data WHERE at < ?", (data_before,)).rowcount:
-                connection.execute("DELETE FROM metrics WHERE NOT EXISTS (SELECT 1 FROM data WHERE metric = id)")
         self._recent_since = max(self._recent_since, now - self._settings.metric_recent_seconds)
         self._recent.forget(max(self._recent_since, summaries_before), max(self._recent_since, data_before))
+        await self._delete("summaries", "second < ?", summaries_before)
+        await self._delete("data", "at < ?", data_before)
+        with self._transaction() as connection:
+            connection.execute("DELETE FROM runs WHERE seen_at < ?", (data_before,))
+            connection.execute("DELETE FROM metrics WHERE NOT EXISTS (SELECT 1 FROM data WHERE metric = id)")
+        with _unavailable():
+            self._give_back_pages()
+
+    async def _delete(self, table: str, condition: str, before: float) -> None:
+        """Delete what is old, so many rows at a time: telemetry goes on in between."""
+        rows = f"SELECT rowid FROM {table} WHERE {condition} LIMIT {_ROWS_AT_ONCE}"
+        count = _ROWS_AT_ONCE
+        while count == _ROWS_AT_ONCE:
+            with self._transaction() as connection:
+                count = connection.execute(f"DELETE FROM {table} WHERE rowid IN ({rows})", (before,)).rowcount
+            await asyncio.sleep(0)
+
+    def _give_back_pages(self) -> None:
+        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        if free > _FREE_PAGES_MAX:
+            pages = min(free - _FREE_PAGES_MAX, _FREE_PAGES_MAX)
+            self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
 
     async def close(self) -> None:
+        with contextlib.suppress(Unavailable):
+            self._store_waiting()
         with _unavailable():
             self._connection.close()
 
@@ -187,17 +255,27 @@ class SqliteMetrics:
         for at, body in self._connection.execute(query, (_encode(metric), start, end)):
             window.put(Datum(metric, at, _aggregate.decode(body)))
 
+    def _fill_unstored(self, window: MetricWindow, metric: MetricIdentity, start: float, end: float) -> None:
+        groups = {group.group for group in window.groups()}
+        for one in self._unstored:
+            if isinstance(one, Report):
+                window.add(each for each in one.summaries if each.group in groups and start <= each.second < end)
+            elif isinstance(one, Datum) and one.metric == metric and start <= one.at < end:
+                window.put(one)
+
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         """Commit all or nothing."""
         with _unavailable():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._fence()
                 yield self._connection
+                self._connection.execute("COMMIT")
             except BaseException:
-                self._connection.execute("ROLLBACK")
+                if self._connection.in_transaction:  # a full disk may have ended it already
+                    self._connection.execute("ROLLBACK")
                 raise
-            self._connection.execute("COMMIT")
 
 
 @contextlib.contextmanager
