@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextvars import copy_context
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,6 +68,8 @@ class MemoryMachine:
         self.logs: dict[str, deque[str]] = {}
         self._programs: dict[str, _Program] = {}
         self._started = 0
+        #: What programs do goes on whoever started them, and when that has ended.
+        self._context = copy_context()
 
     @property
     def running(self) -> dict[str, int]:
@@ -120,12 +123,12 @@ class MemoryMachine:
         program.watcher = watcher
         return program.identity
 
-    @staticmethod
-    def _later(program: _Program, delay_seconds: float | None, do: Callable[[], None]) -> None:
+    def _later(self, program: _Program, delay_seconds: float | None, do: Callable[[], None]) -> None:
         if delay_seconds == 0:
             do()
         elif delay_seconds is not None:
-            program.timers.append(asyncio.get_running_loop().call_later(delay_seconds, do))
+            loop = asyncio.get_running_loop()
+            program.timers.append(loop.call_later(delay_seconds, do, context=self._context.copy()))
 
 
 class MemoryInstances(GroupedInstances):

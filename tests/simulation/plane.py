@@ -1,0 +1,228 @@
+"""The control plane of a simulation: the real loops over the in-memory world, and the points at which it can be made to crash."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bannister.aws.runtime_errors import runtime_texts
+from bannister.deployer.loop import Deployer
+from bannister.domain.deployment.machine import Limits
+from bannister.domain.instance import GroupSpec, Instance
+from bannister.envoy.memory import MemoryDiscovery
+from bannister.envoy.snapshot import Snapshot
+from bannister.errors import Invalid
+from bannister.evaluator.loop import Evaluator
+from bannister.instances.memory import MemoryInstances
+from bannister.operations.context import Context
+from bannister.publisher.following import follow_endpoints
+from bannister.publisher.publisher import Publisher
+from bannister.signals import Signal
+from bannister.state.memory import MemoryState
+from bannister.state.store import Entry, Put, Record, Remove, Row, Table
+from bannister.supervisor.loop import Supervisor
+
+from tests.simulation.telemetry import Feed
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a control plane is built of; a mutation replaces one."""
+
+    deployer: Callable[..., Any] = Deployer
+    evaluator: Callable[..., Any] = Evaluator
+    supervisor: Callable[..., Any] = Supervisor
+    publisher: Callable[..., Any] = Publisher
+
+
+class ControlPlane:
+    """One process: born with the next epoch, it runs until it is killed, fenced, or a loop of it fails."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self.world = world
+        self.process = world.loop.process(f"control plane {number}")
+        self.number = number
+        self.state: GatedState | None = None
+        self.context: Context | None = None
+        self.discovery: GatedDiscovery | None = None
+        self.feed: Feed | None = None
+
+    def start(self) -> None:
+        self.world.loop.spawn(self.process, self._run())
+
+    async def _run(self) -> None:
+        world, settings, clock = self.world, self.world.settings, self.world.clock
+        gate = Gate(world, self)
+        self.state = state = GatedState(MemoryState(world.medium), gate)
+        instances = GatedInstances(MemoryInstances(clock, world.ids, world.machine, settings), gate)
+        self.discovery = GatedDiscovery(world, self)
+        texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
+        parts = world.parts
+        publisher = parts.publisher(settings, instances, texts, clock, self.discovery, world.network.proxies.__getitem__)
+        self.feed = Feed(world.telemetry)
+        evaluator = parts.evaluator(state, world.metrics, self.feed, clock, settings)
+        artifacts = MemoryArtifacts(world)
+        supervisor = parts.supervisor(
+            state, instances, publisher, world.metrics, artifacts, clock, settings, state.epoch
+        )
+        limits = Limits(settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds)
+        deployer = parts.deployer(state, instances, publisher, evaluator, clock, limits)
+        await instances.start()
+        self.context = Context(
+            state=state,  # type: ignore[arg-type]
+            metrics=world.metrics,
+            objects=None,  # type: ignore[arg-type]
+            clock=clock,
+            ids=world.ids,
+            settings=settings,
+            image_refusal=lambda image: "Nobody can run it." if image == "refused" else None,
+            ready_instances=dict,
+        )
+        world.note("plane", f"{self.number} is up with epoch {state.epoch}")
+        loops = [
+            publisher.run(), follow_endpoints(publisher, state), evaluator.run(), supervisor.run(), deployer.run(),
+        ]  # fmt: skip
+        tasks = [asyncio.create_task(work) for work in loops]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            if task.done():
+                world.plane_ended(self, task.exception())
+                return
+
+
+class Gate:
+    """Every write of a control plane goes through here: a place to crash at, before it and after it."""
+
+    def __init__(self, world: World, plane: ControlPlane) -> None:
+        self._world = world
+        self._plane = plane
+
+    async def reach(self, point: str) -> None:
+        if self._world.reached(self._plane, point):
+            await asyncio.get_running_loop().create_future()  # dead: nothing follows
+
+
+class GatedState:
+    """A state whose commits are crash points."""
+
+    def __init__(self, state: MemoryState, gate: Gate) -> None:
+        self._state = state
+        self._gate = gate
+        self.epoch = state.epoch
+
+    @property
+    def changed(self) -> Signal:
+        return self._state.changed
+
+    async def get(self, table: Table[Any], key: str) -> Row[Any] | None:
+        return await self._state.get(table, key)
+
+    async def rows(self, table: Table[Any], prefix: str = "") -> list[Row[Any]]:
+        return await self._state.rows(table, prefix)
+
+    async def commit(
+        self,
+        writes: Sequence[Put[Any] | Remove] = (),
+        records: Sequence[Record] = (),
+        *,
+        at_sequence: int | None = None,
+    ) -> int:
+        what = " ".join([*(f"{write.table.name}/{write.key}" for write in writes), *(one.kind for one in records)])
+        await self._gate.reach(f"before commit {what}")
+        sequence = await self._state.commit(writes, records, at_sequence=at_sequence)
+        self._gate._world.committed(self._gate._plane, writes, records)
+        await self._gate.reach(f"after commit {what}")
+        return sequence
+
+    async def sequence(self) -> int:
+        return await self._state.sequence()
+
+    async def journal(self, **asked: Any) -> list[Entry]:
+        return await self._state.journal(**asked)
+
+    async def close(self) -> None:
+        await self._state.close()
+
+
+class GatedInstances:
+    """A backend whose effects are crash points."""
+
+    def __init__(self, instances: MemoryInstances, gate: Gate) -> None:
+        self._instances = instances
+        self._gate = gate
+
+    @property
+    def changed(self) -> Signal:
+        return self._instances.changed
+
+    def snapshot(self) -> tuple[Instance, ...]:
+        return self._instances.snapshot()
+
+    async def start(self) -> None:
+        await self._instances.start()
+
+    async def ensure(self, spec: GroupSpec, count: int, epoch: int) -> None:
+        await self._around(f"ensure {spec.id}", self._instances.ensure(spec, count, epoch))
+
+    async def remove(self, group: str, epoch: int) -> None:
+        await self._around(f"remove {group}", self._instances.remove(group, epoch))
+
+    async def evict(self, instance: str, epoch: int) -> None:
+        await self._around(f"evict {instance}", self._instances.evict(instance, epoch))
+
+    async def log_tail(self, instance: str, lines: int) -> list[str]:
+        return await self._instances.log_tail(instance, lines)
+
+    async def close(self, *, stop_instances: bool) -> None:
+        await self._instances.close(stop_instances=stop_instances)
+
+    async def _around(self, what: str, effect: Awaitable[None]) -> None:
+        await self._gate.reach(f"before {what}")
+        await effect
+        await self._gate.reach(f"after {what}")
+
+
+class GatedDiscovery(MemoryDiscovery):
+    """A discovery service whose publications are crash points."""
+
+    def __init__(self, world: World, plane: ControlPlane) -> None:
+        super().__init__(world.network, world.settings.proxy_lease_seconds, world.clock)
+        self._world = world
+        self._plane = plane
+
+    def publish(self, snapshot: Snapshot) -> None:
+        if not self._world.reached(self._plane, "before publish"):
+            super().publish(snapshot)
+            self._world.reached(self._plane, "after publish")
+
+
+class MemoryArtifacts:
+    """Artifacts that are there at once, later, or broken; see `bannister.supervisor.artifacts.Artifacts`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._busy = asyncio.Lock()
+
+    @asynccontextmanager
+    async def obtained(self, url: str) -> AsyncIterator[Path]:
+        async with self._busy:
+            if url.startswith("s3://slow/"):
+                await asyncio.sleep(1.5)
+            if url.startswith("s3://broken/"):
+                raise Invalid("It is not an archive.")
+            if url.startswith("s3://full/"):
+                raise OSError("No space left on device")
+            yield Path("/artifacts") / url.removeprefix("s3://")
+
+    async def sweep(self, in_use: Callable[[], Awaitable[set[str]]]) -> None:
+        async with self._busy:
+            await in_use()
+
+

@@ -1,0 +1,128 @@
+"""A model of telemetry: it sees every request, and tells the control plane late, twice, or not at all when it misbehaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+
+from bannister.domain.metric.sketch import Sketch
+from bannister.domain.metric.summary import Report, Summary
+
+from tests.simulation.virtual_time import VirtualClock
+
+#: The watermark stays this far behind the present.
+MARGIN_SECONDS = 0.4
+
+
+class Telemetry:
+    """Counts requests by second and instance, and reports what is final. Outlives the control plane."""
+
+    def __init__(self, clock: VirtualClock) -> None:
+        self._clock = clock
+        self.runs = 0
+        #: Everything that it ever reported as final, for the checker: the highest watermark that was handed out.
+        self.told_until = float("-inf")
+        self.stands_still = False
+        self.running = False
+        #: Reports go out this late.
+        self.delay_seconds = 0.0
+        self._more = asyncio.Event()
+        self.start()
+
+    def start(self) -> None:
+        """A new run, which knows nothing of what the last one did not deliver."""
+        self.runs += 1
+        self.running = True
+        self.run = f"run-{self.runs}"
+        self.sequence = 0
+        self.covered_since: float = self._clock.now()
+        self.watermark: float | None = None
+        self.outbox: list[Report] = []
+        #: By second, then by group and address: requests, errors, microseconds.
+        self._open: dict[int, dict[tuple[str, str], list[int]]] = defaultdict(dict)
+
+    def stop(self) -> None:
+        self.running = False
+        self.outbox = []
+        self._open.clear()
+
+    def note(self, group: str, address: str, requests: int, errors: int, microseconds: int) -> None:
+        """Requests ended just now."""
+        if not self.running:
+            return
+        counts = self._open[int(self._clock.now())].setdefault((group, address), [0, 0, microseconds])
+        counts[0] += requests
+        counts[1] += errors
+
+    def tick(self) -> None:
+        """Report what has become final."""
+        if not self.running or self.stands_still:
+            return
+        now = self._clock.now()
+        self.watermark = now - MARGIN_SECONDS
+        self.covered_since = min(self.covered_since, self.watermark)
+        final = [second for second in self._open if second + 1 <= self.watermark]
+        summaries = tuple(
+            _summary(group, address, second, *counts)
+            for second in sorted(final)
+            for (group, address), counts in sorted(self._open.pop(second).items())
+        )
+        self.sequence += 1
+        self.outbox.append(Report(self.run, self.sequence, self.watermark, self.covered_since, summaries))
+        self.wake()
+
+    def wake(self) -> None:
+        more, self._more = self._more, asyncio.Event()
+        more.set()
+
+    async def more(self) -> None:
+        await self._more.wait()
+
+    def acknowledge(self, run: str, sequence: int) -> None:
+        if run == self.run:
+            self.outbox = [report for report in self.outbox if report.sequence > sequence]
+
+
+def _summary(group: str, address: str, second: int, requests: int, errors: int, microseconds: int) -> Summary:
+    latency = Sketch.constant(float(microseconds), requests)
+    return Summary(group, address, second, requests, errors_5xx=errors, model_errors=errors, model_latency=latency)
+
+
+class Feed:
+    """One control plane's end; see `bannister.evaluator.loop.Feed`."""
+
+    def __init__(self, telemetry: Telemetry) -> None:
+        self._telemetry = telemetry
+        self._sent: tuple[str, int] = ("", 0)
+        #: Every report comes twice.
+        self.stutters = False
+
+    def reconnect(self) -> None:
+        """Everything that was not acknowledged comes again."""
+        self._sent = ("", 0)
+
+    async def __aiter__(self) -> AsyncIterator[Report]:
+        while True:
+            report = self._next()
+            if report is None:
+                await self._telemetry.more()
+                continue
+            if self._telemetry.delay_seconds:
+                await asyncio.sleep(self._telemetry.delay_seconds)
+            self._sent = (report.run, report.sequence)
+            if report.watermark is not None:
+                self._telemetry.told_until = max(self._telemetry.told_until, report.watermark)
+            yield report
+            if self.stutters:
+                yield report
+
+    def _next(self) -> Report | None:
+        run, sequence = self._sent
+        for report in self._telemetry.outbox:
+            if report.run != run or report.sequence > sequence:
+                return report
+        return None
+
+    async def acknowledge(self, report: Report) -> None:
+        self._telemetry.acknowledge(report.run, report.sequence)
