@@ -371,8 +371,27 @@ def test_an_endpoint_without_a_route_is_not_found_in_the_runtimes_shape(door: Do
     with pytest.raises(runtime.exceptions.ValidationError) as raised:
         runtime.invoke_endpoint(EndpointName="nope", Body=b"1,2,3")
     assert code_and_text(raised) == ("ValidationError", f"Endpoint nope of account {ACCOUNT} not found.", 400)
-    with pytest.raises(runtime.exceptions.ValidationError):
-        runtime.invoke_endpoint_with_response_stream(EndpointName="nope", Body=b"1,2,3")
+
+
+@pytest.mark.parametrize("name", ["a/b", "../x", "a b", "%2e", "é", "a?b"])
+def test_a_name_that_no_endpoint_can_have_is_not_found_either(door: Door, name: str) -> None:
+    runtime = door.client("sagemaker-runtime")
+    with pytest.raises(runtime.exceptions.ValidationError) as raised:
+        runtime.invoke_endpoint(EndpointName=name, Body=b"1,2,3")
+    assert code_and_text(raised) == ("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.", 400)
+
+
+def test_other_ways_to_invoke_say_that_they_are_not_supported(door: Door) -> None:
+    runtime = door.client("sagemaker-runtime")
+    for operation, call, arguments in (
+        ("InvokeEndpointWithResponseStream", runtime.invoke_endpoint_with_response_stream, {"Body": b"1"}),
+        ("InvokeEndpointAsync", runtime.invoke_endpoint_async, {"InputLocation": "s3://bucket/key"}),
+    ):
+        with pytest.raises(ClientError) as raised:
+            call(EndpointName="flights", **arguments)
+        code, text, status = code_and_text(raised)
+        assert (code, status) == ("UnknownOperationException", 400)
+        assert f"does not support the operation {operation}" in text
 
 
 def test_an_unread_body_does_not_disturb_the_next_request_on_the_connection(door: Door) -> None:

@@ -7,7 +7,7 @@ A request is judged in this order; the first that fits answers it:
 2. `GET /-/ready` says whether the server serves.
 3. `X-Amz-Target` names a JSON service and its operation.
 4. `POST /endpoints/NAME/invocations` arrives here only where the proxy has no route for NAME: there is no such endpoint. The
-   body is not read.
+   other ways to invoke one are not supported. The body is not read.
 5. The signature's scope names the service: `s3` is for the objects; another gets an error in its wire format.
 6. Anything else is a path of an object, unsigned.
 
@@ -22,7 +22,7 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import msgspec
 
@@ -43,9 +43,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_INVOCATION = re.compile(
-    r"/endpoints/([^/]+)/(?:async-invocations|invocations(?:-response-stream|-bidirectional-stream)?)"
-)
+_INVOKE = "InvokeEndpoint"
+#: The runtime's operations, by the end of their paths.
+_INVOCATIONS = {
+    "invocations": _INVOKE,
+    "invocations-response-stream": "InvokeEndpointWithResponseStream",
+    "async-invocations": "InvokeEndpointAsync",
+    "invocations-bidirectional-stream": "InvokeEndpointWithBidirectionalStream",
+}
+_INVOCATION = re.compile(rf"/endpoints/([^/]+)/({'|'.join(_INVOCATIONS)})")
 _LOCAL = r"(?:(?:[a-z0-9._-]+\.)?localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?"
 _LOCAL_HOST = re.compile(_LOCAL, re.IGNORECASE)
 _LOCAL_ORIGIN = re.compile(r"https?://" + _LOCAL, re.IGNORECASE)
@@ -61,6 +67,7 @@ class _Request:
 
     id: str
     method: str
+    #: As it came: not percent-decoded, so that an encoded slash is part of a name.
     path: str
     query: str
     headers: dict[str, str]
@@ -92,7 +99,7 @@ class Gateway:
             raise ValueError(f"The gateway speaks HTTP only, not {scope['type']}.")
         request = self._request(scope, receive)
         started_at = self._clock.monotonic()
-        for step in (self._refuse_foreign, self._ready, self._operation, self._unknown_endpoint, self._by_signature):
+        for step in (self._refuse_foreign, self._ready, self._operation, self._not_invocable, self._by_signature):
             try:
                 answer = await step(request)
             except body.Disconnected:
@@ -107,7 +114,8 @@ class Gateway:
     def _request(self, scope: Scope, receive: Receive) -> _Request:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
         query = scope["query_string"].decode("latin-1")
-        return _Request(self._ids.request(), scope["method"], scope["path"], query, headers, receive)
+        path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
+        return _Request(self._ids.request(), scope["method"], path, query, headers, receive)
 
     # --- the steps: each answers, or leaves the request to the next
 
@@ -166,11 +174,14 @@ class Gateway:
         call = Call(service, name, params, request.id, self._place.region, self._place.account_id)
         return json.render(operation, await handler(call))
 
-    async def _unknown_endpoint(self, request: _Request) -> Answer | None:
+    async def _not_invocable(self, request: _Request) -> Answer | None:
         path = _INVOCATION.fullmatch(request.path)
         if path is None or request.method != "POST" or _signing_name(request) == "s3":
             return None
-        return rest_json.render_reply(unknown_endpoint(path[1], self._place.account_id))
+        operation = _INVOCATIONS[path[2]]
+        if operation != _INVOKE:
+            return rest_json.render_fault(fault.unknown_operation("sagemaker-runtime", operation, [_INVOKE]))
+        return rest_json.render_reply(unknown_endpoint(unquote(path[1]), self._place.account_id))
 
     async def _by_signature(self, request: _Request) -> Answer | None:
         name = _signing_name(request)
