@@ -56,6 +56,14 @@ async def test_a_missing_content_type_becomes_octet_stream(edge, steady):
     assert model.invocations[0].headers["content-type"] == "application/octet-stream"
 
 
+async def test_a_page_of_this_machine_may_invoke(edge, steady):
+    model = await edge.model("g1")
+    await edge.serve(steady("flights", "g1"))
+    for origin in ("http://localhost:8080", "https://app.localhost", "http://127.0.0.1:5173", "http://[::1]"):
+        assert (await edge.client().invoke("flights", b"1", {"origin": origin})).body == b"ok", origin
+    assert all("origin" not in request.headers for request in model.invocations)
+
+
 @pytest.mark.parametrize(
     ("method", "path", "headers"),
     [
@@ -67,6 +75,8 @@ async def test_a_missing_content_type_becomes_octet_stream(edge, steady):
         pytest.param("PUT", "/b/a//b%2Fc/../d", {}, id="an S3 key, taken raw"),
         pytest.param("POST", "/endpoints/flights/invocations", S3_SIGNED, id="a bucket called endpoints"),
         pytest.param("POST", "/endpoints/flights/invocations", {"origin": "http://evil"}, id="a browser's origin"),
+        pytest.param("POST", "/endpoints/flights/invocations", {"origin": "http://localhost.evil"}, id="a sly origin"),
+        pytest.param("POST", "/endpoints/flights/invocations", {"origin": "null"}, id="no page's origin"),
         pytest.param("POST", "/endpoints/flights/invocations", {"host": "evil.example"}, id="a foreign host"),
         pytest.param("POST", "/", {"x-amz-target": "SageMaker.ListModels"}, id="the API"),
     ],

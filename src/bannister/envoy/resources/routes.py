@@ -7,8 +7,8 @@ One table for everything, found by prefix tree, so that its cost does not grow w
     POST /endpoints/NAME/invocations          the endpoint's groups, by weight
     everything else                           the control plane, unlimited in size and time: uploads to s3:// stream through
 
-An invocation of a known endpoint is recognised exactly: method, whole path, no `Origin` (the control plane refuses those), not signed for S3
-(a bucket may be called `endpoints`). Paths are never normalised, because S3 keys are taken raw. Within an endpoint the first match counts:
+An invocation of a known endpoint is recognised exactly: method, whole path, no foreign `Origin` (the control plane refuses those), not signed for
+S3 (a bucket may be called `endpoints`). Paths are never normalised, because S3 keys are taken raw. Within an endpoint the first match counts:
 
     body too large by its Content-Length      413
     TargetVariant names a variant             that variant's groups, in the ratio of their parts
@@ -28,7 +28,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
-from envoy.type.matcher.v3 import http_inputs_pb2, string_pb2
+from envoy.type.matcher.v3 import http_inputs_pb2, regex_pb2, string_pb2
 from envoy.type.v3 import range_pb2
 from google.protobuf import wrappers_pb2
 from xds.core.v3 import extension_pb2
@@ -55,6 +55,8 @@ from bannister.settings import Settings
 
 #: Names by which a client on this machine may call us, with any port.
 LOCAL_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
+#: Where a page of this machine comes from.
+LOCAL_ORIGIN = r"(?i)https?://(([a-z0-9._-]+\.)?localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
 
 _INT64_MAX = 2**63 - 1
 
@@ -107,7 +109,7 @@ class EndpointRoutes:
         self._texts = texts
         self._retry = _retry_policy()
         self._guards = [
-            _to_control([_present("origin")]),
+            _to_control([_foreign_origin()]),
             _to_control([_header("authorization", string_pb2.StringMatcher(contains="/s3/aws4_request"))]),
         ]
         limit = settings.invocation_body_bytes_max
@@ -248,6 +250,12 @@ def _invocation(path: str, headers: list[route_components_pb2.HeaderMatcher]) ->
 
 def _header(name: str, matcher: string_pb2.StringMatcher) -> route_components_pb2.HeaderMatcher:
     return route_components_pb2.HeaderMatcher(name=name, string_match=matcher)
+
+
+def _foreign_origin() -> route_components_pb2.HeaderMatcher:
+    """Matches where there is an `Origin`, and it is not this machine's. The control plane looks closer."""
+    local = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=LOCAL_ORIGIN))
+    return route_components_pb2.HeaderMatcher(name="origin", string_match=local, invert_match=True)
 
 
 def _present(name: str) -> route_components_pb2.HeaderMatcher:
