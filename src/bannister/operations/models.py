@@ -6,6 +6,7 @@ import re
 
 from bannister.domain.model import Container, Model
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
+from bannister.objects.names import bucket_limitation
 from bannister.operations.context import Context
 from bannister.operations.listing import Listed, ListRequest, Page, page
 from bannister.state.store import Put, Remove
@@ -66,7 +67,7 @@ async def delete_model(context: Context, name: str) -> None:
 def split_url(url: str) -> tuple[str, str]:
     """The bucket and key of an `s3://bucket/key` URL. Raises `Invalid` for anything else."""
     found = re.fullmatch(r"s3://([^/]+)/(.+)", url, re.DOTALL)
-    if found is None:
+    if found is None or bucket_limitation(found[1]) is not None:
         raise Invalid(f'"{url}" is not an s3://bucket/key URL.')
     return found[1], found[2]
 

@@ -7,10 +7,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from bannister.errors import Invalid, NotFound
+from bannister.errors import Invalid, NotFound, Unavailable
 from bannister.objects.store import ObjectStore
 from bannister.settings import Settings
 from bannister.supervisor.artifact import remove, unpack
+
+#: An object that is replaced between being found and being opened is looked for again.
+FETCHES_MAX = 3
 
 
 class Artifacts:
@@ -28,13 +31,20 @@ class Artifacts:
         Raises:
             Invalid: It does not exist, is not an archive, or holds what an artifact may not hold.
         """
-        bucket, _, key = url.removeprefix("s3://").partition("/")
         async with self._busy:
+            yield await self._unpacked(url)
+
+    async def _unpacked(self, url: str) -> Path:
+        bucket, _, key = url.removeprefix("s3://").partition("/")
+        for _ in range(FETCHES_MAX):
             try:
                 archive = await self._objects.fetch(bucket, key)
+                return await unpack(archive, self._settings.artifacts_dir, self._settings)
             except NotFound:
                 raise Invalid(f"Could not find model data at {url}.") from None
-            yield await unpack(archive, self._settings.artifacts_dir, self._settings)
+            except FileNotFoundError:
+                continue  # replaced by another upload since it was found
+        raise Unavailable(f"{url} is replaced again and again.")
 
     async def sweep(self, in_use: Callable[[], Awaitable[set[str]]]) -> None:
         """Remove the folders that no group uses."""
