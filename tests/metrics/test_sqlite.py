@@ -90,29 +90,105 @@ async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None
         open_store(tmp_path)
 
 
-@pytest.mark.slow
-async def test_a_locked_file_is_unavailable_and_nothing_is_lost(tmp_path: Path) -> None:
+async def full(store: SqliteMetrics) -> None:
+    """From now on the file cannot grow, as on a full disk."""
+    (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
+    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def roomy(store: SqliteMetrics) -> None:
+    store._connection.execute("PRAGMA max_page_count = 1000000")
+
+
+def large(sequence: int, second: int) -> Report:
+    """More than fits into the free space of a page."""
+    sketch = Sketch.of(list(range(1, 400)))
+    summaries = tuple(Summary("g", f"a:{port}", second, 3, model_latency=sketch) for port in range(10))
+    return Report("r", sequence, None, None, summaries)
+
+
+async def test_on_a_full_disk_alarms_are_judged_from_memory_and_nothing_is_lost(tmp_path: Path) -> None:
+    store = open_store(tmp_path, metric_store_retry_seconds=0.0)
+    cold = open_store(tmp_path, metric_recent_seconds=-3600.0)
+    await store.register(BLUE)
+    await full(store)
+    for sequence in range(1, 5):
+        assert await store.record(large(sequence, NOW - 10 + sequence))
+        assert not await store.record(large(sequence, NOW - 10 + sequence)), "counted once"
+    await store.put([Datum(LOSS, float(NOW - 5), of_values([0.5]))])
+    [read] = await store.read(INVOCATIONS, NOW - 20, 20, 1)
+    assert read is not None
+    assert read.sum == 4 * 30
+    # An alarm that looks further back than memory reaches sees what waits to be stored, too.
+    [long] = await store.read(INVOCATIONS, NOW - 3600, 3600, 1)
+    assert long is not None
+    assert long.sum == 4 * 30
+    await cold.register(BLUE)
+    assert await cold.read(INVOCATIONS, NOW - 3600, 3600, 1) == [None]
+    roomy(store)
+    await store.record(large(5, NOW - 4))
+    assert store.lost == 0
+    await store.close()
+    [stored] = await cold.read(INVOCATIONS, NOW - 3600, 3600, 1)
+    assert stored is not None
+    assert stored.sum == 5 * 30
+    assert (await cold.read(LOSS, NOW - 3600, 3600, 1))[0] is not None
+    await cold.close()
+
+
+async def test_what_waits_for_a_disk_is_bounded_and_counted(tmp_path: Path) -> None:
+    store = open_store(tmp_path, unstored_metrics_max=3)
+    await store.register(BLUE)
+    await full(store)
+    for sequence in range(1, 11):
+        await store.record(large(sequence, NOW - 20 + sequence))
+    assert store.lost == 7
+    [read] = await store.read(INVOCATIONS, NOW - 60, 60, 1)
+    assert read is not None
+    assert read.sum == 10 * 30, "judged on all of it"
+    await store.close()
+
+
+async def test_expired_data_gives_its_room_back(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     await store.register(BLUE)
-    report = Report("r", 1, None, None, (Summary("g", "a:1", NOW - 10, 3),))
+    for sequence in range(1, 1500):
+        await store.record(large(sequence, NOW - 20_000))
+    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    before = (tmp_path / "metrics.db").stat().st_size
+    for _ in range(20):
+        await store.expire(float(NOW))
+    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    after = (tmp_path / "metrics.db").stat().st_size
+    assert before > 20_000_000
+    assert after < 5_000_000
+    assert (tmp_path / "metrics.db-wal").stat().st_size <= 16 * 1024**2
+    await store.close()
+
+
+@pytest.mark.slow
+async def test_a_locked_file_delays_storing_and_nothing_is_lost(tmp_path: Path) -> None:
+    store = open_store(tmp_path, metric_store_retry_seconds=0.0)
+    await store.register(BLUE)
     other = sqlite3.connect(tmp_path / "metrics.db", isolation_level=None)
     other.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(Unavailable):
-        await store.record(report)
-    with pytest.raises(Unavailable):
-        await store.put([Datum(LOSS, float(NOW), of_values([1]))])
-    assert await store.read(INVOCATIONS, NOW - 10, 1, 1) == [None]
-    other.execute("ROLLBACK")
-    other.close()
-    assert await store.record(report)
+    assert await store.record(Report("r", 1, None, None, (Summary("g", "a:1", NOW - 10, 3),)))
+    await store.put([Datum(LOSS, float(NOW), of_values([1]))])
     [read] = await store.read(INVOCATIONS, NOW - 10, 1, 1)
     assert read is not None
     assert read.sum == 3
+    assert other.execute("SELECT count(*) FROM summaries").fetchone() == (0,)
+    other.execute("ROLLBACK")
+    await store.record(Report("r", 2, None, None, (Summary("g", "a:1", NOW - 9, 4),)))
+    assert other.execute("SELECT count(*) FROM summaries").fetchone() == (2,)
+    assert other.execute("SELECT count(*) FROM data").fetchone() == (1,)
+    other.close()
     await store.close()
 
 
-async def test_after_close_it_is_unavailable(tmp_path: Path) -> None:
+async def test_after_close_the_past_is_unavailable(tmp_path: Path) -> None:
     store = open_store(tmp_path)
+    await store.register(BLUE)
     await store.close()
     with pytest.raises(Unavailable):
-        await store.register(BLUE)
+        await store.read(INVOCATIONS, NOW - 7200, 60, 1)

@@ -230,7 +230,8 @@ class SqliteMetrics:
         (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
         if free > _FREE_PAGES_MAX:
             pages = min(free - _FREE_PAGES_MAX, _FREE_PAGES_MAX)
-            self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+            # As a script: it gives back one page a step, and `execute` takes only one.
+            self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
 
     async def close(self) -> None:
         with contextlib.suppress(Unavailable):
