@@ -147,6 +147,8 @@ class ControlPlane:
         self._settings.api_socket.unlink(missing_ok=True)
         config = uvicorn.Config(
             self._answer,
+            # uvicorn takes a bound method for ASGI 2.
+            interface="asgi3",
             uds=str(self._settings.api_socket),
             lifespan="off",
             log_config=None,
