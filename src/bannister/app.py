@@ -30,12 +30,13 @@ from bannister.aws.s3.door import S3Door
 from bannister.aws.wire.models import preload
 from bannister.clock import SystemClock
 from bannister.deployer.loop import Deployer
+from bannister.disk import DiskReserve
 from bannister.domain.deployment.machine import Limits
 from bannister.domain.instance import InstancePhase
 from bannister.domain.routing import plan_of
 from bannister.envoy.admin import Admin
 from bannister.envoy.ads import DiscoveryServer
-from bannister.errors import Fenced, Refused
+from bannister.errors import BannisterError, Fenced, Refused
 from bannister.evaluator.loop import Evaluator
 from bannister.ids import RandomIds
 from bannister.instances.backend import InstanceBackend
@@ -48,6 +49,7 @@ from bannister.operations.context import Context
 from bannister.publisher.following import follow_endpoints
 from bannister.publisher.publisher import Publisher
 from bannister.settings import Settings
+from bannister.state.retention import forget_history
 from bannister.state.sqlite import SqliteState
 from bannister.state.tables import ENDPOINTS
 from bannister.supervisor.artifacts import Artifacts
@@ -63,9 +65,14 @@ class ControlPlane:
         self._settings = settings
         clock, ids = SystemClock(), RandomIds()
         self._clock = clock
-        self._state = SqliteState(settings.state_path)
+        # Before everything that writes: on a full disk this is what there is to start with.
+        self._reserve = DiskReserve(settings.reserve_path, settings.disk_reserve_bytes, settings.disk_free_bytes_min)
+        self._reserve.prepare()
+        self._state = SqliteState(
+            settings.state_path, self._reserve, checked_bytes_max=settings.state_checked_bytes_max
+        )
         self._metrics = SqliteMetrics(settings, clock, self._fence)
-        self._objects = FolderObjects(settings.objects_dir, ids, settings.object_bytes_max)
+        self._objects = FolderObjects(settings.objects_dir, ids, settings.object_bytes_max, self._reserve.check)
         images = ImageTable(settings)
         self._instances = LocalInstances(settings, clock, ids, images, self._fence)
         texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
@@ -99,6 +106,9 @@ class ControlPlane:
             settings=settings,
             image_refusal=lambda image: _refusal(images, image),
             ready_instances=lambda: _ready(self._instances),
+            check_room=self._reserve.check,
+            observe=self._deployer.observer.observe,
+            limits=limits,
         )
         self._gateway = Gateway(
             settings,
@@ -126,7 +136,7 @@ class ControlPlane:
                     self._evaluator.run(),
                     self._supervisor.run(),
                     self._deployer.run(),
-                    self._expire(),
+                    self._keep_house(),
                     self._watch_epoch(),
                     self._serve(),
                 )
@@ -202,17 +212,22 @@ class ControlPlane:
     def _given_up(self, group: str) -> bool:
         return any(one.group == group and one.phase is InstancePhase.FAILED for one in self._instances.snapshot())
 
-    async def _expire(self) -> None:
+    async def _keep_house(self) -> None:
+        """Forget what is past its time, and take the reserve back when there is room."""
         while True:
-            await asyncio.sleep(EXPIRE_INTERVAL_SECONDS)
-            try:
-                await self._metrics.expire(self._clock.now())
-            except Exception:  # a disk that is full now may not be next time
-                log.exception("metrics.expire_failed")
+            await asyncio.sleep(self._settings.housekeeping_interval_seconds)
+            now = self._clock.now()
+            for chore in (self._metrics.expire, self._forget_history):
+                try:
+                    await chore(now)
+                except Fenced:
+                    raise
+                except Exception:  # a disk that is full now may not be next time
+                    log.exception("housekeeping.failed")
+            self._reserve.take()
 
-
-#: Metrics past their retention are forgotten this often.
-EXPIRE_INTERVAL_SECONDS = 60.0
+    async def _forget_history(self, now: float) -> None:
+        await forget_history(self._state, now, self._settings)
 
 
 #: The epoch is looked at this often when nothing else looks at it.
@@ -268,7 +283,11 @@ def main() -> int:
         format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s %(message)s",
         datefmt="%H:%M:%S",
     )
-    asyncio.run(_main(settings_module.load(arguments.data_dir, port=arguments.port)))
+    try:
+        asyncio.run(_main(settings_module.load(arguments.data_dir, port=arguments.port)))
+    except BannisterError as error:  # said in a sentence, which the launcher shows
+        log.critical("%s", error)
+        return 1
     return 0
 
 

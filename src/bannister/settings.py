@@ -196,6 +196,11 @@ class Settings:
         return self.data_dir / "state.db"
 
     @property
+    def reserve_path(self) -> Path:
+        """Room that is kept for a full disk."""
+        return self.data_dir / "reserve"
+
+    @property
     def metrics_path(self) -> Path:
         return self.data_dir / "metrics.db"
 

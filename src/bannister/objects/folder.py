@@ -43,8 +43,14 @@ _UNFLUSHED_BYTES_MAX: Final = 32 * 1024 * 1024
 class FolderObjects:
     """An `ObjectStore` on a folder that it has for itself. For one event loop and one process at a time."""
 
-    def __init__(self, root: Path, ids: Ids, object_bytes_max: int) -> None:
-        """Opens or creates the folder and removes what an earlier process left half-written."""
+    def __init__(
+        self, root: Path, ids: Ids, object_bytes_max: int, check_room: Callable[[], None] = lambda: None
+    ) -> None:
+        """Opens or creates the folder and removes what an earlier process left half-written.
+
+        `check_room` is called before every put and raises `Unavailable` while the disk is full.
+        """
+        self._check_room = check_room
         self._ids = ids
         self._bytes_max = object_bytes_max
         self._tree = Tree(root)
@@ -83,6 +89,7 @@ class FolderObjects:
     ) -> ObjectInfo:
         encoded = names.key_bytes(key)
         self._index.require_bucket(bucket)
+        self._check_room()
         file = file_name(bucket, key, self._ids.short())
         self._index.doom(file)
         try:

@@ -18,6 +18,7 @@ WEIGHT_MAX: Final = (2 - 2.0**-23) * 2.0**127
 
 async def create_endpoint_config(context: Context, name: str, variants: Sequence[Variant]) -> EndpointConfig:
     """Store a configuration; its models must exist."""
+    context.check_room()
     names = [variant.name for variant in variants]
     repeated = sorted({one for one in names if names.count(one) > 1})
     if repeated:

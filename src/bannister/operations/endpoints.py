@@ -39,6 +39,7 @@ async def create_endpoint(
     context: Context, name: str, config_name: str, policy: DeploymentPolicy | None = None
 ) -> Endpoint:
     """Begin to serve a configuration under a name. A policy is only stored, for later updates that retain it (AWS)."""
+    context.check_room()
     existing = await context.state.rows(ENDPOINTS)
     # AWS: names are unique regardless of case, and invoked with exactly the case given here.
     if any(row.key.lower() == name.lower() for row in existing):
@@ -66,6 +67,8 @@ async def update_endpoint(
 ) -> Endpoint:
     """Begin a deployment from what is in production to a configuration."""
     retention = retention or Retention()
+    """Begin a deployment from what is in production to a configuration. Refused or accepted, the journal says so."""
+    context.check_room()
     row = await _row(context, name)
     config = await describe_endpoint_config(context, config_name)
     endpoint = row.value

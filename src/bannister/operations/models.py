@@ -23,6 +23,7 @@ async def create_model(
     network_isolation: bool = False,
 ) -> Model:
     """Store a model after checking that its image can be run and its artifact exists."""
+    context.check_room()
     refusal = context.image_refusal(container.image)
     if refusal is not None:
         raise Invalid(refusal)
