@@ -107,8 +107,6 @@ class ControlPlane:
             image_refusal=lambda image: _refusal(images, image),
             ready_instances=lambda: _ready(self._instances),
             check_room=self._reserve.check,
-            observe=self._deployer.observer.observe,
-            limits=limits,
         )
         self._gateway = Gateway(
             settings,

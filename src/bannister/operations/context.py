@@ -29,7 +29,3 @@ class Context:
     ready_instances: Callable[[], dict[str, int]]
     #: Raises `Unavailable` while the disk is full: nothing new is let in.
     check_room: Callable[[], None] = lambda: None
-    #: What the deployer would decide a running deployment's next step on now.
-    observe: Callable[[Endpoint, Deployment], Awaitable[Observation]] = _nobody_observes
-    #: The deployer's.
-    limits: Limits = field(default_factory=Limits)

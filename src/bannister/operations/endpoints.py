@@ -67,7 +67,6 @@ async def update_endpoint(
 ) -> Endpoint:
     """Begin a deployment from what is in production to a configuration."""
     retention = retention or Retention()
-    """Begin a deployment from what is in production to a configuration. Refused or accepted, the journal says so."""
     context.check_room()
     row = await _row(context, name)
     config = await describe_endpoint_config(context, config_name)
