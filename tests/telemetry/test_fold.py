@@ -98,3 +98,14 @@ def test_open_seconds_are_bounded_while_the_watermark_stands() -> None:
     fold.add(one(second=100))
     assert [(s.second, s.late) for s in fold.take(None)] == [(100, 0)]
     assert [s.second for s in fold.take(200.0)] == [103, 104, 105]
+
+
+def test_a_watermark_that_goes_back_opens_its_seconds_again() -> None:
+    fold = Fold(30)
+    fold.add(one(second=500))
+    fold.add(one(second=501))
+    assert [s.second for s in fold.take(501.0)] == [500]
+    assert [s.second for s in fold.take(100.5)] == [501]
+    fold.add(one(second=100))
+    assert fold.take(100.5) == ()
+    assert [(s.second, s.late) for s in fold.take(101.0)] == [(100, 0)]

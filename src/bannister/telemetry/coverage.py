@@ -7,9 +7,24 @@ stream of its own and sends what it has every `access_log_flush_seconds`, so ano
 
 When a log stream ends, entries may have been lost. From then on only heartbeats sent afterwards prove anything, and coverage begins
 anew at the first of them. Until then the watermark stands still.
+
+All that is said here is said in the time of the machine's clock, and that may be set. Then what was said before is in another time: coverage begins
+anew, and so does the watermark, also from an earlier moment. So a clock that jumps forward makes nobody believe that the time which it skipped was
+watched, and one that is set back stops nobody from judging until it has caught up. A heartbeat that seems to have ended long after it was sent, or
+before, tells of such a jump too early or too late, and proves nothing.
 """
 
 from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+#: A clock that gains or loses this much between two heartbeats was set.
+_CLOCK_STEP_SECONDS: Final = 1.0
+#: A heartbeat is given up after a second; one that ended later than this after it was sent, or so much before, says nothing about when.
+_ROUND_TRIP_SECONDS_MAX: Final = 2.0
+#: Heartbeats on their way that are remembered.
+_SENT_MAX: Final = 100
 
 
 class Coverage:
@@ -19,20 +34,34 @@ class Coverage:
         self._run = run
         self._margin_seconds = margin_seconds
         self._sent = 0
+        #: When the newest heartbeats were sent, by number.
+        self._sent_at: OrderedDict[int, float] = OrderedDict()
+        #: What the machine's clock is ahead of the one that nobody sets, at the newest heartbeat.
+        self._ahead: float | None = None
         #: Heartbeats up to this number prove nothing.
         self._doubted = 0
         self._gapless = False
         self.watermark: float | None = None
         self.covered_since: float | None = None
 
-    def next_heartbeat(self) -> int:
-        """The number for a heartbeat that is about to be sent."""
+    def next_heartbeat(self, now: float, monotonic: float) -> int:
+        """The number for a heartbeat that is about to be sent, at this time by the machine's clock and by the one that nobody sets."""
+        ahead = now - monotonic
+        if self._ahead is not None and abs(ahead - self._ahead) >= _CLOCK_STEP_SECONDS:
+            self.stream_broken()
+            self.watermark = None
+        self._ahead = ahead
         self._sent += 1
+        self._sent_at[self._sent] = now
+        if len(self._sent_at) > _SENT_MAX:
+            self._sent_at.popitem(last=False)
         return self._sent
 
     def heartbeat_logged(self, run: str, number: int, ended_at: float) -> None:
         """A heartbeat has come back; those of another telemetry, or from before a gap, prove nothing."""
-        if run != self._run or number <= self._doubted or number > self._sent:
+        if run != self._run or number <= self._doubted or number not in self._sent_at:
+            return
+        if abs(ended_at - self._sent_at[number]) > _ROUND_TRIP_SECONDS_MAX:
             return
         if not self._gapless:
             self._gapless = True

@@ -84,12 +84,14 @@ class Fold:
     def take(self, watermark: float | None) -> tuple[Summary, ...]:
         """Summaries of the seconds that are over at the watermark, late additions included, oldest first.
 
-        Beyond `open_seconds_max` open seconds the oldest are given out as they are, final or not: summaries add up.
+        Beyond `open_seconds_max` open seconds the oldest are given out as they are, final or not: summaries add up. So are all where the
+        watermark goes back, for the clock was set back and the time that they were opened in is gone.
         """
-        if watermark is not None:
-            self._final_before = max(self._final_before, int(watermark))
         seconds = sorted(self._open)
         surplus = seconds[: max(len(seconds) - self._open_seconds_max, 0)]
+        if watermark is not None:
+            surplus = seconds if int(watermark) < self._final_before else surplus
+            self._final_before = int(watermark)
         due = [second for second in seconds if second < self._final_before or second in surplus]
         return tuple(
             summary.closed(group, address, second)

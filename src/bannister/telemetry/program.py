@@ -64,7 +64,8 @@ class Telemetry:
         interval = self._settings.heartbeat_interval_seconds
         while True:
             begun_at = self._clock.monotonic()
-            await send_heartbeat(self._settings.port, self._run, self._coverage.next_heartbeat())
+            number = self._coverage.next_heartbeat(self._clock.now(), begun_at)
+            await send_heartbeat(self._settings.port, self._run, number)
             await asyncio.sleep(max(interval - (self._clock.monotonic() - begun_at), 0))
 
     async def _report(self) -> None:
