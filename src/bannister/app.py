@@ -23,7 +23,7 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from bannister import settings as settings_module
-from bannister.aws import cloudwatch, sagemaker
+from bannister.aws import cloudwatch, deployments, sagemaker
 from bannister.aws.gateway import Gateway
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.aws.s3.door import S3Door
@@ -107,12 +107,14 @@ class ControlPlane:
             image_refusal=lambda image: _refusal(images, image),
             ready_instances=lambda: _ready(self._instances),
             check_room=self._reserve.check,
+            observe=self._deployer.observer.observe,
+            limits=limits,
         )
         self._gateway = Gateway(
             settings,
             ids,
             clock,
-            [sagemaker.service(context), cloudwatch.service(context)],
+            [sagemaker.service(context), cloudwatch.service(context), deployments.service(context)],
             S3Door(self._objects, clock, ids, settings),
             self._waits_for,
         )

@@ -74,6 +74,110 @@ def up(
     raise typer.Exit(run(load(data_dir or default_data_dir(), port=port)))
 
 
+_Url = Annotated[
+    str | None,
+    typer.Option(
+        "--endpoint-url",
+        metavar="URL",
+        help="Where the server is.  [default: AWS_ENDPOINT_URL, else http://127.0.0.1:3594]",
+    ),
+]
+_Endpoint = Annotated[str, typer.Argument(help="The endpoint's name.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead.")]
+
+
+@app.command()
+def status(json: _Json = False, endpoint_url: _Url = None) -> None:
+    """Show all endpoints: what is in production, and what is changing that.
+
+    \b
+    Example:
+      bannister status
+      bannister status --json | jq '.Endpoints[].EndpointStatus'
+    """  # noqa: D301  # the mark tells click to keep the lines
+    from bannister.cli.status import status as run
+
+    raise typer.Exit(run(endpoint_url, json))
+
+
+@app.command()
+def watch(endpoint: _Endpoint, endpoint_url: _Url = None) -> None:
+    """Follow a deployment live until it ends.
+
+    Shows the steps done and to come, the split asked and acknowledged, blue and green side by side, the alarms against their
+    thresholds, and what the deployment waits for. In a pipe it prints one line for each change. Ctrl-C stops watching, not
+    the deployment.
+
+    \b
+    Exit code: 0 when it completed, 1 when it was rolled back.
+
+    \b
+    Example:
+      bannister watch flights && echo released
+    """  # noqa: D301  # the mark tells click to keep the lines
+    from bannister.cli.watch import watch as run
+
+    raise typer.Exit(run(endpoint, endpoint_url))
+
+
+@app.command()
+def explain(
+    endpoint: _Endpoint,
+    deployment: Annotated[
+        str | None, typer.Option(metavar="ID", help="A deployment's id.  [default: the endpoint's newest]")
+    ] = None,
+    json: _Json = False,
+    endpoint_url: _Url = None,
+) -> None:
+    """Tell why a deployment went as it did: every decision, with what it was made on.
+
+    \b
+    Example:
+      bannister explain flights
+      bannister explain flights --deployment 3f2a9c10 --json
+    """  # noqa: D301  # the mark tells click to keep the lines
+    from bannister.cli.explain import explain as run
+
+    raise typer.Exit(run(endpoint, deployment, endpoint_url, json))
+
+
+@app.command()
+def rollback(
+    endpoint: _Endpoint,
+    reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, in one line, for those who ask later.")],
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Do not wait until it is done.")] = False,
+    endpoint_url: _Url = None,
+) -> None:
+    """Stop a running deployment: all traffic goes back to blue, then green is removed.
+
+    Waits until that is done; Ctrl-C stops waiting, not the rollback.
+
+    \b
+    Exit code: 0 when it is rolled back, 1 when the deployment completed all the same.
+
+    \b
+    Example:
+      bannister rollback flights --reason "predictions look wrong in Denver"
+    """  # noqa: D301  # the mark tells click to keep the lines
+    from bannister.cli.rollback import rollback as run
+
+    raise typer.Exit(run(endpoint, reason, endpoint_url, wait=not no_wait))
+
+
+@app.command("service-model")
+def service_model() -> None:
+    """Print where the botocore model of Bannister's own operations is.
+
+    \b
+    Example:
+      export AWS_DATA_PATH=$(bannister service-model)
+      python -c 'import boto3; print(boto3.client("bannister").list_deployments())'
+    """  # noqa: D301  # the mark tells click to keep the lines
+    from bannister.cli.service_model import OWN_MODELS
+
+    typer.echo(OWN_MODELS)
+
+
 def main() -> None:
     """The `bannister` command. An error is one sentence on standard error; exit code 2 where the caller can mend it, else 1."""
     try:

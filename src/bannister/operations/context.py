@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 
 from bannister.clock import Clock
+from bannister.domain.deployment.machine import Deployment, Limits, Observation
+from bannister.domain.endpoint import Endpoint
+from bannister.errors import Unavailable
 from bannister.ids import Ids
 from bannister.metrics.store import MetricStore
 from bannister.objects.store import ObjectStore
 from bannister.settings import Settings
 from bannister.state.store import State
+
+
+async def _nobody_observes(endpoint: Endpoint, deployment: Deployment) -> Observation:
+    raise Unavailable(f'Nobody observes deployment "{deployment.id}" of "{endpoint.name}" here.')
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +36,7 @@ class Context:
     ready_instances: Callable[[], dict[str, int]]
     #: Raises `Unavailable` while the disk is full: nothing new is let in.
     check_room: Callable[[], None] = lambda: None
+    #: What the deployer would decide a running deployment's next step on now.
+    observe: Callable[[Endpoint, Deployment], Awaitable[Observation]] = _nobody_observes
+    #: The deployer's.
+    limits: Limits = field(default_factory=Limits)

@@ -6,19 +6,24 @@ the supervisor and the publisher bring it about.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 
+import msgspec
+
+from bannister import __version__
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.deployment.plan import Step, steps
 from bannister.domain.deployment.policy import DeploymentPolicy, refusal
 from bannister.domain.deployment.progress import EndpointStatus, status_of
 from bannister.domain.endpoint import Endpoint, EndpointConfig, Variant
 from bannister.domain.fleet import Fleet, Group
-from bannister.errors import AlreadyExists, Busy, Conflict, Invalid, NotFound, Resource
+from bannister.errors import AlreadyExists, Busy, Conflict, Invalid, NotFound, Refused, Resource, Unavailable
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import describe_endpoint_config
 from bannister.operations.listing import Listed, ListRequest, Page, page
 from bannister.operations.models import describe_model
+from bannister.operations.story import REFUSED, STARTED
 from bannister.state.store import Put, Record, Row
 from bannister.state.tables import ALARMS, ENDPOINTS
 
@@ -65,10 +70,20 @@ async def update_endpoint(
     policy: DeploymentPolicy | None = None,
     retention: Retention | None = None,
 ) -> Endpoint:
-    """Begin a deployment from what is in production to a configuration."""
-    retention = retention or Retention()
+    """Begin a deployment from what is in production to a configuration. Refused or accepted, the journal says so."""
     context.check_room()
     row = await _row(context, name)
+    try:
+        return await _begin(context, row, config_name, policy, retention or Retention())
+    except Refused as refusal:
+        await _journal_refusal(context, row.value, config_name, policy, refusal)
+        raise
+
+
+async def _begin(
+    context: Context, row: Row[Endpoint], config_name: str, policy: DeploymentPolicy | None, retention: Retention
+) -> Endpoint:
+    name = row.key
     config = await describe_endpoint_config(context, config_name)
     endpoint = row.value
     blue = _updatable(endpoint)
@@ -231,16 +246,37 @@ async def _group(context: Context, endpoint: str, variant: Variant, config_name:
     )
 
 
+async def _journal_refusal(
+    context: Context, endpoint: Endpoint, config_name: str, policy: DeploymentPolicy | None, refusal: Refused
+) -> None:
+    """A refused update is a decision too. Where it cannot be written down, the caller is still told."""
+    running = endpoint.deployment
+    body = {
+        "deployment": running.id if running is not None else None,
+        "phase": running.phase.value if running is not None else None,
+        "status": status_of(endpoint).value,
+        "to": config_name,
+        "policy": msgspec.to_builtins(policy),
+        "reason": str(refusal),
+        "version": __version__,
+    }
+    with contextlib.suppress(Unavailable):
+        await context.state.commit(records=[Record(context.clock.now(), f"endpoint/{endpoint.name}", REFUSED, body)])
+
+
 def _started(deployment: Deployment, now: float) -> Record:
     return Record(
         now,
         f"endpoint/{deployment.endpoint}",
-        "deployment.started",
+        STARTED,
         {
             "deployment": deployment.id,
             "from": deployment.blue.config_name if deployment.blue is not None else None,
             "to": deployment.green.config_name,
             "routing": deployment.policy.routing.value,
             "alarms": list(deployment.policy.alarms),
+            "policy": msgspec.to_builtins(deployment.policy),
+            "steps": msgspec.to_builtins(deployment.steps),
+            "version": __version__,
         },
     )

@@ -89,7 +89,21 @@ _RUNTIME: Mapping[type[BannisterError], _Row] = {
     Unavailable: ("ServiceUnavailable", 503),
     BannisterError: ("InternalFailure", 500),
 }
-TABLES = {"sagemaker": _SAGEMAKER, "cloudwatch": _CLOUDWATCH, "sagemaker-runtime": _RUNTIME}
+_BANNISTER: Mapping[type[BannisterError], _Row] = {
+    NotFound: ("ResourceNotFoundException", 404),
+    Busy: ("ConflictException", 409),
+    Refused: ("ValidationException", 400),
+    Conflict: ("ConflictException", 409),
+    Fenced: ("ServiceUnavailableException", 503),
+    Unavailable: ("ServiceUnavailableException", 503),
+    BannisterError: ("InternalServerException", 500),
+}
+TABLES = {
+    "sagemaker": _SAGEMAKER,
+    "cloudwatch": _CLOUDWATCH,
+    "sagemaker-runtime": _RUNTIME,
+    "bannister": _BANNISTER,
+}
 
 #: SageMaker quotes its own resources by their ARN.
 _QUOTED_BY_ARN = {Resource.MODEL, Resource.ENDPOINT_CONFIG, Resource.ENDPOINT}

@@ -1,24 +1,34 @@
 """botocore's service models: the shapes, constraints and error names of every service that the door speaks.
 
 Loading one reads megabytes of JSON (SageMaker's takes about 0.1 s), so each is loaded on first use and kept. `preload`
-lets the control plane do it while it waits for something else. Only the models that come with botocore are used: files in the user's
-`~/.aws/models` may add services to a client, but must not change what this server accepts.
+lets the control plane do it while it waits for something else. Only the models that come with botocore and our own are used: files in
+the user's `~/.aws/models` may add services to a client, but must not change what this server accepts.
 """
 
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import bannister
 
 if TYPE_CHECKING:
     from botocore.model import OperationModel, ServiceModel
 
 #: The start of `X-Amz-Target`, up to the dot, and the service that it selects. Equal to the models' `targetPrefix`, and
 #: written down here so that routing a request does not need a model to be loaded.
-TARGET_PREFIXES = {"SageMaker": "sagemaker", "GraniteServiceVersion20100801": "cloudwatch"}
+TARGET_PREFIXES = {
+    "SageMaker": "sagemaker",
+    "GraniteServiceVersion20100801": "cloudwatch",
+    "Bannister_20261123": "bannister",
+}
 
 #: The name in a signature's credential scope, and the service meant by a request that names no target.
-SIGNING_NAMES = {"sagemaker": "sagemaker", "monitoring": "cloudwatch"}
+SIGNING_NAMES = {"sagemaker": "sagemaker", "monitoring": "cloudwatch", "bannister": "bannister"}
+
+#: The model of our own service, where botocore looks for it when `AWS_DATA_PATH` names this folder.
+OWN_MODELS = Path(bannister.__file__).parent / "service"
 
 
 @cache
@@ -27,7 +37,7 @@ def service_model(service: str) -> ServiceModel:
     from botocore.loaders import Loader  # costs 0.1 s, which nobody should pay to import this module
     from botocore.model import ServiceModel
 
-    loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH], include_default_search_paths=False)
+    loader = Loader(extra_search_paths=[Loader.BUILTIN_DATA_PATH, str(OWN_MODELS)], include_default_search_paths=False)
     return ServiceModel(loader.load_service_model(service, "service-2"), service_name=service)
 
 

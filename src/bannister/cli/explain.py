@@ -1,0 +1,115 @@
+"""`bannister explain`: the decisions of a deployment with their evidence, as a story."""
+
+from __future__ import annotations
+
+import json as json_
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any, Final
+
+from rich.console import Console
+
+from bannister.cli import words
+from bannister.cli.client import Server
+from bannister.cli.output import as_json, console, line
+
+_PARTS_PER_PERCENT: Final = 10_000
+_COMPARISONS: Final = words.COMPARISONS
+
+
+def explain(endpoint: str, deployment: str | None, url: str | None, json: bool) -> int:
+    """Print the story of a deployment, by default the endpoint's newest; the exit code."""
+    server = Server(url)
+    given = {"DeploymentId": deployment} if deployment is not None else {"EndpointName": endpoint}
+    described = server.ask("bannister", "describe_deployment", **given)
+    identifier = described["DeploymentId"]
+    decisions = list(server.pages("bannister", "list_decisions", "Decisions", DeploymentId=identifier))
+    for one in decisions:
+        one["Evidence"] = json_.loads(one["Evidence"])
+    if json:
+        as_json({"Deployment": described, "Decisions": decisions})
+        return 0
+    out = console()
+    _title(out, described)
+    for one in decisions:
+        _decision(out, one, described["StartTime"])
+    _verdict(out, described)
+    return 0
+
+
+def _title(out: Console, described: dict[str, Any]) -> None:
+    line(out, (f"{described['EndpointName']}: {words.change(described)}", "bold"))
+    alarms = described["Policy"].get("AlarmNames", [])
+    guarded = f"guarded by {', '.join(alarms)}" if alarms else "guarded by no alarm"
+    line(out, (f"deployment {described['DeploymentId']}, {words.policy(described)}, {guarded}", "dim"))
+    line(out)
+
+
+def _decision(out: Console, one: dict[str, Any], began: datetime) -> None:
+    after = words.duration((one["Time"] - began).total_seconds())
+    shape, style, title = _headline(one)
+    line(out, (words.clock(one["Time"]), "dim"), f" {'+' + after:>12}  ", (f"{shape} {title}", style))
+    for sentence in (one.get("Reason"), *_saw(one["Evidence"])):
+        if sentence:
+            for piece in sentence.splitlines():
+                out.print(" " * 24 + piece, markup=False, highlight=False, soft_wrap=True, style=None)
+
+
+def _headline(one: dict[str, Any]) -> tuple[str, str, str]:
+    if one["Kind"] == "Started":
+        return "○", "bold", "started"
+    if one["Kind"] == "Refused":
+        return "✖", "yellow", f"another update was refused (to {one['Evidence'].get('to')})"
+    if one["Kind"] == "RollbackRequested":
+        return "↩", "yellow", "a person asked to roll back"
+    event, phase = one["Event"], one["PhaseAfter"]
+    moved = f", {words.percent(one['GreenPercent'])} to green" if "GreenPercent" in one and phase == "shifting" else ""
+    if event == "stopped":
+        return "✖", "red", "stopped: rolling back, all traffic to blue"
+    if event == "alarms hold":
+        return "◐", "yellow", "held: no traffic moves"
+    return "✔", "green", f"{event} → {phase}{moved}"
+
+
+def _saw(evidence: dict[str, Any]) -> Iterator[str]:
+    """What the decision was made on, in lines."""
+    seen = evidence.get("observation")
+    if seen is None:
+        return
+    fleets = [f"{name} {_fleet(seen.get(name, []))}" for name in ("blue", "green") if seen.get(name)]
+    yield "saw: " + "; ".join(fleets)
+    for alarm in seen.get("alarms", []):
+        yield f'     alarm "{alarm["name"]}" {_alarm(alarm)}'
+
+
+def _fleet(groups: list[dict[str, Any]]) -> str:
+    ready, wanted = sum(one["ready"] for one in groups), sum(one["wanted"] for one in groups)
+    asked = sum(one["asked_parts"] for one in groups) / _PARTS_PER_PERCENT
+    known = [one["acknowledged_parts"] for one in groups if one["acknowledged_parts"] is not None]
+    acknowledged = sum(known) / _PARTS_PER_PERCENT if known else None
+    return f"{ready} of {wanted} ready, {words.percent(asked)} asked, {words.percent(acknowledged)} acknowledged"
+
+
+def _alarm(alarm: dict[str, Any]) -> str:
+    if alarm["value"] is None:
+        return "does not exist any more"
+    state = alarm["value"]
+    if alarm["tripped_at"] is not None:
+        state += " (tripped)"
+    rule = alarm.get("rule")
+    if rule is None:
+        return str(state)
+    points = [one["value"] for one in alarm["datapoints"] if one is not None]
+    value = words.number(points[-1]) if points else "no data"
+    return f"{state}: {value}, alarm if {_COMPARISONS[rule['comparison']]} {words.number(rule['threshold'])}"
+
+
+def _verdict(out: Console, described: dict[str, Any]) -> None:
+    line(out)
+    shape, style = words.MARKS[described["Status"]]
+    if "EndTime" in described:
+        text = words.outcome(described)
+    else:
+        waits = described["WaitsFor"]
+        text = f"It runs. {waits['Sentence']} ({words.remaining(waits, described['ObservedTime'])})"
+    out.print(f"{shape} {text}", style=style, markup=False, highlight=False, soft_wrap=not out.is_terminal)

@@ -1,0 +1,255 @@
+"""The screen of `bannister watch`: one deployment on 80 columns and at most 23 lines, drawn from one DescribeDeployment.
+
+Everything is lines of text, cut at the width: a screen that wraps jumps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Final
+
+from rich.console import Group
+from rich.text import Text
+
+from bannister.cli import words
+
+WIDTH: Final = 80
+STEPS_MAX: Final = 5
+ALARMS_MAX: Final = 3
+VARIANTS_MAX: Final = 2
+
+_BAR: Final = 40
+_HALF: Final = 32
+_SMALL_BAR: Final = 12
+_BLUE: Final = "blue"
+_GREEN: Final = "green"
+
+_STEPS: Final = {
+    "Done": ("✔", "green", "done"),
+    "Current": ("▶", "bold cyan", "now"),
+    "ToCome": ("○", "dim", "to come"),
+    "Stopped": ("✖", "red", "stopped here"),
+    "Skipped": ("–", "dim", "skipped"),
+}
+_ALARMS: Final = {
+    "OK": ("✔", "green"),
+    "ALARM": ("✖", "bold red"),
+    "INSUFFICIENT_DATA": ("?", "yellow"),
+    "DELETED": ("✖", "red"),
+}
+
+
+def screen(found: dict[str, Any], note: str | None = None) -> Group:
+    """The deployment as it is described. `note` stands in for the last line: what is wrong with the connection."""
+    lines = [
+        *_head(found),
+        *_ladder(found["Steps"]),
+        Text(),
+        *_split(found),
+        Text(),
+        *_fleets(found),
+        *_alarms(found["Alarms"]),
+        *_foot(found, note),
+    ]
+    for line in lines:
+        line.no_wrap, line.overflow = True, "ellipsis"
+    return Group(*lines)
+
+
+# --- who, and what it waits for
+
+
+def _head(found: dict[str, Any]) -> list[Text]:
+    title = Text.assemble(
+        (found["EndpointName"], "bold"),
+        ("  ", ""),
+        (words.change(found), ""),
+        (f"  {words.policy(found)}  {found['DeploymentId']}", "dim"),
+    )
+    shape, style = words.MARKS[found["Status"]]
+    if "EndTime" in found:
+        return [
+            title,
+            Text(f"{shape} {words.outcome(found).split('. ')[0].split('; ')[0].rstrip('.')}.", style),
+            Text(),
+        ]
+    waits = found["WaitsFor"]
+    sentence = Text.assemble(
+        (f"{shape} ", style), waits["Sentence"], (f" {words.remaining(waits, found['ObservedTime'])}", "bold cyan")
+    )
+    # The longest sentences need a second line; it is always there, so that nothing below moves.
+    rows = _wrapped(sentence)
+    return [title, *rows]
+
+
+def _wrapped(sentence: Text) -> list[Text]:
+    from rich.console import Console
+
+    rows = list(sentence.wrap(Console(width=WIDTH - 1), WIDTH - 3))[:2]
+    if len(rows) == 1:
+        return [*rows, Text()]
+    return [rows[0], Text("  ") + rows[1]]
+
+
+# --- steps
+
+
+def _ladder(steps: Sequence[dict[str, Any]]) -> list[Text]:
+    shown, before, after = _nearby(steps)
+    lines = [Text(f"    {before} earlier", "dim")] if before else []
+    lines += [_step(one) for one in shown]
+    return [*lines, Text(f"    {after} more to come", "dim")] if after else lines
+
+
+def _nearby(steps: Sequence[dict[str, Any]]) -> tuple[Sequence[dict[str, Any]], int, int]:
+    """The steps around the present one, and how many are left out before and after."""
+    if len(steps) <= STEPS_MAX:
+        return steps, 0, 0
+    present = next((index for index, one in enumerate(steps) if one["State"] in ("Current", "Stopped")), 0)
+    if all(one["State"] == "Done" for one in steps):
+        present = len(steps) - 1
+    room = STEPS_MAX - 2
+    first = min(max(0, present - 1), len(steps) - room)
+    return steps[first : first + room], first, len(steps) - first - room
+
+
+def _step(one: dict[str, Any]) -> Text:
+    shape, style, state = _STEPS[one["State"]]
+    bake = f"bake {words.duration(one['BakeSeconds'])}" if one["BakeSeconds"] else "no bake"
+    return Text.assemble(
+        (f"  {shape} ", style),
+        (
+            f"{one['Number']:>2}  {words.percent(one['GreenPercent']):>6} to green  {bake:<16}",
+            "" if "cyan" in style else "dim",
+        ),
+        (state, style),
+    )
+
+
+# --- split
+
+
+def _split(found: dict[str, Any]) -> list[Text]:
+    green = found["Green"]
+    if "EndTime" in found:
+        done = found["Status"] == "Completed"
+        return [_share("split", 100.0 if done else 0.0, "in the end")]
+    return [
+        _share("split", green.get("PercentAsked"), "asked"),
+        _share("", green.get("PercentAcknowledged"), "acknowledged"),
+    ]
+
+
+def _share(label: str, share: float | None, kind: str) -> Text:
+    cells = 0 if share is None else round(share * _BAR / 100)
+    if share and not cells:
+        cells = 1
+    return Text.assemble(
+        f"  {label:<6}{kind:<13}",
+        ("█" * (_BAR - cells), _BLUE) if share is not None else ("·" * _BAR, "dim"),
+        ("▒" * cells, _GREEN),
+        f" {words.percent(share)} green",
+    )
+
+
+# --- fleets side by side
+
+
+def _fleets(found: dict[str, Any]) -> list[Text]:
+    blue, green = found.get("Blue"), found["Green"]
+    lines = []
+    for one in green["Variants"][:VARIANTS_MAX]:
+        old = next((two for two in (blue or {}).get("Variants", []) if two["VariantName"] == one["VariantName"]), None)
+        several = len(green["Variants"]) > 1
+        lines += _pair(one, old, green["EndpointConfigName"], (blue or {}).get("EndpointConfigName"), several)
+    hidden = len(green["Variants"]) - VARIANTS_MAX
+    return [*lines, Text(f"  {hidden} more variant(s)", "dim"), Text()] if hidden > 0 else [*lines, Text()]
+
+
+def _pair(
+    green: dict[str, Any], blue: dict[str, Any] | None, green_name: str, blue_name: str | None, several: bool
+) -> list[Text]:
+    """One variant of both fleets, every row on one scale."""
+    title = green["VariantName"] if several else f"last {green['Figures']['WindowSeconds']} s"
+    head = Text.assemble(
+        (f"  {title[:12]:<14}", "dim"),
+        (f"█ blue {blue_name or '(none)'}"[: _HALF - 2].ljust(_HALF), _BLUE),
+        (f"▒ green {green_name}"[:_HALF], _GREEN),
+    )
+    old, new = (blue or {}).get("Figures", {}), green["Figures"]
+    rows = [
+        _row("requests", old.get("Requests"), new.get("Requests"), lambda value: f"{value:,}"),
+        _row("errors", old.get("ErrorPercent"), new.get("ErrorPercent"), words.percent),
+        _row("p50", old.get("P50Milliseconds"), new.get("P50Milliseconds"), words.milliseconds),
+        _row("p99", old.get("P99Milliseconds"), new.get("P99Milliseconds"), words.milliseconds),
+    ]
+    if several:
+        rows = [rows[0], rows[1], rows[3]]
+    return [head, _instances(blue, green), *rows] if not several else [head, *rows]
+
+
+def _instances(blue: dict[str, Any] | None, green: dict[str, Any]) -> Text:
+    def ready(one: dict[str, Any] | None) -> str:
+        if one is None or "InstancesReady" not in one:
+            return "-"
+        again = f", {one['InstanceRestarts']} restart(s)" if one["InstanceRestarts"] else ""
+        return f"{one['InstancesReady']} of {one['InstancesWanted']} ready{again}"
+
+    return Text(f"  {'instances':<14}{ready(blue):<{_HALF}}{ready(green)}")
+
+
+def _row(label: str, blue: float | None, green: float | None, worded: Any) -> Text:
+    most = max(blue or 0.0, green or 0.0)
+
+    def cell(value: float | None, block: str, style: str) -> tuple[tuple[str, str], ...]:
+        text = "-" if value is None else worded(value)
+        cells = max(1, round(value / most * _SMALL_BAR)) if value and most else 0
+        return (f"{text:<11}", ""), ((block * cells).ljust(_HALF - 11), style)
+
+    return Text.assemble(f"  {label:<14}", *cell(blue, "█", _BLUE), *cell(green, "▒", _GREEN))
+
+
+# --- alarms, and the last line
+
+
+def _alarms(alarms: Sequence[dict[str, Any]]) -> list[Text]:
+    lines = []
+    for one in sorted(alarms, key=lambda one: "TrippedTime" not in one and one["State"] == "OK")[:ALARMS_MAX]:
+        shape, style = _ALARMS[one["State"]]
+        metric = f"{one['Statistic']} of {one['MetricName']}" if "Statistic" in one else ""
+        tripped = f" tripped {words.clock(one['TrippedTime'])}" if "TrippedTime" in one else ""
+        lines.append(
+            Text.assemble(
+                (f"  {shape} {one['AlarmName'][:22]:<23}", style),
+                (f"{words.threshold(one)}{tripped}", style if one["State"] == "ALARM" or tripped else ""),
+                (f"  {metric}", "dim"),
+            )
+        )
+    hidden = len(alarms) - ALARMS_MAX
+    if hidden > 0:
+        lines.append(Text(f"    {hidden} more alarm(s)", "dim"))
+    return [*lines, Text()] if lines else [Text("  no alarm guards this deployment", "yellow"), Text()]
+
+
+def _foot(found: dict[str, Any], note: str | None) -> list[Text]:
+    if note is not None:
+        return [Text(f"  {note}", "bold yellow")]
+    name = found["EndpointName"]
+    if "EndTime" in found:
+        return [Text(f"  the whole story: bannister explain {name}", "dim")]
+    ends = f"done at {words.clock(found['EarliestEndTime'])} at the earliest  " if "EarliestEndTime" in found else ""
+    return [Text(f"  {ends}stop it: bannister rollback {name} --reason …", "dim")]
+
+
+def progress_line(found: dict[str, Any]) -> str:
+    """The same in one line, for logs."""
+    at: datetime = found["ObservedTime"]
+    if "EndTime" in found:
+        return f"{words.clock(found['EndTime'])}  {words.outcome(found)}"
+    waits = found["WaitsFor"]
+    acknowledged = words.percent(found["Green"].get("PercentAcknowledged"))
+    return (
+        f"{words.clock(at)}  {found['Phase']}, step {found['CurrentStep']} of {len(found['Steps'])}, "
+        f"{acknowledged} on green: {waits['Sentence']}"
+    )

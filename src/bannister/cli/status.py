@@ -1,0 +1,89 @@
+"""`bannister status`: all endpoints, what is in production, and what is changing that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+
+from bannister.cli import words
+from bannister.cli.client import Server
+from bannister.cli.output import as_json, console, line
+
+
+def status(url: str | None, json: bool) -> int:
+    """Print it; the exit code."""
+    server = Server(url)
+    endpoints = [_endpoint(server, name) for name in _names(server)]
+    if json:
+        as_json({"Endpoints": endpoints})
+        return 0
+    out = console()
+    if not endpoints:
+        line(out, f"There is no endpoint at {server.url}. Create one with CreateEndpoint of SageMaker's API.")
+    width = max((len(one["EndpointName"]) for one in endpoints), default=0)
+    for one in endpoints:
+        _show(out, one, width)
+    return 0
+
+
+def _names(server: Server) -> list[str]:
+    listed = server.pages(
+        "sagemaker", "list_endpoints", "Endpoints", SortBy="Name", SortOrder="Ascending", MaxResults=100
+    )
+    return [one["EndpointName"] for one in listed]
+
+
+def _endpoint(server: Server, name: str) -> dict[str, Any]:
+    described = server.ask("sagemaker", "describe_endpoint", EndpointName=name)
+    wanted = ("EndpointName", "EndpointStatus", "EndpointConfigName", "FailureReason")
+    found: dict[str, Any] = {key: described[key] for key in wanted if key in described}
+    if described["EndpointStatus"] in ("Creating", "Updating", "RollingBack"):
+        found["Deployment"] = server.ask("bannister", "describe_deployment", EndpointName=name)
+    ended = server.ask("bannister", "list_deployments", EndpointName=name, MaxResults=2)["Deployments"]
+    last = [one for one in ended if "EndTime" in one]
+    if last:
+        found["LastDeployment"] = last[0]
+    return found
+
+
+def _show(out: Console, one: dict[str, Any], width: int) -> None:
+    shape, style = words.MARKS[one["EndpointStatus"]]
+    name = one["EndpointName"].ljust(width)
+    line(
+        out,
+        (f"{shape} ", style),
+        (name, "bold"),
+        "  ",
+        (one["EndpointStatus"].ljust(11), style),
+        "  ",
+        one["EndpointConfigName"],
+    )
+    indent = " " * (width + 4)
+    running = one.get("Deployment")
+    if running is not None and "WaitsFor" in running:
+        _show_running(out, running, indent)
+    last = one.get("LastDeployment")
+    if last is not None:
+        shape, style = words.MARKS[last["Status"]]
+        ended = words.day_and_clock(last["EndTime"])
+        line(out, indent, ("last: ", "dim"), (f"{shape} ", style), f"{words.change(last)}, {_outcome(last)} {ended}")
+        if "Reason" in last:
+            line(out, indent, ("      ", ""), (last["Reason"], "dim"))
+
+
+def _outcome(last: dict[str, Any]) -> str:
+    return "completed" if last["Status"] == "Completed" else "rolled back"
+
+
+def _show_running(out: Console, running: dict[str, Any], indent: str) -> None:
+    steps, step, green = running["Steps"], running["CurrentStep"], running["Green"]
+    line(
+        out,
+        indent,
+        ("now:  ", "dim"),
+        f"{words.change(running)}, {running['Phase']}, step {step} of {len(steps)}, ",
+        f"{words.percent(green.get('PercentAcknowledged'))} of the traffic on green",
+    )
+    waits = running["WaitsFor"]
+    line(out, indent, "      ", waits["Sentence"], (f" {words.remaining(waits, running['ObservedTime'])}", "cyan"))

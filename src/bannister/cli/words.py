@@ -1,0 +1,109 @@
+"""Numbers, times and deployments in words: the same in every command."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any, Final
+
+#: Shape and colour of each status, so that neither is needed alone.
+MARKS: Final[Mapping[str, tuple[str, str]]] = {
+    "InService": ("●", "green"),
+    "Creating": ("◐", "cyan"),
+    "Updating": ("◐", "cyan"),
+    "InProgress": ("◐", "cyan"),
+    "RollingBack": ("↩", "yellow"),
+    "RolledBack": ("↩", "red"),
+    "Completed": ("✔", "green"),
+    "Deleting": ("◌", "dim"),
+    "Failed": ("✖", "red"),
+}
+
+COMPARISONS: Final[Mapping[str, str]] = {
+    "GreaterThanThreshold": ">",
+    "GreaterThanOrEqualToThreshold": "≥",
+    "LessThanThreshold": "<",
+    "LessThanOrEqualToThreshold": "≤",
+}
+
+ROUTINGS: Final[Mapping[str, str]] = {"ALL_AT_ONCE": "all at once", "CANARY": "canary", "LINEAR": "linear"}
+
+
+def percent(value: float | None) -> str:
+    """`20 %`, `33.3 %`; `?` where it is not known."""
+    return "?" if value is None else f"{value:.3g} %"
+
+
+def duration(seconds: float) -> str:
+    """`0.4 s`, `42 s`, `3 min 5 s`, `2 h 10 min`."""
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def milliseconds(value: float | None) -> str:
+    """`3.21 ms`, `1.25 s`; `-` where nothing was answered."""
+    if value is None:
+        return "-"
+    return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+
+
+def number(value: float) -> str:
+    """`0.05`, `12`, `1,000,000`."""
+    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
+
+
+def clock(moment: datetime) -> str:
+    """The time of day here."""
+    return moment.astimezone().strftime("%H:%M:%S")
+
+
+def day_and_clock(moment: datetime) -> str:
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def change(deployment: Mapping[str, Any]) -> str:
+    """`v1 → v2`; a creation has no left side."""
+    blue = deployment.get("BlueConfigName")
+    return f"{blue} → {deployment['GreenConfigName']}" if blue else str(deployment["GreenConfigName"])
+
+
+def policy(deployment: Mapping[str, Any]) -> str:
+    """`canary of 20 %`, `linear by 1 instance(s)`, `all at once`."""
+    asked = deployment["Policy"]
+    name = ROUTINGS[asked["RoutingType"]]
+    if "StepValue" not in asked:
+        return name
+    unit = "%" if asked["StepType"] == "CAPACITY_PERCENT" else "instance(s)"
+    return f"{name} {'of' if asked['RoutingType'] == 'CANARY' else 'by'} {asked['StepValue']} {unit}"
+
+
+def outcome(deployment: Mapping[str, Any]) -> str:
+    """How an ended deployment ended."""
+    took = duration((deployment["EndTime"] - deployment["StartTime"]).total_seconds())
+    green, blue = deployment["GreenConfigName"], deployment.get("BlueConfigName")
+    if deployment["Status"] == "Completed":
+        return f"Completed after {took}: {green} is in production."
+    kept = f"{blue} is in production again" if blue else "the endpoint was not created"
+    return f"Rolled back after {took}; {kept}. {deployment.get('Reason', '')}".rstrip()
+
+
+def remaining(waits: Mapping[str, Any], now: datetime) -> str:
+    """How much longer a wait lasts, or how long it has lasted."""
+    if "Until" in waits:
+        return f"{duration((waits['Until'] - now).total_seconds())} to go"
+    return f"for {duration((now - waits['Since']).total_seconds())} now"
+
+
+def threshold(alarm: Mapping[str, Any]) -> str:
+    """`0.3 > 0.05`: the newest value against what would breach."""
+    if "Threshold" not in alarm:
+        return "-"
+    value = number(alarm["Value"]) if "Value" in alarm else "no data"
+    return f"{value} (alarm if {COMPARISONS[alarm['ComparisonOperator']]} {number(alarm['Threshold'])})"

@@ -1,0 +1,153 @@
+"""Where a deployment stands, for people: its status, its steps, and what it waits for and for how long.
+
+The sentences follow the rules of `machine`: what a phase waits for here is what its rule there asks for.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.deployment.machine import ENDED, Deployment, Limits, Observation, Phase, bake_deadline
+
+#: A silence of telemetry shorter than this is its usual rhythm, and no news.
+SILENCE_SECONDS: Final = 2.0
+
+
+class DeploymentStatus(StrEnum):
+    """A deployment's status, for programs."""
+
+    IN_PROGRESS = "InProgress"
+    ROLLING_BACK = "RollingBack"
+    COMPLETED = "Completed"
+    ROLLED_BACK = "RolledBack"
+
+
+class StepState(StrEnum):
+    """Where a deployment is with one of its steps."""
+
+    DONE = "Done"
+    CURRENT = "Current"
+    TO_COME = "ToCome"
+    #: The deployment was stopped here.
+    STOPPED = "Stopped"
+    #: The deployment was stopped before.
+    SKIPPED = "Skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What has to come true before the next decision."""
+
+    sentence: str
+    since: float
+    #: When it ends at the earliest, or, for a bound, at the latest; None: that is not known.
+    until: float | None = None
+
+
+def deployment_status(deployment: Deployment) -> DeploymentStatus:
+    match deployment.phase:
+        case Phase.COMPLETED:
+            return DeploymentStatus.COMPLETED
+        case Phase.ROLLED_BACK:
+            return DeploymentStatus.ROLLED_BACK
+        case Phase.ROLLING_BACK | Phase.REMOVING:
+            return DeploymentStatus.ROLLING_BACK
+        case _:
+            return DeploymentStatus.IN_PROGRESS
+
+
+def step_states(deployment: Deployment) -> tuple[StepState, ...]:
+    """One for each step."""
+    stopped = deployment.phase in (Phase.ROLLING_BACK, Phase.REMOVING, Phase.ROLLED_BACK)
+    finished = deployment.phase in (Phase.RETIRING, Phase.COMPLETED)
+
+    def state(index: int) -> StepState:
+        if finished or index < deployment.step:
+            return StepState.DONE
+        if index == deployment.step:
+            return StepState.STOPPED if stopped else StepState.CURRENT
+        return StepState.SKIPPED if stopped else StepState.TO_COME
+
+    return tuple(state(index) for index in range(len(deployment.steps)))
+
+
+def earliest_end(deployment: Deployment, seen: Observation) -> float | None:
+    """When all remaining bakes are over if nothing stands in the way; None: it is not moving on."""
+    if deployment.phase not in (Phase.PROVISIONING, Phase.HELD, Phase.SHIFTING, Phase.BAKING):
+        return None
+    to_come = sum(step.bake_seconds for step in deployment.steps[deployment.step + 1 :])
+    if deployment.phase is Phase.BAKING:
+        deadline = bake_deadline(deployment, seen.covered_since)
+        return None if deadline is None else max(deadline, seen.now) + to_come
+    present = deployment.steps[deployment.step].bake_seconds if deployment.phase is Phase.SHIFTING else 0
+    return seen.now + present + to_come
+
+
+def waiting(deployment: Deployment, seen: Observation, limits: Limits) -> Waiting | None:
+    """What the deployment waits for; None: it has ended."""
+    if deployment.phase in ENDED:
+        return None
+    since = deployment.phase_since
+    stoppable = deployment.phase in (Phase.PROVISIONING, Phase.HELD, Phase.SHIFTING, Phase.BAKING)
+    if deployment.stop_requested is not None and stoppable:
+        return Waiting("The rollback that was asked for begins.", since)
+    match deployment.phase:
+        case Phase.PROVISIONING:
+            return Waiting(_starting(seen), since)
+        case Phase.HELD:
+            return Waiting(_held(seen), since, since + limits.alarm_clear_timeout_seconds)
+        case Phase.SHIFTING:
+            return Waiting("Waits for every proxy to acknowledge the split.", since)
+        case Phase.BAKING:
+            return _baking(deployment, seen, limits)
+        case Phase.RETIRING:
+            return Waiting("All traffic is on green; waits for blue to finish its requests and stop.", since)
+        case Phase.ROLLING_BACK:
+            return Waiting(f"Waits for every proxy to acknowledge that {_returned(deployment)}.", since)
+        case _:
+            return Waiting(
+                f"{_returned(deployment).capitalize()}; waits for green to finish its requests and stop.", since
+            )
+
+
+def _returned(deployment: Deployment) -> str:
+    return "all traffic is back on blue" if deployment.blue is not None else "no traffic goes to green"
+
+
+def _starting(seen: Observation) -> str:
+    ready, wanted = sum(group.ready for group in seen.green), sum(group.wanted for group in seen.green)
+    return f"Waits for green's instances to start: {ready} of {wanted} are ready."
+
+
+def _held(seen: Observation) -> str:
+    names = [f'"{alarm.name}"' for alarm in seen.alarms if alarm.value is AlarmValue.ALARM]
+    if not names:
+        return "Waits for green's instances to be ready again."
+    return f"Alarm {', '.join(names)} is in ALARM: the first shift waits until it clears, then gives up and rolls back."
+
+
+def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waiting:
+    since = deployment.baking_since if deployment.baking_since is not None else deployment.phase_since
+    step = f"step {deployment.step + 1} of {len(deployment.steps)}"
+    if deployment.policy.alarms and seen.silent_seconds >= SILENCE_SECONDS:
+        left = max(0.0, limits.blind_timeout_seconds - seen.silent_seconds)
+        return Waiting(
+            f"Telemetry is silent, so the bake of {step} makes no progress; if it stays silent the deployment rolls back.",
+            seen.now - seen.silent_seconds,
+            seen.now + left,
+        )
+    deadline = bake_deadline(deployment, seen.covered_since)
+    if deadline is None:
+        return Waiting(f"The bake of {step} waits for telemetry's first word.", since)
+    if seen.now < deadline:
+        return Waiting(f"Bakes at {step}.", since, deadline)
+    late = [alarm.name for alarm in seen.alarms if (alarm.evaluated_until or 0.0) < math.ceil(deadline)]
+    if late:
+        return Waiting(
+            f"The time of {step} is over; waits until every alarm is evaluated on data up to its end.", deadline
+        )
+    return Waiting(f"The bake of {step} is over.", deadline)

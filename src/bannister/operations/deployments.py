@@ -1,0 +1,314 @@
+"""Deployments, as people look at them and stop them: list, describe, the decisions with their evidence, and a rollback on request.
+
+A running deployment is in its endpoint's row, an ended one in a row of its own. What is shown of a running one is the observation that the deployer
+would decide on now; of an ended one, what the decision that settled it was made on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import msgspec
+
+from bannister.domain.deployment.machine import (
+    ENDED,
+    AlarmObservation,
+    Deployment,
+    Event,
+    GroupObservation,
+    Observation,
+    Phase,
+)
+from bannister.domain.deployment.outlook import DeploymentStatus, Waiting, deployment_status, earliest_end, waiting
+from bannister.domain.deployment.recorder import DECIDED
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Fleet, Group
+from bannister.domain.metric.aggregate import Aggregate, statistic
+from bannister.domain.metric.identity import SAGEMAKER_NAMESPACE, identity
+from bannister.errors import Conflict, Invalid, NotFound, Resource
+from bannister.operations.context import Context
+from bannister.operations.continuation import continued
+from bannister.operations.listing import Page
+from bannister.operations.story import ROLLBACK_REQUESTED, position, story
+from bannister.state.store import Entry, Put, Record, Row
+from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
+
+#: Figures are over this long, up to now or to the deployment's end.
+FIGURES_SECONDS: Final = 60
+
+#: Each failure means that the deployer decided something in between.
+_ATTEMPTS_MAX: Final = 20
+#: Decisions after which nothing is judged any more.
+_SETTLING: Final = frozenset({Event.STOPPED.value, Event.LAST_STEP_BAKED.value})
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What callers got from one group over `FIGURES_SECONDS`. Latencies are the model's, in milliseconds; None: no answer."""
+
+    requests: int
+    #: Not answered with 2xx.
+    errors: int
+    p50_milliseconds: float | None
+    p99_milliseconds: float | None
+
+    @property
+    def error_rate(self) -> float | None:
+        return self.errors / self.requests if self.requests else None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupView:
+    """One group, what it is seen to be, and what callers got from it."""
+
+    group: Group
+    #: None: nothing is known of it any more.
+    seen: GroupObservation | None
+    figures: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class DeploymentView:
+    """Everything there is to see of a deployment."""
+
+    deployment: Deployment
+    status: DeploymentStatus
+    blue: tuple[GroupView, ...]
+    green: tuple[GroupView, ...]
+    alarms: tuple[AlarmObservation, ...]
+    waiting: Waiting | None
+    earliest_end: float | None
+    #: When this was true.
+    at: float
+
+
+async def list_deployments(
+    context: Context,
+    *,
+    endpoint: str | None = None,
+    status: DeploymentStatus | None = None,
+    limit: int,
+    token: str | None = None,
+) -> Page[Deployment]:
+    """Running and ended deployments, the newest first."""
+    found = [
+        one
+        for one in await _all(context)
+        if (endpoint is None or one.endpoint == endpoint) and (status is None or deployment_status(one) is status)
+    ]
+    return continued(found, lambda one: f"{one.started_at:020.6f} {one.id}", limit, token, descending=True)
+
+
+async def describe_deployment(
+    context: Context, *, deployment: str | None = None, endpoint: str | None = None
+) -> DeploymentView:
+    """One deployment by its id, or the newest of an endpoint."""
+    one = await _find(context, deployment, endpoint)
+    if one.phase in ENDED:
+        return await _ended(context, one)
+    row = await context.state.get(ENDPOINTS, one.endpoint)
+    if row is None or row.value.deployment is None or row.value.deployment.id != one.id:
+        return await describe_deployment(context, deployment=one.id)  # it ended while we looked
+    return await _running(context, row.value, row.value.deployment)
+
+
+async def list_decisions(
+    context: Context,
+    *,
+    deployment: str | None = None,
+    endpoint: str | None = None,
+    limit: int,
+    token: str | None = None,
+) -> Page[Entry]:
+    """The journal's entries that tell a deployment's story, or all of an endpoint, the oldest first."""
+    _exactly_one(deployment, endpoint)
+    if deployment is not None:
+        endpoint = (await _find(context, deployment, None)).endpoint
+    shown: list[Entry] = []
+    async for entry in story(context, endpoint or "", after=position(token)):
+        if deployment is None or entry.body.get("deployment") == deployment:
+            if len(shown) == limit:
+                return Page(tuple(shown), str(shown[-1].sequence))
+            shown.append(entry)
+    if not shown and token is None and await context.state.get(ENDPOINTS, endpoint or "") is None:
+        raise NotFound(Resource.ENDPOINT, endpoint or "")
+    return Page(tuple(shown), None)
+
+
+async def rollback_deployment(
+    context: Context, reason: str, *, deployment: str | None = None, endpoint: str | None = None
+) -> Deployment:
+    """Ask a running deployment to roll back; the deployer acts on it at its next turn. Asking again changes nothing.
+
+    Raises:
+        NotFound: There is no such deployment or endpoint.
+        Invalid: (ConflictException) It cannot be rolled back any more, or nothing runs.
+    """
+    _exactly_one(deployment, endpoint)
+    for _ in range(_ATTEMPTS_MAX):
+        row = await _running_row(context, deployment, endpoint)
+        present = row.value.deployment
+        if present is None or (deployment is not None and present.id != deployment):
+            raise _nothing_to_roll_back(row.value, deployment)
+        if present.phase is Phase.RETIRING:
+            raise _too_late(present)
+        if present.stop_requested is not None or present.phase in (Phase.ROLLING_BACK, Phase.REMOVING):
+            return present
+        asked = replace(present, stop_requested=reason)
+        record = Record(
+            context.clock.now(),
+            f"endpoint/{row.key}",
+            ROLLBACK_REQUESTED,
+            {"deployment": present.id, "phase": present.phase.value, "reason": reason},
+        )
+        try:
+            await context.state.commit(
+                [Put(ENDPOINTS, row.key, replace(row.value, deployment=asked), row.revision)], [record]
+            )
+        except Conflict:
+            continue  # the deployer was faster: what it decided may have changed the answer
+        return asked
+    raise Conflict("The deployment changed at every attempt; try again.")
+
+
+# --- finding them -----------------------------------------------------------------------------------
+
+
+def _exactly_one(deployment: str | None, endpoint: str | None) -> None:
+    if (deployment is None) == (endpoint is None):
+        raise Invalid("Give either DeploymentId or EndpointName.")
+
+
+async def _all(context: Context) -> list[Deployment]:
+    running = [row.value.deployment for row in await context.state.rows(ENDPOINTS) if row.value.deployment is not None]
+    return running + [row.value for row in await context.state.rows(DEPLOYMENTS)]
+
+
+async def _find(context: Context, deployment: str | None, endpoint: str | None) -> Deployment:
+    _exactly_one(deployment, endpoint)
+    if endpoint is not None:
+        row = await context.state.get(ENDPOINTS, endpoint)
+        if row is not None and row.value.deployment is not None:
+            return row.value.deployment
+        of_endpoint = [one for one in await _all(context) if one.endpoint == endpoint]
+        if not of_endpoint:
+            raise NotFound(Resource.ENDPOINT, endpoint)
+        return max(of_endpoint, key=lambda one: (one.started_at, one.id))
+    ended = await context.state.get(DEPLOYMENTS, deployment or "")
+    if ended is not None:
+        return ended.value
+    for one in await _all(context):
+        if one.id == deployment:
+            return one
+    raise NotFound(Resource.DEPLOYMENT, deployment or "")
+
+
+async def _running_row(context: Context, deployment: str | None, endpoint: str | None) -> Row[Endpoint]:
+    if endpoint is None:
+        endpoint = (await _find(context, deployment, None)).endpoint
+    row = await context.state.get(ENDPOINTS, endpoint)
+    if row is None:
+        raise NotFound(Resource.ENDPOINT, endpoint)
+    return row
+
+
+def _nothing_to_roll_back(endpoint: Endpoint, deployment: str | None) -> Invalid:
+    what = (
+        f'Deployment "{deployment}" has ended' if deployment is not None else f'No deployment runs on "{endpoint.name}"'
+    )
+    return Invalid(
+        f"{what}, so there is nothing to roll back. To go back to an earlier configuration, call UpdateEndpoint with it.",
+        code="ConflictException",
+    )
+
+
+def _too_late(deployment: Deployment) -> Invalid:
+    blue = deployment.blue.config_name if deployment.blue is not None else "blue"
+    return Invalid(
+        f'Deployment "{deployment.id}" cannot be rolled back any more: all its steps have baked and "{blue}" is being retired. '
+        f'When it has completed, call UpdateEndpoint with "{blue}".',
+        code="ConflictException",
+    )
+
+
+# --- what there is to see ---------------------------------------------------------------------------
+
+
+async def _running(context: Context, endpoint: Endpoint, deployment: Deployment) -> DeploymentView:
+    seen = await context.observe(endpoint, deployment)
+    return DeploymentView(
+        deployment,
+        deployment_status(deployment),
+        await _groups(context, deployment.blue, seen.blue, seen.now),
+        await _groups(context, deployment.green, seen.green, seen.now),
+        seen.alarms,
+        waiting(deployment, seen, context.limits),
+        earliest_end(deployment, seen),
+        seen.now,
+    )
+
+
+async def _ended(context: Context, deployment: Deployment) -> DeploymentView:
+    seen = await _settled_on(context, deployment)
+    at = deployment.ended_at if deployment.ended_at is not None else context.clock.now()
+    return DeploymentView(
+        deployment,
+        deployment_status(deployment),
+        await _groups(context, deployment.blue, (), at),
+        await _groups(context, deployment.green, (), at),
+        seen.alarms if seen is not None else (),
+        None,
+        None,
+        at,
+    )
+
+
+async def _settled_on(context: Context, deployment: Deployment) -> Observation | None:
+    """What was seen when the deployment's outcome was decided; None: that is not in the journal any more."""
+    found: dict[str, Any] | None = None
+    async for entry in story(context, deployment.endpoint):
+        body = entry.body
+        if entry.kind == DECIDED and body.get("deployment") == deployment.id and body.get("event") in _SETTLING:
+            found = body
+    if found is None:
+        return None
+    try:
+        return msgspec.convert(found["observation"], Observation)
+    except msgspec.ValidationError:
+        return None  # written by a version that saw other things
+
+
+async def _groups(
+    context: Context, fleet: Fleet | None, seen: tuple[GroupObservation, ...], until: float
+) -> tuple[GroupView, ...]:
+    by_group = {one.group: one for one in seen}
+    groups = fleet.groups if fleet is not None else ()
+    return tuple([GroupView(one, by_group.get(one.id), await _figures(context, one, until)) for one in groups])
+
+
+async def _figures(context: Context, group: Group, until: float) -> Figures:
+    dimensions = {
+        "EndpointName": group.endpoint,
+        "VariantName": group.variant,
+        "EndpointConfigName": group.config_name,
+    }
+    start = int(until) - FIGURES_SECONDS
+
+    async def read(name: str) -> Aggregate | None:
+        metric = identity(SAGEMAKER_NAMESPACE, name, dimensions)
+        (found,) = await context.metrics.read(metric, start, FIGURES_SECONDS, 1)
+        return found
+
+    errors, latency = await read("InvocationModelErrors"), await read("ModelLatency")
+    return Figures(
+        requests=int(errors.count) if errors is not None else 0,
+        errors=int(errors.sum) if errors is not None else 0,
+        p50_milliseconds=_milliseconds(latency, "p50"),
+        p99_milliseconds=_milliseconds(latency, "p99"),
+    )
+
+
+def _milliseconds(latency: Aggregate | None, name: str) -> float | None:
+    microseconds = statistic(latency, name) if latency is not None else None
+    return None if microseconds is None else microseconds / 1000

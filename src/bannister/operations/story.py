@@ -1,0 +1,46 @@
+"""A deployment's story: the journal's entries about it, in the order in which they happened."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final
+
+from bannister.domain.deployment.recorder import DECIDED
+from bannister.errors import Invalid
+from bannister.operations.context import Context
+from bannister.state.store import Entry
+
+#: An update or creation was accepted and began a deployment.
+STARTED: Final = "deployment.started"
+#: An update was refused.
+REFUSED: Final = "deployment.refused"
+#: A person asked to roll back.
+ROLLBACK_REQUESTED: Final = "deployment.rollback_requested"
+STORY: Final = frozenset({STARTED, DECIDED, REFUSED, ROLLBACK_REQUESTED})
+
+_JOURNAL_PAGE: Final = 500
+
+
+async def story(context: Context, endpoint: str, after: int = 0) -> AsyncIterator[Entry]:
+    """The entries that tell what became of an endpoint's deployments, oldest first."""
+    while True:
+        page = await context.state.journal(after=after, subject=f"endpoint/{endpoint}", limit=_JOURNAL_PAGE)
+        for entry in page:
+            if entry.kind in STORY:
+                yield entry
+        if len(page) < _JOURNAL_PAGE:
+            return
+        after = page[-1].sequence
+
+
+def position(token: str | None) -> int:
+    """The journal's position that a page's token stands for.
+
+    Raises:
+        Invalid: It is not one that a page gave.
+    """
+    if token is None:
+        return 0
+    if not token.isdecimal():
+        raise Invalid("NextToken is not one that this listing gave; start again without it.")
+    return int(token)
