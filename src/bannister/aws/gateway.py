@@ -20,7 +20,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote
 
@@ -209,8 +209,7 @@ def _signing_name(request: _Request) -> str | None:
 
 def _in_json(service: str, found: Fault, request: _Request) -> Answer:
     query_mode = request.headers.get("x-amzn-query-mode") == "true"
-    answer = json.render_fault(service_model(service), found, query_mode=query_mode)
-    return replace(answer, headers={**answer.headers, "connection": "close"}) if found.status == 413 else answer
+    return json.render_fault(service_model(service), found, query_mode=query_mode)
 
 
 def _unspoken(sentence: str) -> Answer:

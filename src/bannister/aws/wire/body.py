@@ -29,7 +29,7 @@ async def read(receive: Callable[[], Awaitable[Any]], headers: Mapping[str, str]
     """The whole body, decompressed.
 
     Raises:
-        TooLarge: More than `bytes_max` bytes, on the wire or decompressed. The rest is unread: close the connection.
+        TooLarge: More than `bytes_max` bytes, on the wire or decompressed. The rest is unread.
         Undecodable: It is not gzip although it says so, or has an encoding that nobody here reads.
         Disconnected: There is nobody to answer.
     """
