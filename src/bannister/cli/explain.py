@@ -11,10 +11,10 @@ from rich.console import Console
 
 from bannister.cli import words
 from bannister.cli.client import Server
-from bannister.cli.output import as_json, console, line
+from bannister.cli.output import as_json, console, line, paragraph
 
 _PARTS_PER_PERCENT: Final = 10_000
-_COMPARISONS: Final = words.COMPARISONS
+_INDENT: Final = 13
 
 
 def explain(endpoint: str, deployment: str | None, url: str | None, json: bool) -> int:
@@ -31,8 +31,11 @@ def explain(endpoint: str, deployment: str | None, url: str | None, json: bool) 
         return 0
     out = console()
     _title(out, described)
+    seen: list[str] = []
     for one in decisions:
-        _decision(out, one, described["StartTime"])
+        now = list(_saw(one["Evidence"]))
+        _decision(out, one, described["StartTime"], [fact for fact in now if fact not in seen])
+        seen = now or seen
     _verdict(out, described)
     return 0
 
@@ -45,14 +48,14 @@ def _title(out: Console, described: dict[str, Any]) -> None:
     line(out)
 
 
-def _decision(out: Console, one: dict[str, Any], began: datetime) -> None:
+def _decision(out: Console, one: dict[str, Any], began: datetime, facts: list[str]) -> None:
+    """One decision, and those of the facts it was made on that the one before it was not."""
     after = words.duration((one["Time"] - began).total_seconds())
     shape, style, title = _headline(one)
-    line(out, (words.clock(one["Time"]), "dim"), f" {'+' + after:>12}  ", (f"{shape} {title}", style))
-    for sentence in (one.get("Reason"), *_saw(one["Evidence"])):
-        if sentence:
-            for piece in sentence.splitlines():
-                out.print(" " * 24 + piece, markup=False, highlight=False, soft_wrap=True, style=None)
+    line(out, (words.clock(one["Time"]), "dim"), "  ", (f"{shape} {title}", style), (f"  after {after}", "dim"))
+    paragraph(out, one.get("Reason", ""), indent=_INDENT)
+    for fact in facts:
+        paragraph(out, fact, indent=_INDENT, style="dim")
 
 
 def _headline(one: dict[str, Any]) -> tuple[str, str, str]:
@@ -63,7 +66,11 @@ def _headline(one: dict[str, Any]) -> tuple[str, str, str]:
     if one["Kind"] == "RollbackRequested":
         return "↩", "yellow", "a person asked to roll back"
     event, phase = one["Event"], one["PhaseAfter"]
-    moved = f", {words.percent(one['GreenPercent'])} to green" if "GreenPercent" in one and phase == "shifting" else ""
+    moved = (
+        f", {words.percent(one['GreenPercent'])} to green"
+        if "GreenPercent" in one and phase in ("shifting", "baking")
+        else ""
+    )
     if event == "stopped":
         return "✖", "red", "stopped: rolling back, all traffic to blue"
     if event == "alarms hold":
@@ -76,10 +83,11 @@ def _saw(evidence: dict[str, Any]) -> Iterator[str]:
     seen = evidence.get("observation")
     if seen is None:
         return
-    fleets = [f"{name} {_fleet(seen.get(name, []))}" for name in ("blue", "green") if seen.get(name)]
-    yield "saw: " + "; ".join(fleets)
+    for name in ("blue", "green"):
+        if seen.get(name):
+            yield f"{name:<5}  {_fleet(seen[name])}"
     for alarm in seen.get("alarms", []):
-        yield f'     alarm "{alarm["name"]}" {_alarm(alarm)}'
+        yield f'alarm  "{alarm["name"]}" {_alarm(alarm)}'
 
 
 def _fleet(groups: list[dict[str, Any]]) -> str:
@@ -87,7 +95,7 @@ def _fleet(groups: list[dict[str, Any]]) -> str:
     asked = sum(one["asked_parts"] for one in groups) / _PARTS_PER_PERCENT
     known = [one["acknowledged_parts"] for one in groups if one["acknowledged_parts"] is not None]
     acknowledged = sum(known) / _PARTS_PER_PERCENT if known else None
-    return f"{ready} of {wanted} ready, {words.percent(asked)} asked, {words.percent(acknowledged)} acknowledged"
+    return f"{ready} of {wanted} instances ready; traffic: {words.percent(asked)} asked, {words.percent(acknowledged)} acknowledged"
 
 
 def _alarm(alarm: dict[str, Any]) -> str:
@@ -101,7 +109,7 @@ def _alarm(alarm: dict[str, Any]) -> str:
         return str(state)
     points = [one["value"] for one in alarm["datapoints"] if one is not None]
     value = words.number(points[-1]) if points else "no data"
-    return f"{state}: {value}, alarm if {_COMPARISONS[rule['comparison']]} {words.number(rule['threshold'])}"
+    return f"{state}: {value}, alarm if {words.COMPARISONS[rule['comparison']]} {words.number(rule['threshold'])}"
 
 
 def _verdict(out: Console, described: dict[str, Any]) -> None:
@@ -112,4 +120,4 @@ def _verdict(out: Console, described: dict[str, Any]) -> None:
     else:
         waits = described["WaitsFor"]
         text = f"It runs. {waits['Sentence']} ({words.remaining(waits, described['ObservedTime'])})"
-    out.print(f"{shape} {text}", style=style, markup=False, highlight=False, soft_wrap=not out.is_terminal)
+    paragraph(out, f"{shape} {text}", style=style)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.text import Text
 
 
@@ -21,6 +22,15 @@ def line(out: Console, *parts: str | tuple[str, str]) -> None:
     """One line: cropped where a terminal would wrap it, whole in a pipe."""
     text = Text.assemble(*parts)
     out.print(text, no_wrap=True, overflow="ellipsis" if out.is_terminal else "ignore", crop=out.is_terminal)
+
+
+def paragraph(out: Console, text: str, *, indent: int = 0, style: str = "") -> None:
+    """Text of any length: wrapped under its beginning in a terminal, one line in a pipe."""
+    for piece in text.splitlines():
+        if out.is_terminal:
+            out.print(Padding(Text(piece, style), (0, 0, 0, indent)))
+        else:
+            line(out, " " * indent, piece)
 
 
 def as_json(value: Mapping[str, Any] | list[Any]) -> None:

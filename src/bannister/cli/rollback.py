@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from typing import Any, Final
 
+from rich.console import Console
+
 from bannister.cli import words
 from bannister.cli.client import Server
-from bannister.cli.output import console, line
+from bannister.cli.output import console, line, paragraph
 
 POLL_SECONDS: Final = 0.3
 
@@ -17,22 +19,31 @@ def rollback(endpoint: str, reason: str, url: str | None, wait: bool) -> int:
     server = Server(url)
     asked = server.ask("bannister", "rollback_deployment", EndpointName=endpoint, Reason=reason)
     out = console()
-    line(out, _effect(asked))
+    paragraph(out, _effect(asked))
     if not wait:
         return 0
-    identifier, shown = asked["DeploymentId"], ""
+    try:
+        found = _ended(server, out, asked["DeploymentId"])
+    except KeyboardInterrupt:
+        paragraph(out, f"Not waiting any more; the rollback goes on: bannister watch {endpoint}")
+        return 130
+    shape, style = words.MARKS[found["Status"]]
+    paragraph(out, f"{words.clock(found['EndTime'])}  {shape} {words.outcome(found)}", style=style)
+    return 0 if found["Status"] == "RolledBack" else 1
+
+
+def _ended(server: Server, out: Console, identifier: str) -> dict[str, Any]:
+    """The deployment once it has ended; until then a line for each thing it waits for."""
+    shown = ""
     while True:
         found = server.ask("bannister", "describe_deployment", DeploymentId=identifier)
         if "EndTime" in found:
-            break
+            return found
         sentence = found["WaitsFor"]["Sentence"]
         if sentence != shown:
             line(out, (words.clock(found["ObservedTime"]), "dim"), f"  {sentence}")
             shown = sentence
         time.sleep(POLL_SECONDS)
-    shape, style = words.MARKS[found["Status"]]
-    line(out, (words.clock(found["EndTime"]), "dim"), "  ", (f"{shape} {words.outcome(found)}", style))
-    return 0 if found["Status"] == "RolledBack" else 1
 
 
 def _effect(asked: dict[str, Any]) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.text import Text
 
 from bannister.cli import words
@@ -44,6 +44,7 @@ def screen(found: dict[str, Any], note: str | None = None) -> Group:
     """The deployment as it is described. `note` stands in for the last line: what is wrong with the connection."""
     lines = [
         *_head(found),
+        Text(),
         *_ladder(found["Steps"]),
         Text(),
         *_split(found),
@@ -76,20 +77,14 @@ def _head(found: dict[str, Any]) -> list[Text]:
         ]
     waits = found["WaitsFor"]
     sentence = Text.assemble(
-        (f"{shape} ", style), waits["Sentence"], (f" {words.remaining(waits, found['ObservedTime'])}", "bold cyan")
+        (f"{shape} ", style), waits["Sentence"], (f" ({words.remaining(waits, found['ObservedTime'])})", "bold cyan")
     )
+    rows = list(sentence.wrap(Console(width=WIDTH), WIDTH - 3))[:2]
+    if len(rows) == 2:
+        return [title, rows[0], Text("  ") + rows[1]]
     # The longest sentences need a second line; it is always there, so that nothing below moves.
-    rows = _wrapped(sentence)
-    return [title, *rows]
-
-
-def _wrapped(sentence: Text) -> list[Text]:
-    from rich.console import Console
-
-    rows = list(sentence.wrap(Console(width=WIDTH - 1), WIDTH - 3))[:2]
-    if len(rows) == 1:
-        return [*rows, Text()]
-    return [rows[0], Text("  ") + rows[1]]
+    ends = found.get("EarliestEndTime")
+    return [title, *rows, Text(f"  Done at {words.clock(ends)} at the earliest." if ends else "", "dim")]
 
 
 # --- steps
@@ -103,15 +98,19 @@ def _ladder(steps: Sequence[dict[str, Any]]) -> list[Text]:
 
 
 def _nearby(steps: Sequence[dict[str, Any]]) -> tuple[Sequence[dict[str, Any]], int, int]:
-    """The steps around the present one, and how many are left out before and after."""
+    """The steps around the present one, and how many are left out before and after; always `STEPS_MAX` lines."""
     if len(steps) <= STEPS_MAX:
         return steps, 0, 0
     present = next((index for index, one in enumerate(steps) if one["State"] in ("Current", "Stopped")), 0)
-    if all(one["State"] == "Done" for one in steps):
+    if steps[-1]["State"] == "Done":
         present = len(steps) - 1
-    room = STEPS_MAX - 2
-    first = min(max(0, present - 1), len(steps) - room)
-    return steps[first : first + room], first, len(steps) - first - room
+    if present < STEPS_MAX - 2:
+        first, end = 0, STEPS_MAX - 1
+    elif present > len(steps) - STEPS_MAX + 1:
+        first, end = len(steps) - STEPS_MAX + 1, len(steps)
+    else:
+        first, end = present - 1, present + STEPS_MAX - 3
+    return steps[first:end], first, len(steps) - end
 
 
 def _step(one: dict[str, Any]) -> Text:
@@ -214,22 +213,25 @@ def _row(label: str, blue: float | None, green: float | None, worded: Any) -> Te
 
 
 def _alarms(alarms: Sequence[dict[str, Any]]) -> list[Text]:
+    """Those that are not well first."""
+    shown = ALARMS_MAX if len(alarms) <= ALARMS_MAX else ALARMS_MAX - 1
     lines = []
-    for one in sorted(alarms, key=lambda one: "TrippedTime" not in one and one["State"] == "OK")[:ALARMS_MAX]:
+    for one in sorted(alarms, key=lambda one: "TrippedTime" not in one and one["State"] == "OK")[:shown]:
         shape, style = _ALARMS[one["State"]]
-        metric = f"{one['Statistic']} of {one['MetricName']}" if "Statistic" in one else ""
-        tripped = f" tripped {words.clock(one['TrippedTime'])}" if "TrippedTime" in one else ""
+        tripped = f"  tripped {words.clock(one['TrippedTime'])}" if "TrippedTime" in one else ""
+        metric = f"{one['Statistic']} {one['MetricName']}" if "Statistic" in one else ""
         lines.append(
             Text.assemble(
-                (f"  {shape} {one['AlarmName'][:22]:<23}", style),
-                (f"{words.threshold(one)}{tripped}", style if one["State"] == "ALARM" or tripped else ""),
-                (f"  {metric}", "dim"),
+                (f"  {shape} {one['AlarmName'][:21]:<22}", style),
+                (f"{words.value(one):>9}", "bold" if one["State"] == "OK" else style),
+                f"  {words.threshold(one):<18}",
+                (tripped or f"  {metric}", style if tripped else "dim"),
             )
         )
-    hidden = len(alarms) - ALARMS_MAX
+    hidden = len(alarms) - shown
     if hidden > 0:
         lines.append(Text(f"    {hidden} more alarm(s)", "dim"))
-    return [*lines, Text()] if lines else [Text("  no alarm guards this deployment", "yellow"), Text()]
+    return lines or [Text("  no alarm guards this deployment", "yellow")]
 
 
 def _foot(found: dict[str, Any], note: str | None) -> list[Text]:
@@ -238,8 +240,7 @@ def _foot(found: dict[str, Any], note: str | None) -> list[Text]:
     name = found["EndpointName"]
     if "EndTime" in found:
         return [Text(f"  the whole story: bannister explain {name}", "dim")]
-    ends = f"done at {words.clock(found['EarliestEndTime'])} at the earliest  " if "EarliestEndTime" in found else ""
-    return [Text(f"  {ends}stop it: bannister rollback {name} --reason …", "dim")]
+    return [Text(f"  to stop it: bannister rollback {name} --reason TEXT", "dim")]
 
 
 def progress_line(found: dict[str, Any]) -> str:

@@ -86,4 +86,4 @@ def _show_running(out: Console, running: dict[str, Any], indent: str) -> None:
         f"{words.percent(green.get('PercentAcknowledged'))} of the traffic on green",
     )
     waits = running["WaitsFor"]
-    line(out, indent, "      ", waits["Sentence"], (f" {words.remaining(waits, running['ObservedTime'])}", "cyan"))
+    line(out, indent, "      ", waits["Sentence"], (f" ({words.remaining(waits, running['ObservedTime'])})", "cyan"))

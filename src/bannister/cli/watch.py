@@ -11,7 +11,7 @@ from rich.live import Live
 
 from bannister.cli import words
 from bannister.cli.client import Server, Unreachable
-from bannister.cli.output import console, line
+from bannister.cli.output import console, line, paragraph
 from bannister.cli.screen import progress_line, screen
 
 POLL_SECONDS: Final = 0.5
@@ -35,12 +35,13 @@ def watch(endpoint: str, url: str | None) -> int:
         found = _on_screen(server, out, found) if out.is_terminal else _in_lines(server, out, found)
     except KeyboardInterrupt:
         line(out)
-        line(
+        paragraph(
             out,
-            f"Not watching any more. The deployment of {endpoint} goes on; to stop it: bannister rollback {endpoint} --reason …",
+            f"Not watching any more. The deployment of {endpoint} goes on; to stop it: bannister rollback {endpoint} --reason TEXT",
         )
         return 130
-    _verdict(out, found)
+    if not (out.is_terminal and found["Status"] == "Completed"):  # the screen has said that
+        _verdict(out, found)
     return _code(found)
 
 
@@ -84,9 +85,7 @@ def _looks(server: Server, found: dict[str, Any]) -> Iterator[tuple[dict[str, An
 
 def _verdict(out: Console, found: dict[str, Any]) -> None:
     shape, style = words.MARKS[found["Status"]]
-    out.print(
-        f"{shape} {words.outcome(found)}", style=style, markup=False, highlight=False, soft_wrap=not out.is_terminal
-    )
+    paragraph(out, f"{shape} {words.outcome(found)}", style=style)
 
 
 def _code(found: dict[str, Any]) -> int:

@@ -35,10 +35,10 @@ def percent(value: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """`0.4 s`, `42 s`, `3 min 5 s`, `2 h 10 min`."""
+    """`0.4 s`, `5 s`, `42 s`, `3 min 5 s`, `2 h 10 min`."""
     seconds = max(0.0, seconds)
     if seconds < 9.95:
-        return f"{seconds:.1f} s"
+        return f"{seconds:.1f} s".replace(".0 ", " ")
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -69,9 +69,10 @@ def day_and_clock(moment: datetime) -> str:
 
 
 def change(deployment: Mapping[str, Any]) -> str:
-    """`v1 → v2`; a creation has no left side."""
+    """`v1 → v2`."""
     blue = deployment.get("BlueConfigName")
-    return f"{blue} → {deployment['GreenConfigName']}" if blue else str(deployment["GreenConfigName"])
+    green = deployment["GreenConfigName"]
+    return f"{blue} → {green}" if blue else f"creation with {green}"
 
 
 def policy(deployment: Mapping[str, Any]) -> str:
@@ -101,9 +102,13 @@ def remaining(waits: Mapping[str, Any], now: datetime) -> str:
     return f"for {duration((now - waits['Since']).total_seconds())} now"
 
 
+def value(alarm: Mapping[str, Any]) -> str:
+    """The newest value of what an alarm watches."""
+    return number(alarm["Value"]) if "Value" in alarm else "no data"
+
+
 def threshold(alarm: Mapping[str, Any]) -> str:
-    """`0.3 > 0.05`: the newest value against what would breach."""
+    """`alarm if > 0.05`."""
     if "Threshold" not in alarm:
-        return "-"
-    value = number(alarm["Value"]) if "Value" in alarm else "no data"
-    return f"{value} (alarm if {COMPARISONS[alarm['ComparisonOperator']]} {number(alarm['Threshold'])})"
+        return ""
+    return f"alarm if {COMPARISONS[alarm['ComparisonOperator']]} {number(alarm['Threshold'])}"
