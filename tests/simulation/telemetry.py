@@ -23,6 +23,8 @@ class Telemetry:
         self.runs = 0
         #: Everything that it ever reported as final, for the checker: the highest watermark that was handed out.
         self.told_until = float("-inf")
+        #: Seconds of which a report with errors was handed out, by group.
+        self.errors_told: dict[str, list[int]] = {}
         self.stands_still = False
         self.running = False
         #: Reports go out this late.
@@ -60,7 +62,7 @@ class Telemetry:
         if not self.running or self.stands_still:
             return
         now = self._clock.now()
-        self.watermark = now - MARGIN_SECONDS
+        self.watermark = max(self.watermark or 0.0, now - MARGIN_SECONDS)
         self.covered_since = min(self.covered_since, self.watermark)
         final = [second for second in self._open if second + 1 <= self.watermark]
         summaries = tuple(
@@ -78,6 +80,14 @@ class Telemetry:
 
     async def more(self) -> None:
         await self._more.wait()
+
+    def told(self, report: Report) -> None:
+        """A control plane takes this report."""
+        if report.watermark is not None:
+            self.told_until = max(self.told_until, report.watermark)
+        for one in report.summaries:
+            if one.errors_5xx:
+                self.errors_told.setdefault(one.group, []).append(one.second)
 
     def acknowledge(self, run: str, sequence: int) -> None:
         if run == self.run:
@@ -111,8 +121,7 @@ class Feed:
             if self._telemetry.delay_seconds:
                 await asyncio.sleep(self._telemetry.delay_seconds)
             self._sent = (report.run, report.sequence)
-            if report.watermark is not None:
-                self._telemetry.told_until = max(self._telemetry.told_until, report.watermark)
+            self._telemetry.told(report)
             yield report
             if self.stutters:
                 yield report

@@ -88,6 +88,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.turns = 0
         #: Asked before each callback of a process; see `kill_after`.
         self._fuses: dict[Process, tuple[int, Callable[[], None]]] = {}
+        #: The run is over, and its tasks are only being unwound.
+        self.over = False
         #: Exceptions that nobody was there to take.
         self.unhandled: list[str] = []
 
@@ -133,6 +135,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if self.over:
+            return
         self.unhandled.append(f"{context.get('message')}: {error!r}")
 
     def call_soon_threadsafe(self, *_: Any, **__: Any) -> Any:
@@ -163,7 +167,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def kill(self, process: Process) -> None:
         """It never runs again."""
         process.alive = False
-        process.held.clear()
         self._fuses.pop(process, None)
 
     def kill_after(self, process: Process, callbacks: int, then: Callable[[], None]) -> None:
@@ -218,9 +221,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
                 if left <= 0:
                     del self._fuses[process]
                     then()
-            if not process.alive:
-                return
-            if process.frozen:
+            if process.frozen or not process.alive:
                 process.held.append(handle)
                 return
         self.turns += 1
@@ -230,25 +231,25 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def _unwind(self) -> None:
         """Let every task end, so that nothing is destroyed while it waits. Whatever they do now, nobody looks."""
-        for _ in range(5):
+        self.over = True
+        for process in self._processes:
+            process.alive, process.frozen = True, False
+            self._ready.extend(process.held)
+        for _ in range(_UNWINDING_ROUNDS_MAX):
             left = [task for process in self._processes for task in process.tasks]
             if not left:
                 return
-            for process in self._processes:
-                process.alive, process.frozen = True, False
-            self._ready.clear()
-            self._timers.clear()
             for task in left:
                 task.cancel()
-            for _ in range(50):
-                if not self._ready:
-                    break
-                for _ in range(len(self._ready)):
+            for _ in range(len(self._ready) + len(left)):
+                if self._ready:
                     handle = self._ready.popleft()
                     if not handle.done:
                         handle.run()
 
 
+#: Tasks that were cancelled have ended after so many rounds, or never will.
+_UNWINDING_ROUNDS_MAX = 20
 _NOWHERE = Context()
 
 

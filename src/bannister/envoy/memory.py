@@ -115,10 +115,13 @@ class _Host:
 class _Cluster:
     #: By address; None: the list has not come.
     hosts: dict[str, _Host] | None = None
+    #: Once warm, it stays so, whoever joins it.
+    warmed: bool = False
 
     @property
     def warm(self) -> bool:
-        return self.hosts is not None and all(host.checked for host in self.hosts.values())
+        self.warmed = self.warmed or (self.hosts is not None and all(host.checked for host in self.hosts.values()))
+        return self.warmed
 
 
 @dataclass(slots=True)

@@ -1,0 +1,378 @@
+"""The checker: it looks at the proxies, the machine and the durable medium from outside, and knows what must always be true.
+
+Numbers in front of the rules are those of the property list (docs/simulation.md). It never asks the control plane anything.
+
+What a fault itself breaks is not held against anybody: a group whose instance was killed is *harmed* until it is whole again in every proxy, and a
+proxy that was away for longer than its lease, or that came back empty, is *astray* until it routes as the endpoints ask.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.deployment.machine import Deployment, Phase
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.routing import plan_of, wanted_groups
+from bannister.domain.traffic import TRAFFIC_PARTS
+from bannister.envoy.memory import MemoryProxy
+from bannister.state.group_record import GroupRecord
+from bannister.state.store import Put, Record, Remove, Table
+from bannister.state.tables import ALARMS, ENDPOINTS, GROUPS
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+#: From an alarm's transition to all traffic on blue, while nothing is disturbed.
+ROLLBACK_SECONDS_MAX = 2.0
+#: A deployment ends this long after its time is over (rolling back, draining, stopping), while nothing is disturbed.
+ENDING_SECONDS_MAX = 60.0
+#: Whatever was disturbed serves again this long after the disturbances stopped.
+HEALING_SECONDS_MAX = 30.0
+
+
+@dataclass
+class Watched:
+    """What the checker remembers of a deployment."""
+
+    deployment: Deployment
+    began: Endpoint
+    #: The journal's position at the first shift; None: not yet.
+    shifted_at_sequence: int | None = None
+    #: When the present bake began, in virtual time, and the jumps of the wall clock until then.
+    baking_since: float = 0.0
+    jumps: int = 0
+    tripped_at: float | None = None
+    phase_times: dict[Phase, float] = field(default_factory=dict)
+
+
+class Checker:
+    """Asserts at every commit, every effect and every tick."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.endpoints: dict[str, Endpoint] = {}
+        self.watched: dict[str, Watched] = {}
+        self._entries = 0
+        self._harmed: dict[str, float] = {}
+        self._astray: dict[str, float] = {}
+        self._away_since: dict[str, float] = {}
+        #: Endpoints that were reachable through a proxy once.
+        self._served: dict[str, None] = {}
+        self.jumps = 0
+        self.calm_since = 0.0
+        self.outcomes: dict[str, Phase] = {}
+
+    # --- told by the world
+
+    def harmed(self, group: str) -> None:
+        self._harmed[group] = self._world.loop.time()
+
+    def astray(self, node: str) -> None:
+        self._astray[node] = self._world.loop.time()
+
+    def acted(self, what: str) -> None:
+        """Something acts on the machine."""
+        if not self._world.current_epoch_context:
+            raise self._world.violated("5: one control plane at a time", f"A replaced control plane did: {what}")
+
+    def committed(self, plane: int, writes: Sequence[Put[Any] | Remove], records: Sequence[Record]) -> None:
+        if self._world.loop.over:
+            return
+        if not self._world.current_epoch_context:
+            raise self._world.violated("5: one control plane at a time", f"Control plane {plane} wrote after it was replaced.")
+        self._check_journal()
+        for write in writes:
+            if write.table.name == ENDPOINTS.name:
+                self._endpoint_written(write.key)
+        for record in records:
+            if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
+                self._alarm_tripped(record.subject.removeprefix("alarm/"))
+
+    def stopping(self, instance: str) -> None:
+        """An instance is asked to end."""
+        if self._world.loop.over:
+            return
+        machine, group = self._world.machine, self._world.machine.group_of[instance]
+        address = machine.address_of[instance]
+        for endpoint in self.endpoints.values():
+            if group in wanted_groups(endpoint):
+                raise self._world.violated("10: blue is not stopped early", f"{instance} of {group} ends and is wanted.")
+        for proxy in self._proxies():
+            routed = {one.group for weights in proxy.routes().values() for one in weights if one.parts > 0}
+            if group in routed and address in proxy.reachable(group) and instance not in machine.harmed:
+                raise self._world.violated(
+                    "9: no request is lost", f"{instance} of {group} ends while {proxy.node} routes to it."
+                )
+            if proxy.in_flight(address) and not self._overdue(group):
+                raise self._world.violated(
+                    "10: draining",
+                    f"{instance} of {group} ends with {proxy.in_flight(address)} requests in flight, before the time to drain is over.",
+                )
+
+    def tick(self) -> None:
+        self._recover()
+        for proxy in self._proxies():
+            self._check_routes(proxy)
+        self._check_served()
+        self._check_ends()
+
+    # --- the durable medium
+
+    def _read(self, table: Table[Any], key: str) -> Any:
+        found = self._world.medium.rows.get((table.name, key))
+        return None if found is None else msgspec.json.decode(found[0], type=table.type)
+
+    def _check_journal(self) -> None:
+        entries = self._world.medium.entries
+        if len(entries) < self._entries:
+            raise self._world.violated("13: the journal is append-only", "Entries are gone.")
+        for index in range(self._entries, len(entries)):
+            if entries[index].sequence != index + 1:
+                raise self._world.violated("13: the journal has no gap", f"Entry {index + 1} is {entries[index]}.")
+        self._entries = len(entries)
+
+    def _endpoint_written(self, name: str) -> None:
+        before, after = self.endpoints.get(name), self._read(ENDPOINTS, name)
+        if after is None:
+            self.endpoints.pop(name, None)
+            self._served.pop(name, None)
+            return
+        self.endpoints[name] = after
+        running = after.deployment
+        if running is not None and running.id not in self.watched:
+            began = before if before is not None else after
+            self.watched[running.id] = Watched(running, began)
+        if before is None:
+            return
+        if before.blue is not None and after.blue is not None and before.blue != after.blue:
+            if before.deployment is None or after.blue != before.deployment.green:
+                raise self._world.violated("13: what runs never changes", f"Blue of {name} was rewritten.")
+        if before.deployment is not None and running is None:
+            self._ended(before, after)
+        elif before.deployment is not None and running is not None:
+            self._moved(before, before.deployment, after, running)
+
+    # --- deployments
+
+    def _moved(self, before: Endpoint, old: Deployment, after: Endpoint, new: Deployment) -> None:
+        if (old.blue, old.green, old.policy, old.steps) != (new.blue, new.green, new.policy, new.steps):
+            raise self._world.violated("13: what runs never changes", f"Deployment {new.id} was rewritten.")
+        if old.phase is new.phase:
+            return
+        watched = self.watched[new.id]
+        watched.deployment = new
+        watched.phase_times[new.phase] = self._world.loop.time()
+        match new.phase:
+            case Phase.SHIFTING if new.step == 0:
+                self._first_shift(watched, new)
+            case Phase.BAKING:
+                self._acknowledged(before, "11: a bake starts when every proxy has the split")
+                watched.baking_since, watched.jumps = self._world.loop.time(), self.jumps
+            case Phase.REMOVING:
+                self._acknowledged(before, "9: green goes after every proxy has left it")
+        if old.phase is Phase.BAKING and new.phase in (Phase.SHIFTING, Phase.RETIRING):
+            self._baked(watched, old, new)
+
+    def _first_shift(self, watched: Watched, deployment: Deployment) -> None:
+        for name in deployment.policy.alarms:
+            alarm = self._read(ALARMS, name)
+            if alarm is None or alarm.state.value is AlarmValue.ALARM:
+                raise self._world.violated("7: no traffic moves while an alarm is in ALARM", f"{deployment.id}: {name}")
+        watched.shifted_at_sequence = self._world.medium.sequence
+
+    def _baked(self, watched: Watched, old: Deployment, new: Deployment) -> None:
+        bake = old.steps[old.step].bake_seconds
+        took = self._world.loop.time() - watched.baking_since
+        if watched.jumps == self.jumps and took < bake - 0.001:
+            raise self._world.violated("10: a bake lasts", f"{old.id} baked for {took:.2f} of {bake} seconds.")
+        if old.policy.alarms and old.baking_since is not None:
+            deadline = old.baking_since + bake
+            if self._world.telemetry.told_until < math.ceil(deadline):
+                raise self._world.violated(
+                    "19: blind is not quiet", f"{old.id} passed a bake that telemetry has not seen to its end."
+                )
+        since = watched.shifted_at_sequence
+        if since is None:
+            raise self._world.violated("7: alarms are watched", f"{old.id} baked without a first shift.")
+        for entry in self._world.medium.entries[since:]:
+            name = entry.subject.removeprefix("alarm/")
+            if name in old.policy.alarms and entry.subject != name:
+                tripped = entry.kind == "alarm.transitioned" and entry.body["to"] == AlarmValue.ALARM.value
+                if tripped or entry.kind == "alarm.deleted":
+                    raise self._world.violated("7: any transition to ALARM rolls back", f"{old.id} went on after {entry}.")
+        if new.phase is Phase.RETIRING:
+            self._check_evidence(old)
+
+    def _check_evidence(self, deployment: Deployment) -> None:
+        """A version that failed every request, under an alarm that counts them, cannot have passed."""
+        if not deployment.policy.alarms or deployment.steps[-1].bake_seconds < 12 or self.jumps:
+            return
+        for group in deployment.green.groups:
+            model = self._world.models[group.container.image]
+            over = (deployment.baking_since or 0.0) + deployment.steps[-1].bake_seconds
+            told = [second for second in self._world.telemetry.errors_told.get(group.id, ()) if second + 1 <= over]
+            if model.error_rate >= 1.0 and told:
+                raise self._world.violated("8: the outcome is truthful", f"{deployment.id} passed; all its answers were errors.")
+
+    def _ended(self, before: Endpoint, after: Endpoint) -> None:
+        deployment = before.deployment
+        assert deployment is not None
+        watched = self.watched[deployment.id]
+        if after.blue is not None and after.blue == deployment.green:
+            if deployment.phase is not Phase.RETIRING:
+                raise self._world.violated("8: the outcome is truthful", f"{deployment.id} completed from {deployment.phase}.")
+            self.outcomes[deployment.id] = Phase.COMPLETED
+            return
+        if deployment.phase is not Phase.REMOVING or not after.failure_reason:
+            raise self._world.violated("8: the outcome is truthful", f"{deployment.id} ended from {deployment.phase} without a reason.")
+        if after.blue != watched.began.blue:
+            raise self._world.violated("6: rollback restores exactly what was", f"{deployment.id}: {after.blue}")
+        self.outcomes[deployment.id] = Phase.ROLLED_BACK
+
+    def _alarm_tripped(self, name: str) -> None:
+        for watched in self.watched.values():
+            if name in watched.deployment.policy.alarms and watched.deployment.phase in (Phase.SHIFTING, Phase.BAKING):
+                watched.tripped_at = watched.tripped_at or self._world.loop.time()
+
+    def _acknowledged(self, endpoint: Endpoint, rule: str) -> None:
+        plan = plan_of(endpoint)
+        for proxy in self._proxies():
+            if proxy.weights(endpoint.name) != plan.weights:
+                raise self._world.violated(rule, f"{proxy.node} routes {proxy.weights(endpoint.name)}, asked was {plan.weights}.")
+
+    # --- the proxies
+
+    def _proxies(self) -> Iterator[MemoryProxy]:
+        """Those that run and are not astray."""
+        for node, proxy in self._world.network.proxies.items():
+            if proxy.running and node not in self._astray:
+                yield proxy
+
+    def _check_routes(self, proxy: MemoryProxy) -> None:
+        for name, weights in proxy.routes().items():
+            total = sum(one.parts for one in weights)
+            if total != TRAFFIC_PARTS:
+                raise self._world.violated("1: weights add up to the whole", f"{proxy.node}, {name}: {weights}")
+            for one in weights:
+                if one.parts > 0 and not any(map(self._world.machine.up, proxy.reachable(one.group))):
+                    self._lost(proxy, name, one.group)
+                if one.parts > 0 and not proxy.knows(one.group):
+                    raise self._world.violated("3: routes name only known clusters", f"{proxy.node}, {name}: {one.group}")
+            self._served.setdefault(name)
+
+    def _lost(self, proxy: MemoryProxy, endpoint: str, group: str) -> None:
+        if group in self._harmed:
+            return
+        raise self._world.violated(
+            "9: no request is lost", f"{proxy.node} routes {endpoint} to {group}, where no instance answers."
+        )
+
+    def _check_served(self) -> None:
+        for name, endpoint in self.endpoints.items():
+            if endpoint.blue is None or endpoint.deleting or name not in self._served:
+                continue
+            for proxy in self._proxies():
+                if not proxy.weights(name):
+                    raise self._world.violated("9: no request is lost", f"{proxy.node} has no route for {name}.")
+
+    def _recover(self) -> None:
+        """Note who went astray, and who is well again."""
+        world, now = self._world, self._world.loop.time()
+        for node, proxy in world.network.proxies.items():
+            if proxy.connected:
+                self._away_since.pop(node, None)
+            elif now - self._away_since.setdefault(node, now) > world.settings.proxy_lease_seconds - 1.0:
+                self._astray.setdefault(node, now)
+            if node in self._astray and proxy.connected and self._right(proxy):
+                del self._astray[node]
+        for group in list(self._harmed):
+            if self._whole(group):
+                del self._harmed[group]
+
+    def _right(self, proxy: MemoryProxy) -> bool:
+        """It routes as the endpoints ask, and reaches somebody."""
+        for name, endpoint in self.endpoints.items():
+            weights = plan_of(endpoint).weights
+            if not any(one.parts for one in weights):
+                continue
+            if proxy.weights(name) != weights:
+                return False
+            for one in weights:
+                if one.parts and one.group not in self._harmed and not proxy.reachable(one.group):
+                    return False
+        return True
+
+    def _whole(self, group: str) -> bool:
+        machine = self._world.machine
+        wanted = next(
+            (
+                one.instance_count
+                for endpoint in self.endpoints.values()
+                for fleet in (endpoint.blue, endpoint.deployment.green if endpoint.deployment else None)
+                if fleet is not None
+                for one in fleet.groups
+                if one.id == group
+            ),
+            None,
+        )
+        if wanted is None:
+            return True
+        up = [machine.address_of[one] for one in machine.in_group(group) if machine.up(machine.address_of[one])]
+        return len(up) >= wanted and all(
+            set(proxy.reachable(group)) & set(up) or not proxy.knows(group) for proxy in self._proxies()
+        )
+
+    def _overdue(self, group: str) -> bool:
+        record: GroupRecord | None = self._read(GROUPS, group)
+        if record is None or record.retiring_since is None:
+            return self.jumps > 0
+        return self.jumps > 0 or self._world.clock.now() >= record.retiring_since + self._world.settings.drain_timeout_seconds
+
+    # --- liveness
+
+    def _check_ends(self) -> None:
+        if not self._world.calm:
+            return
+        now, wall = self._world.loop.time(), self._world.clock.now()
+        for endpoint in self.endpoints.values():
+            deployment = endpoint.deployment
+            if deployment is None:
+                continue
+            over = max(deployment.deadline_at - wall, 0.0)
+            if over == 0.0 and min(wall - deployment.deadline_at, now - self.calm_since) > ENDING_SECONDS_MAX:
+                raise self._world.violated("15: every deployment ends", f"{deployment.id} is {deployment.phase}.")
+            watched = self.watched[deployment.id]
+            if watched.tripped_at is not None and watched.tripped_at > self.calm_since:
+                self._check_rollback(endpoint, deployment, now - watched.tripped_at)
+
+    def _check_rollback(self, endpoint: Endpoint, deployment: Deployment, seconds: float) -> None:
+        if seconds <= ROLLBACK_SECONDS_MAX:
+            return
+        green = {group.id for group in deployment.green.groups}
+        for proxy in self._proxies():
+            if any(one.group in green and one.parts for one in proxy.weights(endpoint.name)):
+                raise self._world.violated("16: from ALARM to blue", f"{proxy.node} still routes to green after {seconds:.1f} s.")
+
+    def settled(self) -> None:
+        """At the end, when all is quiet: what exists is exactly what is wanted."""
+        wanted = {group for endpoint in self.endpoints.values() for group in wanted_groups(endpoint)}
+        machine = self._world.machine
+        running = {machine.group_of[instance] for instance in machine._programs}
+        if running - wanted:
+            raise self._world.violated("15: what is not wanted goes", f"Still running: {sorted(running - wanted)}")
+        for name, endpoint in self.endpoints.items():
+            if endpoint.deployment is not None or endpoint.deleting:
+                raise self._world.violated("15: every deployment ends", f"{name} is not at rest.")
+            for proxy in self._world.network.proxies.values():
+                if proxy.running and endpoint.blue is not None and proxy.weights(name) != plan_of(endpoint).weights:
+                    raise self._world.violated("6: rollback restores exactly what was", f"{proxy.node}, {name}: {proxy.weights(name)}")
+        if self._astray or self._harmed:
+            raise self._world.violated("9: what was disturbed heals", f"{list(self._astray)}, {list(self._harmed)}")
+
+

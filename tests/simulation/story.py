@@ -1,0 +1,286 @@
+"""What happens in a simulated world: deployments of every kind, and whatever can go wrong, from the world's one source of randomness."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any
+
+from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.alarm.definition import Definition
+from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
+from bannister.domain.endpoint import Variant
+from bannister.domain.metric.identity import identity
+from bannister.domain.model import Container
+from bannister.errors import BannisterError, Refused
+from bannister.instances.memory import Behaviour
+from bannister.operations.alarms import Extras, delete_alarms, put_metric_alarm, set_alarm_state
+from bannister.operations.context import Context
+from bannister.operations.endpoint_configs import create_endpoint_config, delete_endpoint_config
+from bannister.operations.endpoints import create_endpoint, delete_endpoint, update_endpoint
+from bannister.operations.models import create_model, delete_model
+
+from tests.simulation.checker import HEALING_SECONDS_MAX
+from tests.simulation.faults import Faults
+from tests.simulation.world import Model, World
+
+#: A request to an API that is down is tried again after this long.
+RETRY_SECONDS = 0.4
+LOOK_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Script:
+    """How much happens in one world."""
+
+    endpoints: int = 3
+    deployments: int = 5
+    #: Mean seconds between two faults; None: nothing goes wrong.
+    fault_seconds: float | None = 6.0
+
+
+class Caller:
+    """Somebody who uses the API: a request is done by the control plane that is up, and may be lost with it."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def ask(self, operation: Callable[[Context], Coroutine[Any, Any, Any]]) -> BannisterError | None:
+        """Do something, however often it takes; what refused it, or None."""
+        while True:
+            plane = self._world.plane
+            if plane is not None and plane.context is not None and plane.process.alive:
+                task = self._world.loop.spawn(plane.process, operation(plane.context))
+                done, _ = await asyncio.wait([task], timeout=5.0)
+                if done:
+                    error = task.exception()
+                    if error is None:
+                        return None
+                    if isinstance(error, Refused):
+                        return error
+                    if not isinstance(error, BannisterError):
+                        raise self._world.violated("A request failed", repr(error))
+            await asyncio.sleep(RETRY_SECONDS)
+
+
+class Release:
+    """One endpoint, and whoever keeps releasing new versions of its model."""
+
+    def __init__(self, world: World, name: str) -> None:
+        self._world = world
+        self._rng = world.rng
+        self._caller = Caller(world)
+        self.name = name
+        self.versions = 0
+
+    async def run(self, deployments: int) -> None:
+        instances = self._rng.choice((1, 2, 2, 3))
+        config = await self.version(self._sound(), instances)
+        await self._caller.ask(lambda context: create_endpoint(context, self.name, config))
+        if not await self._at_rest():
+            return
+        for _ in range(deployments):
+            await asyncio.sleep(self._rng.random() * 2)
+            if not await self.deploy(self._any_model(), self._rng.choice((1, 2, 2, 3))):
+                return
+
+    async def deploy(self, model: Model, instances: int) -> bool:
+        """One update; False: the endpoint is gone."""
+        config = await self.version(model, instances)
+        alarm = await self._alarm(config) if self._rng.random() < 0.75 else None
+        policy = self._policy(instances, alarm)
+        error = await self._caller.ask(lambda context: update_endpoint(context, self.name, config, policy))
+        self._world.note("caller", f"update {self.name} to {config}: {error or policy}")
+        if error is None:
+            self._world.counts["deployments"] += 1
+        return await self._at_rest()
+
+    async def version(self, model: Model, instances: int) -> str:
+        self.versions += 1
+        name = f"{self.name}-v{self.versions}"
+        self._world.add_model(model)
+        container = Container(model.image, model.artifact)
+        ask = self._caller.ask
+        await ask(lambda context: _create_model(context, name, container))
+        variants = [Variant("a", name, instances)]
+        await ask(lambda context: create_endpoint_config(context, name, variants))
+        return name
+
+    async def _at_rest(self) -> bool:
+        """Wait until no deployment runs; False: the endpoint is gone or has failed."""
+        while True:
+            endpoint = self._world.endpoints().get(self.name)
+            if endpoint is None or (endpoint.deployment is None and endpoint.blue is None):
+                return False
+            if endpoint.deployment is None and not endpoint.deleting:
+                return True
+            await asyncio.sleep(LOOK_SECONDS)
+
+    async def _alarm(self, config: str) -> str:
+        rng, name = self._rng, f"{config}-errors"
+        metric = identity(
+            "AWS/SageMaker",
+            "Invocation5XXErrors",
+            {"EndpointName": self.name, "VariantName": "a", "EndpointConfigName": config},
+        )
+        asked = Definition(
+            metric=metric,
+            statistic="Average",
+            period_seconds=10,
+            evaluation_periods=rng.choice((1, 1, 2)),
+            datapoints_to_alarm=1,
+            threshold=0.5,
+            comparison="GreaterThanOrEqualToThreshold",
+            missing_data=rng.choice(("notBreaching", "notBreaching", "missing", "ignore")),
+        )
+        await self._caller.ask(lambda context: put_metric_alarm(context, name, asked, Extras()))
+        return name
+
+    def _policy(self, instances: int, alarm: str | None) -> DeploymentPolicy:
+        rng = self._rng
+        routing = rng.choice(tuple(Routing))
+        step = None
+        if routing is not Routing.ALL_AT_ONCE:
+            if instances > 1 and rng.random() < 0.3:
+                step = CapacitySize(CapacityType.INSTANCE_COUNT, 1)
+            else:
+                step = CapacitySize(CapacityType.CAPACITY_PERCENT, rng.choice((10, 25, 33, 50)))
+        wait = rng.choice((1, 3, 12)) if routing is Routing.CANARY else rng.choice((1, 2, 4))
+        return DeploymentPolicy(
+            routing=routing,
+            step=step,
+            wait_seconds=wait,
+            termination_wait_seconds=rng.choice((0, 2, 13)),
+            timeout_seconds=rng.choice((None, None, 60, 600)),
+            alarms=(alarm,) if alarm else (),
+        )
+
+    # --- versions
+
+    def _sound(self) -> Model:
+        rng = self._rng
+        stops = rng.choice((0.0, 0.1, 1.0, None))
+        return Model(self._image(), Behaviour(ready_after_seconds=rng.random(), stops_after_seconds=stops))
+
+    def _any_model(self) -> Model:
+        rng = self._rng
+        kind = rng.choice(("sound",) * 5 + ("errors",) * 4 + ("some errors", "slow", "never", "ends", "dies", "artifact", "unknown"))
+        image = self._image()
+        match kind:
+            case "errors":
+                return Model(image, Behaviour(ready_after_seconds=rng.random()), error_rate=1.0)
+            case "some errors":
+                return Model(image, Behaviour(ready_after_seconds=rng.random()), error_rate=rng.random() * 0.6)
+            case "slow":
+                return Model(image, Behaviour(ready_after_seconds=3 + rng.random() * 2))
+            case "never":
+                return Model(image, Behaviour(ready_after_seconds=None), sound=False)
+            case "ends":
+                return Model(image, Behaviour(ready_after_seconds=None, ends_after_seconds=0.3), sound=False)
+            case "dies":
+                dies = Behaviour(ready_after_seconds=0.2, ends_after_seconds=3 + rng.random() * 10)
+                return Model(image, dies, sound=False)
+            case "artifact":
+                artifact = rng.choice(("s3://broken/m", "s3://full/m", "s3://slow/m"))
+                return Model(image, Behaviour(ready_after_seconds=0.5), artifact=artifact)
+            case "unknown":
+                return Model(image, None, sound=False)
+            case _:
+                return self._sound()
+
+    def _image(self) -> str:
+        return f"image-{len(self._world.models) + 1}"
+
+
+async def _create_model(context: Context, name: str, container: Container) -> None:
+    """As CreateModel, without looking for the artifact: there is no object store in this world."""
+    given = container
+    await create_model(context, name, Container(given.image))
+    if given.artifact_url is not None:
+        from dataclasses import replace
+
+        from bannister.state.store import Put
+        from bannister.state.tables import MODELS
+
+        row = await context.state.get(MODELS, name)
+        assert row is not None
+        await context.state.commit([Put(MODELS, name, replace(row.value, container=given), row.revision)])
+
+
+class Meddler:
+    """Requests that arrive in the middle of everything."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._caller = Caller(world)
+
+    async def run(self, mean_seconds: float) -> None:
+        rng = self._world.rng
+        while True:
+            await asyncio.sleep(rng.expovariate(1 / mean_seconds))
+            await self._once()
+
+    async def _once(self) -> None:
+        world, rng = self._world, self._world.rng
+        running = [one for one in world.endpoints().values() if one.deployment is not None]
+        if not running:
+            return
+        endpoint = rng.choice(running)
+        deployment = endpoint.deployment
+        assert deployment is not None
+        alarms = deployment.policy.alarms
+        what = rng.choice(("delete", "update", "config", "model", "alarm", "delete alarm", "set alarm", "set alarm", "set alarm"))
+        world.note("meddler", f"{what} {endpoint.name}")
+        ask = self._caller.ask
+        config = deployment.green.config_name
+        match what:
+            case "delete":
+                await ask(lambda context: delete_endpoint(context, endpoint.name))
+            case "update":
+                await ask(lambda context: update_endpoint(context, endpoint.name, config))
+            case "config":
+                await ask(lambda context: delete_endpoint_config(context, config))
+            case "model":
+                await ask(lambda context: delete_model(context, config))
+            case "delete alarm" if alarms:
+                await ask(lambda context: delete_alarms(context, list(alarms)))
+            case "set alarm" if alarms:
+                await ask(lambda context: set_alarm_state(context, alarms[0], AlarmValue.ALARM, "An instant.", None))
+                await ask(lambda context: set_alarm_state(context, alarms[0], AlarmValue.OK, "Over.", None))
+            case _:
+                pass
+
+
+async def tell(world: World, script: Script) -> None:
+    """Begin the world, let everything happen, then let it heal, and check."""
+    world.begin()
+    releases = [Release(world, f"e{number + 1}") for number in range(script.endpoints)]
+    works = [asyncio.create_task(release.run(script.deployments)) for release in releases]
+    disturbing = []
+    if script.fault_seconds is not None:
+        world.calm = False
+        faults = Faults(world)
+        disturbing = [
+            asyncio.create_task(faults.run(script.fault_seconds)),
+            asyncio.create_task(Meddler(world).run(script.fault_seconds * 2)),
+        ]
+    await asyncio.gather(*works)
+    for task in disturbing:
+        task.cancel()
+    if disturbing:
+        await asyncio.wait(disturbing)
+        for task in disturbing:
+            if not task.cancelled() and task.exception() is not None:
+                raise task.exception() or AssertionError
+        faults.stop()
+    world.heal_models()
+    world.calm, world.checker.calm_since = True, world.loop.time()
+    await asyncio.sleep(HEALING_SECONDS_MAX)
+    while any(one.deployment is not None or one.deleting for one in world.endpoints().values()):
+        await asyncio.sleep(LOOK_SECONDS)  # the checker sees to it that this ends
+    await asyncio.sleep(HEALING_SECONDS_MAX)
+    world.checker.settled()
+    for outcome in world.checker.outcomes.values():
+        world.counts["completed" if outcome is Phase.COMPLETED else "rolled back"] += 1

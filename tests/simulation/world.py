@@ -1,0 +1,333 @@
+"""The world of a simulation: one machine, some proxies, telemetry, callers, and a control plane that may end at any moment."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from bannister.domain.endpoint import Endpoint
+from bannister.envoy.memory import Conduct, MemoryNetwork, MemoryProxy
+from bannister.errors import Fenced
+from bannister.ids import SeededIds
+from bannister.instances.memory import Behaviour, MemoryMachine
+from bannister.instances.process import Identity
+from bannister.metrics.memory import MemoryMetrics
+from bannister.settings import Settings
+from bannister.state.memory import MemoryMedium
+from bannister.state.store import Put, Record, Remove
+
+from tests.simulation.checker import Checker
+from tests.simulation.plane import ControlPlane, Parts
+from tests.simulation.telemetry import Telemetry
+from tests.simulation.virtual_time import PROCESS, VirtualClock, VirtualLoop
+
+SETTINGS = Settings(
+    data_dir=Path("/simulation"),
+    startup_timeout_seconds_default=6.0,
+    ping_interval_starting_seconds=0.1,
+    stop_grace_seconds=3.0,
+    drain_timeout_seconds=8.0,
+    restart_backoff_seconds_max=5.0,
+    proxy_lease_seconds=5.0,
+    proxy_adoption_seconds=3.0,
+    proxy_poll_seconds=0.1,
+    publish_coalesce_seconds=0.01,
+    alarm_clear_timeout_seconds=20.0,
+    blind_timeout_seconds=12.0,
+    deployment_timeout_seconds_default=120.0,
+)
+
+TICK_SECONDS = 0.5
+TRACE_LINES_MAX = 60
+
+
+class Violation(AssertionError):
+    """A property does not hold. The message says which, when, and what happened before."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """How one version of a model behaves."""
+
+    image: str
+    behaviour: Behaviour | None = field(default_factory=Behaviour)
+    error_rate: float = 0.0
+    microseconds: int = 20_000
+    artifact: str | None = None
+    #: It can come into service and stay there.
+    sound: bool = True
+
+
+class ObservedMachine(MemoryMachine):
+    """A machine that tells the checker what is done on it, and by whom."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+        #: By address: the instance and the process id. An address is never used twice.
+        self.addresses: dict[str, tuple[str, int]] = {}
+        self.address_of: dict[str, str] = {}
+        self.group_of: dict[str, str] = {}
+        #: Instances that a fault has hit, or that end by themselves.
+        self.harmed: dict[str, None] = {}
+        self.asked_to_end: dict[str, None] = {}
+
+    def start(self, instance: str, image: str) -> Identity:
+        address = f"127.0.0.1:{self.next_port}"
+        group = next(one.group for one in self.remembered.instances if one.id == instance)
+        self._world.checker.acted(f"start {instance} of {group}")
+        identity = super().start(instance, image)
+        self.addresses[address] = (instance, identity.pid)
+        self.address_of[instance] = address
+        self.group_of[instance] = group
+        self._world.image_of[group] = image
+        self._world.note("machine", f"{instance} of {group} starts at {address}")
+        return identity
+
+    def terminate(self, instance: str) -> None:
+        self._world.checker.acted(f"terminate {instance}")
+        if instance in self._programs:
+            self._world.note("machine", f"{instance} of {self.group_of[instance]} is asked to end")
+            self._world.checker.stopping(instance)
+            self.asked_to_end[instance] = None
+        super().terminate(instance)
+
+    def end(self, instance: str, status: int = -9) -> None:
+        if instance in self._programs:
+            self._world.note("machine", f"{instance} of {self.group_of[instance]} ends with {status}")
+            if instance not in self.asked_to_end:
+                self.harm(instance)
+        super().end(instance, status)
+
+    def up(self, address: str) -> bool:
+        """Whether the program that was given this address runs and answers."""
+        instance, pid = self.addresses[address]
+        program = self._programs.get(instance)
+        return program is not None and program.identity.pid == pid and program.answers
+
+    def runs(self, address: str) -> bool:
+        instance, pid = self.addresses[address]
+        program = self._programs.get(instance)
+        return program is not None and program.identity.pid == pid
+
+    def harm(self, instance: str) -> None:
+        self.harmed[instance] = None
+        self._world.checker.harmed(self.group_of[instance])
+
+    def stay(self, image: str) -> None:
+        """The running programs of an image end only when they are asked to."""
+        for program in self._programs.values():
+            if self._world.image_of[self.group_of[program.instance]] == image and program.answers:
+                for timer in program.timers:
+                    timer.cancel()
+
+    def in_group(self, group: str) -> list[str]:
+        """Running instances of a group."""
+        return [instance for instance in self._programs if self.group_of[instance] == group]
+
+
+class World:
+    """Everything, from one seed."""
+
+    def __init__(self, seed: int, *, proxies: int = 1, parts: Parts | None = None, settings: Settings = SETTINGS) -> None:
+        self.seed = seed
+        self.rng = random.Random(seed)
+        self.loop = VirtualLoop(turns_max=5_000_000, seconds_max=3_000.0)
+        self.clock = VirtualClock(self.loop)
+        self.settings = settings
+        self.parts = parts or Parts()
+        self.ids = SeededIds(seed)
+        self.medium = MemoryMedium()
+        self.metrics = MemoryMetrics(settings)
+        self.models: dict[str, Model] = {}
+        self.image_of: dict[str, str] = {}
+        self.machine = ObservedMachine(self)
+        self.network = MemoryNetwork(settings, self.machine.up)
+        self.telemetry: Telemetry = None  # type: ignore[assignment]  # made when the loop runs
+        self.checker = Checker(self)
+        self.trace: deque[str] = deque(maxlen=TRACE_LINES_MAX)
+        self.digest = hashlib.blake2b(digest_size=16)
+        self.listener: Callable[[str], None] | None = None
+        self.planes = 0
+        self.plane: ControlPlane | None = None
+        self.stale: list[ControlPlane] = []
+        self.counts: Counter[str] = Counter()
+        #: Crash points passed so far, and the one at which to crash: (number, or None for any) in `crash_at`.
+        self.points = 0
+        self._outside = copy_context()
+        self.point_names: list[str] = []
+        self.crash_at: Callable[[int, str], bool] | None = None
+        self.restart_seconds: Callable[[], float] = lambda: 0.2
+        self.proxies_wanted = proxies
+        #: No instance, proxy, clock or telemetry is disturbed any more.
+        self.calm = True
+
+    # --- telling
+
+    def note(self, who: str, what: str) -> None:
+        if self.loop.over:
+            return
+        line = f"{self.loop.time():10.3f} {who}: {what}"
+        self.trace.append(line)
+        self.digest.update(line.encode())
+        if self.listener is not None:
+            self.listener(line)
+
+    def violated(self, rule: str, what: str) -> Violation:
+        before = "\n  ".join(self.trace)
+        return Violation(
+            f"{rule}\n  {what}\n  seed {self.seed}, virtual time {self.loop.time():.3f}; replay with: make simulate SEED={self.seed}\n"
+            f"  What happened before:\n  {before}"
+        )
+
+    # --- parts that live on
+
+    def begin(self) -> None:
+        """Everything starts."""
+        self.telemetry = Telemetry(self.clock)
+        for number in range(self.proxies_wanted):
+            self.add_proxy(f"proxy-{number + 1}")
+        self.start_plane()
+        self.loop.call_later(TICK_SECONDS, self._tick)
+
+    def add_proxy(self, node: str) -> MemoryProxy:
+        rng = self.rng
+        conduct = Conduct(
+            apply_seconds=lambda: 0.001 + rng.random() * 0.004,
+            answer_seconds=lambda: 0.001 + rng.random() * 0.004,
+            reconnect_seconds=lambda: 0.02 + rng.random() * 0.08,
+            first_check_seconds=lambda: 0.001 + rng.random() * 0.005,
+        )
+        return self.network.add(node, conduct)
+
+    def add_model(self, model: Model) -> None:
+        self.models[model.image] = model
+        self.machine.behaviours[model.image] = model.behaviour
+
+    def heal_models(self) -> None:
+        """Programs that end by themselves do so no more."""
+        for model in self.models.values():
+            if model.behaviour is not None and model.behaviour.ready_after_seconds is not None:
+                self.machine.behaviours[model.image] = replace(model.behaviour, ends_after_seconds=None)
+                self.machine.stay(model.image)
+
+    # --- control planes
+
+    def start_plane(self) -> None:
+        self.planes += 1
+        self.plane = ControlPlane(self, self.planes)
+        self.plane.start()
+
+    def kill_plane(self, plane: ControlPlane, why: str) -> None:
+        """The control plane's process ends here and now; the launcher starts another."""
+        if not plane.process.alive:
+            return
+        self.note("crash", f"control plane {plane.number} {why}")
+        self.loop.kill(plane.process)
+        if plane.discovery is not None:
+            self.network.hang_up(plane.discovery)
+        if plane is self.plane:
+            self.plane = None
+            self.loop.call_later(self.restart_seconds(), self._restart, context=self._outside.copy())
+
+    def _restart(self) -> None:
+        if self.plane is None:
+            self.start_plane()
+
+    def replace_plane(self) -> None:
+        """The control plane stops for a while and does not know; another one takes over."""
+        plane = self.plane
+        if plane is None:
+            return
+        self.note("crash", f"control plane {plane.number} freezes")
+        self.loop.freeze(plane.process)
+        if plane.discovery is not None:
+            self.network.hang_up(plane.discovery)
+        self.stale.append(plane)
+        self.start_plane()
+
+    def thaw(self, plane: ControlPlane) -> None:
+        if plane.process.alive:
+            self.note("crash", f"control plane {plane.number} thaws")
+            self.loop.thaw(plane.process)
+
+    def plane_ended(self, plane: ControlPlane, error: BaseException | None) -> None:
+        """A loop of it has ended: so does the process."""
+        if not isinstance(error, Fenced):
+            raise self.violated("A loop ended", f"Control plane {plane.number}: {error!r}")
+        if plane is self.plane:
+            raise self.violated("5: one control plane at a time", f"The newest control plane was fenced: {error}")
+        self.note("crash", f"control plane {plane.number} is fenced")
+        self.kill_plane(plane, "ends")
+
+    def reached(self, plane: ControlPlane, point: str) -> bool:
+        """A control plane is about to write, or has written; True: it dies here."""
+        if self.loop.over:
+            return False
+        if not plane.process.alive:
+            return True
+        self.points += 1
+        self.point_names.append(point) if self.crash_at is not None else None
+        if self.crash_at is not None and plane is self.plane and self.crash_at(self.points, point):
+            self.crash_at = None
+            self.kill_plane(plane, f"dies {point}")
+            return True
+        return False
+
+    def committed(
+        self, plane: ControlPlane, writes: Sequence[Put[Any] | Remove], records: Sequence[Record]
+    ) -> None:
+        for record in records:
+            body = record.body
+            detail = " ".join(str(body[key]) for key in ("deployment", "event", "from", "to", "reason") if key in body)
+            self.note(f"plane {plane.number}", f"{record.subject} {record.kind} {detail}")
+        self.checker.committed(plane.number, writes, records)
+
+    # --- traffic
+
+    def _tick(self) -> None:
+        self.loop.call_later(TICK_SECONDS, self._tick)
+        self._requests()
+        self.telemetry.tick()
+        self.checker.tick()
+
+    def _requests(self) -> None:
+        rng, machine = self.rng, self.machine
+        for proxy in self.network.proxies.values():
+            for weights in proxy.routes().values():
+                for _ in range(2):
+                    pick = rng.random() * 1_000_000
+                    for weight in weights:
+                        pick -= weight.parts
+                        if pick < 0:
+                            break
+                    else:
+                        continue
+                    addresses = [one for one in proxy.reachable(weight.group) if machine.up(one)]
+                    if not addresses:
+                        continue  # the checker judges that
+                    address = addresses[int(rng.random() * len(addresses))]
+                    model = self.models[self.image_of[weight.group]]
+                    error = rng.random() < model.error_rate
+                    self.telemetry.note(weight.group, address, 1, int(error), model.microseconds)
+                    self.counts["requests"] += 1
+                    if rng.random() < 0.02:
+                        proxy.begin(address)
+                        self.loop.call_later(0.5 + rng.random() * 12, proxy.finish, address)
+
+    # --- what is durable, read from outside
+
+    def endpoints(self) -> dict[str, Endpoint]:
+        return self.checker.endpoints
+
+    @property
+    def current_epoch_context(self) -> bool:
+        """Whether the code that runs now belongs to the newest control plane, or to none."""
+        process = PROCESS.get()
+        return self.loop.over or process is None or self.plane is None or process is self.plane.process
