@@ -29,7 +29,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
     async def create(call: Call) -> dict[str, Any]:
         params = call.params
         for member, why in _REFUSED.items():
-            if params.get(member):
+            if member in params:
                 raise Unsupported(f"{member} cannot be used: {why}.")
         variants = [_variant(definition) for definition in params["ProductionVariants"]]
         config = await endpoint_configs.create_endpoint_config(context, params["EndpointConfigName"], variants)
@@ -81,6 +81,8 @@ def _variant(definition: dict[str, Any]) -> Variant:
         )
     if "ModelName" not in definition:
         raise Unsupported(f'Variant "{name}" needs a ModelName; inference components are not supported.')
+    if "ManagedInstanceScaling" in definition:
+        raise Invalid("ManagedInstanceScaling is only supported for inference component endpoints.")
     if "InitialInstanceCount" not in definition:
         raise Invalid(f'Variant "{name}" needs an InitialInstanceCount of 1 or more.')
     return Variant(

@@ -75,6 +75,10 @@ def _parsed(definition: dict[str, Any]) -> Container:
         raise Unsupported("Mode MultiModel is not supported; create one model per artifact (Mode SingleModel).")
     if "ModelPackageName" in definition:
         raise Unsupported("ModelPackageName is not supported; give Image and ModelDataUrl.")
+    if "AdditionalModelDataSources" in definition:
+        raise Unsupported(
+            "AdditionalModelDataSources is not supported; put everything that is loaded into one artifact."
+        )
     if "Image" not in definition:
         raise Invalid("The container definition needs an Image, which says how the model is run.")
     return Container(
