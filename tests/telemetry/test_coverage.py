@@ -65,10 +65,12 @@ def test_after_a_gap_coverage_begins_anew_with_a_heartbeat_sent_since() -> None:
     assert (beats.coverage.watermark, beats.coverage.covered_since) == (1000.5, 1001.0)
 
 
-def test_a_pause_without_a_jump_of_the_clock_is_no_gap() -> None:
+def test_a_time_in_which_no_heartbeat_came_through_is_not_covered() -> None:
     beats = started()
+    beats.beat(4.0)
+    assert (beats.coverage.watermark, beats.coverage.covered_since) == (1003.5, 1000.0)
     beats.beat(20.0)
-    assert (beats.coverage.watermark, beats.coverage.covered_since) == (1019.5, 1000.0)
+    assert (beats.coverage.watermark, beats.coverage.covered_since) == (1023.5, 1024.0)
 
 
 def test_time_that_a_clock_skipped_is_not_covered() -> None:

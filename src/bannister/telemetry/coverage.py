@@ -8,6 +8,9 @@ stream of its own and sends what it has every `access_log_flush_seconds`, so ano
 When a log stream ends, entries may have been lost. From then on only heartbeats sent afterwards prove anything, and coverage begins
 anew at the first of them. Until then the watermark stands still.
 
+When no heartbeat comes through for a while, nothing else does: Envoy stood still, or the machine, or telemetry itself, and then nobody knows what Envoy
+kept for it. A bake must not pass in such a time. It is a gap as well, though nothing may be lost.
+
 All that is said here is said in the time of the machine's clock, and that may be set. Then what was said before is in another time: coverage begins
 anew, and so does the watermark, also from an earlier moment. So a clock that jumps forward makes nobody believe that the time which it skipped was
 watched, and one that is set back stops nobody from judging until it has caught up. A heartbeat that seems to have ended long after it was sent, or
@@ -23,6 +26,8 @@ from typing import Final
 _CLOCK_STEP_SECONDS: Final = 1.0
 #: A heartbeat is given up after a second; one that ended later than this after it was sent, or so much before, says nothing about when.
 _ROUND_TRIP_SECONDS_MAX: Final = 2.0
+#: Heartbeats that ended this far apart leave a gap between them.
+_GAP_SECONDS: Final = 5.0
 #: Heartbeats on their way that are remembered.
 _SENT_MAX: Final = 100
 
@@ -41,6 +46,8 @@ class Coverage:
         #: Heartbeats up to this number prove nothing.
         self._doubted = 0
         self._gapless = False
+        #: When the heartbeat that was logged last had ended.
+        self._newest_at = 0.0
         self.watermark: float | None = None
         self.covered_since: float | None = None
 
@@ -63,9 +70,10 @@ class Coverage:
             return
         if abs(ended_at - self._sent_at[number]) > _ROUND_TRIP_SECONDS_MAX:
             return
-        if not self._gapless:
+        if not self._gapless or ended_at - self._newest_at > _GAP_SECONDS:
             self._gapless = True
             self.covered_since = ended_at
+        self._newest_at = ended_at
         self.watermark = max(self.watermark or 0.0, ended_at - self._margin_seconds)
 
     def stream_broken(self) -> None:
