@@ -14,7 +14,7 @@ class Signal:
 
     def __init__(self) -> None:
         self._version = 0
-        self._changed = asyncio.Event()
+        self._waiters: dict[asyncio.Future[None], None] = {}
 
     @property
     def version(self) -> int:
@@ -23,28 +23,42 @@ class Signal:
     def announce(self) -> None:
         """Wake all who wait."""
         self._version += 1
-        self._changed.set()
-        self._changed = asyncio.Event()
+        waiters, self._waiters = self._waiters, {}
+        for waiter in waiters:
+            _wake(waiter)
 
     async def wait_past(self, seen: int, timeout_seconds: float | None = None) -> int:
         """Wait until the version differs from `seen`, at most `timeout_seconds`; returns the version now."""
-        try:
-            async with asyncio.timeout(timeout_seconds):
-                while self._version == seen:
-                    await self._changed.wait()
-        except TimeoutError:
-            pass
+        await wait_any({self: seen}, timeout_seconds)
         return self._version
 
+    def enrol(self, waiter: asyncio.Future[None]) -> None:
+        """Wake this at the next announcement."""
+        self._waiters[waiter] = None
 
-async def wait_any(signals: dict[Signal, int], timeout_seconds: float) -> None:
+    def dismiss(self, waiter: asyncio.Future[None]) -> None:
+        """Forget it."""
+        self._waiters.pop(waiter, None)
+
+
+async def wait_any(signals: dict[Signal, int], timeout_seconds: float | None) -> None:
     """Wait until any of the signals has passed the version given for it, at most `timeout_seconds`."""
     if any(signal.version != seen for signal, seen in signals.items()):
         return
-    tasks = [asyncio.create_task(signal.wait_past(seen)) for signal, seen in signals.items()]
+    loop = asyncio.get_running_loop()
+    waiter = loop.create_future()
+    for signal in signals:
+        signal.enrol(waiter)
+    timer = None if timeout_seconds is None else loop.call_later(timeout_seconds, _wake, waiter)
     try:
-        await asyncio.wait(tasks, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        await waiter
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if timer is not None:
+            timer.cancel()
+        for signal in signals:
+            signal.dismiss(waiter)
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -38,6 +38,8 @@ class MemoryState:
         self._medium.epoch += 1
         self.epoch = self._medium.epoch
         self._changed = Signal()
+        #: What was read out of which bytes: values never change, so each is read once.
+        self._read: dict[tuple[str, str], tuple[bytes, Any]] = {}
 
     @property
     def changed(self) -> Signal:
@@ -45,14 +47,19 @@ class MemoryState:
 
     async def get(self, table: Table[T], key: str) -> Row[T] | None:
         found = self._medium.rows.get((table.name, key))
-        if found is None:
-            return None
-        return Row(key, msgspec.json.decode(found[0], type=table.type), found[1])
+        return None if found is None else self._row(table, key, found)
 
     async def rows(self, table: Table[T], prefix: str = "") -> list[Row[T]]:
-        keys = sorted(key for name, key in self._medium.rows if name == table.name and key.startswith(prefix))
-        rows = [(key, *self._medium.rows[table.name, key]) for key in keys]
-        return [Row(key, msgspec.json.decode(value, type=table.type), revision) for key, value, revision in rows]
+        wanted = table.name
+        keys = sorted([key for name, key in self._medium.rows if name == wanted and key.startswith(prefix)])
+        return [self._row(table, key, self._medium.rows[wanted, key]) for key in keys]
+
+    def _row(self, table: Table[T], key: str, found: tuple[bytes, int]) -> Row[T]:
+        stored, revision = found
+        known = self._read.get((table.name, key))
+        if known is None or known[0] is not stored:
+            known = self._read[table.name, key] = stored, msgspec.json.decode(stored, type=table.type)
+        return Row(key, known[1], revision)
 
     async def commit(
         self,

@@ -15,6 +15,7 @@ A percentile is the *nearest rank*: the smallest sample such that at least the s
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,8 +73,13 @@ class Sketch:
 
     @staticmethod
     def constant(value: float, count: float) -> Sketch:
-        """`count` samples, all of the same value."""
-        return Sketch.of([value], [count])
+        """`count` samples, all of the same value; as `of`, without numpy."""
+        if not (math.isfinite(value) and value >= 0):
+            raise ValueError("A sketch needs samples that are finite and not negative.")
+        whole = value < 2**32 and value == int(value)
+        keys = struct.pack("<I", int(value)) if whole else struct.pack("<d", value)
+        weights = b"" if count == 1 else struct.pack("<d", count)
+        return Sketch(float(count), value * count, float(value), float(value), "u4" if whole else "f8", keys, weights)
 
     @property
     def exact(self) -> bool:
