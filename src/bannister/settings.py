@@ -125,6 +125,8 @@ class Settings:
     #: A part (Envoy, telemetry, control plane) that ended is started again at once; then after the first, doubling up to the second.
     part_backoff_seconds_min: float = 0.2
     part_backoff_seconds_max: float = 10.0
+    #: After it has run this long its end is its first again.
+    part_settled_seconds: float = 5.0
     #: A part that ends this often within the window before Bannister was ready: `up` gives up.
     part_ends_max: int = 5
     part_ends_window_seconds: float = 60.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from time import monotonic
 
 from bannister.launcher.liveness import Liveness
 from bannister.launcher.parts import Part
@@ -23,6 +24,7 @@ class Child:
         self._settings = settings
         self._running: Running | None = None
         self._liveness: Liveness | None = None
+        self._began_at = 0.0
         self._ended_at: list[float] = []
 
     @property
@@ -99,14 +101,17 @@ class Child:
 
     def _take(self, running: Running) -> None:
         self._running = running
+        self._began_at = monotonic()
         self.start_at = None
         if self.part.asked is not None:
             self._liveness = Liveness(self.part.asked, self._settings)
 
     def _come_back(self, now: float) -> str:
-        """After its first end within the window at once: most often it was killed from outside, and every moment counts."""
+        """At once, for every moment counts and most often it was killed from outside; later and later if it ends as soon as it starts."""
         self._forget()
         settings = self._settings
+        if now - self._began_at >= settings.part_settled_seconds:
+            self._ended_at.clear()
         self._ended_at = [at for at in self._ended_at if now - at < settings.part_ends_window_seconds] + [now]
         delay = settings.part_backoff_seconds_min * 2 ** (self.ends - 2) if self.ends > 1 else 0.0
         delay = min(settings.part_backoff_seconds_max, delay)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -35,7 +36,8 @@ class DataDirectoryLock:
                 f"({holder or 'it has just started'}): stop that one, or choose another directory with --data-dir."
             ) from None
         os.ftruncate(self._file, 0)
-        os.pwrite(self._file, f"process {os.getpid()}, port {settings.port}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: it only tells who holds it
+            os.pwrite(self._file, f"process {os.getpid()}, port {settings.port}\n".encode(), 0)
 
     def release(self) -> None:
         """Let the next one in. The file stays: removing it would let two processes each lock a file of that name."""

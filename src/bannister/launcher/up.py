@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Sequence
 
+from bannister.disk import DiskReserve
 from bannister.launcher.claims import DataDirectoryLock, check_port_free, check_port_number, make_directories
 from bannister.launcher.interruptions import Interruptions
 from bannister.launcher.leftovers import adoptable, end_left, left_running
@@ -28,6 +29,8 @@ def up(settings: Settings, parts_for: Callable[[Settings], Sequence[Part]] = par
         make_directories(settings)
         lock = DataDirectoryLock(settings)
         try:
+            # Before everything that writes: on a full disk this is what there is to start with.
+            DiskReserve(settings.reserve_path, settings.disk_reserve_bytes, settings.disk_free_bytes_min).prepare()
             supervision = _prepare(settings, parts_for, interruptions, screen)
             return 0 if supervision.run() else 130
         except GaveUp as error:

@@ -1,0 +1,181 @@
+"""`kill -9` at random moments of deployments of every strategy, at a constant 200 requests a second."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.crashes.harm import (
+    BAKE,
+    PARTS,
+    REPEATS,
+    SLACK,
+    STRATEGIES,
+    all_alive,
+    each_counted_once,
+    instances,
+    kill,
+    living,
+    lost,
+    phase,
+    seeded,
+    serving_again,
+    trial,
+)
+from tests.scenarios.world import Answer, Server, World, wait_for
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    server = Server(tmp_path_factory.mktemp("server") / "data")
+    try:
+        yield World(server)
+    finally:
+        assert server.stop() == 0
+        assert server.leftovers() == []
+
+
+@pytest.mark.parametrize("number", range(REPEATS))
+def test_the_control_plane_is_killed(world: World, tmp_path: Path, number: int) -> None:
+    """The right outcome, nothing lost, Envoy and every instance of then still the same, and every request counted once."""
+    chance = seeded()
+    name, strategy = f"control-{number}", chance.choice(list(STRATEGIES))
+    with trial(world, tmp_path / "load", name, strategy, chance.random() < 0.5) as one:
+        one.begin()
+        time.sleep(chance.uniform(0.0, 8.0))
+        spared, running, was = (
+            living(world.server, "launcher", "telemetry", "Envoy"),
+            instances(world.server),
+            phase(world.server, name),
+        )
+        print(f"killed in phase {was}")
+        kill(world.server, "control plane")
+        found = one.settled()
+        one.right_outcome(found)
+        all_alive(spared)
+        survivors = [pid for pid in instances(world.server) if pid in running]
+        assert len(survivors) >= 2, "the fleet that is in production now, or was then, was adopted"
+    answers = one.load.nothing_lost()
+    each_counted_once(world, name, len(answers) + (0 if one.bad else 10))
+
+
+@pytest.mark.parametrize("victim", ["telemetry", "launcher"])
+def test_another_part_is_killed(world: World, tmp_path: Path, victim: str) -> None:
+    chance = seeded()
+    strategy, bad = chance.choice(list(STRATEGIES)), chance.random() < 0.5
+    with trial(world, tmp_path / "load", f"other-{victim}", strategy, bad) as one:
+        one.begin()
+        time.sleep(chance.uniform(0.0, 8.0))
+        spared = living(world.server, *(name for name in ("launcher", *PARTS) if name != victim))
+        kill(world.server, victim)
+        if victim == "launcher":
+            world.server.start()
+        one.right_outcome(one.settled())
+        all_alive(spared)
+    answers = one.load.nothing_lost()
+    if victim == "launcher":
+        each_counted_once(world, one.name, len(answers) + (0 if one.bad else 10))
+
+
+def test_envoy_is_killed(world: World, tmp_path: Path) -> None:
+    chance = seeded()
+    with trial(world, tmp_path / "load", "envoy", "canary", bad=False) as one:
+        one.begin()
+        time.sleep(chance.uniform(0.0, 8.0))
+        spared, running = living(world.server, "launcher", "control plane", "telemetry"), instances(world.server)
+        at = kill(world.server, "Envoy")
+        one.right_outcome(one.settled())
+        all_alive(spared)
+        assert len([pid for pid in instances(world.server) if pid in running]) >= 2
+    took = serving_again(one.load.answers(), at)
+    print(f"Envoy killed: serving again after {took:.3f} s, {len(lost(one.load.answers()))} requests lost")
+    only_lost_then(one.load.answers(), at, took)
+    assert took < 0.5 * SLACK
+
+
+def test_envoy_and_the_control_plane_are_killed_together(world: World, tmp_path: Path) -> None:
+    chance = seeded()
+    with trial(world, tmp_path / "load", "both", "linear", bad=False) as one:
+        one.begin()
+        time.sleep(chance.uniform(0.0, 8.0))
+        running = instances(world.server)
+        at = kill(world.server, "Envoy", "control plane")
+        one.right_outcome(one.settled())
+        assert len([pid for pid in instances(world.server) if pid in running]) >= 2
+    took = serving_again(one.load.answers(), at)
+    print(
+        f"Envoy and control plane killed: serving again after {took:.3f} s, {len(lost(one.load.answers()))} requests lost"
+    )
+    only_lost_then(one.load.answers(), at, took)
+    assert took < 3.0 * SLACK
+
+
+@pytest.mark.parametrize("spared", ["instances", "nothing"])
+def test_everything_is_killed_at_once(world: World, tmp_path: Path, spared: str) -> None:
+    chance = seeded()
+    strategy, bad = chance.choice(list(STRATEGIES)), chance.random() < 0.5
+    with trial(world, tmp_path / "load", f"all-but-{spared}", strategy, bad) as one:
+        one.begin()
+        time.sleep(chance.uniform(0.0, 8.0))
+        running = instances(world.server)
+        victims = ("launcher", *PARTS, *(() if spared == "instances" else ("instances",)))
+        at = kill(world.server, *victims)
+        world.server.start()
+        ready_at = time.time()
+        one.right_outcome(one.settled(), may_lose_green=spared == "nothing")
+        adopted = [pid for pid in instances(world.server) if pid in running]
+        assert len(adopted) >= 2 if spared == "instances" else not adopted
+    print(f"ready again {ready_at - at:.3f} s after everything was killed")
+    only_lost_then(one.load.answers(), at, ready_at - at)
+
+
+def test_an_instance_is_killed(world: World, tmp_path: Path) -> None:
+    """Only what was in flight on it may fail, and every request is counted, also those."""
+    chance = seeded()
+    strategy = chance.choice(list(STRATEGIES))
+    with trial(world, tmp_path / "load", "instance", strategy, bad=False) as one:
+        one.begin()
+        time.sleep(chance.uniform(0.0, 8.0))
+        ours = {world.invoke("instance")["pid"] for _ in range(20)}
+        victim = chance.choice(sorted(ours))
+        at = time.time()
+        os.kill(victim, signal.SIGKILL)
+        one.right_outcome(one.settled(), may_lose_green=True)
+    answers = one.load.answers()
+    in_flight = [each for each in answers if each.began <= at + 0.05 and each.ended >= at]
+    print(f"instance killed: {len(in_flight)} requests in flight on all of them, {len(lost(answers))} lost")
+    assert all(each in in_flight for each in lost(answers)), lost(answers)[:3]
+    assert len(lost(answers)) <= len(in_flight)
+    each_counted_once(world, "instance", len(answers) + 30)
+
+
+def test_a_bake_ends_when_it_would_have_ended(world: World, tmp_path: Path) -> None:
+    """Deadlines are points in time: a control plane that was away in between changes nothing about them."""
+    with trial(world, tmp_path / "load", "timer", "canary", bad=False) as one:
+        one.begin()
+        wait_for("baking", lambda: phase(world.server, "timer") == "baking")
+        time.sleep(0.5)
+        kill(world.server, "control plane")
+        one.right_outcome(one.settled())
+    answers = one.load.nothing_lost()
+    first_new = min(each.began for each in answers if each.version == one.new)
+    last_old = max(each.began for each in answers if each.version == one.old)
+    print(f"canary of {BAKE} s took {last_old - first_new:.2f} s")
+    # What the bake needs by itself: until telemetry's watermark and the next whole second have passed its end.
+    assert BAKE - 0.5 < last_old - first_new < BAKE + 3.0 * SLACK
+
+
+def only_lost_then(answers: list[Answer], at: float, seconds: float) -> None:
+    """What was in flight when it happened, and what came before it served again; nothing later."""
+    late = [one for one in lost(answers) if one.began > at + seconds]
+    assert not late, (len(late), late[:3])
+    print(Counter((one.lost or "")[:80] for one in lost(answers)).most_common(3))
+    early = [one for one in lost(answers) if one.ended < at]
+    assert not early, early[:3]
