@@ -65,7 +65,6 @@ class ControlPlane:
         self._settings = settings
         clock, ids = SystemClock(), RandomIds()
         self._clock = clock
-        # Before everything that writes: on a full disk this is what there is to start with.
         self._reserve = DiskReserve(settings.reserve_path, settings.disk_reserve_bytes, settings.disk_free_bytes_min)
         self._reserve.prepare()
         self._state = SqliteState(

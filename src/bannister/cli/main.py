@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from bannister.cli import backup
 from bannister.errors import BannisterError, Refused
 
 _HELP = """Bannister guards releases of machine-learning models: it serves them behind endpoints and changes the
@@ -176,6 +177,9 @@ def service_model() -> None:
     from bannister.cli.service_model import OWN_MODELS
 
     typer.echo(OWN_MODELS)
+
+
+backup.register(app)
 
 
 def main() -> None:

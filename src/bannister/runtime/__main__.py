@@ -14,11 +14,17 @@ the last lines of its log.
 
 from __future__ import annotations
 
+import errno
+import io
 import os
 import signal
 import socket
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 # Before numpy and the model's libraries are imported, because they read these once. A request is one row: dividing it among
 # threads costs more than it gains, and several instances on one machine would each start a thread per core.
@@ -37,7 +43,7 @@ from bannister.runtime.server import BACKLOG, Limits, Server  # noqa: E402
 
 def main() -> None:
     """Load, listen, serve."""
-    _print_line_by_line()
+    _open_log()
     model_dir = Path(os.environ.get("SM_MODEL_DIR") or artifact.CONTAINER_MODEL_DIR)
     # The port is bound before the model loads, which may take minutes: until then anybody else could take it. It refuses
     # connections until it listens.
@@ -75,11 +81,29 @@ def _load(model_dir: Path) -> artifact.Artifact:
         ) from error
 
 
-def _print_line_by_line() -> None:
+class _Log(io.FileIO):
+    """A file that drops what its disk does not take: a model answers whether or not it can print."""
+
+    def write(self, data: Buffer) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            return memoryview(data).nbytes
+
+
+def _open_log() -> None:
     """What user code prints must be in the log when it happens, not when a buffer is full."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(line_buffering=True)
+    sys.stdout, sys.stderr = (
+        io.TextIOWrapper(
+            io.BufferedWriter(_Log(stream.fileno(), "w", closefd=False)),
+            encoding=stream.encoding,
+            errors=stream.errors,
+            line_buffering=True,
+        )
+        for stream in (sys.stdout, sys.stderr)
+    )
 
 
 def _number(variable: str, default: int) -> int:

@@ -1,0 +1,169 @@
+"""Making a backup, whether or not the server runs. Nothing in the data directory is changed."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import sqlite3
+import tarfile
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any, BinaryIO, Final
+
+from bannister import __version__
+from bannister.backup import content
+from bannister.errors import Invalid, Unavailable
+from bannister.settings import Settings
+
+#: Objects may be deleted or replaced while they are copied: then the index is copied again and what it names besides. In the end
+#: its writers are held up for the moment that it takes to open the few files that are new since.
+_PASSES: Final = 2
+_OPEN_MAX: Final = 200
+
+
+def back_up(settings: Settings, file: Path, created_at: float, *, with_metrics: bool = False) -> int:
+    """Write a backup of a data directory to a new file; returns its size in bytes.
+
+    Raises:
+        Invalid: There is nothing to back up, or the file exists.
+        Unavailable: The data directory is damaged, or a disk refuses.
+    """
+    if not settings.state_path.is_file():
+        raise Invalid(f"{settings.data_dir} holds no Bannister data: there is no {settings.state_path.name}.")
+    if file.exists():
+        raise Invalid(f"{file} exists already: choose another name.")
+    try:
+        with tempfile.TemporaryDirectory(prefix=".bannister-backup-", dir=file.parent) as folder:
+            partial = _Making(settings, Path(folder)).make(created_at, with_metrics=with_metrics)
+            size = partial.stat().st_size
+            partial.replace(file)
+            _sync(file.parent)
+            return size
+    except (OSError, sqlite3.Error) as error:
+        raise Unavailable(f"The backup cannot be made: {error}.") from error
+
+
+class _Making:
+    """One backup on its way into one folder beside its place."""
+
+    def __init__(self, settings: Settings, folder: Path) -> None:
+        self._settings = settings
+        self._folder = folder
+        self._dropped: list[str] = []
+
+    def make(self, created_at: float, *, with_metrics: bool) -> Path:
+        partial = self._folder / "backup"
+        # State first: what it refers to is older, and so among the objects that follow.
+        state = self._copy(self._settings.state_path)
+        with partial.open("xb") as file:
+            partial.chmod(0o600)
+            with tarfile.open(fileobj=file, mode="w:gz", compresslevel=1, format=tarfile.PAX_FORMAT) as tar:
+                _add_json(tar, content.MANIFEST, self._manifest(state, created_at))
+                self._add_settings(tar)
+                self._add_artifacts(tar, state)
+                self._add_objects(tar)
+                tar.add(state, content.STATE, filter=_anonymous)
+                if with_metrics and self._settings.metrics_path.is_file():
+                    tar.add(self._copy(self._settings.metrics_path), content.METRICS, filter=_anonymous)
+                _add_json(tar, content.END, {"dropped": self._dropped})
+            file.flush()
+            os.fsync(file.fileno())
+        return partial
+
+    def _manifest(self, state: Path, created_at: float) -> dict[str, Any]:
+        return {
+            "format": content.FORMAT,
+            "bannister": __version__,
+            "schema": content.schema_of(state),
+            "data_dir": str(self._settings.data_dir),
+            "created_at": created_at,
+        }
+
+    def _add_settings(self, tar: tarfile.TarFile) -> None:
+        for name in content.SETTINGS_FILES:
+            if (self._settings.data_dir / name).is_file():
+                tar.add(self._settings.data_dir / name, name, filter=_anonymous)
+
+    def _add_artifacts(self, tar: tarfile.TarFile, state: Path) -> None:
+        for folder in sorted(_artifacts_in_use(state)):
+            name = f"artifacts/{folder.name}"
+            try:
+                tar.add(folder, name, filter=_anonymous)
+            except FileNotFoundError:  # its group has gone since; a restored server fetches it again if it must
+                self._dropped.append(name)
+
+    def _add_objects(self, tar: tarfile.TarFile) -> None:
+        """The files of objects, then the index that names them."""
+        root = self._settings.objects_dir
+        if not (root / ".index.db").is_file():
+            return
+        added = set[str]()
+        for attempt in range(_PASSES):
+            index = self._copy(root / ".index.db", f"index-{attempt}.db")
+            for file in sorted(content.object_files(index) - added):
+                with contextlib.suppress(FileNotFoundError):  # deleted or replaced since the index was copied
+                    tar.add(root / file, f"objects/{file}", recursive=False, filter=_anonymous)
+                    added.add(file)
+        index, rest = self._hold(added)
+        for file, opened in rest.items():
+            with opened:
+                member = tar.gettarinfo(arcname=f"objects/{file}", fileobj=opened)
+                tar.addfile(_anonymous(member), opened)
+        content.check_database(index)
+        tar.add(index, content.INDEX, filter=_anonymous)
+
+    def _hold(self, added: set[str]) -> tuple[Path, dict[str, BinaryIO]]:
+        """The index, and what it names that was not added, opened while for a moment nothing can change."""
+        root, index = self._settings.objects_dir, self._folder / "index.db"
+        with closing(sqlite3.connect(root / ".index.db", isolation_level=None, timeout=30.0)) as writer:
+            writer.execute("BEGIN IMMEDIATE")
+            _copy_database(root / ".index.db", index)
+            rest = sorted(content.object_files(index) - added)
+            if len(rest) > _OPEN_MAX:
+                raise Unavailable(f"Objects change faster than they are copied: {len(rest)} are new. Try again later.")
+            return index, {file: (root / file).open("rb") for file in rest}
+
+    def _copy(self, source: Path, name: str = "") -> Path:
+        """A consistent copy of a database that may be written meanwhile, checked whole."""
+        target = self._folder / (name or source.name)
+        _copy_database(source, target)
+        content.check_database(target)
+        return target
+
+
+def _copy_database(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source, timeout=30.0)) as reader, closing(sqlite3.connect(target)) as writer:
+        reader.backup(writer)
+        writer.execute("PRAGMA journal_mode = DELETE")
+
+
+def _artifacts_in_use(state: Path) -> set[Path]:
+    with closing(sqlite3.connect(state)) as database:
+        values = [json.loads(value) for (value,) in database.execute("SELECT value FROM row WHERE name = 'group'")]
+    return {Path(value["artifact_dir"]) for value in values if value.get("artifact_dir")}
+
+
+def _add_json(tar: tarfile.TarFile, name: str, value: dict[str, Any]) -> None:
+    data = json.dumps(value).encode()
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    member.mode = 0o600
+    tar.addfile(member, io.BytesIO(data))
+
+
+def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Who owned it on this machine means nothing on another."""
+    member.uid = member.gid = 0
+    member.uname = member.gname = ""
+    return member
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
