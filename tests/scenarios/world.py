@@ -18,6 +18,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
+from tests.scenarios.recorder import check_decisions
 
 IMAGE = "bannister/python"
 BANNISTER = Path(sys.executable).with_name("bannister")
@@ -97,7 +98,9 @@ class Server:
     def stop(self, number: int = signal.SIGTERM) -> int:
         assert self.process is not None
         self.process.send_signal(number)
-        return self.process.wait(60)
+        code = self.process.wait(60)
+        check_decisions(self.data_dir)
+        return code
 
     def client(self, service: str, **config: Any) -> Any:
         return boto3.client(
