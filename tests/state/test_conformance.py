@@ -111,6 +111,61 @@ async def test_a_replaced_process_changes_nothing(reopen) -> None:
     await new.commit([Put(SHIPS, "a", Ship("A"), 0)])
 
 
+async def journal_of(state: State, count: int) -> None:
+    await state.commit(records=[Record(float(number), "s", "k") for number in range(1, count + 1)])
+
+
+async def numbers(state: State, **filters: object) -> list[int]:
+    return [entry.sequence for entry in await state.journal(**filters)]
+
+
+@pytest.mark.parametrize(
+    ("limits", "left"),
+    [
+        ({"before": 4.0, "keep": 100, "up_to": 100}, [4, 5, 6]),
+        ({"before": 0.0, "keep": 2, "up_to": 100}, [5, 6]),
+        ({"before": 4.0, "keep": 2, "up_to": 100}, [5, 6]),
+        ({"before": 5.0, "keep": 2, "up_to": 2}, [3, 4, 5, 6]),
+        ({"before": 99.0, "keep": 0, "up_to": 100}, [6]),
+        ({"before": 99.0, "keep": 0, "up_to": 100, "limit": 2}, [3, 4, 5, 6]),
+    ],
+)
+async def test_the_oldest_entries_are_forgotten(reopen, limits, left) -> None:
+    state = reopen()
+    await journal_of(state, 6)
+    assert await state.prune(**limits) == 6 - len(left)
+    assert await numbers(state) == left
+
+
+async def test_what_is_left_has_no_gaps_whatever_the_clock_did(reopen) -> None:
+    state = reopen()
+    await state.commit(records=[Record(at, "s", "k") for at in (1.0, 50.0, 2.0, 51.0)])
+    assert await state.prune(before=10.0, keep=100, up_to=100) == 1
+    assert await numbers(state) == [2, 3, 4]
+
+
+async def test_numbers_are_never_used_again_and_positions_hold(reopen) -> None:
+    state = reopen()
+    await journal_of(state, 5)
+    await state.prune(before=99.0, keep=0, up_to=100)
+    again = reopen()
+    assert await again.sequence() == 5
+    assert await again.commit(records=[Record(6.0, "s", "new")], at_sequence=5) == 6
+    assert await numbers(again) == [5, 6]
+    assert await numbers(again, after=5) == [6]
+    assert await numbers(again, after=2, kind="new") == [6]
+    assert await numbers(again, after=6) == []
+
+
+async def test_a_replaced_process_forgets_nothing(reopen) -> None:
+    old = reopen()
+    await journal_of(old, 3)
+    new = reopen()
+    with pytest.raises(Fenced):
+        await old.prune(before=99.0, keep=0, up_to=100)
+    assert await numbers(new) == [1, 2, 3]
+
+
 async def test_commits_are_announced(reopen) -> None:
     state = reopen()
     before = state.changed.version

@@ -1,0 +1,97 @@
+"""A file that cannot grow: the reserve is given up, and the commit that had to be made is made."""
+
+from pathlib import Path
+
+import pytest
+
+from bannister.disk import DiskReserve
+from bannister.errors import Unavailable
+from bannister.state.sqlite import SqliteState
+from bannister.state.store import Record
+
+
+class Quota:
+    """Stands for the disk: the file may have so many pages, and a reserve of some more."""
+
+    def __init__(self) -> None:
+        self.reserve = 3000
+        self.state: SqliteState | None = None
+
+    def full(self) -> None:
+        assert self.state is not None
+        (pages,) = self.state._connection.execute("PRAGMA page_count").fetchone()
+        self.state._connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    def release(self) -> bool:
+        assert self.state is not None
+        if not self.reserve:
+            return False
+        (pages,) = self.state._connection.execute("PRAGMA page_count").fetchone()
+        self.state._connection.execute(f"PRAGMA max_page_count = {pages + self.reserve}")
+        self.reserve = 0
+        return True
+
+
+def decision(number: int) -> list[Record]:
+    return [Record(float(number), "endpoint/e", "deployment.decided", {"evidence": "x" * 20_000})]
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Quota:
+    quota = Quota()
+    quota.state = SqliteState(tmp_path / "state.db", quota)
+    return quota
+
+
+async def test_a_commit_takes_the_reserve_and_many_more_fit(disk: Quota) -> None:
+    assert disk.state is not None
+    await disk.state.commit(records=decision(1))
+    disk.full()
+    assert await disk.state.commit(records=decision(2)) == 2
+    assert disk.reserve == 0
+    # The room was made inside the file: from now on nobody else can take it.
+    disk.full()
+    for number in range(3, 103):
+        assert await disk.state.commit(records=decision(number)) == number
+    assert [entry.sequence for entry in await disk.state.journal()] == list(range(1, 103))
+
+
+async def test_without_a_reserve_nothing_is_written_and_the_store_goes_on(disk: Quota) -> None:
+    assert disk.state is not None
+    disk.reserve = 0
+    disk.full()
+    with pytest.raises(Unavailable, match="full"):
+        await disk.state.commit(records=decision(1))
+    assert await disk.state.sequence() == 0
+    disk.reserve = 3000
+    assert await disk.state.commit(records=decision(1)) == 1
+
+
+def test_the_reserve_is_real_and_comes_and_goes(tmp_path: Path) -> None:
+    reserve = DiskReserve(tmp_path / "reserve", 1024**2, 1)
+    with pytest.raises(Unavailable, match="is full"):
+        reserve.check()
+    assert reserve.take()
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= 1024**2
+    reserve.check()
+    assert reserve.release()
+    assert not reserve.release()
+    with pytest.raises(Unavailable, match="Rollbacks and deletions go on"):
+        reserve.check()
+    assert reserve.take()
+
+
+def test_a_disk_that_is_about_to_be_full_is_spared(tmp_path: Path) -> None:
+    reserve = DiskReserve(tmp_path / "reserve", 1024**2, 1024**5)
+    assert not reserve.take()
+    with pytest.raises(Unavailable, match="is full"):
+        reserve.check()
+
+
+def test_a_sparse_file_is_no_reserve(tmp_path: Path) -> None:
+    with (tmp_path / "reserve").open("wb") as file:
+        file.truncate(1024**2)
+    reserve = DiskReserve(tmp_path / "reserve", 1024**2, 1)
+    assert not reserve.held
+    assert reserve.take()
+    assert reserve.held
