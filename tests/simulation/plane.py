@@ -42,6 +42,10 @@ class Parts:
     publisher: Callable[..., Any] = Publisher
 
 
+class Ended(BaseException):
+    """The process ends here: `os._exit`."""
+
+
 class ControlPlane:
     """One process: born with the next epoch, it runs until it is killed, fenced, or a loop of it fails."""
 
@@ -49,19 +53,26 @@ class ControlPlane:
         self.world = world
         self.process = world.loop.process(f"control plane {number}")
         self.number = number
-        self.state: GatedState | None = None
         self.context: Context | None = None
         self.discovery: GatedDiscovery | None = None
         self.feed: Feed | None = None
+        self._epoch = 0
 
     def start(self) -> None:
         self.world.loop.spawn(self.process, self._run())
 
+    def _fence(self) -> None:
+        """As the product's: a process that was replaced ends before it acts."""
+        if self.world.medium.epoch != self._epoch and not self.world.loop.over:
+            self.world.kill_plane(self, "finds that it was replaced, and ends")
+            raise Ended
+
     async def _run(self) -> None:
         world, settings, clock = self.world, self.world.settings, self.world.clock
         gate = Gate(world, self)
-        self.state = state = GatedState(MemoryState(world.medium), gate)
-        instances = GatedInstances(MemoryInstances(clock, world.ids, world.machine, settings), gate)
+        state = GatedState(MemoryState(world.medium), gate)
+        self._epoch = state.epoch
+        instances = GatedInstances(MemoryInstances(clock, world.ids, world.machine, settings, self._fence), gate)
         self.discovery = GatedDiscovery(world, self)
         texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
         parts = world.parts

@@ -53,6 +53,7 @@ class Caller:
             plane = self._world.plane
             if plane is not None and plane.context is not None and plane.process.alive:
                 task = self._world.loop.spawn(plane.process, operation(plane.context))
+                task.add_done_callback(lambda one: one.cancelled() or one.exception())  # it is known, whoever still waits
                 done, _ = await asyncio.wait([task], timeout=5.0)
                 if done:
                     error = task.exception()

@@ -135,16 +135,23 @@ class MemoryInstances(GroupedInstances):
     """The backend over a `MemoryMachine`; see `bannister.instances.backend`."""
 
     def __init__(
-        self, clock: Clock, ids: Ids, machine: MemoryMachine | None = None, settings: Settings | None = None
+        self,
+        clock: Clock,
+        ids: Ids,
+        machine: MemoryMachine | None = None,
+        settings: Settings | None = None,
+        fence: Callable[[], None] = lambda: None,
     ) -> None:
+        """`fence` is called before every act; it does not return when another process has taken over."""
         self.machine = machine or MemoryMachine()
-        records = _MemoryRecords(self.machine)
-        host = _MemoryHost(self.machine, clock, records)
+        records = _MemoryRecords(self.machine, fence)
+        host = _MemoryHost(self.machine, clock, records, fence)
         super().__init__(settings or Settings(data_dir=Path()), clock, ids, records, host)
 
 
 class _MemoryProcess:
-    def __init__(self, machine: MemoryMachine, instance: str) -> None:
+    def __init__(self, machine: MemoryMachine, instance: str, fence: Callable[[], None]) -> None:
+        self._fence = fence
         self._machine = machine
         self._instance = instance
         self._ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
@@ -170,10 +177,12 @@ class _MemoryProcess:
 
     def terminate(self) -> None:
         if not self._ended.done():
+            self._fence()
             self._machine.terminate(self._instance)
 
     def kill(self) -> None:
         if not self._ended.done():
+            self._fence()
             self._machine.end(self._instance)
 
     def release(self) -> None:
@@ -182,19 +191,23 @@ class _MemoryProcess:
 
 
 class _MemoryHost:
-    def __init__(self, machine: MemoryMachine, clock: Clock, records: _MemoryRecords) -> None:
+    def __init__(
+        self, machine: MemoryMachine, clock: Clock, records: _MemoryRecords, fence: Callable[[], None]
+    ) -> None:
+        self._fence = fence
         self._machine = machine
         self._clock = clock
         self._records = records
 
     def start(self, record: InstanceRecord, spec: GroupSpec) -> _MemoryProcess:
+        self._fence()
         record.process = self._machine.start(record.id, spec.image)
         record.port = self._machine.next_port
         self._machine.next_port += 1
         record.started_at = self._clock.now()
         record.first_started_at = record.first_started_at or record.started_at
         self._records.save_instance(record)
-        return _MemoryProcess(self._machine, record.id)
+        return self._process(record.id)
 
     def adopt(self, records: list[InstanceRecord]) -> dict[str, _MemoryProcess]:
         running = self._machine.running
@@ -202,12 +215,16 @@ class _MemoryHost:
             if record.id not in running:
                 record.process = record.port = None
         self.end_strays({record.id for record in records})
-        return {record.id: _MemoryProcess(self._machine, record.id) for record in records if record.id in running}
+        return {record.id: self._process(record.id) for record in records if record.id in running}
+
+    def _process(self, instance: str) -> _MemoryProcess:
+        return _MemoryProcess(self._machine, instance, self._fence)
 
     def give_back_port(self, port: int) -> None:
         pass  # a port is never used again here
 
     def end_strays(self, known: set[str]) -> None:
+        self._fence()
         for instance in self._machine.running:
             if instance not in known:
                 self._machine.end(instance)
@@ -219,8 +236,9 @@ class _MemoryHost:
 class _MemoryRecords:
     """Records that are copied on the way in and out, as a file would."""
 
-    def __init__(self, machine: MemoryMachine) -> None:
+    def __init__(self, machine: MemoryMachine, fence: Callable[[], None]) -> None:
         self._machine = machine
+        self._fence = fence
         self._groups = {record.spec.id: record for record in machine.remembered.groups}
         self._instances = {record.id: record for record in machine.remembered.instances}
 
@@ -228,21 +246,26 @@ class _MemoryRecords:
         return deepcopy(self._machine.remembered)
 
     def save_epoch(self, epoch: int) -> None:
+        self._fence()
         self._machine.remembered.epoch = epoch
 
     def save_group(self, record: GroupRecord) -> None:
+        self._fence()
         self._groups[record.spec.id] = deepcopy(record)
         self._machine.remembered.groups = list(self._groups.values())
 
     def forget_group(self, group: str) -> None:
+        self._fence()
         self._groups.pop(group, None)
         self._machine.remembered.groups = list(self._groups.values())
 
     def save_instance(self, record: InstanceRecord) -> None:
+        self._fence()
         self._instances[record.id] = deepcopy(record)
         self._machine.remembered.instances = list(self._instances.values())
 
     def forget_instance(self, instance: str) -> None:
+        self._fence()
         self._instances.pop(instance, None)
         self._machine.remembered.instances = list(self._instances.values())
         for gone in [name for name in self._machine.logs if name not in self._instances][:-_PAST_LOGS_MAX]:
