@@ -13,8 +13,8 @@ from typing import Final
 from bannister.errors import Unavailable
 from bannister.state.schema import refuse_later
 
-#: Entries of the journal whose numbers are checked at start.
-_ENTRIES: Final = 20_000
+#: Of a large journal, the numbers of so many newest entries are checked.
+_ENTRIES: Final = 2000
 
 
 def check(connection: sqlite3.Connection, path: Path, whole_bytes_max: int) -> None:
@@ -45,13 +45,19 @@ def _damage(connection: sqlite3.Connection, *, whole: bool) -> str | None:
         return str(found).partition("\n")[0]
     if connection.execute("SELECT count(*) FROM epoch WHERE epoch >= 0").fetchone() != (1,):
         return "it has no epoch"
-    return _gap(connection)
+    return _gap(connection, whole=whole)
 
 
-def _gap(connection: sqlite3.Connection) -> str | None:
-    newest = "(SELECT sequence FROM journal ORDER BY sequence DESC LIMIT ?)"
-    query = f"SELECT count(*), min(sequence), max(sequence) FROM {newest}"
-    count, first, last = connection.execute(query, (_ENTRIES,)).fetchone()
-    if count and last - first + 1 != count:
-        return f"of the journal's entries {first} to {last}, {last - first + 1 - count} are missing"
-    return None
+def _gap(connection: sqlite3.Connection, *, whole: bool) -> str | None:
+    first, last = connection.execute(
+        "SELECT (SELECT min(sequence) FROM journal), (SELECT max(sequence) FROM journal)"
+    ).fetchone()
+    if last is None:
+        return None
+    if whole:
+        (count,) = connection.execute("SELECT count(*) FROM journal").fetchone()  # of an index, which is small
+    else:
+        first = max(first, last - _ENTRIES)
+        (count,) = connection.execute("SELECT count(*) FROM journal WHERE sequence >= ?", (first,)).fetchone()
+    missing = last - first + 1 - count
+    return f"of the journal's entries {first} to {last}, {missing} are missing" if missing else None
