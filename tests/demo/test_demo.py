@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.scenarios.recorder import check_decisions
 
 pytestmark = pytest.mark.real
 TIMEOUT_SECONDS = 60
@@ -51,7 +52,8 @@ def wait_nothing_left(temporary: Path) -> None:
 
 @pytest.mark.slow
 def test_one_update_completes_and_one_is_taken_back(tmp_path: Path) -> None:
-    demo = start(tmp_path)
+    kept = tmp_path / "kept"
+    demo = start(tmp_path, "--data-dir", str(kept))
     try:
         said, _ = demo.communicate(timeout=DEMO_TIMEOUT_SECONDS)
     finally:
@@ -64,6 +66,7 @@ def test_one_update_completes_and_one_is_taken_back(tmp_path: Path) -> None:
     assert 'The update to "flights-v3" was rolled back to' in said
     assert "v3 passed offline with F1 0.79 (v2: 0.78) and failed" in said
     assert max(map(len, said.splitlines())) <= 80
+    assert check_decisions(kept) >= 12, "of the creation, of the update that completed, of the one that was taken back"
     wait_nothing_left(tmp_path)
 
 
