@@ -71,7 +71,9 @@ class ControlPlane:
             settings.state_path, self._reserve, checked_bytes_max=settings.state_checked_bytes_max
         )
         self._metrics = SqliteMetrics(settings, clock, self._fence)
-        self._objects = FolderObjects(settings.objects_dir, ids, settings.object_bytes_max, self._reserve.check)
+        self._objects = FolderObjects(
+            settings.objects_dir, ids, settings.object_bytes_max, self._reserve.check, self._reserve.release
+        )
         images = ImageTable(settings)
         self._instances = LocalInstances(settings, clock, ids, images, self._fence)
         texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
@@ -95,7 +97,9 @@ class ControlPlane:
             self._state.epoch,
         )
         limits = Limits(settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds)
-        self._deployer = Deployer(self._state, self._instances, self._publisher, self._evaluator, clock, limits)
+        self._deployer = Deployer(
+            self._state, self._instances, self._publisher, self._evaluator, clock, limits, settings.turn_seconds
+        )
         context = Context(
             state=self._state,
             metrics=self._metrics,

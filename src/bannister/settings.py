@@ -111,6 +111,10 @@ class Settings:
     report_retry_seconds: float = 0.2
 
     # --- deployments
+    #: Deadlines are looked at this often when nothing else changes.
+    turn_seconds: float = 0.25
+    #: While something drains, its requests in flight are counted this often.
+    drain_poll_seconds: float = 0.05
     #: MaximumExecutionTimeoutInSeconds where none is given (AWS states no default; this is its upper limit).
     deployment_timeout_seconds_default: float = 28_800.0
     #: A deployment waits this long before its first shift for an alarm that is in ALARM.

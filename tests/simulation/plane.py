@@ -84,7 +84,7 @@ class ControlPlane:
             state, instances, publisher, world.metrics, artifacts, clock, settings, state.epoch
         )
         limits = Limits(settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds)
-        deployer = parts.deployer(state, instances, publisher, evaluator, clock, limits)
+        deployer = parts.deployer(state, instances, publisher, evaluator, clock, limits, settings.turn_seconds)
         await instances.start()
         self.context = Context(
             state=state,  # type: ignore[arg-type]

@@ -96,7 +96,10 @@ class Release:
         self._world.note("caller", f"update {self.name} to {config}: {error or policy}")
         if error is None:
             self._world.counts["deployments"] += 1
-        return await self._at_rest()
+        rests = await self._at_rest()
+        if alarm is not None and self._rng.random() < 0.8:
+            await self._caller.ask(lambda context: delete_alarms(context, [alarm]))
+        return rests
 
     async def version(self, model: Model, instances: int) -> str:
         self.versions += 1

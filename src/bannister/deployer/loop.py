@@ -32,9 +32,6 @@ from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
 
 log = logging.getLogger(__name__)
 
-#: Deadlines are looked at this often when nothing else changes.
-TURN_SECONDS = 0.25
-
 
 class Deployer:
     """Carries every running deployment forward. One per data directory; `run` it as a task."""
@@ -47,8 +44,11 @@ class Deployer:
         judge: Judge,
         clock: Clock,
         limits: Limits,
+        turn_seconds: float,
     ) -> None:
+        """`turn_seconds`: deadlines are looked at this often when nothing else changes."""
         self._state = state
+        self._turn_seconds = turn_seconds
         self._signals = (state.changed, instances.changed, traffic.changed, judge.changed)
         self.observer = Observer(state, instances, traffic, judge, clock)
         self._limits = limits
@@ -62,7 +62,7 @@ class Deployer:
                 if row.value.deployment is not None:
                     again = await self._turn(row, row.value.deployment) or again
             if not again:
-                await wait_any(seen, TURN_SECONDS)
+                await wait_any(seen, self._turn_seconds)
 
     async def _turn(self, row: Row[Endpoint], deployment: Deployment) -> bool:
         """One decision, if there is one to make; True: look again at once."""

@@ -5,6 +5,7 @@ Values are held as the bytes a durable store would hold, so a type that cannot b
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
@@ -23,11 +24,25 @@ class MemoryMedium:
     def __init__(self) -> None:
         self.epoch = 0
         self.rows: dict[tuple[str, str], tuple[bytes, int]] = {}
+        #: By table, in order.
+        self.keys: dict[str, list[str]] = {}
         self.entries: list[Entry] = []
 
     @property
     def sequence(self) -> int:
         return self.entries[-1].sequence if self.entries else 0
+
+    def write(self, table: str, key: str, value: bytes | None, revision: int) -> None:
+        """Write a row, or (None) remove it."""
+        keys = self.keys.setdefault(table, [])
+        known = (table, key) in self.rows
+        if value is None:
+            del self.rows[table, key]
+            keys.remove(key)
+            return
+        self.rows[table, key] = (value, revision)
+        if not known:
+            insort(keys, key)
 
 
 class MemoryState:
@@ -50,9 +65,8 @@ class MemoryState:
         return None if found is None else self._row(table, key, found)
 
     async def rows(self, table: Table[T], prefix: str = "") -> list[Row[T]]:
-        wanted = table.name
-        keys = sorted([key for name, key in self._medium.rows if name == wanted and key.startswith(prefix)])
-        return [self._row(table, key, self._medium.rows[wanted, key]) for key in keys]
+        keys = [key for key in self._medium.keys.get(table.name, ()) if key.startswith(prefix)]
+        return [self._row(table, key, self._medium.rows[table.name, key]) for key in keys]
 
     def _row(self, table: Table[T], key: str, found: tuple[bytes, int]) -> Row[T]:
         stored, revision = found
@@ -80,10 +94,7 @@ class MemoryState:
         encoded = [msgspec.json.encode(write.value) if isinstance(write, Put) else None for write in writes]
         bodies = [msgspec.json.decode(msgspec.json.encode(record.body)) for record in records]
         for write, value in zip(writes, encoded, strict=True):
-            if value is None:
-                del medium.rows[write.table.name, write.key]
-            else:
-                medium.rows[write.table.name, write.key] = (value, write.revision + 1)
+            medium.write(write.table.name, write.key, value, write.revision + 1)
         for record, body in zip(records, bodies, strict=True):
             medium.entries.append(Entry(medium.sequence + 1, record.at, record.subject, record.kind, body))
         self._changed.announce()

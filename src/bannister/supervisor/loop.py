@@ -35,11 +35,6 @@ from bannister.supervisor.artifacts import Artifacts
 
 log = logging.getLogger(__name__)
 
-#: Draining and deadlines are looked at this often when nothing else changes.
-TURN_SECONDS = 0.25
-#: While something drains, its requests in flight are counted this often.
-DRAIN_POLL_SECONDS = 0.05
-
 
 class Routes(Protocol):
     """What the supervisor asks the publisher."""
@@ -90,7 +85,7 @@ class Supervisor:
             while True:
                 seen = {signal: signal.version for signal in signals}
                 draining = await self._turn()
-                await wait_any(seen, DRAIN_POLL_SECONDS if draining else TURN_SECONDS)
+                await wait_any(seen, self._settings.drain_poll_seconds if draining else self._settings.turn_seconds)
         finally:
             for task in self._preparing.values():
                 task.cancel()
