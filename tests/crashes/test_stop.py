@@ -1,0 +1,232 @@
+"""SIGSTOP for a while, then SIGCONT: what stands still, and what is replaced while it stands still."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.crashes.harm import (
+    PARTS,
+    SLACK,
+    STOPPED_SECONDS,
+    STRATEGIES,
+    all_alive,
+    each_counted_once,
+    instances,
+    launcher,
+    living,
+    lost,
+    part,
+    phase,
+    seeded,
+    settled,
+    stopped,
+    trial,
+)
+from tests.scenarios.world import Server, World, wait_for
+
+from bannister.launcher.processes import is_alive
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "data")
+    try:
+        yield server
+    finally:
+        assert server.stop() == 0
+        assert server.leftovers() == []
+
+
+@pytest.mark.parametrize("victim", ["telemetry", "Envoy", "launcher"])
+def test_a_part_stands_still_in_a_deployment(server: Server, tmp_path: Path, victim: str) -> None:
+    """Requests wait for a frozen Envoy; the others nobody misses. Nothing is lost, restarted or counted twice."""
+    chance, world = seeded(), World(server)
+    strategy, bad = chance.choice(list(STRATEGIES)), chance.random() < 0.5
+    with trial(world, tmp_path / "load", "still", strategy, bad) as one:
+        one.begin()
+        time.sleep(chance.uniform(0.0, 5.0))
+        before = living(server, "launcher", *PARTS)
+        with stopped(before[victim].pid):
+            time.sleep(STOPPED_SECONDS)
+        one.right_outcome(one.settled())
+        all_alive(before)
+    answers = one.load.nothing_lost()
+    each_counted_once(world, "still", len(answers) + (0 if bad else 10))
+
+
+def test_an_instance_stands_still(server: Server, tmp_path: Path) -> None:
+    """What waits on it is answered when it moves again; meanwhile the others serve."""
+    chance, world = seeded(), World(server)
+    with trial(world, tmp_path / "load", "still", "canary", bad=False) as one:
+        victim = chance.choice(sorted(instances(server)))
+        with stopped(victim):
+            time.sleep(STOPPED_SECONDS)
+            assert world.invoke("still")["pid"] != victim
+        wait_for("it serves again", lambda: world.invoke("still")["pid"] == victim, 30 * SLACK)
+    one.load.nothing_lost()
+
+
+def test_a_frozen_control_plane_is_replaced(tmp_path: Path) -> None:
+    """The launcher notices, ends it, and its successor takes the deployment on; Envoy and the instances serve all the time."""
+    chance = seeded()
+    server = Server(tmp_path / "data", liveness_timeout_seconds=4.0)
+    try:
+        world = World(server)
+        strategy, bad = chance.choice(list(STRATEGIES)), chance.random() < 0.5
+        with trial(world, tmp_path / "load", "frozen", strategy, bad) as one:
+            one.begin()
+            time.sleep(chance.uniform(0.0, 4.0))
+            frozen, spared = part(server, "control plane"), living(server, "launcher", "telemetry", "Envoy")
+            print(f"frozen in phase {phase(server, 'frozen')}")
+            os.kill(frozen.pid, signal.SIGSTOP)
+            wait_for("it is ended", lambda: not is_alive(frozen))
+            one.right_outcome(one.settled())
+            all_alive(spared)
+        answers = one.load.nothing_lost()
+        each_counted_once(world, "frozen", len(answers) + (0 if bad else 10))
+        assert "did not answer for" in (server.data_dir / "up.log").read_text()
+    finally:
+        assert server.stop() == 0
+    assert server.leftovers() == []
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_a_succeeded_control_plane_changes_nothing_when_it_wakes(tmp_path: Path, strategy: str) -> None:
+    """A second one is started by hand while the first stands still in the middle of a deployment: as on another machine."""
+    chance = seeded()
+    server = Server(tmp_path / "data", liveness_timeout_seconds=600.0)
+    successor: subprocess.Popen[bytes] | None = None
+    try:
+        world = World(server)
+        with trial(world, tmp_path / "load", "two", strategy, chance.random() < 0.5) as one:
+            one.begin()
+            time.sleep(chance.uniform(0.0, 4.0))
+            first, spared = part(server, "control plane"), living(server, "telemetry", "Envoy")
+            print(f"first one stopped in phase {phase(server, 'two')}")
+            # The launcher stands still, too: it would start a third when the first ends.
+            with stopped(launcher(server).pid):
+                with stopped(first.pid):
+                    successor = by_hand(server)
+                    wait_for("the successor has settled it", lambda: phase(server, "two") is None, 60 * SLACK)
+                    found, running = settled(world, "two"), instances(server)
+                wait_for("the first has ended", lambda: not is_alive(first))
+                one.right_outcome(found)
+                assert told(one.settled()) == told(found)
+                assert instances(server) == running
+                all_alive(spared)
+                assert successor.poll() is None
+                successor.kill()
+                successor.wait()
+            wait_for("the launcher has started another", lambda: part(server, "control plane") != first)
+            wait_for("it answers", lambda: told(settled(world, "two")) == told(found))
+        answers = one.load.nothing_lost()
+        each_counted_once(world, "two", len(answers) + (0 if one.bad else 10))
+        log = (server.data_dir / "logs" / "control.log").read_text()
+        assert log.count("Another control plane has taken over this data directory") == 1
+        assert "ended with exit code 3" in (server.data_dir / "up.log").read_text()
+    finally:
+        if successor is not None and successor.poll() is None:
+            successor.kill()
+            successor.wait()
+        assert server.stop() == 0
+    assert server.leftovers() == []
+
+
+def told(description: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in description.items() if name != "ResponseMetadata"}
+
+
+def by_hand(server: Server) -> subprocess.Popen[bytes]:
+    with (server.data_dir / "by-hand.log").open("w") as log:
+        return subprocess.Popen(
+            [
+                sys.executable, "-m", "bannister.app",
+                "--data-dir", str(server.data_dir), "--port", str(server.port),
+            ],
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def test_a_second_launcher_is_refused_while_the_first_stands_still(server: Server) -> None:
+    with stopped(launcher(server).pid):
+        second = subprocess.run(
+            [
+                Path(sys.executable).with_name("bannister"), "up",
+                "--data-dir", str(server.data_dir), "--port", str(server.port),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )  # fmt: skip
+    assert second.returncode == 2
+    assert "is in use by another `bannister up`" in second.stderr
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed in a loop"])
+def test_blind_is_not_quiet(tmp_path: Path, how: str) -> None:
+    """Without telemetry a bad version is never advanced, though its alarm takes missing data for good news; in the end it goes back."""
+    blind_timeout = 8.0
+    server = Server(tmp_path / "data", blind_timeout_seconds=blind_timeout)
+    try:
+        world = World(server)
+        with trial(world, tmp_path / "load", "blind", "linear", bad=True) as one:
+            # Before its first request, so that not one datapoint of the bad version is ever seen.
+            telemetry = part(server, "telemetry")
+            world.update(
+                "blind",
+                "blind-new",
+                routing={**STRATEGIES["linear"], "WaitIntervalInSeconds": 4},
+                alarms=(one.alarm,),
+                termination_wait=0,
+            )
+            began = time.monotonic()
+            if how == "stopped":
+                with stopped(telemetry.pid):
+                    found = one.settled()
+            else:
+                found = killed_until_settled(server, "blind", world)
+            took = time.monotonic() - began
+            assert found["EndpointConfigName"] == "blind-old"
+            assert "Telemetry has been silent" in found["FailureReason"], found
+            assert took > blind_timeout - 2.0
+            steps = {record["from"] + " → " + record["to"] for record in decisions(server, "blind")}
+            assert "baking → shifting" not in steps, steps
+        assert not lost(one.load.answers())
+    finally:
+        assert server.stop() == 0
+    assert server.leftovers() == []
+
+
+def killed_until_settled(server: Server, endpoint: str, world: World) -> dict[str, object]:
+    deadline = time.monotonic() + 120
+    while phase(server, endpoint) is not None:
+        assert time.monotonic() < deadline
+        with contextlib.suppress(AssertionError, ProcessLookupError):  # it does not run just now
+            os.kill(part(server, "telemetry").pid, signal.SIGKILL)
+        time.sleep(0.1)
+    return settled(world, endpoint)
+
+
+def decisions(server: Server, endpoint: str) -> list[dict[str, str]]:
+    with sqlite3.connect(f"file:{server.data_dir / 'state.db'}?mode=ro", uri=True) as connection:
+        rows = connection.execute(
+            "SELECT body FROM journal WHERE subject = ? AND kind = 'deployment.decided' ORDER BY sequence",
+            (f"endpoint/{endpoint}",),
+        ).fetchall()
+    return [json.loads(body) for (body,) in rows]
