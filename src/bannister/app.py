@@ -72,7 +72,7 @@ class ControlPlane:
         )
         self._metrics = SqliteMetrics(settings, clock, self._fence)
         self._objects = FolderObjects(
-            settings.objects_dir, ids, settings.object_bytes_max, self._reserve.check, self._reserve.release
+            settings.objects_dir, ids, settings.object_bytes_max, self._reserve.check, self._reserve.release_if_full
         )
         images = ImageTable(settings)
         self._instances = LocalInstances(settings, clock, ids, images, self._fence)

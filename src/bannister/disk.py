@@ -71,6 +71,10 @@ class DiskReserve:
         )
         return True
 
+    def release_if_full(self) -> bool:
+        """As `release`, for one who does not know why his write failed."""
+        return self._free() < self._free_min and self.release()
+
     def check(self) -> None:
         """Let something new in, or not.
 

@@ -124,6 +124,8 @@ def test_a_server_starts_on_a_full_disk(small_disk: Path) -> None:
         assert free(small_disk) == 0
         server.start()
         assert world.invoke("e")["version"] == "good"
+        # The largest thing that a user can delete to make room.
+        world.s3.delete_object(Bucket="models", Key="good/model.tar.gz")
         world.sagemaker.delete_endpoint(EndpointName="e")
     finally:
         assert server.stop() == 0

@@ -44,13 +44,20 @@ class FolderObjects:
     """An `ObjectStore` on a folder that it has for itself. For one event loop and one process at a time."""
 
     def __init__(
-        self, root: Path, ids: Ids, object_bytes_max: int, check_room: Callable[[], None] = lambda: None
+        self,
+        root: Path,
+        ids: Ids,
+        object_bytes_max: int,
+        check_room: Callable[[], None] = lambda: None,
+        make_room: Callable[[], bool] = lambda: False,
     ) -> None:
         """Opens or creates the folder and removes what an earlier process left half-written.
 
-        `check_room` is called before every put and raises `Unavailable` while the disk is full.
+        `check_room` is called before every put and raises `Unavailable` while the disk is full. `make_room` is asked when there is
+        not even room to write down that an object goes; it tells whether to try again.
         """
         self._check_room = check_room
+        self._make_room = make_room
         self._ids = ids
         self._bytes_max = object_bytes_max
         self._tree = Tree(root)
@@ -130,7 +137,12 @@ class FolderObjects:
 
     async def delete(self, bucket: str, key: str) -> None:
         self._index.require_bucket(bucket)
-        file = self._index.withdraw(bucket, names.key_bytes(key))
+        try:
+            file = self._index.withdraw(bucket, names.key_bytes(key))
+        except Unavailable:
+            if not self._make_room():
+                raise
+            file = self._index.withdraw(bucket, names.key_bytes(key))
         if file is not None:
             self._remove(file)
 
