@@ -15,6 +15,8 @@ from rich.text import Text
 from bannister.cli import words
 
 WIDTH: Final = 80
+#: One less than a terminal has: the cursor needs one.
+LINES_MAX: Final = 23
 STEPS_MAX: Final = 5
 ALARMS_MAX: Final = 3
 VARIANTS_MAX: Final = 2
@@ -42,20 +44,29 @@ _ALARMS: Final = {
 
 def screen(found: dict[str, Any], note: str | None = None) -> Group:
     """The deployment as it is described. `note` stands in for the last line: what is wrong with the connection."""
-    lines = [
-        *_head(found),
-        Text(),
-        *_ladder(found["Steps"]),
-        Text(),
-        *_split(found),
-        Text(),
-        *_fleets(found),
-        *_alarms(found["Alarms"]),
-        *_foot(found, note),
-    ]
+    lines = _joined(
+        [
+            _head(found),
+            _ladder(found["Steps"]),
+            _split(found),
+            _fleets(found),
+            [*_alarms(found["Alarms"]), *_foot(found, note)],
+        ]
+    )
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
     return Group(*lines)
+
+
+def _joined(blocks: list[list[Text]]) -> list[Text]:
+    """Blocks with empty lines between them, as far as there is room."""
+    room = LINES_MAX - sum(map(len, blocks))
+    first, *rest = blocks
+    lines = list(first)
+    for number, block in enumerate(rest):
+        # Where there is not room for all, the last blocks keep theirs.
+        lines += [Text(), *block] if len(rest) - number <= room else block
+    return lines
 
 
 # --- who, and what it waits for
@@ -163,7 +174,7 @@ def _fleets(found: dict[str, Any]) -> list[Text]:
         several = len(green["Variants"]) > 1
         lines += _pair(one, old, green["EndpointConfigName"], (blue or {}).get("EndpointConfigName"), several)
     hidden = len(green["Variants"]) - VARIANTS_MAX
-    return [*lines, Text(f"  {hidden} more variant(s)", "dim"), Text()] if hidden > 0 else [*lines, Text()]
+    return [*lines, Text(f"  {hidden} more variant(s)", "dim")] if hidden > 0 else lines
 
 
 def _pair(

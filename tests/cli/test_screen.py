@@ -1,0 +1,192 @@
+"""The screen of `watch` and the words of all commands: they fit, they do not wrap, and they say what is."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from bannister.cli import words
+from bannister.cli.screen import progress_line, screen
+
+NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
+FIGURES = {
+    "WindowSeconds": 60,
+    "Requests": 123_456,
+    "Errors": 12,
+    "ErrorPercent": 0.00972,
+    "P50Milliseconds": 3.2,
+    "P99Milliseconds": 1250.0,
+}
+NO_FIGURES = {"WindowSeconds": 60, "Requests": 0, "Errors": 0}
+
+
+def variant(name: str, figures: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "VariantName": name,
+        "InstancesWanted": 2,
+        "InstancesReady": 1,
+        "InstanceRestarts": 3,
+        "Figures": figures,
+    }
+
+
+def described(
+    *, steps: int = 2, present: int = 1, alarms: int = 1, variants: int = 1, long: bool = False
+) -> dict[str, Any]:
+    """A running deployment; with `long`, names as long as AWS allows."""
+    name = "n" * 63 if long else "flights"
+    names = [f"variant{number}{'x' * 40 if long else ''}" for number in range(variants)]
+    return {
+        "DeploymentId": "d1d1d1d1",
+        "EndpointName": name,
+        "BlueConfigName": f"{name}-1"[-63:],
+        "GreenConfigName": f"{name}-2"[-63:],
+        "Status": "InProgress",
+        "Phase": "baking",
+        "StartTime": NOW - timedelta(seconds=30),
+        "ObservedTime": NOW,
+        "EarliestEndTime": NOW + timedelta(seconds=75),
+        "CurrentStep": present,
+        "Policy": {"RoutingType": "LINEAR", "StepType": "CAPACITY_PERCENT", "StepValue": 10},
+        "Steps": [
+            {
+                "Number": number,
+                "State": "Done" if number < present else "Current" if number == present else "ToCome",
+                "GreenPercent": 100 * number / steps,
+                "BakeSeconds": 3600,
+            }
+            for number in range(1, steps + 1)
+        ],
+        "WaitsFor": {
+            "Sentence": "Telemetry is silent, so the bake of step 1 of 2 makes no progress; "
+            "if it stays silent the deployment rolls back."
+            if long
+            else "Bakes at step 1 of 2.",
+            "Since": NOW - timedelta(seconds=10),
+            "Until": NOW + timedelta(seconds=20),
+        },
+        "Blue": {"EndpointConfigName": f"{name}-1", "Variants": [variant(one, FIGURES) for one in names]},
+        "Green": {
+            "EndpointConfigName": f"{name}-2",
+            "PercentAsked": 20.0,
+            "PercentAcknowledged": 10.0,
+            "Variants": [variant(one, NO_FIGURES) for one in names],
+        },
+        "Alarms": [
+            {
+                "AlarmName": f"alarm{number}{'y' * 100 if long else ''}",
+                "State": "OK",
+                "Statistic": "Average",
+                "MetricName": "Invocation5XXErrors",
+                "ComparisonOperator": "GreaterThanThreshold",
+                "Threshold": 0.05,
+                "Value": 0.0123456,
+            }
+            for number in range(alarms)
+        ],
+    }
+
+
+def drawn(found: dict[str, Any], note: str | None = None) -> list[str]:
+    """The lines on a terminal of 80 by 24."""
+    console = Console(width=80, height=24, force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(screen(found, note))
+    return capture.get().splitlines()
+
+
+@pytest.mark.parametrize("long", [False, True])
+@pytest.mark.parametrize("alarms", [0, 1, 3, 10])
+@pytest.mark.parametrize("variants", [1, 2, 5])
+@pytest.mark.parametrize(("steps", "present"), [(1, 0), (2, 1), (10, 0), (10, 1), (10, 5), (10, 10)])
+def test_it_fits_80_by_24_whatever_there_is_to_show(
+    steps: int, present: int, variants: int, alarms: int, long: bool
+) -> None:
+    lines = drawn(described(steps=steps, present=present, alarms=alarms, variants=variants, long=long))
+    assert len(lines) <= 23, "\n".join(lines)
+    assert max(map(len, lines)) <= 80
+
+
+def test_nothing_moves_while_the_steps_go_by() -> None:
+    heights = {len(drawn(described(steps=10, present=present))) for present in range(11)}
+    assert len(heights) == 1
+
+
+def test_asked_and_acknowledged_are_told_apart_and_not_known_is_said() -> None:
+    found = described()
+    asked, acknowledged = (one for one in drawn(found) if " green" in one and ("asked" in one or "acknowledged" in one))
+    assert asked.count("▒") == 2 * acknowledged.count("▒") == 8
+    assert asked.endswith("20 % green")
+    del found["Green"]["PercentAcknowledged"]
+    assert any("acknowledged" in one and one.endswith("? green") for one in drawn(found))
+
+
+def test_both_fleets_are_drawn_on_one_scale() -> None:
+    found = described()
+    found["Green"]["Variants"] = [variant("a", FIGURES | {"P50Milliseconds": 1.6})]
+    found["Blue"]["Variants"] = [variant("a", FIGURES)]
+    (row,) = (one for one in drawn(found) if "p50" in one)
+    assert "3.2 ms" in row
+    assert "1.6 ms" in row
+    assert row.count("█") == 2 * row.count("▒") == 12
+
+
+def test_a_tripped_alarm_comes_first() -> None:
+    found = described(alarms=5)
+    found["Alarms"][4] |= {"State": "ALARM", "TrippedTime": NOW}
+    shown = [one for one in drawn(found) if "alarm if" in one]
+    assert "alarm4" in shown[0]
+    assert "tripped" in shown[0]
+    assert "✖" in shown[0]
+    assert any("3 more alarm(s)" in one for one in drawn(found))
+
+
+def test_what_is_wrong_with_the_connection_is_said() -> None:
+    assert drawn(described(), "The server has not answered for 3 s")[-1].strip().startswith("The server has not")
+
+
+@pytest.mark.parametrize("status", ["Completed", "RolledBack"])
+def test_an_ended_one_says_so(status: str) -> None:
+    found = described() | {"Status": status, "EndTime": NOW, "Reason": "3 > 1"}
+    found.pop("WaitsFor")
+    text = "\n".join(drawn(found))
+    assert ("Completed after 30 s" if status == "Completed" else "Rolled back after 30 s") in text
+    assert "Bakes" not in text
+    line = progress_line(found)
+    assert ("3 > 1" in line) == (status == "RolledBack")
+
+
+def test_a_creation_has_no_blue() -> None:
+    found = described()
+    del found["Blue"], found["BlueConfigName"]
+    assert any("(none)" in one for one in drawn(found))
+    assert words.change(found) == "creation with flights-2"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-1, "0 s"),
+        (0.42, "0.4 s"),
+        (5, "5 s"),
+        (9.96, "10 s"),
+        (59.4, "59 s"),
+        (59.6, "1 min 0 s"),
+        (3605, "1 h 0 min"),
+    ],
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert words.duration(seconds) == text
+
+
+def test_numbers() -> None:
+    assert [words.percent(value) for value in (None, 0.0, 0.00972, 33.3333, 100.0)] == [
+        "?",
+        "0 %",
+        "0.00972 %",
+        "33.3 %",
+        "100 %",
+    ]
+    assert [words.milliseconds(value) for value in (None, 0.5, 999.0, 1250.0)] == ["-", "0.5 ms", "999 ms", "1.25 s"]
+    assert [words.number(value) for value in (0.05, 12.0, 1e6)] == ["0.05", "12", "1,000,000"]
