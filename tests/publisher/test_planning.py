@@ -93,6 +93,22 @@ def test_as_many_instances_rotate_as_the_membership_allows_oldest_first():
     assert following.rotation["green"] == (address(instances[3]), address(instances[2]))
 
 
+def test_ready_instances_beyond_the_rotation_stand_by_and_the_next_one_moves_up_when_one_dies():
+    three = [instance(f"g{number}", "green", started_at=number) for number in range(3)]
+    plan = RoutePlan("e", (Membership("green", in_rotation=1, required=1),))
+    before = next_publication([plan], three, Publication(), [])
+    assert before.rotation["green"] == (address(three[0]),)
+    assert before.standby["green"] == (address(three[1]), address(three[2]))
+    after = next_publication([plan], three[1:], before, [])
+    assert after.rotation["green"] == (address(three[1]),)
+    assert after.standby["green"] == (address(three[2]),)
+
+
+def test_without_an_instance_in_rotation_none_stands_by():
+    plan = RoutePlan("e", (Membership("green", in_rotation=0, required=0),))
+    assert next_publication([plan], [GREEN], Publication(), []).standby == {}
+
+
 def test_after_a_restart_traffic_stays_on_blue_until_green_is_seen():
     following = next_publication([CANARY], [BLUE, GREEN], Publication(), [SEES_NOTHING])
     assert following.weights["flights"] == (Weight("blue", "v", 1_000_000),)

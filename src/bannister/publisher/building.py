@@ -24,6 +24,8 @@ class SnapshotBuilder:
         self._settings = settings
         self._routes = EndpointRoutes(settings, texts)
         self._tree: dict[str, tuple[tuple[Weight, ...], tuple[str, bytes]]] = {}
+        #: By group: who stands by in its endpoint list.
+        self._standby: dict[str, tuple[str, ...]] = {}
         listener = Resource(LISTENER, packed(edge_listener(settings, texts)))
         self._last = Snapshot(version=0, listeners={LISTENER: listener})
 
@@ -48,15 +50,19 @@ class SnapshotBuilder:
         }
 
     def _endpoints(self, publication: Publication) -> dict[str, Resource]:
-        return {group: self._members(group, addresses) for group, addresses in publication.rotation.items()}
+        self._standby = {group: one for group, one in self._standby.items() if group in publication.rotation}
+        return {
+            group: self._members(group, addresses, publication.standby.get(group, ()))
+            for group, addresses in publication.rotation.items()
+        }
 
-    def _members(self, group: str, addresses: tuple[str, ...]) -> Resource:
+    def _members(self, group: str, rotation: tuple[str, ...], standby: tuple[str, ...]) -> Resource:
         known = self._last.endpoints.get(group)
-        if known is not None and known.about == addresses:
+        if known is not None and known.about == rotation and self._standby.get(group, ()) == standby:
             return known
-        hosts = [address.rsplit(":", 1) for address in addresses]
-        message = group_endpoints(group, [(host, int(port)) for host, port in hosts])
-        return Resource(group, packed(message), addresses)
+        self._standby[group] = standby
+        message = group_endpoints(group, map(_host_and_port, rotation), map(_host_and_port, standby))
+        return Resource(group, packed(message), rotation)
 
     def _route_tables(self, weights: Mapping[str, tuple[Weight, ...]]) -> Mapping[str, Resource]:
         known = self._last.routes.get(ROUTE_TABLE)
@@ -70,6 +76,11 @@ class SnapshotBuilder:
     def _tree_entry(self, endpoint: str, weights: tuple[Weight, ...]) -> tuple[tuple[Weight, ...], tuple[str, bytes]]:
         known = self._tree.get(endpoint)
         return known if known and known[0] == weights else (weights, self._routes.tree_entry(endpoint, weights))
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
 
 
 def _same_if_equal(last: Mapping[str, Resource], now: Mapping[str, Resource]) -> Mapping[str, Resource]:

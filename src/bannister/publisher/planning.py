@@ -4,6 +4,8 @@ Per endpoint, and no endpoint ever waits for another:
 
 * The instances in rotation are the first ready ones of a group, oldest first, as many as its membership allows. They are published at
   once, so that they are warm before traffic comes; an instance that is no longer ready leaves at once.
+* Ready instances beyond those stand by: they are warm too, and get a request only where none in rotation can take it. So the death of
+  a canary's one instance loses what was in flight on it, and not all that comes until traffic is back on blue.
 * New weights wait until every group they name has its required instances healthy in every registered proxy. A group with `required` 0
   is never waited for: going back to blue is always possible.
 * Until then the endpoint keeps the weights it has. If it has none yet (after a restart), the groups that need no waiting, or are
@@ -40,6 +42,8 @@ class Publication:
     rotation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: By endpoint: the weights of its routes.
     weights: Mapping[str, tuple[Weight, ...]] = field(default_factory=dict)
+    #: By group: ready instances that take over when none in rotation can.
+    standby: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Endpoints whose asked weights wait for instances.
     waiting: frozenset[str] = frozenset()
 
@@ -64,7 +68,13 @@ def next_publication(
             weights[plan.endpoint] = chosen
             for group in groups_named(chosen):  # also one that the plan no longer lists, until its route is gone
                 rotation.setdefault(group, ready.get(group, ()))
-    return Publication(rotation, weights, frozenset(waiting))
+    standby = {
+        one.group: ready[one.group][one.in_rotation :]
+        for plan in plans
+        for one in plan.memberships
+        if one.in_rotation > 0 and len(ready.get(one.group, ())) > one.in_rotation
+    }
+    return Publication(rotation, weights, standby, frozenset(waiting))
 
 
 def _ready_addresses(instances: Iterable[Instance]) -> dict[str, tuple[str, ...]]:

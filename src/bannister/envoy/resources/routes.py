@@ -28,6 +28,7 @@ from envoy.config.core.v3 import base_pb2
 from envoy.config.route.v3 import route_components_pb2, route_pb2
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
+from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2, regex_pb2, string_pb2
 from envoy.type.v3 import range_pb2
 from google.protobuf import wrappers_pb2
@@ -263,7 +264,7 @@ def _present(name: str) -> route_components_pb2.HeaderMatcher:
 
 
 def _retry_policy() -> route_components_pb2.RetryPolicy:
-    """Again only where the upstream cannot have seen the request, and not on the same instance."""
+    """Again only where the upstream cannot have seen the request, and not on the same instance: on one that stands by, if there is one."""
     other_host = route_components_pb2.RetryPolicy.RetryHostPredicate(
         name="envoy.retry_host_predicates.previous_hosts",
         typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),
@@ -272,6 +273,10 @@ def _retry_policy() -> route_components_pb2.RetryPolicy:
         retry_on="connect-failure,refused-stream,reset-before-request",
         num_retries=wrappers_pb2.UInt32Value(value=2),
         retry_host_predicate=[other_host],
+        retry_priority=route_components_pb2.RetryPolicy.RetryPriority(
+            name="envoy.retry_priorities.previous_priorities",
+            typed_config=packed(previous_priorities_config_pb2.PreviousPrioritiesConfig(update_frequency=1)),
+        ),
         host_selection_retry_max_attempts=3,
         retry_back_off=route_components_pb2.RetryPolicy.RetryBackOff(
             base_interval=seconds(0.005), max_interval=seconds(0.05)
