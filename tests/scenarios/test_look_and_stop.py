@@ -5,8 +5,10 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -182,6 +184,37 @@ def test_a_refused_update_is_in_the_story(world: World) -> None:
     assert kinds[0] == "Started"
     assert "Refused" in kinds
     assert kinds.index("Refused") < kinds.index("RollbackRequested")
+
+
+def test_the_examples_of_the_documentation_run(world: World) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reading-a-deployment.md").read_text()
+    commands = [shlex.split(one) for one in re.findall(r"^bannister .*$", "\n".join(blocks(page, "sh")), re.MULTILINE)]
+    assert {one[1] for one in commands} == {"status", "watch", "explain", "rollback"}
+    (program,) = blocks(page, "python")
+    endpoint = world.endpoint("flights", world.config("flights-v1", instances=1))
+    world.config("flights-v2", instances=1)
+    world.update(endpoint, "flights-v2", routing=LONG_CANARY)
+    # Watching comes last here: it goes on until the deployment has ended.
+    for command in sorted(commands, key=lambda one: ("status", "explain", "rollback", "watch").index(one[1])):
+        answer = run(world, *command[1:])
+        assert answer.returncode == (1 if command[1] == "watch" else 0), (command, answer.stderr)
+    path = run(world, "service-model").stdout.strip()
+    credentials = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=environment(world) | credentials | {"AWS_DATA_PATH": path},
+        timeout=60,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.startswith("RolledBack")
+    assert "RollbackRequested" in answer.stdout
+
+
+def blocks(page: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
 
 
 def test_every_decision_so_far_is_the_same_when_taken_again(world: World) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from bannister import __version__
 from bannister.domain.deployment.machine import (
     ENDED,
     AlarmObservation,
@@ -160,7 +161,7 @@ async def rollback_deployment(
             context.clock.now(),
             f"endpoint/{row.key}",
             ROLLBACK_REQUESTED,
-            {"deployment": present.id, "phase": present.phase.value, "reason": reason},
+            {"deployment": present.id, "phase": present.phase.value, "reason": reason, "version": __version__},
         )
         try:
             await context.state.commit(
