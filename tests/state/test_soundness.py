@@ -43,7 +43,7 @@ def _sql(statement: str):
 @pytest.mark.parametrize(
     ("damage", "sentence"),
     [
-        (overwrite, "is damaged"),
+        (overwrite, r"is damaged \((Tree|Page|wrong|database disk|On tree|btree)"),
         (cut, "is damaged"),
         (replace, "file is not a database"),
         (_sql("DELETE FROM journal WHERE sequence = 250"), "entries 1 to 500, 1 are missing"),

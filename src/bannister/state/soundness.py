@@ -42,7 +42,7 @@ def _damage(connection: sqlite3.Connection, *, whole: bool) -> str | None:
         return None
     (found,) = connection.execute(f"PRAGMA quick_check({'1' if whole else 'row'})").fetchone()
     if found != "ok":
-        return str(found).partition("\n")[0]
+        return str(found).splitlines()[-1]  # a headline comes first
     if connection.execute("SELECT count(*) FROM epoch WHERE epoch >= 0").fetchone() != (1,):
         return "it has no epoch"
     return _gap(connection, whole=whole)
