@@ -29,8 +29,8 @@ _logger = logging.getLogger(__name__)
 _HOST: Final = "127.0.0.1"
 #: Between two pings of an instance that takes long to start, in seconds.
 _PING_INTERVAL_MAX: Final = 0.25
-#: A FailureReason holds 1024 characters; AWS's own sentence and the endpoint's name must fit too.
-_REASON_LENGTH_MAX: Final = 1000
+#: A FailureReason holds 1024 characters; which configuration was rolled back to which (63 characters each) is said in it, too.
+_REASON_LENGTH_MAX: Final = 850
 #: A killed process is gone at once, unless it hangs in the kernel; then nobody waits for it any longer than this.
 _KILL_SECONDS_MAX: Final = 10.0
 
@@ -91,12 +91,20 @@ class Life:
     async def run(self) -> None:
         """Keep a process running; returns when the instance has failed."""
         while self.record.failure is None:
-            setback = await self._become_ready() or await self._watch()
+            setback = await self._attempt()
             if self._gives_up(setback):
                 await self._end_process()
                 self._fail(setback)
             else:
                 await self._back_off(setback)
+
+    async def _attempt(self) -> _Setback:
+        """Bring it up and look after it until something ends that."""
+        try:
+            return await self._become_ready() or await self._watch()
+        except Exception as error:  # reported where people look: the endpoint must fail, not wait for ever
+            _logger.exception("Instance %s cannot be looked after", self.record.id)
+            return _Setback(f"could not be looked after ({type(error).__name__}: {error})", final=True)
 
     def begin_to_end(self) -> None:
         """Make known, and remember, that it is to go."""

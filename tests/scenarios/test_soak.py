@@ -1,0 +1,256 @@
+"""Real deployments back to back, of every strategy and outcome, under constant load; then: nothing lost, nothing leaked.
+
+`make soak` runs 200 (DEPLOYMENTS), `make test` ten.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+import sqlite3
+import statistics
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.scenarios.world import Load, Server, World, wait_for
+
+from bannister.launcher.record import Record
+
+pytestmark = [pytest.mark.real, pytest.mark.slow]
+
+DEPLOYMENTS = int(os.environ.get("DEPLOYMENTS", "10"))
+#: The first deployments warm everything up: nothing is compared with before them.
+WARM_UP = 3
+#: Only a long run says something about memory: metrics of the last ten minutes are held on purpose.
+MEMORY_SECONDS = 900.0
+#: Megabytes an hour that a process may grow by after that, at about 500 deployments an hour.
+GROWTH_MAX = 20.0
+
+STRATEGIES: dict[str, dict[str, Any]] = {
+    "all at once": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0},
+    "canary": {
+        "Type": "CANARY",
+        "WaitIntervalInSeconds": 1,
+        "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 30},
+    },
+    "linear": {
+        "Type": "LINEAR",
+        "WaitIntervalInSeconds": 1,
+        "LinearStepSize": {"Type": "INSTANCE_COUNT", "Value": 1},
+    },
+}
+#: What a version is like: its environment, and a word of the reason for which it is rolled back (None: it is not).
+VERSIONS: dict[str, tuple[dict[str, str], str | None]] = {
+    "good": ({}, None),
+    "failing": ({"FAIL": "0.5"}, "Invocation5XXErrors"),
+    "crashing": ({"BREAK_ON_LOAD": "on purpose"}, "on purpose"),
+    "slow": ({"SLEEP": "0.1"}, "ModelLatency"),
+}
+
+
+@dataclass(frozen=True)
+class Holdings:
+    """What the server has of everything that could leak."""
+
+    processes: int
+    descriptors: dict[str, int]
+    ports: int
+    clusters: int
+    route_groups: int
+    groups: int
+    artifacts: int
+
+    @classmethod
+    def of(cls, server: Server) -> Holdings:
+        pids = part_pids(server)
+        clusters = admin(server, "/clusters?format=json")["cluster_statuses"]
+        routes = json.dumps(admin(server, "/config_dump?resource=dynamic_route_configs"))
+        names = {one["name"] for one in clusters}
+        return cls(
+            len(server.leftovers()),
+            {name: len(list(Path(f"/proc/{pid}/fd").iterdir())) for name, pid in pids.items()},
+            len(list((server.data_dir / "instances" / "running").iterdir())),
+            len(clusters),
+            sum(f'"{name}"' in routes for name in names),
+            rows(server, "group"),
+            len(list((server.data_dir / "artifacts").iterdir())),
+        )
+
+
+def part_pids(server: Server) -> dict[str, int]:
+    assert server.process is not None
+    found = Record(server.data_dir / "run" / "processes.json").read()
+    return {"launcher": server.process.pid, **{name: process.pid for name, process in found.items()}}
+
+
+def admin(server: Server, path: str) -> dict[str, Any]:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(server.data_dir / "run" / "envoy-admin.sock"))
+        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n".encode())
+        with connection.makefile("rb") as answer:
+            while answer.readline() not in (b"\r\n", b""):
+                pass
+            body = b""
+            while size := int(answer.readline() or b"0", 16):
+                body += answer.read(size)
+                answer.readline()
+    return dict(json.loads(body))
+
+
+def rows(server: Server, table: str) -> int:
+    with sqlite3.connect(f"file:{server.data_dir / 'state.db'}?mode=ro", uri=True) as connection:
+        return int(connection.execute("SELECT count(*) FROM row WHERE name = ?", (table,)).fetchone()[0])
+
+
+def resident_megabytes(server: Server) -> dict[str, float]:
+    page = os.sysconf("SC_PAGE_SIZE") / 2**20
+    return {
+        name: int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page for name, pid in part_pids(server).items()
+    }
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "data")
+    try:
+        yield server
+    finally:
+        assert server.stop() == 0
+        assert server.leftovers() == []
+
+
+def alarm(world: World, name: str, endpoint: str, config: str, metric: str, threshold: float) -> str:
+    world.cloudwatch.put_metric_alarm(
+        AlarmName=name,
+        Namespace="AWS/SageMaker",
+        MetricName=metric,
+        Dimensions=[
+            {"Name": "EndpointName", "Value": endpoint},
+            {"Name": "VariantName", "Value": "AllTraffic"},
+            {"Name": "EndpointConfigName", "Value": config},
+        ],
+        Statistic="Average",
+        Period=10,
+        EvaluationPeriods=1,
+        Threshold=threshold,
+        ComparisonOperator="GreaterThanThreshold",
+        TreatMissingData="notBreaching",
+    )
+    return name
+
+
+def deploy(world: World, number: int, strategy: str, version: str, current: str) -> str:
+    """One deployment to its end, with the outcome that its version must have; returns the configuration in production."""
+    config = world.config(f"soak-{number}", model=version)
+    alarms = (
+        alarm(world, f"errors-{number}", "soak", config, "Invocation5XXErrors", 0.05),
+        alarm(world, f"latency-{number}", "soak", config, "ModelLatency", 50_000.0),
+    )
+    for name in alarms:
+        wait_for(f"{name} OK", lambda name=name: world.alarm(name)["StateValue"] == "OK")  # type: ignore[misc]
+    world.update("soak", config, routing=STRATEGIES[strategy], alarms=alarms, termination_wait=3)
+    found = world.settled("soak", 180.0)
+    word = VERSIONS[version][1]
+    if word is None:
+        assert found["EndpointConfigName"] == config, found
+        assert "FailureReason" not in found
+    else:
+        assert found["EndpointConfigName"] == current, found
+        assert word in found["FailureReason"], found
+    world.cloudwatch.delete_alarms(AlarmNames=list(alarms))
+    world.sagemaker.delete_endpoint_config(EndpointConfigName=current if word is None else config)
+    return str(found["EndpointConfigName"])
+
+
+def test_deployments_back_to_back(server: Server, tmp_path: Path) -> None:
+    seed = int(os.environ.get("SEED", "0")) or random.randrange(1, 1_000_000)
+    print(f"SEED={seed} DEPLOYMENTS={DEPLOYMENTS}")
+    chance, world = random.Random(seed), World(server)
+    for version, (environment, _) in VERSIONS.items():
+        world.model(version, **environment)
+    current = world.config("soak-first", model="good")
+    world.endpoint("soak", current)
+    memory: list[tuple[float, dict[str, float]]] = []
+    outcomes: Counter[str] = Counter()
+    parts = part_pids(server)
+    before = None
+    began = time.monotonic()
+    with Load(server, "soak", tmp_path / "load") as load:
+        for number in range(WARM_UP + DEPLOYMENTS):
+            if number == WARM_UP:
+                before = at_rest(server)
+            strategy, version = chance.choice(list(STRATEGIES)), chance.choice([*VERSIONS, "good"])
+            current = deploy(world, number, strategy, version, current)
+            if before is not None:
+                outcomes[f"{strategy}, {version}"] += 1
+            memory.append((time.monotonic() - began, resident_megabytes(server)))
+        after = at_rest(server, before)
+    report(began, outcomes, len(load.answers()), before, after, memory)
+    load.nothing_lost()
+    assert part_pids(server) == parts, "a part was started again"
+    assert before is not None
+    unchanged(before, after)
+    flat(memory)
+
+
+def at_rest(server: Server, like: Holdings | None = None) -> Holdings:
+    """Once what the last deployment left has gone; what has not gone after a minute is leaked."""
+    deadline = time.monotonic() + 60
+    while True:
+        found = Holdings.of(server)
+        rested = found.groups == found.artifacts == 1 and (like is None or found.clusters <= like.clusters)
+        if rested or time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)
+
+
+def unchanged(before: Holdings, after: Holdings) -> None:
+    for name in ("processes", "ports", "clusters", "route_groups", "groups", "artifacts"):
+        assert getattr(after, name) <= getattr(before, name), f"{name}: {before} {after}"
+    for name, count in after.descriptors.items():
+        # Connections come and go with the load: a few more or fewer are open at any moment.
+        assert count <= before.descriptors[name] + 30, f"descriptors of {name}: {before} {after}"
+
+
+def flat(memory: list[tuple[float, dict[str, float]]]) -> None:
+    late = [(at, resident) for at, resident in memory if at > MEMORY_SECONDS]
+    if len(late) < 20:
+        return
+    for name, growth in growths(late).items():
+        assert growth < GROWTH_MAX, f"{name} grows by {growth:.1f} MB an hour"
+
+
+def growths(memory: list[tuple[float, dict[str, float]]]) -> dict[str, float]:
+    """Megabytes an hour, by process: the slope of a line through all measurements."""
+    hours = [at / 3600 for at, _ in memory]
+    return {
+        name: statistics.linear_regression(hours, [resident[name] for _, resident in memory]).slope
+        for name in memory[0][1]
+    }
+
+
+def report(
+    began: float,
+    outcomes: Counter[str],
+    requests: int,
+    before: Holdings | None,
+    after: Holdings,
+    memory: list[tuple[float, dict[str, float]]],
+) -> None:
+    print(f"{sum(outcomes.values())} deployments and {requests} requests in {time.monotonic() - began:.0f} s")
+    for outcome, count in sorted(outcomes.items()):
+        print(f"  {count:4d} {outcome}")
+    print(f"  before {before}")
+    print(f"  after  {after}")
+    late = [one for one in memory if one[0] > MEMORY_SECONDS]
+    slopes = growths(late) if len(late) >= 20 else {}
+    for name, resident in memory[-1][1].items():
+        slope = f", {slopes[name]:+.1f} MB an hour after the first quarter" if name in slopes else ""
+        print(f"  {name}: {memory[WARM_UP - 1][1][name]:.0f} MB at first, {resident:.0f} MB at last{slope}")
