@@ -36,6 +36,7 @@ from bannister.domain.instance import InstancePhase
 from bannister.domain.routing import plan_of
 from bannister.envoy.admin import Admin
 from bannister.envoy.ads import DiscoveryServer
+from bannister.envoy.resources.names import PROXY_NODE
 from bannister.errors import BannisterError, Fenced, Refused
 from bannister.evaluator.loop import Evaluator
 from bannister.ids import RandomIds
@@ -82,7 +83,7 @@ class ControlPlane:
             self._instances,
             texts,
             clock,
-            DiscoveryServer(settings.xds_socket, settings.proxy_lease_seconds, clock, self._fence),
+            DiscoveryServer(settings.xds_socket, settings.proxy_lease_seconds, clock, self._fence, [PROXY_NODE]),
             lambda _node: Admin(settings.envoy_admin_socket),
         )
         self._evaluator = Evaluator(self._state, self._metrics, TelemetryFeed(settings, clock), clock, settings)

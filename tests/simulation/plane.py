@@ -204,7 +204,7 @@ class GatedDiscovery(MemoryDiscovery):
     """A discovery service whose publications are crash points."""
 
     def __init__(self, world: World, plane: ControlPlane) -> None:
-        super().__init__(world.network, world.settings.proxy_lease_seconds, world.clock)
+        super().__init__(world.network, world.settings.proxy_lease_seconds, world.clock, world.network.proxies)
         self._world = world
         self._plane = plane
 

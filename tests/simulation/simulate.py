@@ -34,10 +34,11 @@ def simulate(
     """Run one world to its end. Raises `Violation` where a property does not hold."""
     logging.disable(logging.CRITICAL)  # what the loops log of faults is expected here; the trace tells
     began = time.process_time()
-    world = World(seed, parts=parts)
+    script = script or Script.of(seed)
+    world = World(seed, proxies=script.proxies, parts=parts)
     world.listener = listener
     try:
-        world.loop.run(tell(world, script or Script()))
+        world.loop.run(tell(world, script))
     except OutOfBounds as error:
         raise world.violated("15: everything ends", str(error)) from None
     if world.loop.unhandled:
@@ -53,7 +54,7 @@ def main() -> int:
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
     parser.add_argument("--calm", action="store_true", help="nothing goes wrong")
     arguments = parser.parse_args()
-    script = Script(fault_seconds=None) if arguments.calm else Script()
+    script = Script(fault_seconds=None) if arguments.calm else None
     failures = 0
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +40,17 @@ class Script:
     deployments: int = 5
     #: Mean seconds between two faults; None: nothing goes wrong.
     fault_seconds: float | None = 6.0
+    proxies: int = 1
+
+    @staticmethod
+    def of(seed: int) -> Script:
+        """Worlds differ: in some hardly anything goes wrong, in others something all the time."""
+        rng = random.Random(-seed)
+        return Script(
+            endpoints=rng.choice((1, 2, 3, 4)),
+            fault_seconds=rng.choice((None, 1.5, 3.0, 3.0, 6.0, 12.0)),
+            proxies=rng.choice((1, 1, 2)),
+        )
 
 
 class Caller:

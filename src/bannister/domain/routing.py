@@ -67,7 +67,9 @@ def plan_of(endpoint: Endpoint) -> RoutePlan:
             variant = split.of(group.variant)
             ahead = warming.of(group.variant)
             in_rotation = max(variant.green_instances if variant else 0, ahead.green_instances if ahead else 0)
-            memberships.append(Membership(group.id, in_rotation, required=in_rotation))
+            # Once blue retires green has all the traffic: whatever is left of it must keep it, also after a restart.
+            required = in_rotation if wants_blue(deployment) else 0
+            memberships.append(Membership(group.id, in_rotation, required))
             green = variant.green_parts / TRAFFIC_PARTS if variant is not None else 0.0
             weighted.append((group.id, group.variant, group.weight / whole * green))
     parts = apportion([weight for _, _, weight in weighted])

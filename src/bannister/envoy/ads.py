@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,10 +28,15 @@ class DiscoveryServer(Discovery):
     """Serves proxies on a unix socket. For one event loop."""
 
     def __init__(
-        self, socket: Path, lease_seconds: float, clock: Clock, fence: Callable[[], None] = lambda: None
+        self,
+        socket: Path,
+        lease_seconds: float,
+        clock: Clock,
+        fence: Callable[[], None] = lambda: None,
+        expected: Iterable[str] = (),
     ) -> None:
         """`fence` is called before anything is sent; it does not return when another process has taken over."""
-        super().__init__(lease_seconds, clock)
+        super().__init__(lease_seconds, clock, expected)
         self._socket = socket
         self._fence = fence
         self._server: Any = None

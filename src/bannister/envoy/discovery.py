@@ -8,7 +8,8 @@ Order is kept per stream: routes wait until this proxy has answered clusters and
 reverse order is the publisher's part: a cluster leaves the snapshot only after the routes without it are acknowledged.
 
 A proxy is registered by a lease: from its first request until it has been gone, or has left a response unanswered, for longer than the
-lease. What it holds is known from its acknowledgements, also from those on an earlier stream if it names the same version when it comes
+lease. One that was registered with an earlier control plane is expected back for as long as that: until then it may hold anything, so
+nothing is acknowledged and nothing is unrouted. What a proxy holds is known from its acknowledgements, also from those on an earlier stream if it names the same version when it comes
 back. A proxy that comes back with a version that we do not know, because an earlier control plane sent it, holds something *unknown*
 until its first acknowledgement.
 
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -71,6 +72,8 @@ class Proxy:
     #: Its open stream; None: it is gone.
     stream: object | None = None
     gone_since: float = 0.0
+    #: It was registered with an earlier control plane and has not come back yet: nobody here knows what it holds.
+    expected: bool = False
 
     def held(self, kind: Kind, name: str) -> Resource | None:
         """The resource that it has acknowledged; None: none, or not known."""
@@ -80,7 +83,7 @@ class Proxy:
     def known(self, kind: Kind) -> bool:
         """Whether we know what it holds of this kind."""
         subscription = self.subscriptions.get(kind)
-        return subscription is None or subscription.held is not None
+        return not self.expected if subscription is None else subscription.held is not None
 
     def held_since(self, kind: Kind, name: str) -> int:
         """At which of its acknowledgements it accepted the resource that it holds."""
@@ -110,11 +113,12 @@ class Proxy:
 class Discovery:
     """Gives the current snapshot to every proxy that opened a stream. For one event loop."""
 
-    def __init__(self, lease_seconds: float, clock: Clock) -> None:
+    def __init__(self, lease_seconds: float, clock: Clock, expected: Iterable[str] = ()) -> None:
+        """`expected`: proxies that an earlier control plane may have registered, which have their lease to come back."""
         self._lease_seconds = lease_seconds
         self._clock = clock
         self._snapshot: Snapshot | None = None
-        self._proxies: dict[str, Proxy] = {}
+        self._proxies = {node: Proxy(node, gone_since=clock.monotonic(), expected=True) for node in expected}
         #: Ordered, so that a simulation meets the streams in the same order each time.
         self._streams: dict[Stream, None] = {}
         #: Distinguishes our versions from those of an earlier control plane.

@@ -12,7 +12,7 @@ is *warm*, and can be routed to, once its list has come and each instance in it 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -86,8 +86,10 @@ class MemoryNetwork:
 class MemoryDiscovery(Discovery):
     """The discovery service of one control plane on a memory network."""
 
-    def __init__(self, network: MemoryNetwork, lease_seconds: float, clock: Clock) -> None:
-        super().__init__(lease_seconds, clock)
+    def __init__(
+        self, network: MemoryNetwork, lease_seconds: float, clock: Clock, expected: Iterable[str] = ()
+    ) -> None:
+        super().__init__(lease_seconds, clock, expected)
         self._network = network
         #: Its side of a stream runs in the context in which it was started.
         self.context = Context()

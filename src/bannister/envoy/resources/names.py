@@ -12,6 +12,9 @@ CONTROL: Final = "control"
 #: Static cluster, in the bootstrap document: telemetry's access-log service.
 ACCESS_LOG: Final = "access-log"
 
+#: In the bootstrap document: by which our own Envoy is known.
+PROXY_NODE: Final = "edge-1"
+
 LISTENER: Final = "edge"
 ROUTE_TABLE: Final = "edge"
 
