@@ -85,7 +85,9 @@ class Checker:
         if self._world.loop.over:
             return
         if not self._world.current_epoch_context:
-            raise self._world.violated("5: one control plane at a time", f"Control plane {plane} wrote after it was replaced.")
+            raise self._world.violated(
+                "5: one control plane at a time", f"Control plane {plane} wrote after it was replaced."
+            )
         self._check_journal()
         for write in writes:
             if write.table.name == ENDPOINTS.name:
@@ -102,7 +104,9 @@ class Checker:
         address = machine.address_of[instance]
         for endpoint in self.endpoints.values():
             if group in wanted_groups(endpoint):
-                raise self._world.violated("10: blue is not stopped early", f"{instance} of {group} ends and is wanted.")
+                raise self._world.violated(
+                    "10: blue is not stopped early", f"{instance} of {group} ends and is wanted."
+                )
         for proxy in self._proxies():
             routed = {one.group for weights in proxy.routes().values() for one in weights if one.parts > 0}
             if group in routed and address in proxy.reachable(group) and instance not in machine.harmed:
@@ -150,9 +154,9 @@ class Checker:
             self.watched[running.id] = Watched(running, began)
         if before is None:
             return
-        if before.blue is not None and after.blue is not None and before.blue != after.blue:
-            if before.deployment is None or after.blue != before.deployment.green:
-                raise self._world.violated("13: what runs never changes", f"Blue of {name} was rewritten.")
+        promoted = before.deployment is not None and after.blue == before.deployment.green
+        if None not in (before.blue, after.blue) and before.blue != after.blue and not promoted:
+            raise self._world.violated("13: what runs never changes", f"Blue of {name} was rewritten.")
         if before.deployment is not None and running is None:
             self._ended(before, after)
         elif before.deployment is not None and running is not None:
@@ -205,7 +209,9 @@ class Checker:
             if name in old.policy.alarms and entry.subject != name:
                 tripped = entry.kind == "alarm.transitioned" and entry.body["to"] == AlarmValue.ALARM.value
                 if tripped or entry.kind == "alarm.deleted":
-                    raise self._world.violated("7: any transition to ALARM rolls back", f"{old.id} went on after {entry}.")
+                    raise self._world.violated(
+                        "7: any transition to ALARM rolls back", f"{old.id} went on after {entry}."
+                    )
         if new.phase is Phase.RETIRING:
             self._check_evidence(old)
 
@@ -218,7 +224,9 @@ class Checker:
             over = (deployment.baking_since or 0.0) + deployment.steps[-1].bake_seconds
             told = [second for second in self._world.telemetry.errors_told.get(group.id, ()) if second + 1 <= over]
             if model.error_rate >= 1.0 and told:
-                raise self._world.violated("8: the outcome is truthful", f"{deployment.id} passed; all its answers were errors.")
+                raise self._world.violated(
+                    "8: the outcome is truthful", f"{deployment.id} passed; all its answers were errors."
+                )
 
     def _ended(self, before: Endpoint, after: Endpoint) -> None:
         deployment = before.deployment
@@ -226,11 +234,15 @@ class Checker:
         watched = self.watched[deployment.id]
         if after.blue is not None and after.blue == deployment.green:
             if deployment.phase is not Phase.RETIRING:
-                raise self._world.violated("8: the outcome is truthful", f"{deployment.id} completed from {deployment.phase}.")
+                raise self._world.violated(
+                    "8: the outcome is truthful", f"{deployment.id} completed from {deployment.phase}."
+                )
             self.outcomes[deployment.id] = Phase.COMPLETED
             return
         if deployment.phase is not Phase.REMOVING or not after.failure_reason:
-            raise self._world.violated("8: the outcome is truthful", f"{deployment.id} ended from {deployment.phase} without a reason.")
+            raise self._world.violated(
+                "8: the outcome is truthful", f"{deployment.id} ended from {deployment.phase} without a reason."
+            )
         if after.blue != watched.began.blue:
             raise self._world.violated("6: rollback restores exactly what was", f"{deployment.id}: {after.blue}")
         self.outcomes[deployment.id] = Phase.ROLLED_BACK
@@ -244,7 +256,9 @@ class Checker:
         plan = plan_of(endpoint)
         for proxy in self._proxies():
             if proxy.weights(endpoint.name) != plan.weights:
-                raise self._world.violated(rule, f"{proxy.node} routes {proxy.weights(endpoint.name)}, asked was {plan.weights}.")
+                raise self._world.violated(
+                    rule, f"{proxy.node} routes {proxy.weights(endpoint.name)}, asked was {plan.weights}."
+                )
 
     # --- the proxies
 
@@ -263,7 +277,9 @@ class Checker:
                 if one.parts > 0 and not any(map(self._world.machine.up, proxy.reachable(one.group))):
                     self._lost(proxy, name, one.group)
                 if one.parts > 0 and not proxy.knows(one.group):
-                    raise self._world.violated("3: routes name only known clusters", f"{proxy.node}, {name}: {one.group}")
+                    raise self._world.violated(
+                        "3: routes name only known clusters", f"{proxy.node}, {name}: {one.group}"
+                    )
             self._served.setdefault(name)
 
     def _lost(self, proxy: MemoryProxy, endpoint: str, group: str) -> None:
@@ -332,7 +348,10 @@ class Checker:
         record: GroupRecord | None = self._read(GROUPS, group)
         if record is None or record.retiring_since is None:
             return self.jumps > 0
-        return self.jumps > 0 or self._world.clock.now() >= record.retiring_since + self._world.settings.drain_timeout_seconds
+        return (
+            self.jumps > 0
+            or self._world.clock.now() >= record.retiring_since + self._world.settings.drain_timeout_seconds
+        )
 
     # --- liveness
 
@@ -357,7 +376,9 @@ class Checker:
         green = {group.id for group in deployment.green.groups}
         for proxy in self._proxies():
             if any(one.group in green and one.parts for one in proxy.weights(endpoint.name)):
-                raise self._world.violated("16: from ALARM to blue", f"{proxy.node} still routes to green after {seconds:.1f} s.")
+                raise self._world.violated(
+                    "16: from ALARM to blue", f"{proxy.node} still routes to green after {seconds:.1f} s."
+                )
 
     def settled(self) -> None:
         """At the end, when all is quiet: what exists is exactly what is wanted."""
@@ -371,8 +392,8 @@ class Checker:
                 raise self._world.violated("15: every deployment ends", f"{name} is not at rest.")
             for proxy in self._world.network.proxies.values():
                 if proxy.running and endpoint.blue is not None and proxy.weights(name) != plan_of(endpoint).weights:
-                    raise self._world.violated("6: rollback restores exactly what was", f"{proxy.node}, {name}: {proxy.weights(name)}")
+                    raise self._world.violated(
+                        "6: rollback restores exactly what was", f"{proxy.node}, {name}: {proxy.weights(name)}"
+                    )
         if self._astray or self._harmed:
             raise self._world.violated("9: what was disturbed heals", f"{list(self._astray)}, {list(self._harmed)}")
-
-

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from tests.simulation.world import World
+
 from bannister.envoy.discovery import Response
 from bannister.envoy.memory import MemoryProxy
-
-from tests.simulation.world import World
 
 
 class Faults:
@@ -180,7 +180,9 @@ class Faults:
         if plane is not None:
             self._note("the control plane will die between two steps")
             self._set_restart()
-            world.loop.kill_after(plane.process, self._rng.randrange(60), lambda: world.kill_plane(plane, "dies between two steps"))
+            world.loop.kill_after(
+                plane.process, self._rng.randrange(60), lambda: world.kill_plane(plane, "dies between two steps")
+            )
 
     def _crash_at_a_write(self) -> None:
         after = self._world.points + self._rng.randrange(1, 12)

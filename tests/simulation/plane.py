@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.telemetry import Feed
+
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.deployer.loop import Deployer
 from bannister.domain.deployment.machine import Limits
@@ -25,8 +27,6 @@ from bannister.signals import Signal
 from bannister.state.memory import MemoryState
 from bannister.state.store import Entry, Put, Record, Remove, Row, Table
 from bannister.supervisor.loop import Supervisor
-
-from tests.simulation.telemetry import Feed
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -76,7 +76,9 @@ class ControlPlane:
         self.discovery = GatedDiscovery(world, self)
         texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
         parts = world.parts
-        publisher = parts.publisher(settings, instances, texts, clock, self.discovery, world.network.proxies.__getitem__)
+        publisher = parts.publisher(
+            settings, instances, texts, clock, self.discovery, world.network.proxies.__getitem__
+        )
         self.feed = Feed(world.telemetry)
         evaluator = parts.evaluator(state, world.metrics, self.feed, clock, settings)
         artifacts = MemoryArtifacts(world)
@@ -235,5 +237,3 @@ class MemoryArtifacts:
     async def sweep(self, in_use: Callable[[], Awaitable[set[str]]]) -> None:
         async with self._busy:
             await in_use()
-
-

@@ -29,7 +29,11 @@ class Result:
 
 
 def simulate(
-    seed: int, script: Script | None = None, *, parts: Parts | None = None, listener: Callable[[str], None] | None = None
+    seed: int,
+    script: Script | None = None,
+    *,
+    parts: Parts | None = None,
+    listener: Callable[[str], None] | None = None,
 ) -> Result:
     """Run one world to its end. Raises `Violation` where a property does not hold."""
     logging.disable(logging.CRITICAL)  # what the loops log of faults is expected here; the trace tells

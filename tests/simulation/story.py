@@ -8,6 +8,10 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from tests.simulation.checker import HEALING_SECONDS_MAX
+from tests.simulation.faults import Faults
+from tests.simulation.world import Model, World
+
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.alarm.definition import Definition
 from bannister.domain.deployment.machine import Phase
@@ -22,10 +26,6 @@ from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import create_endpoint_config, delete_endpoint_config
 from bannister.operations.endpoints import create_endpoint, delete_endpoint, update_endpoint
 from bannister.operations.models import create_model, delete_model
-
-from tests.simulation.checker import HEALING_SECONDS_MAX
-from tests.simulation.faults import Faults
-from tests.simulation.world import Model, World
 
 #: A request to an API that is down is tried again after this long.
 RETRY_SECONDS = 0.4
@@ -59,13 +59,19 @@ class Caller:
     def __init__(self, world: World) -> None:
         self._world = world
 
-    async def ask(self, operation: Callable[[Context], Coroutine[Any, Any, Any]]) -> BannisterError | None:
-        """Do something, however often it takes; what refused it, or None."""
-        while True:
+    async def ask(
+        self,
+        operation: Callable[[Context], Coroutine[Any, Any, Any]],
+        happened: Callable[[], bool] = lambda: False,
+    ) -> BannisterError | None:
+        """Do something, however often it takes, until it `happened`; what refused it, or None."""
+        while not happened():
             plane = self._world.plane
             if plane is not None and plane.context is not None and plane.process.alive:
                 task = self._world.loop.spawn(plane.process, operation(plane.context))
-                task.add_done_callback(lambda one: one.cancelled() or one.exception())  # it is known, whoever still waits
+                task.add_done_callback(
+                    lambda one: one.cancelled() or one.exception()
+                )  # it is known, whoever still waits
                 done, _ = await asyncio.wait([task], timeout=5.0)
                 if done:
                     error = task.exception()
@@ -76,6 +82,7 @@ class Caller:
                     if not isinstance(error, BannisterError):
                         raise self._world.violated("A request failed", repr(error))
             await asyncio.sleep(RETRY_SECONDS)
+        return None
 
 
 class Release:
@@ -182,7 +189,9 @@ class Release:
 
     def _any_model(self) -> Model:
         rng = self._rng
-        kind = rng.choice(("sound",) * 5 + ("errors",) * 4 + ("some errors", "slow", "never", "ends", "dies", "artifact", "unknown"))
+        kind = rng.choice(
+            ("sound",) * 5 + ("errors",) * 4 + ("some errors", "slow", "never", "ends", "dies", "artifact", "unknown")
+        )
         image = self._image()
         match kind:
             case "errors":
@@ -247,7 +256,9 @@ class Meddler:
         deployment = endpoint.deployment
         assert deployment is not None
         alarms = deployment.policy.alarms
-        what = rng.choice(("delete", "update", "config", "model", "alarm", "delete alarm", "set alarm", "set alarm", "set alarm"))
+        what = rng.choice(
+            ("delete", "update", "config", "model", "alarm", "delete alarm", "set alarm", "set alarm", "set alarm")
+        )
         world.note("meddler", f"{what} {endpoint.name}")
         ask = self._caller.ask
         config = deployment.green.config_name

@@ -6,10 +6,10 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator
 
+from tests.simulation.virtual_time import VirtualClock
+
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, Summary
-
-from tests.simulation.virtual_time import VirtualClock
 
 #: The watermark stays this far behind the present.
 MARGIN_SECONDS = 0.4

@@ -11,6 +11,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tests.simulation.checker import Checker
+from tests.simulation.plane import ControlPlane, Parts
+from tests.simulation.telemetry import Telemetry
+from tests.simulation.virtual_time import PROCESS, VirtualClock, VirtualLoop
+
 from bannister.domain.endpoint import Endpoint
 from bannister.envoy.memory import Conduct, MemoryNetwork, MemoryProxy
 from bannister.errors import Fenced
@@ -21,11 +26,6 @@ from bannister.metrics.memory import MemoryMetrics
 from bannister.settings import Settings
 from bannister.state.memory import MemoryMedium
 from bannister.state.store import Put, Record, Remove
-
-from tests.simulation.checker import Checker
-from tests.simulation.plane import ControlPlane, Parts
-from tests.simulation.telemetry import Telemetry
-from tests.simulation.virtual_time import PROCESS, VirtualClock, VirtualLoop
 
 SETTINGS = Settings(
     data_dir=Path("/simulation"),
@@ -137,7 +137,9 @@ class ObservedMachine(MemoryMachine):
 class World:
     """Everything, from one seed."""
 
-    def __init__(self, seed: int, *, proxies: int = 1, parts: Parts | None = None, settings: Settings = SETTINGS) -> None:
+    def __init__(
+        self, seed: int, *, proxies: int = 1, parts: Parts | None = None, settings: Settings = SETTINGS
+    ) -> None:
         self.seed = seed
         self.rng = random.Random(seed)
         self.loop = VirtualLoop(turns_max=5_000_000, seconds_max=3_000.0)
@@ -275,16 +277,15 @@ class World:
         if not plane.process.alive:
             return True
         self.points += 1
-        self.point_names.append(point) if self.crash_at is not None else None
+        if self.crash_at is not None:
+            self.point_names.append(point)
         if self.crash_at is not None and plane is self.plane and self.crash_at(self.points, point):
             self.crash_at = None
             self.kill_plane(plane, f"dies {point}")
             return True
         return False
 
-    def committed(
-        self, plane: ControlPlane, writes: Sequence[Put[Any] | Remove], records: Sequence[Record]
-    ) -> None:
+    def committed(self, plane: ControlPlane, writes: Sequence[Put[Any] | Remove], records: Sequence[Record]) -> None:
         for record in records:
             body = record.body
             detail = " ".join(str(body[key]) for key in ("deployment", "event", "from", "to", "reason") if key in body)

@@ -1,0 +1,144 @@
+"""The product with one rule broken, to see that the simulation notices: `python -m tests.simulation.mutants NAME`.
+
+Each mutation is made in a process of its own, by replacing an entry of a table, a function of a module, or a part of the control plane.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from tests.simulation.plane import Parts
+from tests.simulation.simulate import simulate
+
+from bannister.domain import routing
+from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.deployment import machine
+from bannister.domain.deployment.machine import Deployment, Event, Noticed, Observation, Phase
+from bannister.publisher import planning
+from bannister.publisher.publisher import Publisher
+
+
+def _dropped_transition() -> Parts:
+    table: Any = machine.TRANSITIONS[Phase.BAKING]
+    del table[Event.STOPPED]
+    return Parts()
+
+
+def _unacknowledged_bake() -> Parts:
+    _rules()[Phase.SHIFTING] = lambda deployment, seen: Noticed(Event.SPLIT_ACKNOWLEDGED, "Surely.")
+    return Parts()
+
+
+def _bake_without_evaluation() -> Parts:
+    honest = machine._bake_over
+
+    def over(deployment: Deployment, seen: Observation) -> Noticed | None:
+        alarms = tuple(replace(alarm, evaluated_until=float("inf")) for alarm in seen.alarms)
+        return honest(deployment, replace(seen, alarms=alarms))
+
+    _rules()[Phase.BAKING] = over
+    return Parts()
+
+
+def _short_bake() -> Parts:
+    honest = machine.bake_deadline
+
+    def deadline(deployment: Deployment, covered_since: float | None) -> float | None:
+        over = honest(deployment, covered_since)
+        return None if over is None else over - 1
+
+    machine.bake_deadline = deadline
+    return Parts()
+
+
+def _present_state_of_alarms() -> Parts:
+    def tripped(deployment: Deployment, seen: Observation) -> str | None:
+        ringing = [alarm.name for alarm in seen.alarms if alarm.value in (AlarmValue.ALARM, None)]
+        return f"{ringing} is in ALARM." if ringing and deployment.step >= 0 else None
+
+    machine._tripped = tripped
+    return Parts()
+
+
+def _first_shift_under_alarm() -> Parts:
+    def ready(deployment: Deployment, seen: Observation) -> Noticed | None:
+        if any(group.ready < group.wanted for group in seen.green):
+            return None
+        event = Event.ALARMS_CLEAR if deployment.phase is Phase.HELD else Event.GREEN_READY
+        return Noticed(event, "Green is ready.")
+
+    _rules()[Phase.PROVISIONING] = _rules()[Phase.HELD] = ready
+    return Parts()
+
+
+def _green_goes_at_once() -> Parts:
+    _rules()[Phase.ROLLING_BACK] = lambda deployment, seen: Noticed(Event.BLUE_RESTORED, "Surely.")
+    return Parts()
+
+
+def _traffic_before_capacity() -> Parts:
+    planning.may_take_traffic = lambda membership, rotation, proxies: True
+    _rules()[Phase.PROVISIONING] = lambda deployment, seen: Noticed(Event.GREEN_READY, "Surely.")
+    return Parts()
+
+
+def _blue_goes_in_the_bake() -> Parts:
+    routing.wants_blue = lambda deployment: deployment.phase in (Phase.PROVISIONING, Phase.SHIFTING)
+    return Parts()
+
+
+class _Careless(Publisher):
+    """Says that nothing routes to anybody."""
+
+    def unrouted(self, group: str) -> bool:
+        return True
+
+
+class _Impatient(Publisher):
+    """Says that nothing is in flight."""
+
+    async def active_requests(self, group: str) -> int:
+        return 0
+
+
+MUTANTS: dict[str, Callable[[], Parts]] = {
+    "a dropped transition": _dropped_transition,
+    "a skipped acknowledgement": _unacknowledged_bake,
+    "a bake that ignores what was evaluated": _bake_without_evaluation,
+    "a bake that is too short": _short_bake,
+    "alarms read by their present state": _present_state_of_alarms,
+    "a first shift under an alarm": _first_shift_under_alarm,
+    "a rollback that removes green at once": _green_goes_at_once,
+    "traffic before capacity": _traffic_before_capacity,
+    "blue removed while green bakes": _blue_goes_in_the_bake,
+    "instances stopped while they are routed to": lambda: Parts(publisher=_Careless),
+    "instances stopped with requests in flight": lambda: Parts(publisher=_Impatient),
+}
+
+
+def _rules() -> dict[Phase, Callable[[Deployment, Observation], Noticed | None]]:
+    rules: Any = machine._RULES
+    return rules
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=MUTANTS)
+    parser.add_argument("--seeds", type=int, default=60)
+    arguments = parser.parse_args()
+    parts = MUTANTS[arguments.name]()
+    for seed in range(1, arguments.seeds + 1):
+        try:
+            simulate(seed, parts=parts)
+        except AssertionError as error:
+            print(f"caught by seed {seed}: {str(error).splitlines()[0]}")
+            return 0
+    print(f"not caught by {arguments.seeds} seeds")
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,101 @@
+"""A crash at every write and every effect of a deployment, each followed by recovery: the outcome is that of the uninterrupted run."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+import pytest
+from tests.simulation.story import Caller, Release
+from tests.simulation.world import Model, World
+
+from bannister.domain.alarm.definition import Definition
+from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
+from bannister.domain.metric.identity import identity
+from bannister.instances.memory import Behaviour
+from bannister.operations.alarms import Extras, put_metric_alarm
+from bannister.operations.endpoints import create_endpoint, update_endpoint
+
+QUIET_SECONDS = 20.0
+
+#: A task that is killed before it began leaves what it was to run.
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
+
+@dataclass
+class Outcome:
+    """What must be the same, wherever it was interrupted."""
+
+    config: str
+    phases: list[str]
+    weights: list[tuple[str, int]]
+    running: list[str]
+    failed: bool
+    points: list[str] = field(default_factory=list, compare=False)
+
+
+def _policy(routing: Routing) -> DeploymentPolicy:
+    step = None if routing is Routing.ALL_AT_ONCE else CapacitySize(CapacityType.CAPACITY_PERCENT, 50)
+    return DeploymentPolicy(routing, step, wait_seconds=3, termination_wait_seconds=4, alarms=("errors",))
+
+
+async def _release(world: World, routing: Routing, bad: bool, crash_at: int | None) -> Outcome:
+    world.begin()
+    caller, release = Caller(world), Release(world, "e")
+    first = await release.version(Model("one", Behaviour(ready_after_seconds=0.3)), 2)
+    await caller.ask(lambda context: create_endpoint(context, "e", first))
+    await release._at_rest()
+    second = await release.version(Model("two", Behaviour(ready_after_seconds=0.3), error_rate=float(bad)), 2)
+    dimensions = {"EndpointName": "e", "VariantName": "a", "EndpointConfigName": second}
+    alarm = Definition(
+        metric=identity("AWS/SageMaker", "Invocation5XXErrors", dimensions),
+        statistic="Average",
+        period_seconds=10,
+        evaluation_periods=1,
+        threshold=0.5,
+        comparison="GreaterThanOrEqualToThreshold",
+        missing_data="notBreaching",
+    )
+    await caller.ask(lambda context: put_metric_alarm(context, "errors", alarm, Extras()))
+    points, before = world.point_names, world.points
+    world.crash_at = lambda number, _: number - before == crash_at
+    await caller.ask(
+        lambda context: update_endpoint(context, "e", second, _policy(routing)),
+        lambda: len(world.checker.watched) > 1,  # the answer may be lost, and the deployment not
+    )
+    while world.endpoints()["e"].deployment is not None:
+        await asyncio.sleep(0.5)
+    world.crash_at = None
+    await asyncio.sleep(QUIET_SECONDS)
+    world.checker.settled()
+    endpoint = world.endpoints()["e"]
+    assert endpoint.blue is not None
+    proxy = next(iter(world.network.proxies.values()))
+    return Outcome(
+        endpoint.blue.config_name,
+        [outcome.value for outcome in world.checker.outcomes.values()],
+        [(one.group.rpartition(".")[0], one.parts) for one in proxy.weights("e") if one.parts],
+        sorted(world.image_of[world.machine.group_of[one]] for one in world.machine.running),
+        endpoint.failure_reason is not None,
+        list(points),
+    )
+
+
+def _run(routing: Routing, bad: bool, crash_at: int | None) -> Outcome:
+    logging.disable(logging.CRITICAL)
+    world = World(7)
+    try:
+        return world.loop.run(_release(world, routing, bad, crash_at))
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("routing", Routing)
+@pytest.mark.parametrize("bad", [False, True], ids=["success", "rollback"])
+def test_every_crash_point_has_the_same_outcome(routing: Routing, bad: bool) -> None:
+    uninterrupted = _run(routing, bad, None)
+    assert uninterrupted.phases[-1] == ("rolled back" if bad else "completed")
+    for kind in ("before commit", "after commit", "before publish", "after publish", "before ensure", "before remove"):
+        assert any(point.startswith(kind) for point in uninterrupted.points), kind
+    for number, point in enumerate(uninterrupted.points, start=1):
+        outcome = _run(routing, bad, number)
+        assert outcome == uninterrupted, f"crashed {point} (point {number})"

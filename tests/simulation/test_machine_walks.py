@@ -1,0 +1,125 @@
+"""The pure machine, walked at random: whatever the facts, the rules hold."""
+
+import random
+from dataclasses import replace
+
+from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.deployment.machine import (
+    ENDED,
+    AlarmObservation,
+    Deployment,
+    Event,
+    GroupObservation,
+    Limits,
+    Observation,
+    Phase,
+    advance,
+    asked_split,
+    notice,
+    wants_blue,
+    wants_green,
+)
+from bannister.domain.deployment.plan import steps
+from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
+from bannister.domain.fleet import Fleet, Group
+from bannister.domain.model import Container
+
+WALKS = 100_000
+STEPS_MAX = 25
+LIMITS = Limits(alarm_clear_timeout_seconds=60.0, blind_timeout_seconds=30.0)
+SHIFTED = (Phase.SHIFTING, Phase.BAKING)
+
+
+def _fleet(config: str) -> Fleet:
+    return Fleet(config, (Group(f"e.a.{config}", "e", "a", config, config, Container("i"), 2, 1.0, 60.0),), 0.0)
+
+
+def _deployments() -> list[Deployment]:
+    found = []
+    for routing in Routing:
+        step = None if routing is Routing.ALL_AT_ONCE else CapacitySize(CapacityType.CAPACITY_PERCENT, 25)
+        for alarms in ((), ("errors",)):
+            for blue in (None, _fleet("v1")):
+                policy = DeploymentPolicy(routing, step, 10, 20, alarms=alarms)
+                plan = steps(policy, {"a": 2})
+                found.append(Deployment("d", "e", policy, blue, _fleet("v2"), plan, 0.0, 300.0))
+    return found
+
+
+def _facts(rng: random.Random, deployment: Deployment, now: float, sequence: int) -> Observation:
+    """Anything that could be seen; mostly nothing is wrong, so that walks get somewhere."""
+    usual = rng.random() < 0.85
+    ready = 2 if usual or rng.random() < 0.8 else rng.choice((0, 1))
+    group = GroupObservation("e.a.v2", 2, ready, 0 if usual else rng.choice((0, 0, 1)), None)
+    alarms = []
+    for name in deployment.policy.alarms:
+        value = AlarmValue.OK if usual else rng.choice((*AlarmValue, AlarmValue.OK, None))
+        tripped = None if usual or rng.random() < 0.8 else now
+        evaluated = rng.choice((None, now - 5, now, now))
+        alarms.append(AlarmObservation(name, value, evaluated, tripped, None if tripped is None else "why"))
+    return Observation(
+        now=now,
+        journal_sequence=sequence,
+        split_acknowledged=rng.random() < 0.7,
+        green=(group,),
+        alarms=tuple(alarms),
+        covered_since=rng.choice((None, 0.0, 0.0, now - 3)),
+        silent_seconds=0.0 if usual else rng.choice((0.0, 40.0)),
+        blue_gone=rng.random() < 0.5,
+        green_gone=rng.random() < 0.5,
+    )
+
+
+def _check(before: Deployment, event: Event, seen: Observation, after: Deployment) -> None:
+    named = before.policy.alarms
+    if after.phase is Phase.SHIFTING:
+        assert after.step == before.step + 1
+        assert all(alarm.tripped_at is None for alarm in seen.alarms) or before.phase not in SHIFTED
+        assert all(alarm.value is not None for alarm in seen.alarms)
+        if before.step < 0:
+            assert all(alarm.value is not AlarmValue.ALARM for alarm in seen.alarms)
+            assert all(group.ready == group.wanted for group in seen.green)
+            assert after.alarms_seen == seen.journal_sequence
+        else:
+            assert after.alarms_seen == before.alarms_seen
+    if after.phase in (Phase.BAKING, Phase.REMOVING):
+        assert seen.split_acknowledged
+    if event in (Event.STEP_BAKED, Event.LAST_STEP_BAKED):
+        assert before.baking_since is not None
+        since = before.baking_since if not named else max(before.baking_since, seen.covered_since or 0.0)
+        over = since + before.steps[before.step].bake_seconds
+        assert seen.now >= over
+        assert all(alarm.evaluated_until is not None and alarm.evaluated_until >= over for alarm in seen.alarms)
+    if after.phase is Phase.RETIRING:
+        assert after.step == len(after.steps) - 1
+        assert asked_split(after).all_green
+    if after.phase in (Phase.ROLLING_BACK, Phase.REMOVING, Phase.ROLLED_BACK):
+        assert asked_split(after).all_blue
+        assert after.reason
+        assert wants_blue(after)
+    assert wants_green(after) or after.phase in (Phase.REMOVING, Phase.ROLLED_BACK)
+
+
+def test_a_hundred_thousand_walks() -> None:
+    rng = random.Random(20261123)
+    starts = _deployments()
+    endings: dict[Phase, int] = dict.fromkeys(Phase, 0)
+    for _ in range(WALKS):
+        deployment, now, sequence = rng.choice(starts), 0.0, 0
+        for _ in range(STEPS_MAX):
+            now += rng.choice((0.0, 1.0, 10.0, 21.0))
+            sequence += rng.randrange(2)
+            seen = _facts(rng, deployment, now, sequence)
+            noticed = notice(deployment, seen, LIMITS)
+            if noticed is None:
+                continue
+            after = advance(deployment, noticed, seen)
+            _check(deployment, noticed.event, seen, after)
+            assert replace(after) == after
+            deployment = after
+            if deployment.phase in ENDED:
+                break
+        endings[deployment.phase] += 1
+    # The walks went everywhere: else nothing was shown.
+    assert endings[Phase.COMPLETED] > WALKS / 50
+    assert endings[Phase.ROLLED_BACK] > WALKS / 50
