@@ -14,7 +14,6 @@ from tests.crashes.harm import (
     BAKE,
     PARTS,
     REPEATS,
-    SLACK,
     STRATEGIES,
     all_alive,
     each_counted_once,
@@ -22,6 +21,7 @@ from tests.crashes.harm import (
     kill,
     living,
     lost,
+    patience,
     phase,
     seeded,
     serving_again,
@@ -97,7 +97,7 @@ def test_envoy_is_killed(world: World, tmp_path: Path) -> None:
     took = serving_again(one.load.answers(), at)
     print(f"Envoy killed: serving again after {took:.3f} s, {len(lost(one.load.answers()))} requests lost")
     only_lost_then(one.load.answers(), at, took)
-    assert took < 0.5 * SLACK
+    assert took < 0.5 * patience()
 
 
 def test_envoy_and_the_control_plane_are_killed_together(world: World, tmp_path: Path) -> None:
@@ -114,7 +114,7 @@ def test_envoy_and_the_control_plane_are_killed_together(world: World, tmp_path:
         f"Envoy and control plane killed: serving again after {took:.3f} s, {len(lost(one.load.answers()))} requests lost"
     )
     only_lost_then(one.load.answers(), at, took)
-    assert took < 3.0 * SLACK
+    assert took < 3.0 * patience()
 
 
 @pytest.mark.parametrize("spared", ["instances", "nothing"])
@@ -169,7 +169,7 @@ def test_a_bake_ends_when_it_would_have_ended(world: World, tmp_path: Path) -> N
     last_old = max(each.began for each in answers if each.version == one.old)
     print(f"canary of {BAKE} s took {last_old - first_new:.2f} s")
     # What the bake needs by itself: until telemetry's watermark and the next whole second have passed its end.
-    assert BAKE - 0.5 < last_old - first_new < BAKE + 3.0 * SLACK
+    assert BAKE - 0.5 < last_old - first_new < BAKE + 3.0 * patience()
 
 
 def only_lost_then(answers: list[Answer], at: float, seconds: float) -> None:
