@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import msgspec
 import pytest
 from tests.domain.deployment.worlds import deployment, fleet, observation
 
+from bannister.domain.deployment.admission import replay_admission
 from bannister.domain.deployment.machine import Deployment, Limits, Observation, Phase, advance, notice
 from bannister.domain.deployment.outlook import DeploymentStatus
 from bannister.domain.deployment.policy import DeploymentPolicy
@@ -160,6 +160,18 @@ async def test_the_figures_are_of_the_last_minute_and_of_this_fleet_alone(contex
     assert (new.p50_milliseconds, new.p99_milliseconds) == (4.0, 9.0)
 
 
+async def test_what_an_earlier_fleet_of_the_same_configuration_did_is_not_counted(context: Context) -> None:
+    began_now = replace(BAKING, green=replace(BAKING.green, since=1095.0))
+    await put_endpoint(context, began_now)
+    (group,) = began_now.green.groups
+    for name in ("earlier", group.id):
+        await context.metrics.register(GroupDimensions(name, "e", group.variant, group.config_name, 2))
+    summaries = (Summary("earlier", "a", 1090, 100, model_errors=100), Summary(group.id, "b", 1097, 10))
+    await context.metrics.record(Report("run", 1, 1100.0, 0.0, summaries))
+    view = await deployments.describe_deployment(context, endpoint="e")
+    assert (view.green[0].figures.requests, view.green[0].figures.errors) == (10, 0)
+
+
 async def recorded(context: Context, one: Deployment, see: Callable[[Deployment], Observation]) -> Deployment:
     """Decide and journal as the deployer does, until nothing is left to decide."""
     while (noticed := notice(one, seen := see(one), Limits())) is not None:
@@ -295,4 +307,18 @@ async def test_a_refused_update_is_a_decision_too(context: Context) -> None:
     assert entry.body["to"] == "v3"
     assert entry.body["phase"] == "baking"
     assert "in-progress" in entry.body["reason"]
-    assert msgspec.convert(entry.body["policy"], DeploymentPolicy).alarms == ("a",)
+    assert entry.body["asked"]["missing_alarms"] == ["a"]
+    assert replay_admission(entry.body) == entry.body["reason"]
+
+
+async def test_an_accepted_update_can_be_judged_again(context: Context) -> None:
+    await put_endpoint(context, None)
+    config = EndpointConfig("v3", (Variant("AllTraffic", "m", 2),), 0.0)
+    model = Model("m", Container("bannister/python"), 0.0)
+    await context.state.commit([Put(ENDPOINT_CONFIGS, "v3", config, 0), Put(MODELS, "m", model, 0)])
+    await update_endpoint(context, "e", "v3")
+    (entry,) = (await deployments.list_decisions(context, endpoint="e", limit=5)).items
+    assert entry.kind == "deployment.started"
+    assert replay_admission(entry.body) is None
+    entry.body["asked"]["missing_models"] = ["m"]
+    assert replay_admission(entry.body) == 'Could not find model "m".'

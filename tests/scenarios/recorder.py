@@ -11,23 +11,29 @@ from typing import Any
 
 import msgspec
 
+from bannister.domain.deployment.admission import replay_admission
 from bannister.domain.deployment.recorder import DECIDED, disagreements
+from bannister.operations.story import REFUSED, STARTED
 
 
-def decisions(data_dir: Path) -> list[dict[str, Any]]:
-    """The bodies of all decisions in a data directory, read from a copy: nobody is fenced, nothing is locked."""
+def check_decisions(data_dir: Path) -> int:
+    """How many decisions there were, after checking that each is the same when it is taken again."""
+    journal = entries(data_dir)
+    decided = [body for kind, body in journal if kind == DECIDED]
+    assert disagreements(decided) == []
+    for kind, body in journal:
+        if kind in (STARTED, REFUSED) and "asked" in body:
+            assert replay_admission(body) == (body["reason"] if kind == REFUSED else None), body
+    return len(decided)
+
+
+def entries(data_dir: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Kind and body of each entry of the journal, read from a copy: nobody is fenced, nothing is locked."""
     if not (data_dir / "state.db").exists():
         return []
     with tempfile.TemporaryDirectory() as folder:
         for file in data_dir.glob("state.db*"):
             shutil.copy(file, folder)
         with closing(sqlite3.connect(Path(folder) / "state.db")) as state:
-            found = state.execute("SELECT body FROM journal WHERE kind = ? ORDER BY sequence", (DECIDED,)).fetchall()
-    return [msgspec.json.decode(body) for (body,) in found]
-
-
-def check_decisions(data_dir: Path) -> int:
-    """How many decisions there were, after checking that each is the same when it is taken again."""
-    bodies = decisions(data_dir)
-    assert disagreements(bodies) == []
-    return len(bodies)
+            found = state.execute("SELECT kind, body FROM journal ORDER BY sequence").fetchall()
+    return [(kind, msgspec.json.decode(body)) for kind, body in found]

@@ -12,6 +12,7 @@ from rich.console import Console
 from bannister.cli import words
 from bannister.cli.client import Server
 from bannister.cli.output import as_json, console, line, paragraph
+from bannister.errors import Refused
 
 _PARTS_PER_PERCENT: Final = 10_000
 _INDENT: Final = 13
@@ -23,6 +24,8 @@ def explain(endpoint: str, deployment: str | None, url: str | None, json: bool) 
     given = {"DeploymentId": deployment} if deployment is not None else {"EndpointName": endpoint}
     described = server.ask("bannister", "describe_deployment", **given)
     identifier = described["DeploymentId"]
+    if described["EndpointName"] != endpoint:
+        raise Refused(f'Deployment "{identifier}" is one of "{described["EndpointName"]}", not of "{endpoint}".')
     decisions = list(server.pages("bannister", "list_decisions", "Decisions", DeploymentId=identifier))
     for one in decisions:
         one["Evidence"] = json_.loads(one["Evidence"])

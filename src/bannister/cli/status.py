@@ -9,12 +9,13 @@ from rich.console import Console
 from bannister.cli import words
 from bannister.cli.client import Server
 from bannister.cli.output import as_json, console, line
+from bannister.errors import Refused
 
 
 def status(url: str | None, json: bool) -> int:
     """Print it; the exit code."""
     server = Server(url)
-    endpoints = [_endpoint(server, name) for name in _names(server)]
+    endpoints = [found for name in _names(server) if (found := _endpoint(server, name)) is not None]
     if json:
         as_json({"Endpoints": endpoints})
         return 0
@@ -34,8 +35,14 @@ def _names(server: Server) -> list[str]:
     return [one["EndpointName"] for one in listed]
 
 
-def _endpoint(server: Server, name: str) -> dict[str, Any]:
-    described = server.ask("sagemaker", "describe_endpoint", EndpointName=name)
+def _endpoint(server: Server, name: str) -> dict[str, Any] | None:
+    """What there is to say of one; None: it was deleted in the meantime."""
+    try:
+        described = server.ask("sagemaker", "describe_endpoint", EndpointName=name)
+    except Refused as refusal:
+        if str(refusal).startswith("Could not find"):
+            return None
+        raise
     wanted = ("EndpointName", "EndpointStatus", "EndpointConfigName", "FailureReason")
     found: dict[str, Any] = {key: described[key] for key in wanted if key in described}
     if described["EndpointStatus"] in ("Creating", "Updating", "RollingBack"):

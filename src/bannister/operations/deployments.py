@@ -285,20 +285,23 @@ async def _groups(
 ) -> tuple[GroupView, ...]:
     by_group = {one.group: one for one in seen}
     groups = fleet.groups if fleet is not None else ()
-    return tuple([GroupView(one, by_group.get(one.id), await _figures(context, one, until)) for one in groups])
+    since = fleet.since if fleet is not None else 0.0
+    return tuple([GroupView(one, by_group.get(one.id), await _figures(context, one, since, until)) for one in groups])
 
 
-async def _figures(context: Context, group: Group, until: float) -> Figures:
+async def _figures(context: Context, group: Group, since: float, until: float) -> Figures:
     dimensions = {
         "EndpointName": group.endpoint,
         "VariantName": group.variant,
         "EndpointConfigName": group.config_name,
     }
-    start = int(until) - FIGURES_SECONDS
+    # What an earlier fleet of the same configuration did is in the same metric, and is not this one's.
+    start = max(int(until) - FIGURES_SECONDS, int(since))
+    seconds = max(1, int(until) - start)
 
     async def read(name: str) -> Aggregate | None:
         metric = identity(SAGEMAKER_NAMESPACE, name, dimensions)
-        (found,) = await context.metrics.read(metric, start, FIGURES_SECONDS, 1)
+        (found,) = await context.metrics.read(metric, start, seconds, 1)
         return found
 
     errors, latency = await read("InvocationModelErrors"), await read("ModelLatency")

@@ -7,37 +7,27 @@ the supervisor and the publisher bring it about.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import Any
 
 import msgspec
 
 from bannister import __version__
+from bannister.domain.deployment.admission import Retention, UpdateRequest, admit
 from bannister.domain.deployment.machine import Deployment
-from bannister.domain.deployment.plan import Step, steps
-from bannister.domain.deployment.policy import DeploymentPolicy, refusal
-from bannister.domain.deployment.progress import EndpointStatus, status_of
+from bannister.domain.deployment.plan import steps
+from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.deployment.progress import status_of
 from bannister.domain.endpoint import Endpoint, EndpointConfig, Variant
 from bannister.domain.fleet import Fleet, Group
-from bannister.errors import AlreadyExists, Busy, Conflict, Invalid, NotFound, Refused, Resource, Unavailable
+from bannister.errors import AlreadyExists, Busy, Conflict, NotFound, Refused, Resource, Unavailable
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import describe_endpoint_config
 from bannister.operations.listing import Listed, ListRequest, Page, page
 from bannister.operations.models import describe_model
 from bannister.operations.story import REFUSED, STARTED
 from bannister.state.store import Put, Record, Row
-from bannister.state.tables import ALARMS, ENDPOINTS
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """What an update keeps from the endpoint instead of taking it from the new configuration (AWS: Retain…)."""
-
-    variant_properties: bool = False
-    #: With `variant_properties`: take these from the new configuration after all.
-    except_instance_count: bool = False
-    except_weight: bool = False
-    #: Use the policy of the last accepted update.
-    policy: bool = False
+from bannister.state.tables import ALARMS, ENDPOINT_CONFIGS, ENDPOINTS, MODELS
 
 
 async def create_endpoint(
@@ -73,37 +63,23 @@ async def update_endpoint(
     """Begin a deployment from what is in production to a configuration. Refused or accepted, the journal says so."""
     context.check_room()
     row = await _row(context, name)
+    asked = await _request(context, row.value, config_name, policy, retention or Retention())
     try:
-        return await _begin(context, row, config_name, policy, retention or Retention())
+        admitted = admit(row.value, asked)
     except Refused as refusal:
-        await _journal_refusal(context, row.value, config_name, policy, refusal)
+        await _journal_refusal(context, row.value, asked, refusal)
         raise
-
-
-async def _begin(
-    context: Context, row: Row[Endpoint], config_name: str, policy: DeploymentPolicy | None, retention: Retention
-) -> Endpoint:
-    name = row.key
-    config = await describe_endpoint_config(context, config_name)
-    endpoint = row.value
-    blue = _updatable(endpoint)
-    policy = _policy(endpoint, policy, retention)
-    variants = _retained(config, blue, retention)
-    _check_names(config, blue)
-    counts = {variant.name: variant.instance_count for variant in variants}
-    why_not = refusal(policy, counts)
-    if why_not is not None:
-        raise Invalid(why_not)
-    for alarm in policy.alarms:
-        if await context.state.get(ALARMS, alarm) is None:
-            raise Invalid(
-                f'Alarm "{alarm}" in AutoRollbackConfiguration does not exist; create it with PutMetricAlarm first.'
-            )
-    deployment = await _deployment(context, name, variants, config, blue, policy)
-    _check_time(deployment.steps, policy)
+    deployment = await _deployment(context, name, admitted.variants, admitted.config, admitted.blue, admitted.policy)
     now = context.clock.now()
-    endpoint = replace(endpoint, deployment=deployment, modified_at=now, failure_reason=None, last_policy=policy)
-    await _commit(context, row, endpoint, _started(deployment, now))
+    endpoint = replace(
+        row.value, deployment=deployment, modified_at=now, failure_reason=None, last_policy=admitted.policy
+    )
+    try:
+        await _commit(context, row, endpoint, _started(deployment, now, _evidence(row.value, asked)))
+    except Busy as refusal:
+        # Another request was faster; what it wrote is what this one is refused on.
+        await _journal_refusal(context, (await _row(context, name)).value, asked, refusal)
+        raise
     return endpoint
 
 
@@ -149,62 +125,6 @@ async def _commit(context: Context, row: Row[Endpoint], endpoint: Endpoint, reco
         raise Busy(Resource.ENDPOINT, row.key) from None
 
 
-def _updatable(endpoint: Endpoint) -> Fleet:
-    if endpoint.deleting or endpoint.deployment is not None:
-        raise Busy(Resource.ENDPOINT, endpoint.name)
-    if status_of(endpoint) is EndpointStatus.FAILED or endpoint.blue is None:
-        raise Invalid(
-            f'Endpoint "{endpoint.name}" is Failed and has nothing in production to update; delete it and create it again.'
-        )
-    return endpoint.blue
-
-
-def _policy(endpoint: Endpoint, policy: DeploymentPolicy | None, retention: Retention) -> DeploymentPolicy:
-    if not retention.policy:
-        return policy if policy is not None else DeploymentPolicy(given=False)
-    if policy is not None:
-        raise Invalid("Give either DeploymentConfig or RetainDeploymentConfig=true, not both.")
-    if endpoint.last_policy is None:
-        raise Invalid(
-            f'Endpoint "{endpoint.name}" has no deployment configuration to retain; give DeploymentConfig instead.'
-        )
-    return endpoint.last_policy
-
-
-def _retained(config: EndpointConfig, blue: Fleet, retention: Retention) -> tuple[Variant, ...]:
-    if not retention.variant_properties:
-        return config.variants
-    kept = []
-    for variant in config.variants:
-        group = blue.group_of(variant.name)
-        if group is not None and not retention.except_instance_count:
-            variant = replace(variant, instance_count=group.instance_count)
-        if group is not None and not retention.except_weight:
-            variant = replace(variant, weight=group.weight)
-        kept.append(variant)
-    return tuple(kept)
-
-
-def _check_names(config: EndpointConfig, blue: Fleet) -> None:
-    """AWS: the new configuration must keep the variant names."""
-    new = sorted(variant.name for variant in config.variants)
-    old = sorted(group.variant for group in blue.groups)
-    if new != old:
-        raise Invalid(
-            f'Endpoint configuration "{config.name}" has the variants {", ".join(new)}; a guarded update must keep the '
-            f"endpoint's variant names: {', '.join(old)}."
-        )
-
-
-def _check_time(plan: tuple[Step, ...], policy: DeploymentPolicy) -> None:
-    waits = sum(step.bake_seconds for step in plan)
-    if policy.timeout_seconds is not None and waits >= policy.timeout_seconds:
-        raise Invalid(
-            f"MaximumExecutionTimeoutInSeconds of {policy.timeout_seconds} cannot hold the waits of this deployment, "
-            f"which add up to {waits} seconds."
-        )
-
-
 async def _deployment(
     context: Context,
     endpoint: str,
@@ -246,25 +166,47 @@ async def _group(context: Context, endpoint: str, variant: Variant, config_name:
     )
 
 
-async def _journal_refusal(
-    context: Context, endpoint: Endpoint, config_name: str, policy: DeploymentPolicy | None, refusal: Refused
-) -> None:
+async def _request(
+    context: Context, endpoint: Endpoint, config_name: str, policy: DeploymentPolicy | None, retention: Retention
+) -> UpdateRequest:
+    """The request with all that it refers to, as it is now."""
+    row = await context.state.get(ENDPOINT_CONFIGS, config_name)
+    config = row.value if row is not None else None
+    policies = [one for one in (policy, endpoint.last_policy) if one is not None]
+    alarms = dict.fromkeys(alarm for one in policies for alarm in one.alarms)
+    models = dict.fromkeys(variant.model_name for variant in config.variants) if config is not None else {}
+    return UpdateRequest(
+        config_name,
+        config,
+        policy,
+        retention,
+        missing_alarms=tuple([one for one in alarms if await context.state.get(ALARMS, one) is None]),
+        missing_models=tuple([one for one in models if await context.state.get(MODELS, one) is None]),
+    )
+
+
+def _evidence(endpoint: Endpoint, asked: UpdateRequest) -> dict[str, Any]:
+    """What `admit` was given, for the journal."""
+    return {"before": msgspec.to_builtins(endpoint), "asked": msgspec.to_builtins(asked)}
+
+
+async def _journal_refusal(context: Context, endpoint: Endpoint, asked: UpdateRequest, refusal: Refused) -> None:
     """A refused update is a decision too. Where it cannot be written down, the caller is still told."""
     running = endpoint.deployment
     body = {
         "deployment": running.id if running is not None else None,
         "phase": running.phase.value if running is not None else None,
         "status": status_of(endpoint).value,
-        "to": config_name,
-        "policy": msgspec.to_builtins(policy),
+        "to": asked.config_name,
         "reason": str(refusal),
         "version": __version__,
+        **_evidence(endpoint, asked),
     }
     with contextlib.suppress(Unavailable):
         await context.state.commit(records=[Record(context.clock.now(), f"endpoint/{endpoint.name}", REFUSED, body)])
 
 
-def _started(deployment: Deployment, now: float) -> Record:
+def _started(deployment: Deployment, now: float, decided_on: dict[str, Any] | None = None) -> Record:
     return Record(
         now,
         f"endpoint/{deployment.endpoint}",
@@ -278,5 +220,6 @@ def _started(deployment: Deployment, now: float) -> Record:
             "policy": msgspec.to_builtins(deployment.policy),
             "steps": msgspec.to_builtins(deployment.steps),
             "version": __version__,
+            **(decided_on or {}),
         },
     )

@@ -9,6 +9,7 @@ from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
 from bannister.aws.sagemaker.deployment_config import members_of, policy_of
 from bannister.aws.sagemaker.listing import list_request
+from bannister.domain.deployment.admission import Retention
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.deployment.progress import (
     VariantProgress,
@@ -68,11 +69,11 @@ def _policy(params: dict[str, Any]) -> DeploymentPolicy | None:
     return policy_of(config) if config is not None else None
 
 
-def _retention(params: dict[str, Any]) -> endpoints.Retention:
+def _retention(params: dict[str, Any]) -> Retention:
     excluded = {item["VariantPropertyType"] for item in params.get("ExcludeRetainedVariantProperties", [])}
     if "DataCaptureConfig" in excluded:
         raise Invalid("DataCaptureConfig cannot be excluded: it is not retained (AWS documents it as not supported).")
-    return endpoints.Retention(
+    return Retention(
         variant_properties=params.get("RetainAllVariantProperties", False),
         except_instance_count="DesiredInstanceCount" in excluded,
         except_weight="DesiredWeight" in excluded,

@@ -1,0 +1,152 @@
+"""Whether an update of an endpoint is accepted: the decision before a deployment's first, as pure as those after it.
+
+`admit` is given the endpoint as it is, and the request with all that it refers to, as looked up at that moment. It gives back what the deployment is made from,
+or raises the refusal. Accepted or refused, the journal holds both arguments whole, and `replay_admission` decides again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import msgspec
+
+from bannister.domain.deployment.plan import Step, steps
+from bannister.domain.deployment.policy import DeploymentPolicy, refusal
+from bannister.domain.endpoint import Endpoint, EndpointConfig, Variant
+from bannister.domain.fleet import Fleet
+from bannister.errors import Busy, Invalid, NotFound, Refused, Resource
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """What an update keeps from the endpoint instead of taking it from the new configuration (AWS: Retain…)."""
+
+    variant_properties: bool = False
+    #: With `variant_properties`: take these from the new configuration after all.
+    except_instance_count: bool = False
+    except_weight: bool = False
+    #: Use the policy of the last accepted update.
+    policy: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRequest:
+    """An update as it was asked for, with what it refers to."""
+
+    config_name: str
+    #: None: there is no such configuration.
+    config: EndpointConfig | None
+    policy: DeploymentPolicy | None
+    retention: Retention
+    #: Of the alarms that the update or the endpoint's last policy names, those that do not exist.
+    missing_alarms: tuple[str, ...] = ()
+    #: Of the models that the configuration names, those that do not exist.
+    missing_models: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What the deployment is made from."""
+
+    blue: Fleet
+    config: EndpointConfig
+    variants: tuple[Variant, ...]
+    policy: DeploymentPolicy
+
+
+def admit(endpoint: Endpoint, asked: UpdateRequest) -> Admitted:
+    """What to deploy.
+
+    Raises:
+        Refused: Why not.
+    """
+    if asked.config is None:
+        raise NotFound(Resource.ENDPOINT_CONFIG, asked.config_name)
+    blue = _updatable(endpoint)
+    policy = _policy(endpoint, asked.policy, asked.retention)
+    variants = _retained(asked.config, blue, asked.retention)
+    _check_names(asked.config, blue)
+    counts = {variant.name: variant.instance_count for variant in variants}
+    why_not = refusal(policy, counts)
+    if why_not is not None:
+        raise Invalid(why_not)
+    for alarm in policy.alarms:
+        if alarm in asked.missing_alarms:
+            raise Invalid(
+                f'Alarm "{alarm}" in AutoRollbackConfiguration does not exist; create it with PutMetricAlarm first.'
+            )
+    for model in asked.missing_models:
+        raise NotFound(Resource.MODEL, model)
+    _check_time(steps(policy, counts), policy)
+    return Admitted(blue, asked.config, variants, policy)
+
+
+def replay_admission(body: Mapping[str, Any]) -> str | None:
+    """The sentence with which a recorded request is refused when it is judged again; None: it is accepted.
+
+    Args:
+        body: Of a journal entry that holds `before` (the endpoint) and `asked`.
+    """
+    try:
+        admit(msgspec.convert(body["before"], Endpoint), msgspec.convert(body["asked"], UpdateRequest))
+    except Refused as refused:
+        return str(refused)
+    return None
+
+
+def _updatable(endpoint: Endpoint) -> Fleet:
+    if endpoint.deleting or endpoint.deployment is not None:
+        raise Busy(Resource.ENDPOINT, endpoint.name)
+    if endpoint.blue is None:
+        raise Invalid(
+            f'Endpoint "{endpoint.name}" is Failed and has nothing in production to update; delete it and create it again.'
+        )
+    return endpoint.blue
+
+
+def _policy(endpoint: Endpoint, policy: DeploymentPolicy | None, retention: Retention) -> DeploymentPolicy:
+    if not retention.policy:
+        return policy if policy is not None else DeploymentPolicy(given=False)
+    if policy is not None:
+        raise Invalid("Give either DeploymentConfig or RetainDeploymentConfig=true, not both.")
+    if endpoint.last_policy is None:
+        raise Invalid(
+            f'Endpoint "{endpoint.name}" has no deployment configuration to retain; give DeploymentConfig instead.'
+        )
+    return endpoint.last_policy
+
+
+def _retained(config: EndpointConfig, blue: Fleet, retention: Retention) -> tuple[Variant, ...]:
+    if not retention.variant_properties:
+        return config.variants
+    kept = []
+    for variant in config.variants:
+        group = blue.group_of(variant.name)
+        if group is not None and not retention.except_instance_count:
+            variant = replace(variant, instance_count=group.instance_count)
+        if group is not None and not retention.except_weight:
+            variant = replace(variant, weight=group.weight)
+        kept.append(variant)
+    return tuple(kept)
+
+
+def _check_names(config: EndpointConfig, blue: Fleet) -> None:
+    """AWS: the new configuration must keep the variant names."""
+    new = sorted(variant.name for variant in config.variants)
+    old = sorted(group.variant for group in blue.groups)
+    if new != old:
+        raise Invalid(
+            f'Endpoint configuration "{config.name}" has the variants {", ".join(new)}; a guarded update must keep the '
+            f"endpoint's variant names: {', '.join(old)}."
+        )
+
+
+def _check_time(plan: tuple[Step, ...], policy: DeploymentPolicy) -> None:
+    waits = sum(step.bake_seconds for step in plan)
+    if policy.timeout_seconds is not None and waits >= policy.timeout_seconds:
+        raise Invalid(
+            f"MaximumExecutionTimeoutInSeconds of {policy.timeout_seconds} cannot hold the waits of this deployment, "
+            f"which add up to {waits} seconds."
+        )
