@@ -66,6 +66,10 @@ class Settings:
     invocation_body_bytes_max: int = 25 * 1024 * 1024
     #: Envoy's worker threads; 0: one per core.
     proxy_workers: int = 0
+    #: Connections from one proxy to all instances of a group; requests beyond them wait for one.
+    upstream_connections_max: int = 512
+    #: A connection to an instance that is not made within this long is given up and tried on another.
+    upstream_connect_timeout_seconds: float = 10.0
     #: Idle connections to instances are closed by Envoy before the instance would (uvicorn: 5 s, gunicorn: 2 s).
     upstream_idle_timeout_seconds: float = 1.5
     #: An idle client connection is closed after this long.

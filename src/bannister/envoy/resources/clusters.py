@@ -3,10 +3,12 @@
 What each choice is for:
 
 * `update_merge_window` 0 and a short first health check: a new instance is usable about 40 ms after it is published, not a second later.
-* `healthy_panic_threshold` 0: an unhealthy instance never gets requests, also when all are unhealthy.
+* `healthy_panic_threshold` 1 %: an unhealthy instance gets no requests, unless all are unhealthy: pings that are late on an overloaded machine
+  must not turn away requests that a model would still answer.
 * An instance leaves at once when it is no longer published, whatever its health; requests in flight on it are finished.
 * Idle connections are closed before a model server would close them, so that no request meets a closing connection.
-* Envoy's default circuit breakers (1,024 of each) would refuse requests that a model could take.
+* Envoy's default circuit breakers (1,024 of each) would refuse requests that a model could take. Only connections are bounded: requests
+  beyond them wait in Envoy, where waiting is cheap, and not as threads of a model server.
 * The model sees the request's documented headers: signatures and what belongs to clients or proxies is taken off here, at the last
   moment, so that routes and logs still see it.
 """
@@ -34,7 +36,6 @@ STRIPPED_HEADERS = ("authorization", "cookie", "origin", "x-amzn-sagemaker-targe
 #: AWS gives the container this where the caller sent no Content-Type.
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
-_CONNECT_TIMEOUT_SECONDS = 1.0
 _FIRST_CHECK_JITTER_SECONDS = 0.005
 _PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -46,11 +47,11 @@ def group_cluster(group: str, settings: Settings) -> cluster_pb2.Cluster:
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=from_ads()),
         lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
-        connect_timeout=seconds(_CONNECT_TIMEOUT_SECONDS),
-        circuit_breakers=_no_breakers(),
+        connect_timeout=seconds(settings.upstream_connect_timeout_seconds),
+        circuit_breakers=_no_breakers(settings.upstream_connections_max),
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
             update_merge_window=seconds(0),
-            healthy_panic_threshold={"value": 0.0},
+            healthy_panic_threshold={"value": 1.0},
             close_connections_on_host_set_change=False,
         ),
         ignore_health_on_host_removal=True,
@@ -59,10 +60,11 @@ def group_cluster(group: str, settings: Settings) -> cluster_pb2.Cluster:
     )
 
 
-def _no_breakers() -> circuit_breaker_pb2.CircuitBreakers:
+def _no_breakers(connections_max: int = UNBOUNDED) -> circuit_breaker_pb2.CircuitBreakers:
     unbounded = wrappers_pb2.UInt32Value(value=UNBOUNDED)
+    connections = wrappers_pb2.UInt32Value(value=connections_max)
     thresholds = circuit_breaker_pb2.CircuitBreakers.Thresholds(
-        max_connections=unbounded, max_pending_requests=unbounded, max_requests=unbounded, max_retries=unbounded
+        max_connections=connections, max_pending_requests=unbounded, max_requests=unbounded, max_retries=unbounded
     )
     return circuit_breaker_pb2.CircuitBreakers(thresholds=[thresholds])
 
