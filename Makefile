@@ -10,7 +10,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench check format constraints clean
+.PHONY: help setup demo test bench crashes soak check format constraints clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test: setup ## Run all tests, with real Envoy and real processes (about 10 minut
 bench: setup ## Measure rollback, start-up and creation times, 30 and 10 times (about 8 minutes)
 	@REPEATS=30 $(BIN)/python -m pytest -q -s tests/scenarios/test_times.py -k rollback
 	@REPEATS=10 $(BIN)/python -m pytest -q -s tests/scenarios/test_times.py -k "not rollback"
+
+crashes: setup ## Kill and stop every part under load: 50 crashes of the control plane, 20 s of standstill (about 25 minutes)
+	@CRASHES=50 STOPPED_SECONDS=20 $(BIN)/python -m pytest -q -s tests/crashes
+
+soak: setup ## 200 real deployments back to back under load: nothing lost, nothing leaked (about 35 minutes)
+	@DEPLOYMENTS=200 $(BIN)/python -m pytest -q -s tests/scenarios/test_soak.py
 
 check: setup ## Formatting, lint, types and architecture (under a minute)
 	$(BIN)/ruff format --check --quiet src tests

@@ -24,11 +24,12 @@ from tests.scenarios.world import Answer, Load, Server, World, wait_for
 from bannister.launcher.processes import Identity, identify, is_alive, marked
 from bannister.launcher.record import Record
 
-#: `make crashes` runs more, longer; CI has five minutes for all of this.
+#: `make crashes` runs more, and longer; CI has five minutes for all of this.
+EVERYTHING = "CRASHES" in os.environ
 REPEATS = int(os.environ.get("CRASHES", "5"))
-STOPPED_SECONDS = float(os.environ.get("STOPPED_SECONDS", "5"))
+STOPPED_SECONDS = float(os.environ.get("STOPPED_SECONDS", "4"))
 PARTS = ("control plane", "telemetry", "Envoy")
-BAKE = 3
+BAKE = 2
 STRATEGIES: dict[str, dict[str, Any]] = {
     "all at once": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0},
     "canary": {
@@ -42,6 +43,11 @@ STRATEGIES: dict[str, dict[str, Any]] = {
         "LinearStepSize": {"Type": "INSTANCE_COUNT", "Value": 1},
     },
 }
+
+
+def strategies() -> list[str]:
+    """All of them; in CI one, another each time."""
+    return list(STRATEGIES) if EVERYTHING else [random.choice(list(STRATEGIES))]
 
 
 def seeded() -> random.Random:
@@ -142,6 +148,10 @@ class Trial:
         self.world.update(
             self.name, self.new, routing=STRATEGIES[self.strategy], alarms=(self.alarm,), termination_wait=BAKE
         )
+
+    def some_moment(self, chance: random.Random) -> None:
+        """Wait for a moment before the end: one that is rolled back, or shifts at once, takes half as long."""
+        time.sleep(chance.uniform(0.0, 3.0 if self.bad or self.strategy == "all at once" else 7.0))
 
     def settled(self) -> dict[str, Any]:
         return settled(self.world, self.name)

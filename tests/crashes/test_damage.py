@@ -91,31 +91,29 @@ def test_files_that_were_cut_off(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut off", "one byte changed", "empty"])
-def test_a_damaged_artifact_is_rolled_back_with_the_reason(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_artifact_is_rolled_back_with_the_reason(world: World, damage: str) -> None:
+    name = damage.replace(" ", "-")
     whole = archive({"code/inference.py": b"def model_fn(d):\n    return 1\n", "weights": os.urandom(100_000)})
     changed = bytearray(whole)
     changed[len(whole) // 2] ^= 0xFF
     body = {"cut off": whole[: len(whole) // 2], "one byte changed": bytes(changed), "empty": b""}[damage]
-    server = Server(tmp_path / "data")
-    try:
-        world = World(server)
-        world.endpoint("e", world.config("c"))
-        world.s3.put_object(Bucket="models", Key="damaged", Body=body)
-        world.sagemaker.create_model(
-            ModelName="damaged",
-            PrimaryContainer={"Image": "bannister/python", "ModelDataUrl": "s3://models/damaged"},
-        )
-        world.config("damaged", model="damaged")
-        world.update("e", "damaged", routing={"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0})
-        found = world.settled("e")
-        assert found["EndpointConfigName"] == "c"
-        assert "s3://models/damaged" in found["FailureReason"], found["FailureReason"]
-        assert world.invoke("e")["version"] == "c"
-        kept = [path for path in (server.data_dir / "artifacts").iterdir() if path.is_dir()]
-        assert len(kept) == 1, "only the sound one"
-    finally:
-        assert server.stop() == 0
-    assert server.leftovers() == []
+    world.endpoint(name, world.config(f"sound-{name}", instances=1))
+    kept = artifacts(world)
+    world.s3.put_object(Bucket="models", Key=name, Body=body)
+    container = {"Image": "bannister/python", "ModelDataUrl": f"s3://models/{name}"}
+    world.sagemaker.create_model(ModelName=name, PrimaryContainer=container)
+    world.config(name, model=name)
+    world.update(name, name, routing={"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0})
+    found = world.settled(name)
+    assert found["EndpointConfigName"] == f"sound-{name}"
+    assert f"s3://models/{name}" in found["FailureReason"], found["FailureReason"]
+    assert world.invoke(name)["version"] == f"sound-{name}"
+    assert artifacts(world) <= kept, "nothing of the damaged one"
+    world.sagemaker.delete_endpoint(EndpointName=name)
+
+
+def artifacts(world: World) -> set[str]:
+    return {path.name for path in (world.server.data_dir / "artifacts").iterdir()}
 
 
 def test_a_data_directory_that_cannot_be_written_is_refused_with_a_sentence(tmp_path: Path) -> None:

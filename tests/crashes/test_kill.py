@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,19 +26,9 @@ from tests.crashes.harm import (
     serving_again,
     trial,
 )
-from tests.scenarios.world import Answer, Server, World, wait_for
+from tests.scenarios.world import Answer, World, wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    server = Server(tmp_path_factory.mktemp("server") / "data")
-    try:
-        yield World(server)
-    finally:
-        assert server.stop() == 0
-        assert server.leftovers() == []
 
 
 @pytest.mark.parametrize("number", range(REPEATS))
@@ -49,7 +38,7 @@ def test_the_control_plane_is_killed(world: World, tmp_path: Path, number: int) 
     name, strategy = f"control-{number}", chance.choice(list(STRATEGIES))
     with trial(world, tmp_path / "load", name, strategy, chance.random() < 0.5) as one:
         one.begin()
-        time.sleep(chance.uniform(0.0, 8.0))
+        one.some_moment(chance)
         spared, running, was = (
             living(world.server, "launcher", "telemetry", "Envoy"),
             instances(world.server),
@@ -72,7 +61,7 @@ def test_another_part_is_killed(world: World, tmp_path: Path, victim: str) -> No
     strategy, bad = chance.choice(list(STRATEGIES)), chance.random() < 0.5
     with trial(world, tmp_path / "load", f"other-{victim}", strategy, bad) as one:
         one.begin()
-        time.sleep(chance.uniform(0.0, 8.0))
+        one.some_moment(chance)
         spared = living(world.server, *(name for name in ("launcher", *PARTS) if name != victim))
         kill(world.server, victim)
         if victim == "launcher":
@@ -88,7 +77,7 @@ def test_envoy_is_killed(world: World, tmp_path: Path) -> None:
     chance = seeded()
     with trial(world, tmp_path / "load", "envoy", "canary", bad=False) as one:
         one.begin()
-        time.sleep(chance.uniform(0.0, 8.0))
+        one.some_moment(chance)
         spared, running = living(world.server, "launcher", "control plane", "telemetry"), instances(world.server)
         at = kill(world.server, "Envoy")
         one.right_outcome(one.settled())
@@ -104,7 +93,7 @@ def test_envoy_and_the_control_plane_are_killed_together(world: World, tmp_path:
     chance = seeded()
     with trial(world, tmp_path / "load", "both", "linear", bad=False) as one:
         one.begin()
-        time.sleep(chance.uniform(0.0, 8.0))
+        one.some_moment(chance)
         running = instances(world.server)
         at = kill(world.server, "Envoy", "control plane")
         one.right_outcome(one.settled())
@@ -123,7 +112,7 @@ def test_everything_is_killed_at_once(world: World, tmp_path: Path, spared: str)
     strategy, bad = chance.choice(list(STRATEGIES)), chance.random() < 0.5
     with trial(world, tmp_path / "load", f"all-but-{spared}", strategy, bad) as one:
         one.begin()
-        time.sleep(chance.uniform(0.0, 8.0))
+        one.some_moment(chance)
         running = instances(world.server)
         victims = ("launcher", *PARTS, *(() if spared == "instances" else ("instances",)))
         at = kill(world.server, *victims)
@@ -142,7 +131,7 @@ def test_an_instance_is_killed(world: World, tmp_path: Path) -> None:
     strategy = chance.choice(list(STRATEGIES))
     with trial(world, tmp_path / "load", "instance", strategy, bad=False) as one:
         one.begin()
-        time.sleep(chance.uniform(0.0, 8.0))
+        one.some_moment(chance)
         ours = {world.invoke("instance")["pid"] for _ in range(20)}
         victim = chance.choice(sorted(ours))
         at = time.time()

@@ -10,7 +10,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,7 @@ from tests.crashes.harm import (
     seeded,
     settled,
     stopped,
+    strategies,
     trial,
 )
 from tests.scenarios.world import Server, World, wait_for
@@ -39,38 +39,28 @@ from bannister.launcher.processes import is_alive
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "data")
-    try:
-        yield server
-    finally:
-        assert server.stop() == 0
-        assert server.leftovers() == []
-
-
 @pytest.mark.parametrize("victim", ["telemetry", "Envoy", "launcher"])
-def test_a_part_stands_still_in_a_deployment(server: Server, tmp_path: Path, victim: str) -> None:
+def test_a_part_stands_still_in_a_deployment(world: World, tmp_path: Path, victim: str) -> None:
     """Requests wait for a frozen Envoy; the others nobody misses. Nothing is lost, restarted or counted twice."""
-    chance, world = seeded(), World(server)
+    chance, server = seeded(), world.server
     strategy, bad = chance.choice(list(STRATEGIES)), chance.random() < 0.5
-    with trial(world, tmp_path / "load", "still", strategy, bad) as one:
+    with trial(world, tmp_path / "load", f"still-{victim}", strategy, bad) as one:
         one.begin()
-        time.sleep(chance.uniform(0.0, 5.0))
+        one.some_moment(chance)
         before = living(server, "launcher", *PARTS)
         with stopped(before[victim].pid):
             time.sleep(STOPPED_SECONDS)
         one.right_outcome(one.settled())
         all_alive(before)
     answers = one.load.nothing_lost()
-    each_counted_once(world, "still", len(answers) + (0 if bad else 10))
+    each_counted_once(world, one.name, len(answers) + (0 if bad else 10))
 
 
-def test_an_instance_stands_still(server: Server, tmp_path: Path) -> None:
+def test_an_instance_stands_still(world: World, tmp_path: Path) -> None:
     """What waits on it is answered when it moves again; meanwhile the others serve."""
-    chance, world = seeded(), World(server)
+    chance = seeded()
     with trial(world, tmp_path / "load", "still", "canary", bad=False) as one:
-        victim = chance.choice(sorted(instances(server)))
+        victim = chance.choice(sorted({world.invoke("still")["pid"] for _ in range(20)}))
         with stopped(victim):
             time.sleep(STOPPED_SECONDS)
             assert world.invoke("still")["pid"] != victim
@@ -87,7 +77,7 @@ def test_a_frozen_control_plane_is_replaced(tmp_path: Path) -> None:
         strategy, bad = chance.choice(list(STRATEGIES)), chance.random() < 0.5
         with trial(world, tmp_path / "load", "frozen", strategy, bad) as one:
             one.begin()
-            time.sleep(chance.uniform(0.0, 4.0))
+            one.some_moment(chance)
             frozen, spared = part(server, "control plane"), living(server, "launcher", "telemetry", "Envoy")
             print(f"frozen in phase {phase(server, 'frozen')}")
             os.kill(frozen.pid, signal.SIGSTOP)
@@ -102,7 +92,7 @@ def test_a_frozen_control_plane_is_replaced(tmp_path: Path) -> None:
     assert server.leftovers() == []
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", strategies())
 def test_a_succeeded_control_plane_changes_nothing_when_it_wakes(tmp_path: Path, strategy: str) -> None:
     """A second one is started by hand while the first stands still in the middle of a deployment: as on another machine."""
     chance = seeded()
@@ -112,7 +102,7 @@ def test_a_succeeded_control_plane_changes_nothing_when_it_wakes(tmp_path: Path,
         world = World(server)
         with trial(world, tmp_path / "load", "two", strategy, chance.random() < 0.5) as one:
             one.begin()
-            time.sleep(chance.uniform(0.0, 4.0))
+            one.some_moment(chance)
             first, spared = part(server, "control plane"), living(server, "telemetry", "Envoy")
             print(f"first one stopped in phase {phase(server, 'two')}")
             # The launcher stands still, too: it would start a third when the first ends.
@@ -161,7 +151,8 @@ def by_hand(server: Server) -> subprocess.Popen[bytes]:
         )  # fmt: skip
 
 
-def test_a_second_launcher_is_refused_while_the_first_stands_still(server: Server) -> None:
+def test_a_second_launcher_is_refused_while_the_first_stands_still(world: World) -> None:
+    server = world.server
     with stopped(launcher(server).pid):
         second = subprocess.run(
             [
@@ -180,7 +171,7 @@ def test_a_second_launcher_is_refused_while_the_first_stands_still(server: Serve
 @pytest.mark.parametrize("how", ["stopped", "killed in a loop"])
 def test_blind_is_not_quiet(tmp_path: Path, how: str) -> None:
     """Without telemetry a bad version is never advanced, though its alarm takes missing data for good news; in the end it goes back."""
-    blind_timeout = 8.0
+    blind_timeout = 6.0
     server = Server(tmp_path / "data", blind_timeout_seconds=blind_timeout)
     try:
         world = World(server)
@@ -190,7 +181,7 @@ def test_blind_is_not_quiet(tmp_path: Path, how: str) -> None:
             world.update(
                 "blind",
                 "blind-new",
-                routing={**STRATEGIES["linear"], "WaitIntervalInSeconds": 4},
+                routing={**STRATEGIES["linear"], "WaitIntervalInSeconds": 3},
                 alarms=(one.alarm,),
                 termination_wait=0,
             )
