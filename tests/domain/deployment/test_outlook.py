@@ -75,6 +75,7 @@ def test_the_earliest_end_is_when_a_deployment_that_goes_well_retires_blue() -> 
     promised = earliest_end(one, observation(now))
     while one.phase is not Phase.RETIRING:
         seen = observation(now)
+        assert earliest_end(one, seen) == promised
         noticed = notice(one, seen, LIMITS)
         one = advance(one, noticed, seen) if noticed is not None else one
         now += 0.0 if noticed is not None else 0.5
