@@ -88,6 +88,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.turns = 0
         #: Asked before each callback of a process; see `kill_after`.
         self._fuses: dict[Process, tuple[int, Callable[[], None]]] = {}
+        #: What ends the run at once, whoever else takes it for an error of their own.
+        self.fatal: BaseException | None = None
         #: The run is over, and its tasks are only being unwound.
         self.over = False
         #: Exceptions that nobody was there to take.
@@ -196,6 +198,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             main = self.create_task(_awaiting(work))
             while not main.done():
                 self._once()
+                if self.fatal is not None:
+                    raise self.fatal
             return main.result()
         finally:
             self._unwind()

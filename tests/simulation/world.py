@@ -185,10 +185,12 @@ class World:
 
     def violated(self, rule: str, what: str) -> Violation:
         before = "\n  ".join(self.trace)
-        return Violation(
+        found = Violation(
             f"{rule}\n  {what}\n  seed {self.seed}, virtual time {self.loop.time():.3f}; replay with: make simulate SEED={self.seed}\n"
             f"  What happened before:\n  {before}"
         )
+        self.loop.fatal = self.loop.fatal or found  # the loops contain errors, and must not contain this one
+        return found
 
     # --- parts that live on
 
