@@ -10,10 +10,10 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench crashes soak check format constraints clean
+.PHONY: help setup demo test bench crashes soak check simulate soak-simulation format constraints clean
 
 help: ## List the verbs
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(SET_UP) ## Install everything into .venv (once; again when pyproject.toml changes)
 
@@ -32,6 +32,12 @@ crashes: setup ## Kill and stop every part under load: 50 crashes of the control
 
 soak: setup ## 200 real deployments back to back under load: nothing lost, nothing leaked (about 35 minutes)
 	@DEPLOYMENTS=200 $(BIN)/python -m pytest -q -s tests/scenarios/test_soak.py
+
+simulate: setup ## One simulated world, with all that happens in it: make simulate SEED=7
+	@$(BIN)/python -W ignore -m tests.simulation.simulate --trace --seed $(or $(SEED),1)
+
+soak-simulation: setup ## Simulated deployments with faults on all cores: make soak-simulation DEPLOYMENTS=1000000
+	@$(BIN)/python -W ignore -m tests.simulation.soak --record --deployments $(or $(DEPLOYMENTS),1000000) --seed $(or $(SEED),1)
 
 check: setup ## Formatting, lint, types and architecture (under a minute)
 	$(BIN)/ruff format --check --quiet src tests

@@ -61,6 +61,8 @@ class Checker:
         self._entries = 0
         self._harmed: dict[str, float] = {}
         self._astray: dict[str, float] = {}
+        #: Proxies that may leave a response unanswered for longer than their lease, at any time.
+        self.slow: dict[str, None] = {}
         self._away_since: dict[str, float] = {}
         #: Endpoints that were reachable through a proxy once.
         self._served: dict[str, None] = {}
@@ -305,7 +307,7 @@ class Checker:
                 self._away_since.pop(node, None)
             elif now - self._away_since.setdefault(node, now) > world.settings.proxy_lease_seconds - 1.0:
                 self._astray.setdefault(node, now)
-            if node in self._astray and proxy.connected and self._right(proxy):
+            if node in self._astray and node not in self.slow and proxy.connected and self._right(proxy):
                 del self._astray[node]
         for group in list(self._harmed):
             if self._whole(group):

@@ -122,8 +122,10 @@ class Faults:
         before = proxy.conduct.apply_seconds, proxy.conduct.answer_seconds
         if longest > 1.0:
             self._world.checker.astray(proxy.node)  # it may lose its lease
+            self._world.checker.slow[proxy.node] = None
 
         def mend() -> None:
+            self._world.checker.slow.pop(proxy.node, None)
             proxy.conduct.apply_seconds, proxy.conduct.answer_seconds = before
 
         proxy.conduct.apply_seconds = proxy.conduct.answer_seconds = lambda: rng.random() * longest

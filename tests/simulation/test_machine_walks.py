@@ -1,7 +1,6 @@
 """The pure machine, walked at random: whatever the facts, the rules hold."""
 
 import random
-from dataclasses import replace
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.machine import (
@@ -25,7 +24,7 @@ from bannister.domain.fleet import Fleet, Group
 from bannister.domain.model import Container
 
 WALKS = 100_000
-STEPS_MAX = 25
+STEPS_MAX = 14
 LIMITS = Limits(alarm_clear_timeout_seconds=60.0, blind_timeout_seconds=30.0)
 SHIFTED = (Phase.SHIFTING, Phase.BAKING)
 
@@ -107,7 +106,7 @@ def test_a_hundred_thousand_walks() -> None:
     for _ in range(WALKS):
         deployment, now, sequence = rng.choice(starts), 0.0, 0
         for _ in range(STEPS_MAX):
-            now += rng.choice((0.0, 1.0, 10.0, 21.0))
+            now += rng.choice((0.0, 10.0, 21.0, 21.0))
             sequence += rng.randrange(2)
             seen = _facts(rng, deployment, now, sequence)
             noticed = notice(deployment, seen, LIMITS)
@@ -115,7 +114,6 @@ def test_a_hundred_thousand_walks() -> None:
                 continue
             after = advance(deployment, noticed, seen)
             _check(deployment, noticed.event, seen, after)
-            assert replace(after) == after
             deployment = after
             if deployment.phase in ENDED:
                 break
