@@ -51,7 +51,7 @@ VERSIONS: dict[str, tuple[dict[str, str], str | None]] = {
     "good": ({}, None),
     "failing": ({"FAIL": "0.5"}, "errors-"),
     "crashing": ({"BREAK_ON_LOAD": "on purpose"}, "on purpose"),
-    "slow": ({"SLEEP": "0.1"}, "latency-"),
+    "slow": ({"SLEEP": "0.8"}, "latency-"),
 }
 
 
@@ -151,7 +151,7 @@ def deploy(world: World, number: int, strategy: str, version: str, current: str)
     config = world.config(f"soak-{number}", model=version)
     alarms = (
         alarm(world, f"errors-{number}", "soak", config, "Invocation5XXErrors", 0.05),
-        alarm(world, f"latency-{number}", "soak", config, "ModelLatency", 50_000.0),
+        alarm(world, f"latency-{number}", "soak", config, "ModelLatency", 500_000.0),
     )
     for name in alarms:
         wait_for(f"{name} OK", lambda name=name: world.alarm(name)["StateValue"] == "OK")  # type: ignore[misc]
