@@ -343,7 +343,9 @@ class Checker:
             return True
         up = [machine.address_of[one] for one in machine.in_group(group) if machine.up(machine.address_of[one])]
         return len(up) >= wanted and all(
-            set(proxy.reachable(group)) & set(up) or not proxy.knows(group) for proxy in self._proxies()
+            set(proxy.reachable(group)) & set(up) or not proxy.knows(group)
+            for proxy in self._world.network.proxies.values()
+            if proxy.running
         )
 
     def _overdue(self, group: str) -> bool:

@@ -17,6 +17,7 @@ class Faults:
     def __init__(self, world: World) -> None:
         self._world = world
         self._rng = world.rng
+        self._slow: dict[str, None] = {}
         self._mending: dict[Callable[[], None], None] = {}
         self._kinds: tuple[tuple[int, Callable[[], None]], ...] = (
             (3, self._kill_instance),
@@ -118,6 +119,9 @@ class Faults:
     def _proxy_is_slow(self) -> None:
         proxy, rng = self._proxy(), self._rng
         longest = rng.choice((0.3, 1.0, 4.0))
+        if proxy.node in self._slow:
+            return
+        self._slow[proxy.node] = None
         self._note(f"{proxy.node} takes up to {longest} s for everything")
         before = proxy.conduct.apply_seconds, proxy.conduct.answer_seconds
         if longest > 1.0:
@@ -126,6 +130,7 @@ class Faults:
 
         def mend() -> None:
             self._world.checker.slow.pop(proxy.node, None)
+            del self._slow[proxy.node]
             proxy.conduct.apply_seconds, proxy.conduct.answer_seconds = before
 
         proxy.conduct.apply_seconds = proxy.conduct.answer_seconds = lambda: rng.random() * longest

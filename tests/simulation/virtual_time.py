@@ -17,6 +17,8 @@ from collections.abc import Awaitable, Callable, Coroutine
 from contextvars import Context, ContextVar, copy_context
 from typing import Any, TypeVar
 
+from bannister.errors import Fenced
+
 T = TypeVar("T")
 
 #: 2026-11-23T00:00:00Z: the wall clock when a simulation begins.
@@ -143,8 +145,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
 
     def call_exception_handler(self, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if self.over:
-            return
+        if self.over or isinstance(error, Fenced):
+            return  # a task of a process that was replaced: it was told so
         self.unhandled.append(f"{context.get('message')}: {error!r}")
 
     def call_soon_threadsafe(self, *_: Any, **__: Any) -> Any:

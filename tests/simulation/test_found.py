@@ -1,0 +1,19 @@
+"""What the simulation found in the product, each kept as the seed that showed it."""
+
+import pytest
+
+from tests.simulation.simulate import simulate
+
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
+#: Seed, and what it showed when it was found.
+FOUND = {
+    100: "A thawed control plane overwrote the instance records of its successor: the next one took all instances for strays and ended them.",
+    3043: "Green was removed when one proxy of two had come back to a restarted control plane, while the other still routed to it.",
+    4095: "A control plane restarted while blue retired withdrew the endpoint's routes, because not every green instance was seen healthy.",
+}
+
+
+@pytest.mark.parametrize("seed", FOUND, ids=map(str, FOUND))
+def test_what_was_found_stays_mended(seed: int) -> None:
+    simulate(seed)
