@@ -1,7 +1,6 @@
 """What the simulation found in the product, each kept as the seed that showed it."""
 
 import pytest
-
 from tests.simulation.simulate import simulate
 
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
