@@ -51,7 +51,7 @@ VERSIONS: dict[str, tuple[dict[str, str], str | None]] = {
     "good": ({}, None),
     "failing": ({"FAIL": "0.5"}, "errors-"),
     "crashing": ({"BREAK_ON_LOAD": "on purpose"}, "on purpose"),
-    "slow": ({"SLEEP": "0.8"}, "latency-"),
+    "slow": ({"SLEEP": "0.1"}, "latency-"),
 }
 
 
@@ -149,13 +149,12 @@ def alarm(world: World, name: str, endpoint: str, config: str, metric: str, thre
 def deploy(world: World, number: int, strategy: str, version: str, current: str) -> str:
     """One deployment to its end, with the outcome that its version must have; returns the configuration in production."""
     config = world.config(f"soak-{number}", model=version)
-    alarms = (
-        alarm(world, f"errors-{number}", "soak", config, "Invocation5XXErrors", 0.05),
-        alarm(world, f"latency-{number}", "soak", config, "ModelLatency", 500_000.0),
-    )
+    alarms = [alarm(world, f"errors-{number}", "soak", config, "Invocation5XXErrors", 0.05)]
+    if version == "slow":  # on a busy machine a good one may be slow as well
+        alarms.append(alarm(world, f"latency-{number}", "soak", config, "ModelLatency", 50_000.0))
     for name in alarms:
         wait_for(f"{name} OK", lambda name=name: world.alarm(name)["StateValue"] == "OK")  # type: ignore[misc]
-    world.update("soak", config, routing=STRATEGIES[strategy], alarms=alarms, termination_wait=3)
+    world.update("soak", config, routing=STRATEGIES[strategy], alarms=tuple(alarms), termination_wait=3)
     found = world.settled("soak", 180.0)
     word = VERSIONS[version][1]
     if word is None:
@@ -164,7 +163,7 @@ def deploy(world: World, number: int, strategy: str, version: str, current: str)
     else:
         assert found["EndpointConfigName"] == current, found
         assert word in found["FailureReason"], found
-    world.cloudwatch.delete_alarms(AlarmNames=list(alarms))
+    world.cloudwatch.delete_alarms(AlarmNames=alarms)
     world.sagemaker.delete_endpoint_config(EndpointConfigName=current if word is None else config)
     return str(found["EndpointConfigName"])
 
