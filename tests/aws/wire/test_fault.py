@@ -47,7 +47,7 @@ def test_every_error_has_a_fault_in_every_service(service: str, kind: type[Banni
     elif kind is BannisterError:
         assert found.status == 500
     else:
-        assert found.status in (400, 429, 503)
+        assert found.status in (400, 409, 429, 503)
 
 
 @pytest.mark.parametrize(
