@@ -1,0 +1,84 @@
+"""Nothing is written where the fence does not let it through. (In the product it does not even return.)"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bannister.clock import SystemClock
+from bannister.domain.instance import GroupSpec
+from bannister.domain.metric.summary import Report, Summary
+from bannister.errors import Fenced
+from bannister.instances.host import GroupRecord, InstanceRecord
+from bannister.instances.records import FolderRecords
+from bannister.metrics.sqlite import SqliteMetrics
+from bannister.settings import Settings
+from bannister.state.sqlite import SqliteState
+
+GROUP = GroupRecord(GroupSpec("g", "e", "v", "image", None), 1)
+INSTANCE = InstanceRecord("0a", "g", 1)
+
+
+class Fence:
+    open = True
+
+    def __call__(self) -> None:
+        if not self.open:
+            raise Fenced("closed")
+
+
+async def test_opening_the_state_again_fences_who_had_it(tmp_path: Path) -> None:
+    first = SqliteState(tmp_path / "state.db")
+    first.check_epoch()
+    second = SqliteState(tmp_path / "state.db")
+    with pytest.raises(Fenced):
+        first.check_epoch()
+    second.check_epoch()
+    await first.close()
+    await second.close()
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda records: records.save_epoch(9),
+        lambda records: records.save_next_port(9),
+        lambda records: records.save_group(GroupRecord(GROUP.spec, 2)),
+        lambda records: records.forget_group("g"),
+        lambda records: records.save_instance(InstanceRecord("0a", "g", 2)),
+        lambda records: records.forget_instance("0a"),
+    ],
+)
+def test_records_of_instances(tmp_path: Path, write: Callable[[FolderRecords], None]) -> None:
+    fence = Fence()
+    records = FolderRecords(tmp_path, 5, fence)
+    records.load()
+    records.save_epoch(1)
+    records.save_group(GROUP)
+    records.save_instance(INSTANCE)
+    before = FolderRecords(tmp_path, 5).load()
+    fence.open = False
+    with pytest.raises(Fenced):
+        write(records)
+    assert FolderRecords(tmp_path, 5).load() == before
+    fence.open = True
+    write(records)
+    if write.__code__.co_names[0] != "save_next_port":
+        assert FolderRecords(tmp_path, 5).load() != before
+
+
+async def test_metrics(tmp_path: Path) -> None:
+    fence, clock = Fence(), SystemClock()
+    metrics = SqliteMetrics(Settings(tmp_path), clock, fence)
+    fence.open = False
+    second = int(clock.now())
+    report = Report("run", 1, float(second), 0.0, (Summary("g", "a:1", second, invocations=3),))
+    with pytest.raises(Fenced):
+        await metrics.record(report)
+    with pytest.raises(Fenced):
+        await metrics.close()  # it would store what waits
+    again = SqliteMetrics(Settings(tmp_path), clock)
+    assert await again.record(report), "it was not stored before"
+    await again.close()
