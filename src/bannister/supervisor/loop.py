@@ -23,7 +23,7 @@ from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Group
 from bannister.domain.instance import GroupSpec
 from bannister.domain.routing import wanted_groups
-from bannister.errors import BannisterError, Conflict, Fenced, Refused
+from bannister.errors import BannisterError, Conflict, Fenced, Refused, Unavailable
 from bannister.instances.backend import InstanceBackend
 from bannister.metrics.store import GroupDimensions, MetricStore
 from bannister.settings import Settings
@@ -180,18 +180,26 @@ class Supervisor:
             await self._state.commit([Put(GROUPS, row.key, replace(record, retiring_since=now), row.revision)])
             return
         if row.key not in self._removed:
-            in_flight = await self._routes.active_requests(row.key)
+            in_flight = await self._in_flight(row.key)
             overdue = now >= record.retiring_since + self._settings.drain_timeout_seconds
-            if in_flight > 0 and not overdue:
-                return
-            if in_flight > 0:
+            if in_flight != 0:
+                if not overdue:
+                    return
                 await self._cut(row, in_flight, now)
             await self._instances.remove(row.key, self._epoch)
             self._removed.add(row.key)
         if not any(instance.group == row.key for instance in self._instances.snapshot()):
             await self._forget(row)
 
-    async def _cut(self, row: Row[GroupRecord], in_flight: int, now: float) -> None:
+    async def _in_flight(self, group: str) -> int | None:
+        """Requests in flight; None: a proxy does not answer, so there may be some."""
+        try:
+            return await self._routes.active_requests(group)
+        except Unavailable as error:
+            log.debug("group.drain_unknown group=%s: %s", group, error)
+            return None
+
+    async def _cut(self, row: Row[GroupRecord], in_flight: int | None, now: float) -> None:
         log.warning("group.drain_cut group=%s requests=%s", row.key, in_flight)
         body = {"group": row.key, "requests": in_flight}
         await self._state.commit(records=[Record(now, f"endpoint/{row.value.group.endpoint}", "group.drain_cut", body)])

@@ -153,6 +153,16 @@ def test_without_alarms_a_bake_is_a_plain_wait() -> None:
     assert turn(one, observation(1041.0, **blind)).phase is Phase.SHIFTING
 
 
+def test_an_alarm_that_is_never_evaluated_does_not_hold_a_bake_for_ever() -> None:
+    one = walked_to(Phase.BAKING)
+    deadline = one.baking_since + 30
+    behind = (AlarmObservation("errors", AlarmValue.OK, deadline - 1),)
+    assert turn(one, observation(deadline + LIMITS.blind_timeout_seconds - 1, alarms=behind)) == one
+    after = turn(one, observation(deadline + LIMITS.blind_timeout_seconds, alarms=behind))
+    assert after.phase is Phase.ROLLING_BACK
+    assert "could not be evaluated" in after.reason
+
+
 def test_blind_is_not_quiet() -> None:
     one = walked_to(Phase.BAKING)
     late = one.baking_since + 40

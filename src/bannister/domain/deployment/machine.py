@@ -254,6 +254,7 @@ def _reason_to_stop(deployment: Deployment, seen: Observation, limits: Limits) -
         or _green_failed(deployment, seen)
         or _too_late(deployment, seen, limits)
         or _blind(deployment, seen, limits)
+        or _unjudged(deployment, seen, limits)
     )
 
 
@@ -313,6 +314,20 @@ def _blind(deployment: Deployment, seen: Observation, limits: Limits) -> str | N
             "a bake without data is no evidence."
         )
     return None
+
+
+def _unjudged(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
+    """An alarm that is not evaluated although telemetry speaks would hold the bake until the maximum execution time."""
+    deadline = bake_deadline(deployment, seen.covered_since) if deployment.phase is Phase.BAKING else None
+    if deadline is None or seen.now < deadline + limits.blind_timeout_seconds:
+        return None
+    behind = [
+        one.name for one in seen.alarms if one.evaluated_until is None or one.evaluated_until < math.ceil(deadline)
+    ]
+    if not behind:
+        return None
+    late = seen.now - deadline
+    return f"{_quoted(behind)} could not be evaluated up to the end of the bake, {late:.0f} seconds after it."
 
 
 def _bake_over(deployment: Deployment, seen: Observation) -> Noticed | None:
