@@ -18,9 +18,11 @@ import msgspec
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.machine import Deployment, Phase
 from bannister.domain.endpoint import Endpoint
-from bannister.domain.routing import plan_of, wanted_groups
+from bannister.domain.routing import Membership, Weight, plan_of, wanted_groups
 from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.envoy.memory import MemoryProxy
+from bannister.envoy.resources.names import ROUTE_TABLE
+from bannister.envoy.snapshot import Snapshot
 from bannister.state.group_record import GroupRecord
 from bannister.state.store import Put, Record, Remove, Table
 from bannister.state.tables import ALARMS, ENDPOINTS, GROUPS
@@ -97,6 +99,30 @@ class Checker:
         for record in records:
             if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
                 self._alarm_tripped(record.subject.removeprefix("alarm/"))
+
+    def published(self, snapshot: Snapshot) -> None:
+        """A control plane hands out routes: where a share grows, the proxies already reach who takes it."""
+        if ROUTE_TABLE in snapshot.withheld or not self._world.current_epoch_context:
+            return
+        for name, weights in snapshot.routes[ROUTE_TABLE].about.items():
+            endpoint = self.endpoints.get(name)
+            plan = plan_of(endpoint) if endpoint is not None else None
+            if plan is None or plan.weights != weights:
+                continue  # it may be what was asked a moment ago, or what can be had
+            for one in plan.memberships:
+                self._reached(name, one, weights)
+
+    def _reached(self, endpoint: str, membership: Membership, weights: Sequence[Weight]) -> None:
+        group, needed = membership.group, min(membership.required, membership.in_rotation)
+        if needed == 0 or self._world.machine.ever_harmed(group):
+            return
+        for proxy in self._proxies():
+            grows = _parts(weights, group) > _parts(proxy.weights(endpoint), group)
+            if grows and len(proxy.reachable(group)) < needed:
+                raise self._world.violated(
+                    "2: capacity before traffic",
+                    f"{endpoint}: {group} is to get more traffic; {proxy.node} reaches {proxy.reachable(group)} of {needed}.",
+                )
 
     def stopping(self, instance: str) -> None:
         """An instance is asked to end."""
@@ -177,6 +203,7 @@ class Checker:
         match new.phase:
             case Phase.SHIFTING if new.step == 0:
                 self._first_shift(watched, new)
+                self._capacity(new)
             case Phase.BAKING:
                 self._acknowledged(before, "11: a bake starts when every proxy has the split")
                 watched.baking_since, watched.jumps = self._world.loop.time(), self.jumps
@@ -191,6 +218,15 @@ class Checker:
             if alarm is None or alarm.state.value is AlarmValue.ALARM:
                 raise self._world.violated("7: no traffic moves while an alarm is in ALARM", f"{deployment.id}: {name}")
         watched.shifted_at_sequence = self._world.medium.sequence
+
+    def _capacity(self, deployment: Deployment) -> None:
+        machine = self._world.machine
+        for group in deployment.green.groups:
+            up = sum(machine.up(machine.address_of[one]) for one in machine.in_group(group.id))
+            if up < group.instance_count and not machine.ever_harmed(group.id):
+                raise self._world.violated(
+                    "2: capacity before traffic", f"{deployment.id} shifts to {group.id}; {up} of its instances answer."
+                )
 
     def _baked(self, watched: Watched, old: Deployment, new: Deployment) -> None:
         bake = old.steps[old.step].bake_seconds
@@ -401,3 +437,7 @@ class Checker:
                     )
         if self._astray or self._harmed:
             raise self._world.violated("9: what was disturbed heals", f"{list(self._astray)}, {list(self._harmed)}")
+
+
+def _parts(weights: Sequence[Weight], group: str) -> int:
+    return sum(one.parts for one in weights if one.group == group)

@@ -118,7 +118,11 @@ class Faults:
 
     def _proxy_is_slow(self) -> None:
         proxy, rng = self._proxy(), self._rng
-        longest = rng.choice((0.3, 1.0, 4.0))
+        self.slow_down(proxy, rng.choice((0.3, 1.0, 4.0)))
+
+    def slow_down(self, proxy: MemoryProxy, longest: float) -> None:
+        """For a while a proxy takes up to this many seconds for everything."""
+        rng = self._rng
         if proxy.node in self._slow:
             return
         self._slow[proxy.node] = None

@@ -212,6 +212,7 @@ class GatedDiscovery(MemoryDiscovery):
 
     def publish(self, snapshot: Snapshot) -> None:
         if not self._world.reached(self._plane, "before publish"):
+            self._world.checker.published(snapshot)
             super().publish(snapshot)
             self._world.reached(self._plane, "after publish")
 

@@ -41,6 +41,8 @@ class Script:
     #: Mean seconds between two faults; None: nothing goes wrong.
     fault_seconds: float | None = 6.0
     proxies: int = 1
+    #: Happens instead of endpoints with deployments of every kind.
+    situation: Callable[[World], Coroutine[Any, Any, None]] | None = None
 
     @staticmethod
     def of(seed: int) -> Script:
@@ -96,29 +98,40 @@ class Release:
         self.versions = 0
 
     async def run(self, deployments: int) -> None:
-        instances = self._rng.choice((1, 2, 2, 3))
-        config = await self.version(self._sound(), instances)
-        await self._caller.ask(lambda context: create_endpoint(context, self.name, config))
-        if not await self._at_rest():
+        if not await self.create(self._rng.choice((1, 2, 2, 3))):
             return
         for _ in range(deployments):
             await asyncio.sleep(self._rng.random() * 2)
             if not await self.deploy(self._any_model(), self._rng.choice((1, 2, 2, 3))):
                 return
 
+    async def create(self, instances: int) -> bool:
+        """The endpoint with its first version; False: it is gone."""
+        config = await self.version(self._sound(), instances)
+        await self._caller.ask(lambda context: create_endpoint(context, self.name, config))
+        return await self.at_rest()
+
     async def deploy(self, model: Model, instances: int) -> bool:
         """One update; False: the endpoint is gone."""
         config = await self.version(model, instances)
         alarm = await self._alarm(config) if self._rng.random() < 0.75 else None
-        policy = self._policy(instances, alarm)
+        await self.update(config, self._policy(instances, alarm))
+        rests = await self.at_rest()
+        if alarm is not None and self._rng.random() < 0.8:
+            await self._caller.ask(lambda context: delete_alarms(context, [alarm]))
+        return rests
+
+    async def update(self, config: str, policy: DeploymentPolicy) -> None:
+        """Ask for a deployment."""
         error = await self._caller.ask(lambda context: update_endpoint(context, self.name, config, policy))
         self._world.note("caller", f"update {self.name} to {config}: {error or policy}")
         if error is None:
             self._world.counts["deployments"] += 1
-        rests = await self._at_rest()
-        if alarm is not None and self._rng.random() < 0.8:
-            await self._caller.ask(lambda context: delete_alarms(context, [alarm]))
-        return rests
+
+    async def delete(self) -> None:
+        """Ask for the endpoint to be taken away."""
+        self._world.note("caller", f"delete {self.name}")
+        await self._caller.ask(lambda context: delete_endpoint(context, self.name))
 
     async def version(self, model: Model, instances: int) -> str:
         self.versions += 1
@@ -131,7 +144,7 @@ class Release:
         await ask(lambda context: create_endpoint_config(context, name, variants))
         return name
 
-    async def _at_rest(self) -> bool:
+    async def at_rest(self) -> bool:
         """Wait until no deployment runs; False: the endpoint is gone or has failed."""
         while True:
             endpoint = self._world.endpoints().get(self.name)
@@ -142,7 +155,13 @@ class Release:
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _alarm(self, config: str) -> str:
-        rng, name = self._rng, f"{config}-errors"
+        rng = self._rng
+        periods = rng.choice((1, 1, 2))
+        return await self.watch(config, rng.choice(("notBreaching", "notBreaching", "missing", "ignore")), periods)
+
+    async def watch(self, config: str, missing_data: str, periods: int = 1) -> str:
+        """An alarm on the errors of a version."""
+        name = f"{config}-errors"
         metric = identity(
             "AWS/SageMaker",
             "Invocation5XXErrors",
@@ -152,14 +171,23 @@ class Release:
             metric=metric,
             statistic="Average",
             period_seconds=10,
-            evaluation_periods=rng.choice((1, 1, 2)),
+            evaluation_periods=periods,
             datapoints_to_alarm=1,
             threshold=0.5,
             comparison="GreaterThanOrEqualToThreshold",
-            missing_data=rng.choice(("notBreaching", "notBreaching", "missing", "ignore")),
+            missing_data=missing_data,
         )
         await self._caller.ask(lambda context: put_metric_alarm(context, name, asked, Extras()))
         return name
+
+    async def set_alarm(self, name: str, *values: AlarmValue) -> None:
+        """Set an alarm's state by hand; several values follow each other so fast that nobody sees the first ones."""
+
+        async def set_all(context: Context) -> None:
+            for value in values:
+                await set_alarm_state(context, name, value, "By hand.", None)
+
+        await self._caller.ask(set_all)
 
     def _policy(self, instances: int, alarm: str | None) -> DeploymentPolicy:
         rng = self._rng
@@ -280,11 +308,16 @@ class Meddler:
                 pass
 
 
+def _works(world: World, script: Script) -> list[Coroutine[Any, Any, None]]:
+    if script.situation is not None:
+        return [script.situation(world)]
+    return [Release(world, f"e{number + 1}").run(script.deployments) for number in range(script.endpoints)]
+
+
 async def tell(world: World, script: Script) -> None:
     """Begin the world, let everything happen, then let it heal, and check."""
     world.begin()
-    releases = [Release(world, f"e{number + 1}") for number in range(script.endpoints)]
-    works = [asyncio.create_task(release.run(script.deployments)) for release in releases]
+    works = [asyncio.create_task(work) for work in _works(world, script)]
     disturbing = []
     if script.fault_seconds is not None:
         world.calm = False

@@ -26,6 +26,8 @@ from bannister.domain.model import Container
 WALKS = 100_000
 STEPS_MAX = 14
 LIMITS = Limits(alarm_clear_timeout_seconds=60.0, blind_timeout_seconds=30.0)
+#: Seconds between two looks.
+PASSES = (0.0, 10.0, 21.0, 21.0)
 SHIFTED = (Phase.SHIFTING, Phase.BAKING)
 
 
@@ -45,27 +47,41 @@ def _deployments() -> list[Deployment]:
     return found
 
 
+#: Green as it can be seen, by instances that are ready and restarts; made once, because walks are many.
+GREEN = {
+    (ready, restarts): (GroupObservation("e.a.v2", 2, ready, restarts, None),)
+    for ready in range(3)
+    for restarts in (0, 1)
+}
+WELL = GREEN[2, 0]
+VALUES = (*AlarmValue, AlarmValue.OK, None)
+
+
+def _green(rng: random.Random) -> tuple[GroupObservation, ...]:
+    ready = 2 if rng.random() < 0.8 else rng.choice((0, 1))
+    return GREEN[ready, rng.choice((0, 0, 1))]
+
+
 def _facts(rng: random.Random, deployment: Deployment, now: float, sequence: int) -> Observation:
     """Anything that could be seen; mostly nothing is wrong, so that walks get somewhere."""
-    usual = rng.random() < 0.85
-    ready = 2 if usual or rng.random() < 0.8 else rng.choice((0, 1))
-    group = GroupObservation("e.a.v2", 2, ready, 0 if usual else rng.choice((0, 0, 1)), None)
+    chance = rng.random
+    usual = chance() < 0.85
     alarms = []
     for name in deployment.policy.alarms:
-        value = AlarmValue.OK if usual else rng.choice((*AlarmValue, AlarmValue.OK, None))
-        tripped = None if usual or rng.random() < 0.8 else now
-        evaluated = rng.choice((None, now - 5, now, now))
+        value = AlarmValue.OK if usual else rng.choice(VALUES)
+        tripped = None if usual or chance() < 0.8 else now
+        evaluated = (None, now - 5, now, now)[int(chance() * 4)]
         alarms.append(AlarmObservation(name, value, evaluated, tripped, None if tripped is None else "why"))
     return Observation(
         now=now,
         journal_sequence=sequence,
-        split_acknowledged=rng.random() < 0.7,
-        green=(group,),
+        split_acknowledged=chance() < 0.7,
+        green=WELL if usual else _green(rng),
         alarms=tuple(alarms),
-        covered_since=rng.choice((None, 0.0, 0.0, now - 3)),
-        silent_seconds=0.0 if usual else rng.choice((0.0, 40.0)),
-        blue_gone=rng.random() < 0.5,
-        green_gone=rng.random() < 0.5,
+        covered_since=(None, 0.0, 0.0, now - 3)[int(chance() * 4)],
+        silent_seconds=0.0 if usual or chance() < 0.5 else 40.0,
+        blue_gone=chance() < 0.5,
+        green_gone=chance() < 0.5,
     )
 
 
@@ -101,13 +117,13 @@ def _check(before: Deployment, event: Event, seen: Observation, after: Deploymen
 
 def test_a_hundred_thousand_walks() -> None:
     rng = random.Random(20261123)
-    starts = _deployments()
+    chance, starts = rng.random, _deployments()
     endings: dict[Phase, int] = dict.fromkeys(Phase, 0)
     for _ in range(WALKS):
         deployment, now, sequence = rng.choice(starts), 0.0, 0
         for _ in range(STEPS_MAX):
-            now += rng.choice((0.0, 10.0, 21.0, 21.0))
-            sequence += rng.randrange(2)
+            now += PASSES[int(chance() * 4)]
+            sequence += chance() < 0.5
             seen = _facts(rng, deployment, now, sequence)
             noticed = notice(deployment, seen, LIMITS)
             if noticed is None:

@@ -122,6 +122,10 @@ class ObservedMachine(MemoryMachine):
         self.harmed[instance] = None
         self._world.checker.harmed(self.group_of[instance])
 
+    def ever_harmed(self, group: str) -> bool:
+        """Whether a fault has hit an instance of the group at any time."""
+        return any(self.group_of[instance] == group for instance in self.harmed)
+
     def stay(self, image: str) -> None:
         """The running programs of an image end only when they are asked to."""
         for program in self._programs.values():

@@ -1,0 +1,130 @@
+"""Situations in which a rule decides, told in full because random worlds reach them seldom or not at all.
+
+Each is a story for `Script.situation`: the world's seed varies its times and sizes, and faults may disturb it. Where nothing disturbs it, it also
+asserts that it came to where it wanted to go; else it would show nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from tests.simulation.faults import Faults
+from tests.simulation.story import LOOK_SECONDS, Release, Script
+from tests.simulation.world import Model, World
+
+from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
+from bannister.instances.memory import Behaviour
+
+Situation = Callable[[World], Coroutine[Any, Any, None]]
+
+
+async def held_by_an_alarm(world: World) -> None:
+    """An alarm is in ALARM before the first shift; in some worlds it clears."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    config = await release.version(Model("held", Behaviour(ready_after_seconds=world.rng.random())), 2)
+    alarm = await release.watch(config, "ignore")  # without data it stays as it was set
+    await release.set_alarm(alarm, AlarmValue.ALARM)
+    await release.update(config, _all_at_once(2, alarm))
+    clears = world.rng.random() < 0.5
+    if clears:
+        await asyncio.sleep(3 + world.rng.random() * 8)
+        await release.set_alarm(alarm, AlarmValue.OK)
+    rests = await release.at_rest()
+    _came_to(world, Phase.HELD)
+    _came_to(world, Phase.RETIRING if clears else Phase.REMOVING)
+    if rests and world.calm:
+        await release.delete()
+
+
+async def failing_under_an_alarm(world: World) -> None:
+    """A version that answers nothing but errors; its alarm trips in the bake."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    model = Model("failing", Behaviour(ready_after_seconds=world.rng.random()), error_rate=1.0)
+    config = await release.version(model, 2)
+    alarm = await release.watch(config, "notBreaching")
+    await release.update(config, _all_at_once(40, alarm))
+    await release.at_rest()
+    _came_to(world, Phase.ROLLING_BACK)
+
+
+async def an_instant_in_alarm(world: World) -> None:
+    """A sound version whose alarm is in ALARM for an instant in the bake."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    config = await release.version(Model("suspect", Behaviour(ready_after_seconds=world.rng.random())), 2)
+    alarm = await release.watch(config, "notBreaching")
+    await release.update(config, _all_at_once(12, alarm))
+    while (running := world.endpoints()["e1"].deployment) is not None and running.phase is not Phase.BAKING:
+        await asyncio.sleep(LOOK_SECONDS)
+    await asyncio.sleep(world.rng.random() * 8)
+    await release.set_alarm(alarm, AlarmValue.ALARM, AlarmValue.OK)
+    await release.at_rest()
+    _came_to(world, Phase.ROLLING_BACK)
+
+
+async def slow_to_start(world: World) -> None:
+    """A version of several instances that take seconds to become ready, shifted to instance by instance, with slow proxies."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2, 3))):
+        return
+    _slow_proxies(world)
+    config = await release.version(Model("starting", Behaviour(ready_after_seconds=2 + world.rng.random() * 3)), 3)
+    step = CapacitySize(CapacityType.INSTANCE_COUNT, 1)
+    await release.update(config, DeploymentPolicy(Routing.CANARY, step, 1 + world.rng.randrange(3), 1))
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+
+
+async def deleted_while_it_serves(world: World) -> None:
+    """An endpoint at rest is taken away under load, with slow proxies."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2, 3))):
+        return
+    await asyncio.sleep(world.rng.random() * 5)
+    _slow_proxies(world)
+    await release.delete()
+    while "e1" in world.endpoints():
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+SITUATIONS: dict[str, Situation] = {
+    "held by an alarm": held_by_an_alarm,
+    "failing under an alarm": failing_under_an_alarm,
+    "an instant in alarm": an_instant_in_alarm,
+    "slow to start": slow_to_start,
+    "deleted while it serves": deleted_while_it_serves,
+}
+
+
+def scripts(name: str) -> tuple[Script, Script]:
+    """A situation undisturbed and with faults; both with two proxies."""
+    return (
+        Script(fault_seconds=None, proxies=2, situation=SITUATIONS[name]),
+        Script(fault_seconds=3.0, proxies=2, situation=SITUATIONS[name]),
+    )
+
+
+def _all_at_once(bake_seconds: int, alarm: str) -> DeploymentPolicy:
+    return DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, bake_seconds, alarms=(alarm,))
+
+
+def _slow_proxies(world: World) -> None:
+    faults = Faults(world)
+    for proxy in world.network.proxies.values():
+        faults.slow_down(proxy, 1.0)
+
+
+def _came_to(world: World, phase: Phase) -> None:
+    """The newest deployment was in this phase."""
+    watched = list(world.checker.watched.values())[-1]
+    if world.calm and phase not in watched.phase_times:
+        raise world.violated("The situation was not reached", f"{watched.deployment.id} was never {phase.value}.")
