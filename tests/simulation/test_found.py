@@ -10,6 +10,7 @@ FOUND = {
     100: "A thawed control plane overwrote the instance records of its successor: the next one took all instances for strays and ended them.",
     3043: "Green was removed when one proxy of two had come back to a restarted control plane, while the other still routed to it.",
     4095: "A control plane restarted while blue retired withdrew the endpoint's routes, because not every green instance was seen healthy.",
+    5076: "An instance that fell silent while its group drained was stopped with requests in flight, which no proxy counted any more.",
 }
 
 

@@ -21,7 +21,7 @@ from typing import Protocol
 from bannister.clock import Clock
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Group
-from bannister.domain.instance import GroupSpec
+from bannister.domain.instance import GroupSpec, InstancePhase
 from bannister.domain.routing import wanted_groups
 from bannister.errors import BannisterError, Conflict, Fenced, Refused, Unavailable
 from bannister.instances.backend import InstanceBackend
@@ -192,7 +192,11 @@ class Supervisor:
             await self._forget(row)
 
     async def _in_flight(self, group: str) -> int | None:
-        """Requests in flight; None: a proxy does not answer, so there may be some."""
+        """Requests in flight; None: there may be some that no proxy counts."""
+        for one in self._instances.snapshot():
+            # Running, but silent on /ping: the proxies have dropped it from their lists, not the requests it still has.
+            if one.group == group and one.phase is InstancePhase.UNREADY and one.address is not None:
+                return None
         try:
             return await self._routes.active_requests(group)
         except Unavailable as error:
