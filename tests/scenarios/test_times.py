@@ -20,6 +20,8 @@ from tests.scenarios.world import INFERENCE, Load, Server, World, free_port, wai
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 REPEATS = int(os.environ.get("REPEATS", "3"))
+#: Three runs on a machine that does other things are judged by the least disturbed one.
+typical = statistics.median if REPEATS >= 10 else min
 
 
 def show(name: str, seconds: list[float]) -> None:
@@ -74,7 +76,7 @@ def test_up_is_ready_within_a_second_of_the_bare_imports(tmp_path: Path) -> None
         assert server.stop() == 0
     show("bare imports", imports)
     show("up to ready", ups)
-    assert statistics.median(ups) - statistics.median(imports) < 1.0
+    assert typical(ups) - typical(imports) < 1.0
 
 
 def test_an_endpoint_is_in_service_within_a_second_of_the_bare_model_load(world: World, tmp_path: Path) -> None:
@@ -91,7 +93,7 @@ def test_an_endpoint_is_in_service_within_a_second_of_the_bare_model_load(world:
         world.sagemaker.delete_endpoint(EndpointName=f"soon-{number}")
     show("bare model load", loads)
     show("CreateEndpoint to InService", creations)
-    assert statistics.median(creations) - statistics.median(loads) < 1.0
+    assert typical(creations) - typical(loads) < 1.0
 
 
 def bare_load(model_dir: Path) -> float:
