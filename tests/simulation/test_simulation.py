@@ -9,8 +9,8 @@ from tests.simulation.simulate import simulate
 from tests.simulation.soak import soak, summary
 from tests.simulation.story import Script
 
-#: What CI does: within 5 minutes on two idle cores (45 ms of CPU each); on busy ones it may take twice as long.
-DEPLOYMENTS = int(os.environ.get("SIMULATED_DEPLOYMENTS", "10000"))
+#: What `make test` does: about 70 seconds on two idle cores (45 ms of CPU each). `make soak-simulation` does more.
+DEPLOYMENTS = int(os.environ.get("SIMULATED_DEPLOYMENTS", "3000"))
 SECONDS_MAX = 600.0
 
 #: A task that is killed before it began leaves what it was to run.
@@ -42,7 +42,7 @@ def _digest(hash_seed: str) -> str:
 
 
 @pytest.mark.slow
-def test_ten_thousand_deployments() -> None:
+def test_thousands_of_deployments_with_faults() -> None:
     workers = os.cpu_count() or 1
     tally = soak(10_000, DEPLOYMENTS, SECONDS_MAX, workers)
     print(summary(tally, 10_000, SECONDS_MAX, workers))
