@@ -76,6 +76,8 @@ class Supervisor:
         self._preparing: dict[str, asyncio.Task[None]] = {}
         self._ensured: set[str] = set()
         self._removed: set[str] = set()
+        #: When instances were last seen running and not answering; kept for as long as a request can take.
+        self._silent: dict[str, float] = {}
 
     async def run(self) -> None:
         """Until cancelled, or fenced by another process."""
@@ -92,6 +94,7 @@ class Supervisor:
 
     async def _turn(self) -> bool:
         """Look at every group once; True: something is draining."""
+        self._note_silence()
         endpoints = [row.value for row in await self._state.rows(ENDPOINTS)]
         wanted = {name for endpoint in endpoints for name in wanted_groups(endpoint)}
         groups = {group.id: group for endpoint in endpoints for group in _groups(endpoint)}
@@ -170,6 +173,16 @@ class Supervisor:
         except Conflict:
             log.debug("supervisor.row_changed group=%s", row.key)
 
+    def _note_silence(self) -> None:
+        """Remember who ran without answering `/ping`: the proxies dropped it from their lists, not the requests it still has."""
+        now, instances = self._clock.monotonic(), self._instances.snapshot()
+        for one in instances:
+            if one.phase is InstancePhase.UNREADY and one.address is not None:
+                self._silent[one.id] = now
+        known = {one.id for one in instances}
+        longest = self._settings.invocation_timeout_seconds
+        self._silent = {name: at for name, at in self._silent.items() if name in known and now - at < longest}
+
     # --- no longer wanted ---------------------------------------------------------------------------
 
     async def _retire(self, row: Row[GroupRecord]) -> None:
@@ -193,10 +206,8 @@ class Supervisor:
 
     async def _in_flight(self, group: str) -> int | None:
         """Requests in flight; None: there may be some that no proxy counts."""
-        for one in self._instances.snapshot():
-            # Running, but silent on /ping: the proxies have dropped it from their lists, not the requests it still has.
-            if one.group == group and one.phase is InstancePhase.UNREADY and one.address is not None:
-                return None
+        if any(one.group == group and one.id in self._silent for one in self._instances.snapshot()):
+            return None
         try:
             return await self._routes.active_requests(group)
         except Unavailable as error:
