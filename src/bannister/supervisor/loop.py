@@ -76,8 +76,10 @@ class Supervisor:
         self._preparing: dict[str, asyncio.Task[None]] = {}
         self._ensured: set[str] = set()
         self._removed: set[str] = set()
-        #: When instances were last seen running and not answering; kept for as long as a request can take.
-        self._silent: dict[str, float] = {}
+        #: The restarts of instances at which they were last ready: another number is another process.
+        self._answered: dict[str, int] = {}
+        #: Restarts, and when an instance was last seen running and not answering; kept for as long as a request can take.
+        self._silent: dict[str, tuple[int, float]] = {}
 
     async def run(self) -> None:
         """Until cancelled, or fenced by another process."""
@@ -175,13 +177,27 @@ class Supervisor:
 
     def _note_silence(self) -> None:
         """Remember who ran without answering `/ping`: the proxies dropped it from their lists, not the requests it still has."""
-        now, instances = self._clock.monotonic(), self._instances.snapshot()
-        for one in instances:
+        now, longest = self._clock.monotonic(), self._settings.invocation_timeout_seconds
+        silent: dict[str, tuple[int, float]] = {}
+        for one in self._instances.snapshot():
+            if one.phase is InstancePhase.READY:
+                self._answered[one.id] = one.restarts
+            elif one.phase is InstancePhase.UNREADY:
+                self._answered.setdefault(one.id, one.restarts)  # adopted as it was
+            if self._answered.get(one.id) != one.restarts:
+                continue  # a new process, which has had no requests yet
             if one.phase is InstancePhase.UNREADY and one.address is not None:
-                self._silent[one.id] = now
-        known = {one.id for one in instances}
-        longest = self._settings.invocation_timeout_seconds
-        self._silent = {name: at for name, at in self._silent.items() if name in known and now - at < longest}
+                silent[one.id] = (one.restarts, now)
+            elif (
+                (known := self._silent.get(one.id)) is not None
+                and known[0] == one.restarts
+                and now - known[1] < longest
+            ):
+                silent[one.id] = known
+        self._silent = silent
+        self._answered = {
+            one.id: self._answered[one.id] for one in self._instances.snapshot() if one.id in self._answered
+        }
 
     # --- no longer wanted ---------------------------------------------------------------------------
 
