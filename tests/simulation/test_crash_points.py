@@ -43,7 +43,7 @@ async def _release(world: World, routing: Routing, bad: bool, crash_at: int | No
     caller, release = Caller(world), Release(world, "e")
     first = await release.version(Model("one", Behaviour(ready_after_seconds=0.3)), 2)
     await caller.ask(lambda context: create_endpoint(context, "e", first))
-    await release._at_rest()
+    await release.at_rest()
     second = await release.version(Model("two", Behaviour(ready_after_seconds=0.3), error_rate=float(bad)), 2)
     dimensions = {"EndpointName": "e", "VariantName": "a", "EndpointConfigName": second}
     alarm = Definition(
