@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.fleet import Fleet
@@ -33,6 +34,9 @@ class EndpointConfig:
     name: str
     variants: tuple[Variant, ...]
     created_at: float
+    #: AWS: where there is a shadow variant, there is exactly one, and one production variant.
+    shadow_variants: tuple[Variant, ...] = ()
+    data_capture: DataCapture | None = None
 
 
 @dataclass(frozen=True, slots=True)

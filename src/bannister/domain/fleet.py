@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.model import Container
 
 
@@ -28,13 +29,30 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
+class Shadow:
+    """A group that gets copies of production's requests, and whose answers no caller sees."""
+
+    group: Group
+    #: The share of production's requests that is copied, in parts of `TRAFFIC_PARTS`.
+    sampled_parts: int
+
+
+@dataclass(frozen=True, slots=True)
 class Fleet:
     """One configuration, running."""
 
     config_name: str
+    #: The production groups.
     groups: tuple[Group, ...]
     #: When its configuration came into production (or began to be prepared, for green).
     since: float
+    shadow: Shadow | None = None
+    capture: DataCapture | None = None
+
+    @property
+    def all_groups(self) -> tuple[Group, ...]:
+        """Production's, and the shadow's."""
+        return self.groups if self.shadow is None else (*self.groups, self.shadow.group)
 
     def group_of(self, variant: str) -> Group | None:
         """The group of a variant, if the fleet has it."""

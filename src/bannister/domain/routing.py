@@ -35,12 +35,30 @@ class Weight:
 
 
 @dataclass(frozen=True, slots=True)
+class Mirror:
+    """Copies of an endpoint's requests for a group whose answers no caller sees."""
+
+    #: The shadow's group; for a noise copy, production's own.
+    group: str
+    variant: str
+    #: Parts of TRAFFIC_PARTS of the endpoint's requests.
+    parts: int
+    #: The production group whose answers its answers are compared with.
+    compared_with: str
+    #: A copy for production's own group, to measure how much it differs from itself; it is no invocation of the group.
+    noise: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class RoutePlan:
     """What the proxies should do for one endpoint. Without weights the endpoint is not invocable."""
 
     endpoint: str
     memberships: tuple[Membership, ...] = ()
     weights: tuple[Weight, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
+    #: Parts of TRAFFIC_PARTS of the requests that are observed for capture, answers included. Those that are mirrored are among them.
+    captured_parts: int = 0
 
 
 def plan_of(endpoint: Endpoint) -> RoutePlan:
