@@ -218,10 +218,10 @@ class ControlPlane:
 
     async def _keep_house(self) -> None:
         """Forget what is past its time, and take the reserve back when there is room."""
+        await asyncio.sleep(HOUSEKEEPING_BEGINS_SECONDS)
         while True:
-            await asyncio.sleep(self._settings.housekeeping_interval_seconds)
             now = self._clock.now()
-            for chore in (self._metrics.expire, self._forget_history):
+            for chore in (self._metrics.expire, self._forget_history, self._keep_room):
                 try:
                     await chore(now)
                 except Fenced:
@@ -229,11 +229,18 @@ class ControlPlane:
                 except Exception:  # a disk that is full now may not be next time
                     log.exception("housekeeping.failed")
             self._reserve.take()
+            await asyncio.sleep(self._settings.housekeeping_interval_seconds)
 
     async def _forget_history(self, now: float) -> None:
         await forget_history(self._state, now, self._settings)
 
+    async def _keep_room(self, _now: float) -> None:
+        self._fence()
+        self._state.keep_room()
 
+
+#: After a start serving comes first.
+HOUSEKEEPING_BEGINS_SECONDS = 1.0
 #: The epoch is looked at this often when nothing else looks at it.
 EPOCH_INTERVAL_SECONDS = 1.0
 #: Exit code of a control plane that another one has succeeded.
