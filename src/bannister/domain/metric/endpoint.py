@@ -53,12 +53,13 @@ def endpoint_metric(name: str, summaries: Sequence[Summary], instance_count: int
     if invocations <= 0:
         return None
     if name in _ERRORS:
-        return _zeros_and_ones(invocations, sum(map(_ERRORS[name], summaries)), unit)
+        return zeros_and_ones(invocations, sum(map(_ERRORS[name], summaries)), unit)
     value = 1 / max(instance_count, 1) if name == "InvocationsPerInstance" else 1.0
     return of_sketch(Sketch.constant(value, invocations), unit)
 
 
-def _zeros_and_ones(count: int, ones: int, unit: str) -> Aggregate:
+def zeros_and_ones(count: int, ones: int, unit: str) -> Aggregate:
+    """Samples that are each 0 or 1: the sum counts the ones, the average is their share."""
     if ones == 0:
         return of_sketch(Sketch.constant(0.0, count), unit)
     if ones >= count:
@@ -79,6 +80,11 @@ def endpoint_of(metric: MetricIdentity) -> tuple[str, str, str | None] | None:
     """Endpoint, variant and configuration (None: all) of an endpoint metric; None: it is not one."""
     if metric.namespace != SAGEMAKER_NAMESPACE or metric.name not in ENDPOINT_METRICS:
         return None
+    return variant_of(metric)
+
+
+def variant_of(metric: MetricIdentity) -> tuple[str, str, str | None] | None:
+    """Endpoint, variant and configuration (None: all) that a metric's dimensions name; None: they are others."""
     match metric.dimensions:
         case (("EndpointName", endpoint), ("VariantName", variant)):
             return endpoint, variant, None
