@@ -114,6 +114,12 @@ class Settings:
     #: A report that cannot be stored is tried again this often.
     report_retry_seconds: float = 0.2
 
+    # --- compared answers
+    #: What became of a shadow is written to the state file this often.
+    shadow_store_seconds: float = 2.0
+    #: What became of shadows is kept for so many of them; of more, the oldest are forgotten.
+    shadow_records_max: int = 100
+
     # --- deployments
     #: Deadlines are looked at this often when nothing else changes.
     turn_seconds: float = 0.25
@@ -238,6 +244,11 @@ class Settings:
     def telemetry_socket(self) -> Path:
         """Telemetry's summaries for the control plane."""
         return self.run_dir / "telemetry.sock"
+
+    @property
+    def capture_socket(self) -> Path:
+        """The capture process's tallies for the control plane, and what it is told."""
+        return self.run_dir / "capture.sock"
 
     @property
     def envoy_admin_socket(self) -> Path:

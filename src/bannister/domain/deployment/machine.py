@@ -21,7 +21,8 @@ The rules that keep requests safe, and where they are:
   journal after `alarms_seen`, the journal's position at the decision to shift, never from an alarm's present state.
 * A bake begins when every proxy has acknowledged the split. It is over when its deadline has passed *and* every alarm has been evaluated on
   data final up to the deadline, without a gap in what telemetry saw (`_bake_over`).
-* Blind is not quiet: without telemetry there is no progress, and after a bound the deployment rolls back.
+* Blind is not quiet: without telemetry (or, for alarms on compared answers, the capture process) there is no progress, and after a bound the
+  deployment rolls back.
 * Rolling back shifts to blue and waits for the acknowledgement; green goes after that, which is why it is a phase of its own.
 
 A creation is a deployment from no blue fleet; rolling one back leaves an endpoint that has Failed.
@@ -38,6 +39,7 @@ from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
 from bannister.domain.alarm.judgement import Datapoint
+from bannister.domain.comparison.metrics import watches_comparisons
 from bannister.domain.deployment.plan import Step, all_blue
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.fleet import Fleet
@@ -191,7 +193,8 @@ class Observation:
     split_acknowledged: bool
     green: tuple[GroupObservation, ...]
     alarms: tuple[AlarmObservation, ...] = ()
-    #: Since when telemetry has seen everything without a gap; None: it has said nothing yet.
+    #: Since when everything that the alarms look at has been seen without a gap, by telemetry and, where an alarm looks at compared
+    #: answers, by the capture process; None: not all have spoken yet.
     covered_since: float | None = None
     #: How long telemetry has been silent.
     silent_seconds: float = 0.0
@@ -202,6 +205,8 @@ class Observation:
     stop_requested: str | None = None
     #: What blue looked like; no decision depends on it, but people ask.
     blue: tuple[GroupObservation, ...] = ()
+    #: How long the capture process has been silent; 0 where no alarm looks at compared answers.
+    uncompared_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,16 +309,24 @@ def _too_late(deployment: Deployment, seen: Observation, limits: Limits) -> str 
 
 
 def _blind(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
-    if (
-        deployment.policy.alarms
-        and deployment.phase in _SHIFTED
-        and seen.silent_seconds >= limits.blind_timeout_seconds
-    ):
+    if not deployment.policy.alarms or deployment.phase not in _SHIFTED:
+        return None
+    if seen.silent_seconds >= limits.blind_timeout_seconds:
         return (
             f"Telemetry has been silent for {seen.silent_seconds:.0f} seconds, so the alarms cannot be judged; "
             "a bake without data is no evidence."
         )
+    if seen.uncompared_seconds >= limits.blind_timeout_seconds:
+        return (
+            f"No answers have been compared for {seen.uncompared_seconds:.0f} seconds, because the capture process is silent, so "
+            f"{_quoted(comparing(seen))} cannot be judged; a bake without data is no evidence."
+        )
     return None
+
+
+def comparing(seen: Observation) -> list[str]:
+    """The alarms that look at compared answers."""
+    return [one.name for one in seen.alarms if one.rule is not None and watches_comparisons(one.rule.metric)]
 
 
 def _unjudged(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
