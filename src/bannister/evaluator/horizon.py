@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from bannister.clock import Clock
-from bannister.metrics.feed import Numbered
+from bannister.reporting.report import Numbered
 
 
 class Horizon:

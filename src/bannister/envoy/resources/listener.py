@@ -4,6 +4,7 @@ The filters, in the order in which a request passes them:
 
     buffer   off; a route switches it on for bodies without a Content-Length, to count them against the limit
     lua      on the way back only: turns a model's error into AWS's ModelError (model_errors.lua)
+    observe  off; a captured route switches it on (observing.py)
     router
 
 Paths are taken as they are: nothing is decoded, merged or rejected here, because S3 keys may hold anything (`routes.py`).
@@ -39,6 +40,7 @@ from bannister.envoy.resources.names import (
     ROUTE_TABLE,
     VARIANT_HEADER,
 )
+from bannister.envoy.resources.observing import observing_filters
 from bannister.settings import Settings
 
 _Manager: TypeAlias = http_connection_manager_pb2.HttpConnectionManager
@@ -71,7 +73,7 @@ def _manager(settings: Settings, texts: RuntimeTexts) -> _Manager:
         stat_prefix="edge",
         codec_type=_Manager.AUTO,
         rds=http_connection_manager_pb2.Rds(route_config_name=ROUTE_TABLE, config_source=from_ads()),
-        http_filters=[_buffer(settings), _model_errors(texts), router()],
+        http_filters=[_buffer(settings), _model_errors(texts), *observing_filters(settings), router()],
         local_reply_config=local_replies(texts),
         access_log=[access_log(settings, LISTENER, _LOGGED)],
         # Nobody is trusted to set x-envoy-* headers, which could change time-outs and retries.

@@ -3,7 +3,7 @@
 One table for everything, found by prefix tree, so that its cost does not grow with the number of endpoints:
 
     foreign Host header                       the control plane, which refuses it
-    GET /-/heartbeat                          answered here
+    GET /-/heartbeat, /-/heartbeat/capture    answered here
     POST /endpoints/NAME/invocations          the endpoint's groups, by weight
     everything else                           the control plane, unlimited in size and time: uploads to s3:// stream through
 
@@ -18,7 +18,7 @@ S3 (a bucket may be called `endpoints`). Paths are never normalised, because S3 
 A body without Content-Length can only be limited by counting it, which the buffer filter does; each forwarding route is therefore there twice. Where requests are
 copied it is there three times, because large bodies are copied by another way than small ones (`shadow`).
 
-Where requests are captured, all of these are there twice: first those that match only the captured share of requests and switch observing on (`CAPTURED`), then the plain ones. A
+Where requests are captured, all of these are there twice: first those that match only the captured share of requests and switch observing on (`observing`), then the plain ones. A
 route's fraction and a mirror's are decided by one random draw of Envoy for each request, so of two fractions the smaller is a part of the larger: a request that is
 copied is also captured.
 """
@@ -35,16 +35,26 @@ from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
 from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2, regex_pb2, string_pb2
-from envoy.type.v3 import range_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 from xds.core.v3 import extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
 from bannister.domain.routing import Forwarding, Weight
 from bannister.domain.runtime_texts import Reply, RuntimeTexts
-from bannister.envoy.resources.messages import fraction_of, header_if_absent, metadata, packed, seconds, set_header
+from bannister.envoy.resources.messages import (
+    fraction_of,
+    header_if_absent,
+    longer_than,
+    metadata,
+    packed,
+    seconds,
+    set_header,
+    without_length,
+)
 from bannister.envoy.resources.names import (
     API,
+    CAPTURE_HEARTBEAT,
+    CAPTURE_HEARTBEAT_PATH,
     CONTROL,
     ERROR_TYPE_HEADER,
     HEARTBEAT,
@@ -57,18 +67,14 @@ from bannister.envoy.resources.names import (
     TARGET_VARIANT_HEADER,
     VARIANT_HEADER,
 )
+from bannister.envoy.resources.observing import latency_mark, observed, observed_lengths
 from bannister.envoy.resources.shadow import Size, copied_to, mirror_policy
 from bannister.settings import Settings
-
-#: What a captured route switches on, by the filter's name: its per-route configuration. Nothing yet; the routes are there all the same.
-CAPTURED: Mapping[str, any_pb2.Any] = {}
 
 #: Names by which a client on this machine may call us, with any port.
 LOCAL_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 #: Where a page of this machine comes from.
 LOCAL_ORIGIN = r"(?i)https?://(([a-z0-9._-]+\.)?localhost|127\.0\.0\.1|\[::1\])(:[0-9]{1,5})?"
-
-_INT64_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +93,8 @@ class _Length:
     headers: list[route_components_pb2.HeaderMatcher]
     size: Size
     filters: Mapping[str, any_pb2.Any] = field(default_factory=dict)
+    #: Its share is captured.
+    is_captured: bool = False
 
 
 def weighted_shares(weights: Iterable[Weight]) -> tuple[Share, ...]:
@@ -138,8 +146,8 @@ class EndpointRoutes:
             _to_control([_header("authorization", string_pb2.StringMatcher(contains="/s3/aws4_request"))]),
         ]
         limit = settings.invocation_body_bytes_max
-        self._too_large = _longer_than(limit)
-        self._large = _longer_than(settings.shadow_small_body_bytes_max)
+        self._too_large = longer_than(limit)
+        self._large = longer_than(settings.shadow_small_body_bytes_max)
         self._counted = {
             "envoy.filters.http.buffer": packed(
                 buffer_pb2.BufferPerRoute(
@@ -174,20 +182,22 @@ class EndpointRoutes:
     ) -> Iterator[route_components_pb2.Route]:
         """Every way a request may be forwarded, the first that matches counts: captured or not, by its length."""
         about = metadata(METADATA, endpoint=endpoint)
-        captured = [(fraction_of(forwarding.captured_parts), CAPTURED)] if forwarding.captured_parts > 0 else []
-        for fraction, observed in [*captured, (None, {})]:
-            for length in self._lengths(mirrored=bool(forwarding.mirrors)):
-                yield route_components_pb2.Route(
-                    name=INVOCATION,
-                    match=_invocation(path, [*headers, *length.headers], fraction),
-                    route=self._action_to(shares, forwarding, length.size),
-                    metadata=about,
-                    typed_per_filter_config={**length.filters, **observed},
-                )
+        fraction = fraction_of(forwarding.captured_parts)
+        for length in self._lengths(captured=forwarding.captured_parts > 0, mirrored=bool(forwarding.mirrors)):
+            yield route_components_pb2.Route(
+                name=INVOCATION,
+                match=_invocation(path, [*headers, *length.headers], fraction if length.is_captured else None),
+                route=self._action_to(shares, forwarding, length.size),
+                metadata=about,
+                typed_per_filter_config=length.filters,
+                response_headers_to_add=[latency_mark()] if length.is_captured else [],
+            )
 
-    def _lengths(self, *, mirrored: bool) -> Iterator[_Length]:
-        unknown = route_components_pb2.HeaderMatcher(name="content-length", present_match=True, invert_match=True)
-        yield _Length([unknown], Size.LARGE, self._counted)
+    def _lengths(self, *, captured: bool, mirrored: bool) -> Iterator[_Length]:
+        for one in observed_lengths(self._settings) if captured else ():
+            filters = {**self._counted, **one.observed} if one.unknown else one.observed
+            yield _Length(one.headers, Size.LARGE if one.large else Size.SMALL, filters, is_captured=True)
+        yield _Length([without_length()], Size.LARGE, self._counted)
         if mirrored:
             yield _Length([self._large], Size.LARGE)
         yield _Length([], Size.SMALL)
@@ -231,7 +241,10 @@ class EndpointRoutes:
 def route_table(entries: Mapping[str, bytes]) -> route_pb2.RouteConfiguration:
     """The whole table: the endpoints' entries (`EndpointRoutes.tree_entry`) by prefix, and what is always there."""
     by_prefix = matcher_pb2.Matcher.MatcherTree.MatchMap()
-    by_prefix.map[HEARTBEAT_PATH].CopyFrom(_action(_heartbeat()))
+    by_prefix.map[HEARTBEAT_PATH].CopyFrom(_action(_heartbeat(HEARTBEAT, HEARTBEAT_PATH)))
+    by_prefix.map[CAPTURE_HEARTBEAT_PATH].CopyFrom(
+        _action(_heartbeat(CAPTURE_HEARTBEAT, CAPTURE_HEARTBEAT_PATH, observed()))
+    )
     for prefix, entry in entries.items():
         by_prefix.map[prefix].ParseFromString(entry)
     path = extension_pb2.TypedExtensionConfig(
@@ -261,11 +274,12 @@ def _action(message: Any) -> matcher_pb2.Matcher.OnMatch:
     )
 
 
-def _heartbeat() -> route_components_pb2.Route:
+def _heartbeat(name: str, path: str, filters: Mapping[str, any_pb2.Any] | None = None) -> route_components_pb2.Route:
     return route_components_pb2.Route(
-        name=HEARTBEAT,
-        match=route_components_pb2.RouteMatch(path=HEARTBEAT_PATH),
+        name=name,
+        match=route_components_pb2.RouteMatch(path=path),
         direct_response=route_components_pb2.DirectResponseAction(status=200),
+        typed_per_filter_config=filters,
     )
 
 
@@ -284,11 +298,6 @@ def _invocation(
 ) -> route_components_pb2.RouteMatch:
     method = _header(":method", string_pb2.StringMatcher(exact="POST"))
     return route_components_pb2.RouteMatch(path=path, headers=[method, *headers], runtime_fraction=fraction)
-
-
-def _longer_than(length: int) -> route_components_pb2.HeaderMatcher:
-    longer = range_pb2.Int64Range(start=length + 1, end=_INT64_MAX)
-    return route_components_pb2.HeaderMatcher(name="content-length", range_match=longer)
 
 
 def _header(name: str, matcher: string_pb2.StringMatcher) -> route_components_pb2.HeaderMatcher:

@@ -45,6 +45,7 @@ from bannister.envoy.resources.clusters import PROTOCOL_OPTIONS, UNBOUNDED
 from bannister.envoy.resources.listener import HEADERS_MAX, access_log, router
 from bannister.envoy.resources.messages import fraction_of, packed, seconds, set_header
 from bannister.envoy.resources.names import COPY_GROUP_HEADER, COPY_KIND_HEADER, NOISE, SHADOW, SHADOW_LISTENER
+from bannister.envoy.resources.observing import latency_mark, observed_lengths, observer
 from bannister.settings import Settings
 
 _Manager: TypeAlias = http_connection_manager_pb2.HttpConnectionManager
@@ -138,7 +139,7 @@ def _manager(settings: Settings) -> _Manager:
         stat_prefix="shadow",
         codec_type=_Manager.HTTP1,
         route_config=_routes(settings),
-        http_filters=[_whole_body(settings), router()],
+        http_filters=[_whole_body(settings), observer(settings, disabled=False), router()],
         access_log=[access_log(settings, SHADOW_LISTENER, f"xds.route_name == '{SHADOW}'")],
         # A copy has the request's own id, by which their answers are found to belong together.
         generate_request_id=wrappers_pb2.BoolValue(value=False),
@@ -161,7 +162,10 @@ def _whole_body(settings: Settings) -> http_connection_manager_pb2.HttpFilter:
 
 
 def _routes(settings: Settings) -> route_pb2.RouteConfiguration:
-    """By the headers that the mirror has set. A group that is gone is answered with an error that nobody reads."""
+    """By the headers that the mirror has set. A group that is gone is answered with an error that nobody reads.
+
+    All are observed; by which way depends on the length of the body (`observing`).
+    """
     noise = route_components_pb2.HeaderMatcher(
         name=COPY_KIND_HEADER, string_match=string_pb2.StringMatcher(exact=NOISE)
     )
@@ -170,13 +174,18 @@ def _routes(settings: Settings) -> route_pb2.RouteConfiguration:
     )
     routes = [
         route_components_pb2.Route(
-            name=NOISE, match=route_components_pb2.RouteMatch(prefix="/", headers=[noise]), route=action
-        ),
-        route_components_pb2.Route(name=SHADOW, match=route_components_pb2.RouteMatch(prefix="/"), route=action),
+            name=name,
+            match=route_components_pb2.RouteMatch(prefix="/", headers=[*kind, *length.headers]),
+            route=action,
+            typed_per_filter_config=length.observed,
+        )
+        for name, kind in ((NOISE, [noise]), (SHADOW, []))
+        for length in observed_lengths(settings)
     ]
     return route_pb2.RouteConfiguration(
         name=SHADOW_LISTENER,
         virtual_hosts=[route_components_pb2.VirtualHost(name="all", domains=["*"], routes=routes)],
+        response_headers_to_add=[latency_mark()],
     )
 
 
