@@ -125,6 +125,12 @@ class Settings:
     #: A report that cannot be stored is tried again this often.
     report_retry_seconds: float = 0.2
 
+    # --- compared answers
+    #: What became of a shadow is written to the state file this often.
+    shadow_store_seconds: float = 2.0
+    #: What became of shadows is kept for so many of them; of more, the oldest are forgotten.
+    shadow_records_max: int = 100
+
     # --- capture
     #: Exchanges that Envoy tells of at the same time, with request bodies of at most `capture_small_body_bytes_max`; of more nothing is told. What the bounds add
     #: up to: bannister.envoy.resources.observing.

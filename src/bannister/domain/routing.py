@@ -149,7 +149,9 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
             required = in_rotation if wants_blue(deployment) else 0
             memberships.append(Membership(group.id, in_rotation, required))
             green = variant.green_parts / TRAFFIC_PARTS if variant is not None else 0.0
-            weighted.append((group.id, group.variant, group.weight / whole * green))
+            # A variant that is new by name cannot be invoked, also not by name, before green has the traffic.
+            if green > 0 or deployment.blue is None or deployment.blue.group_of(group.variant) is not None:
+                weighted.append((group.id, group.variant, group.weight / whole * green))
     parts = apportion([weight for _, _, weight in weighted])
     weights = tuple(Weight(group, variant, part) for (group, variant, _), part in zip(weighted, parts, strict=True))
     if not any(parts):

@@ -1,8 +1,10 @@
-"""The control plane's end of the telemetry socket."""
+"""The control plane's ends of the sockets on which other processes report: telemetry its summaries, the capture process its tallies."""
 
 from __future__ import annotations
 
 from bannister.clock import Clock
+from bannister.domain.capture.instructions import Instructions
+from bannister.domain.comparison.report import ComparisonReport, Directive
 from bannister.domain.metric.summary import Report
 from bannister.reporting.feed import ReportFeed
 from bannister.settings import Settings
@@ -13,3 +15,27 @@ class TelemetryFeed(ReportFeed[Report]):
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         super().__init__(settings.telemetry_socket, Report, "telemetry", clock)
+
+
+class CaptureFeed(ReportFeed[ComparisonReport]):
+    """All reports of the capture process, in order; and the other way, what it is to capture and to compare."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        super().__init__(
+            settings.capture_socket,
+            ComparisonReport,
+            "the capture process",
+            clock,
+            word=lambda acknowledgement: Directive(acknowledgement=acknowledgement),
+            greet=self._directive,
+        )
+        self._instructions: Instructions | None = None
+
+    async def instruct(self, instructions: Instructions) -> None:
+        """Say what to do from now on, now and at the beginning of every later connection."""
+        if instructions != self._instructions:
+            self._instructions = instructions
+            await self.send(self._directive())
+
+    def _directive(self) -> Directive | None:
+        return Directive(instructions=self._instructions) if self._instructions is not None else None

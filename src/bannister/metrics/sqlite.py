@@ -30,7 +30,7 @@ from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Unavailable
 from bannister.metrics.store import Datum, GroupDimensions
-from bannister.metrics.window import MetricWindow, counted, in_order, metrics_of
+from bannister.metrics.window import MetricWindow, counted, in_order, kinds_of, metrics_of
 from bannister.settings import Settings
 
 _SCHEMA = """
@@ -164,9 +164,7 @@ class SqliteMetrics:
                 row = (one.group, one.endpoint, one.variant, one.config_name, one.instance_count)
                 connection.execute("INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?)", row)
             case Report():
-                rows = [
-                    (each.group, each.second, each.model_latency is not None, _encode(each)) for each in one.summaries
-                ]
+                rows = [(each.group, each.second, kinds_of(each), _encode(each)) for each in one.summaries]
                 connection.executemany("INSERT INTO summaries VALUES (?, ?, ?, ?)", rows)
                 self._write_run(connection, one)
             case ComparisonReport():
@@ -216,11 +214,11 @@ class SqliteMetrics:
         found: set[MetricIdentity] = set()
         with _unavailable():
             for group in self._recent.groups():
-                answered = self._connection.execute(
-                    "SELECT max(answered) FROM summaries WHERE group_name = ? AND second >= ?", (group.group, since)
-                ).fetchone()[0]
-                if answered is not None:
-                    found.update(metrics_of(group, answered=bool(answered)))
+                kinds = self._connection.execute(
+                    "SELECT DISTINCT answered FROM summaries WHERE group_name = ? AND second >= ?", (group.group, since)
+                ).fetchall()
+                if kinds:
+                    found.update(metrics_of(group, [kind for (kind,) in kinds]))
                 newest = self._connection.execute(
                     "SELECT body FROM tallies WHERE group_name = ? AND second >= ? ORDER BY second DESC LIMIT ?",
                     (group.group, since, _TALLIES_LISTED),

@@ -10,12 +10,20 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
 from typing import TypeVar
 
 from bannister.domain.comparison.metrics import compared_variant_of, shadow_identities, shadow_metric
 from bannister.domain.comparison.report import GroupTally
 from bannister.domain.metric.aggregate import Aggregate, merge
-from bannister.domain.metric.endpoint import ENDPOINT_METRICS, endpoint_identities, endpoint_metric, endpoint_of
+from bannister.domain.metric.endpoint import (
+    ENDPOINT_METRICS,
+    SHADOW_METRICS,
+    endpoint_identities,
+    endpoint_metric,
+    endpoint_of,
+)
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Summary
 from bannister.metrics.store import Datum, GroupDimensions
@@ -110,8 +118,7 @@ class MetricWindow:
             dimensions = self._groups.get(group)
             recent = [one for second, ones in seconds.items() if second >= since for one in ones]
             if dimensions is not None and recent:
-                answered = any(one.model_latency is not None for one in recent)
-                found.update(metrics_of(dimensions, answered=answered))
+                found.update(metrics_of(dimensions, {kinds_of(one) for one in recent}))
         for group, by_second in self._tallies.items():
             dimensions = self._groups.get(group)
             tallies = [one for second, ones in by_second.items() if second >= since for one in ones]
@@ -165,9 +172,22 @@ def counted(one: GroupTally) -> GroupTally:
     return replace(one, tally=replace(one.tally, labels=(), worst=()))
 
 
-def metrics_of(group: GroupDimensions, *, answered: bool) -> list[MetricIdentity]:
-    """The metrics that a group with data has; latencies only where an instance answered."""
-    names = tuple(ENDPOINT_METRICS) if answered else _COUNTED
+#: Kinds of data that a summary has, as bits of one number.
+ANSWERED, COPIED = 1, 2
+
+
+def kinds_of(summary: Summary) -> int:
+    """Whether an instance answered, and whether there were copies to be made."""
+    answered = ANSWERED if summary.model_latency is not None else 0
+    return answered | (COPIED if summary.copies or summary.skipped else 0)
+
+
+def metrics_of(group: GroupDimensions, kinds: Iterable[int]) -> list[MetricIdentity]:
+    """The metrics that a group with data of these kinds has: latencies only where an instance answered, a shadow's only where there were copies."""
+    all_kinds = reduce(or_, kinds, 0)
+    names = tuple(ENDPOINT_METRICS) if all_kinds & ANSWERED else _COUNTED
+    if all_kinds & COPIED:
+        names += tuple(SHADOW_METRICS)
     return endpoint_identities(group.endpoint, group.variant, group.config_name, names=names)
 
 

@@ -169,8 +169,11 @@ def may_take_traffic(membership: Membership, rotation: tuple[str, ...], proxies:
 
 
 def restricted(weights: Iterable[Weight], usable: Iterable[str]) -> tuple[Weight, ...]:
-    """The same shares between variants, each variant's taken by its usable groups; a variant without any is left out."""
-    usable = frozenset(usable)
+    """The same shares between variants, each variant's taken by its usable groups.
+
+    What nobody of a variant can take is shared by all that are usable: where an update changes the variants' names, each has groups of one fleet only.
+    """
+    weights, usable = tuple(weights), frozenset(usable)
     by_variant: dict[str, list[Weight]] = {}
     for one in weights:
         by_variant.setdefault(one.variant, []).append(one)
@@ -181,7 +184,9 @@ def restricted(weights: Iterable[Weight], usable: Iterable[str]) -> tuple[Weight
         weighted = [one for one in takers if one.parts > 0] or takers[:1]
         parts = _apportioned([one.parts or 1 for one in weighted], whole)
         result += [Weight(one.group, one.variant, part) for one, part in zip(weighted, parts, strict=True)]
-    return tuple(result)
+    left = sum(one.parts for one in weights) - sum(one.parts for one in result)
+    more = _apportioned([1] * len(result), left)
+    return tuple(replace(one, parts=one.parts + extra) for one, extra in zip(result, more, strict=True))
 
 
 def _apportioned(shares: list[int], whole: int) -> list[int]:

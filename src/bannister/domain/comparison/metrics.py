@@ -15,11 +15,9 @@ from bannister.domain.comparison.tally import Tally
 from bannister.domain.metric import sketch as sketches
 from bannister.domain.metric.aggregate import Aggregate, of_sketch
 from bannister.domain.metric.endpoint import variant_of, zeros_and_ones
-from bannister.domain.metric.identity import MetricIdentity, identity
+from bannister.domain.metric.identity import SHADOW_NAMESPACE, MetricIdentity, identity
 from bannister.domain.metric.sketch import Sketch
 
-#: The namespace of what compared answers say.
-SHADOW_NAMESPACE: Final = "/bannister/Shadow"
 NOISE: Final = "Noise"
 
 _ONES: Final[dict[str, Callable[[Tally], int]]] = {
@@ -31,15 +29,15 @@ _ONES: Final[dict[str, Callable[[Tally], int]]] = {
 }
 _UNITS: Final = dict.fromkeys([*_ONES, "Unpaired", "NumericDifference"], "None") | {"LatencyDifference": "Microseconds"}
 
-#: Every metric and its unit.
-SHADOW_METRICS: Final[dict[str, str]] = _UNITS | {NOISE + name: unit for name, unit in _UNITS.items()}
+#: Every metric and its unit. (`Skipped`, in the same namespace, is telemetry's: see `bannister.domain.metric.endpoint`.)
+COMPARISON_METRICS: Final[dict[str, str]] = _UNITS | {NOISE + name: unit for name, unit in _UNITS.items()}
 
 
 def shadow_metric(name: str, tallies: Sequence[GroupTally]) -> Aggregate | None:
     """One metric over any seconds of one group; None: no data."""
     noise = name.startswith(NOISE)
     parts = [one.tally for one in tallies if one.noise is noise]
-    name, unit = name.removeprefix(NOISE), SHADOW_METRICS[name]
+    name, unit = name.removeprefix(NOISE), COMPARISON_METRICS[name]
     pairs = sum(one.pairs for one in parts)
     match name:
         case "NumericDifference":
@@ -71,12 +69,12 @@ def _signed(above: Sequence[Sketch | None], below: Sequence[Sketch | None], unit
 
 def watches_comparisons(metric: MetricIdentity) -> bool:
     """Whether it can only be known as far as answers were compared."""
-    return metric.namespace == SHADOW_NAMESPACE
+    return metric.namespace == SHADOW_NAMESPACE and metric.name in COMPARISON_METRICS
 
 
 def compared_variant_of(metric: MetricIdentity) -> tuple[str, str, str | None] | None:
     """Endpoint, variant and configuration (None: all) of a metric of compared answers; None: it is not one."""
-    if metric.namespace != SHADOW_NAMESPACE or metric.name not in SHADOW_METRICS:
+    if not watches_comparisons(metric):
         return None
     return variant_of(metric)
 
@@ -88,7 +86,7 @@ def shadow_identities(
     both = {"EndpointName": endpoint, "VariantName": variant}
     return [
         identity(SHADOW_NAMESPACE, name, dimensions)
-        for name in SHADOW_METRICS
+        for name in COMPARISON_METRICS
         if shadow_metric(name, tallies) is not None
         for dimensions in (both, both | {"EndpointConfigName": config_name})
     ]
