@@ -43,7 +43,7 @@ from bannister.ids import RandomIds
 from bannister.instances.backend import InstanceBackend
 from bannister.instances.images import ImageTable
 from bannister.instances.local import LocalInstances
-from bannister.metrics.feed import TelemetryFeed
+from bannister.metrics.feed import CaptureFeed, TelemetryFeed
 from bannister.metrics.sqlite import SqliteMetrics
 from bannister.objects.folder import FolderObjects
 from bannister.operations.context import Context
@@ -86,7 +86,11 @@ class ControlPlane:
             DiscoveryServer(settings.xds_socket, settings.proxy_lease_seconds, clock, self._fence, [PROXY_NODE]),
             lambda _node: Admin(settings.envoy_admin_socket),
         )
-        self._evaluator = Evaluator(self._state, self._metrics, TelemetryFeed(settings, clock), clock, settings)
+        #: What the capture process is to do is said here, with `instruct`.
+        self._capture_feed = CaptureFeed(settings, clock)
+        self._evaluator = Evaluator(
+            self._state, self._metrics, TelemetryFeed(settings, clock), clock, settings, self._capture_feed
+        )
         self._supervisor = Supervisor(
             self._state,
             self._instances,

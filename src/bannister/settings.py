@@ -92,6 +92,17 @@ class Settings:
     #: A proxy's threads follow an acknowledged change within this long; only then is a group called unrouted.
     proxy_settle_seconds: float = 0.1
 
+    # --- shadows (what the bounds add up to: bannister.envoy.resources.shadow)
+    #: Copies under way to one shadow with a body of at most `shadow_small_body_bytes_max`; further ones are not made.
+    shadow_requests_max: int = 128
+    #: Copies under way to one shadow with a larger body, or one of unknown length.
+    shadow_large_requests_max: int = 8
+    shadow_small_body_bytes_max: int = 1024 * 1024
+    #: A shadow has this long to answer a copy. Shorter than `invocation_timeout_seconds`, after which Envoy gives up a copy without a word.
+    shadow_timeout_seconds: float = 30.0
+    #: Copies that were not made are counted this often.
+    shadow_poll_seconds: float = 1.0
+
     # --- telemetry and alarms
     access_log_flush_seconds: float = 0.1
     #: A heartbeat request goes through each proxy this often; its log entry proves that the path is alive.
@@ -113,6 +124,46 @@ class Settings:
     evaluation_backlog_seconds_max: int = 120
     #: A report that cannot be stored is tried again this often.
     report_retry_seconds: float = 0.2
+
+    # --- compared answers
+    #: What became of a shadow is written to the state file this often.
+    shadow_store_seconds: float = 2.0
+    #: What became of shadows is kept for so many of them; of more, the oldest are forgotten.
+    shadow_records_max: int = 100
+
+    # --- capture
+    #: Exchanges that Envoy tells of at the same time, with request bodies of at most `capture_small_body_bytes_max`; of more nothing is told. What the bounds add
+    #: up to: bannister.envoy.resources.observing.
+    capture_streams_max: int = 1024
+    #: The same for larger bodies, and those of unknown length.
+    capture_large_streams_max: int = 16
+    capture_small_body_bytes_max: int = 64 * 1024
+    #: Envoy gives up what the capture process has not taken this long after the exchange is over.
+    capture_close_seconds: float = 1.0
+    #: The longest body that is captured, of a request and of an answer each.
+    capture_body_bytes_max: int = 6 * 1024 * 1024
+    #: What the capture process holds of exchanges that are not over: so many, with so many bytes of bodies, each for so long.
+    capture_open_exchanges_max: int = 2000
+    capture_open_bytes_max: int = 128 * 1024 * 1024
+    capture_exchange_seconds_max: float = 120.0
+    #: A heartbeat goes through each proxy to the capture process this often.
+    capture_heartbeat_interval_seconds: float = 0.5
+    #: Exchanges that wait for their other side: so many, with so many bytes of bodies, each for so long (a shadow may take `shadow_timeout_seconds`).
+    pairing_exchanges_max: int = 20_000
+    pairing_bytes_max: int = 64 * 1024 * 1024
+    pairing_seconds_max: float = 35.0
+    #: A file of captured records is finished, for the object store, after this long or at this size.
+    capture_file_seconds_max: float = 10.0
+    capture_file_bytes_max: int = 16 * 1024 * 1024
+    #: Records on the disk that are not in the object store yet; what does not fit is not written.
+    capture_spool_bytes_max: int = 256 * 1024 * 1024
+    #: With less than this free on the disk nothing is captured to it.
+    capture_disk_free_bytes_min: int = 256 * 1024 * 1024
+    #: Finished files are looked for this often.
+    capture_delivery_seconds: float = 1.0
+    #: A bucket that did not take a file is tried again after the first, doubling up to the second.
+    capture_retry_seconds_min: float = 5.0
+    capture_retry_seconds_max: float = 300.0
 
     # --- deployments
     #: Deadlines are looked at this often when nothing else changes.
@@ -238,6 +289,21 @@ class Settings:
     def telemetry_socket(self) -> Path:
         """Telemetry's summaries for the control plane."""
         return self.run_dir / "telemetry.sock"
+
+    @property
+    def exchange_socket(self) -> Path:
+        """The capture process's service for Envoy."""
+        return self.run_dir / "exchange.sock"
+
+    @property
+    def capture_socket(self) -> Path:
+        """The capture process's reports for the control plane, and its instructions."""
+        return self.run_dir / "capture.sock"
+
+    @property
+    def capture_dir(self) -> Path:
+        """Captured records on their way to the object store."""
+        return self.data_dir / "capture"
 
     @property
     def envoy_admin_socket(self) -> Path:

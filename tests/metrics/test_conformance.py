@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bannister.clock import SystemClock
+from bannister.domain.comparison.report import ComparisonReport, GroupTally
+from bannister.domain.comparison.tally import Tally
 from bannister.domain.metric.aggregate import Aggregate, of_statistics, of_values, statistic
-from bannister.domain.metric.identity import MetricIdentity, identity
+from bannister.domain.metric.identity import SHADOW_NAMESPACE, MetricIdentity, identity
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, Summary
 from bannister.metrics.memory import MemoryMetrics
@@ -174,6 +177,23 @@ async def test_metrics_with_data_are_listed_in_order(store: MetricStore, start: 
     assert await store.metrics(since=start + 6) == []
 
 
+@pytest.mark.parametrize("ago", [0, 3600], ids=["in memory", "in the file"])
+async def test_a_shadows_own_metric_is_listed_where_there_were_copies_to_be_made(
+    store: MetricStore, start: int, ago: int
+) -> None:
+    await store.register(BLUE)
+    await store.register(GREEN)
+    await store.record(report(1, Summary("g-blue", "a:1", start, 3), Summary("g-green", "", start, 0, skipped=2)))
+    both = {"EndpointName": GREEN.endpoint, "VariantName": GREEN.variant}
+    skipped = [
+        identity(SHADOW_NAMESPACE, "Skipped", dimensions)
+        for dimensions in (both, both | {"EndpointConfigName": GREEN.config_name})
+    ]
+    found = await store.metrics(since=start - ago)
+    assert {one for one in found if one.namespace == SHADOW_NAMESPACE} == set(skipped)
+    assert sums(await store.read(skipped[0], start, 1, 1)) == [2]
+
+
 async def test_what_is_past_its_retention_is_forgotten(store: MetricStore, tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path)
     summaries_end = NOW - settings.metric_retention_seconds
@@ -194,4 +214,75 @@ async def test_what_is_past_its_retention_is_forgotten(store: MetricStore, tmp_p
 
 async def test_an_unknown_metric_has_no_data(store: MetricStore, start: int) -> None:
     assert await store.read(identity("Mine", "Nothing"), start, 60, 3) == [None, None, None]
+    assert await store.metrics(since=0) == []
+
+
+# --- compared answers
+
+
+def shadow_metric(name: str, config_name: str | None = None) -> MetricIdentity:
+    config = {"EndpointConfigName": config_name} if config_name else {}
+    return identity("/bannister/Shadow", name, {"EndpointName": "e", "VariantName": "v", **config})
+
+
+def compared(sequence: int, *tallies: GroupTally, run: str = "c") -> ComparisonReport:
+    return ComparisonReport(run, sequence, None, None, tallies)
+
+
+def tallied(second: int, group: str = "g-blue", *, noise: bool = False, **counts: Any) -> GroupTally:
+    return GroupTally("e", group, "g-production", second, noise=noise, tally=Tally(**counts))
+
+
+async def test_tallies_are_read_as_shadow_metrics(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    await store.register(GREEN)
+    late = Tally.of_unpaired({"late": 3}).unpaired
+    await store.record(
+        compared(
+            1,
+            tallied(start, pairs=8, agreeing=6, structural=1, invalid=2, numeric=Sketch.of([0.0, 0.5])),
+            tallied(start + 1, pairs=1, agreeing=1, unpaired=late, slower=Sketch.of([10]), faster=Sketch.of([4, 6])),
+            tallied(start, "g-green", pairs=2, agreeing=0),
+            tallied(start, noise=True, pairs=5, agreeing=4),
+        )
+    )
+
+    async def read(name: str, statistic_name: str, config_name: str | None = "config-1") -> float | None:
+        [found] = await store.read(shadow_metric(name, config_name), start, 10, 1)
+        return None if found is None else statistic(found, statistic_name)
+
+    assert [await read("Agreement", name) for name in ("Average", "Sum", "SampleCount")] == [7 / 9, 7, 9]
+    assert await read("Agreement", "SampleCount", None) == 11
+    assert [await read("Disagreements", name) for name in ("Sum", "Average")] == [2, 2 / 9]
+    assert await read("StructuralDifferences", "Sum") == 1
+    assert await read("InvalidOutputs", "Average") == 2 / 9
+    assert await read("NumericDifference", "p100") == 0.5
+    assert await read("Pairs", "Sum") == 9
+    assert [await read("Unpaired", name) for name in ("Sum", "Average")] == [3, 3 / 12]
+    names = ("SampleCount", "Sum", "Minimum", "Maximum", "p50")
+    assert [await read("LatencyDifference", name) for name in names] == [3, 0, -6, 10, None]
+    assert [await read("NoiseAgreement", name) for name in ("Average", "SampleCount")] == [0.8, 5]
+    assert await read("NoiseNumericDifference", "Sum") is None
+    assert await store.read(endpoint_metric("Agreement"), start, 10, 1) == [None]
+
+
+async def test_a_report_of_tallies_counts_once(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    first = compared(1, tallied(start, pairs=8, agreeing=6))
+    assert await store.record(first)
+    assert not await store.record(first)
+    assert await store.record(compared(1, tallied(start, pairs=1, agreeing=1), run="another"))
+    [found] = await store.read(shadow_metric("Pairs"), start, 10, 1)
+    assert found is not None
+    assert found.sum == 9
+
+
+async def test_shadow_metrics_are_listed_and_expire_as_summaries_do(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    await store.record(compared(1, tallied(start, pairs=1, agreeing=1)))
+    listed = await store.metrics(since=start)
+    assert shadow_metric("Agreement") in listed
+    assert shadow_metric("Agreement", "config-1") in listed
+    assert shadow_metric("NumericDifference") not in listed
+    await store.expire(start + 3 * 3600.0 + 1)
     assert await store.metrics(since=0) == []

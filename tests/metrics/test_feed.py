@@ -11,11 +11,11 @@ import pytest
 
 from bannister.clock import SystemClock
 from bannister.domain.metric.sketch import Sketch
-from bannister.domain.metric.summary import Report, Summary
+from bannister.domain.metric.summary import Acknowledgement, Report, Summary
 from bannister.metrics.feed import TelemetryFeed
+from bannister.reporting.outbox import Outbox
+from bannister.reporting.report_server import ReportServer
 from bannister.settings import Settings
-from bannister.telemetry.outbox import Outbox
-from bannister.telemetry.report_server import ReportServer
 
 
 async def until(condition: Callable[[], object]) -> None:
@@ -56,24 +56,26 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def outbox() -> Outbox:
-    return Outbox("run", 100)
+def outbox() -> Outbox[Summary, Report]:
+    return Outbox("run", 100, Report)
 
 
 @pytest.fixture
-async def server(outbox: Outbox, settings: Settings) -> AsyncIterator[ReportServer]:
-    made = ReportServer(outbox, settings.telemetry_socket)
+async def server(outbox: Outbox[Summary, Report], settings: Settings) -> AsyncIterator[ReportServer[Acknowledgement]]:
+    made = ReportServer(outbox, settings.telemetry_socket, Acknowledgement, outbox.acknowledge)
     await made.start()
     yield made
     await made.close()
 
 
-def fill(outbox: Outbox, *seconds: int) -> None:
+def fill(outbox: Outbox[Summary, Report], *seconds: int) -> None:
     for second in seconds:
         outbox.put(second + 1.0, 1.0, [Summary("g", "a:1", second, 2, model_latency=Sketch.of([second, 7]))])
 
 
-async def test_reports_come_in_order_and_whole(server: ReportServer, outbox: Outbox, settings: Settings) -> None:
+async def test_reports_come_in_order_and_whole(
+    server: ReportServer[Acknowledgement], outbox: Outbox[Summary, Report], settings: Settings
+) -> None:
     fill(outbox, 1, 2)
     async with Reader(settings).reading() as reader:
         await until(lambda: len(reader.reports) == 2)
@@ -84,7 +86,9 @@ async def test_reports_come_in_order_and_whole(server: ReportServer, outbox: Out
         await until(lambda: len(outbox) == 0)
 
 
-async def test_what_was_not_acknowledged_comes_again(server: ReportServer, outbox: Outbox, settings: Settings) -> None:
+async def test_what_was_not_acknowledged_comes_again(
+    server: ReportServer[Acknowledgement], outbox: Outbox[Summary, Report], settings: Settings
+) -> None:
     fill(outbox, 1, 2)
     async with Reader(settings, acknowledging=False).reading() as first:
         await until(lambda: len(first.reports) == 2)
@@ -95,10 +99,10 @@ async def test_what_was_not_acknowledged_comes_again(server: ReportServer, outbo
         assert second.reports == first.reports[1:]
 
 
-async def test_it_waits_for_telemetry_and_comes_back_to_it(outbox: Outbox, settings: Settings) -> None:
+async def test_it_waits_for_telemetry_and_comes_back_to_it(outbox: Outbox[Summary, Report], settings: Settings) -> None:
     async with Reader(settings).reading() as reader:
         for second in (1, 2):
-            server = ReportServer(outbox, settings.telemetry_socket)
+            server = ReportServer(outbox, settings.telemetry_socket, Acknowledgement, outbox.acknowledge)
             await server.start()
             fill(outbox, second)
             await until(lambda second=second: len(reader.reports) == second)  # type: ignore[misc]
@@ -106,7 +110,7 @@ async def test_it_waits_for_telemetry_and_comes_back_to_it(outbox: Outbox, setti
 
 
 async def test_the_newest_connection_replaces_the_one_before(
-    server: ReportServer, outbox: Outbox, settings: Settings
+    server: ReportServer[Acknowledgement], outbox: Outbox[Summary, Report], settings: Settings
 ) -> None:
     reader, writer = await asyncio.open_unix_connection(str(settings.telemetry_socket))
     fill(outbox, 1)
@@ -118,7 +122,7 @@ async def test_the_newest_connection_replaces_the_one_before(
 
 
 async def test_silence_is_counted_from_the_last_move_of_the_watermark(
-    server: ReportServer, outbox: Outbox, settings: Settings
+    server: ReportServer[Acknowledgement], outbox: Outbox[Summary, Report], settings: Settings
 ) -> None:
     clock = SystemClock()
     reader = Reader(settings)
@@ -136,7 +140,9 @@ async def test_silence_is_counted_from_the_last_move_of_the_watermark(
         assert reader.feed.silent_seconds(moved_at) == silent, "the same watermark again is no move"
 
 
-async def test_what_is_no_report_ends_the_connection_not_the_feed(outbox: Outbox, settings: Settings) -> None:
+async def test_what_is_no_report_ends_the_connection_not_the_feed(
+    outbox: Outbox[Summary, Report], settings: Settings
+) -> None:
     async def babble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"nonsense\n")
         await writer.drain()
@@ -147,7 +153,7 @@ async def test_what_is_no_report_ends_the_connection_not_the_feed(outbox: Outbox
         await asyncio.sleep(0.1)  # a connection or two
         babbler.close()
         settings.telemetry_socket.unlink(missing_ok=True)
-        server = ReportServer(outbox, settings.telemetry_socket)
+        server = ReportServer(outbox, settings.telemetry_socket, Acknowledgement, outbox.acknowledge)
         await server.start()
         fill(outbox, 1)
         await until(lambda: reader.reports)

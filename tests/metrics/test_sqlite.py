@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from bannister.clock import SystemClock
+from bannister.domain.comparison.report import ComparisonReport, GroupTally
+from bannister.domain.comparison.tally import Disagreement, Tally
 from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import identity
 from bannister.domain.metric.sketch import Sketch
@@ -199,3 +201,21 @@ async def test_after_close_the_past_is_unavailable(tmp_path: Path) -> None:
     await store.close()
     with pytest.raises(Unavailable):
         await store.read(INVOCATIONS, NOW - 7200, 60, 1)
+
+
+async def test_tallies_outlive_the_process_without_what_is_for_people(tmp_path: Path) -> None:
+    settings = Settings(data_dir=tmp_path)
+    now = int(SystemClock().now())
+    group = GroupDimensions("g", "e", "v", "c", 1)
+    shown = Tally(pairs=2, agreeing=1, worst=(Disagreement("r", 1.0, "secret", structural=False),))
+    report = ComparisonReport("run", 1, None, None, (GroupTally("e", "g", "p", now - 9, noise=False, tally=shown),))
+    for _ in range(2):
+        store = SqliteMetrics(settings, SystemClock())
+        await store.register(group)
+        await store.record(report)
+        metric = identity("/bannister/Shadow", "Pairs", {"EndpointName": "e", "VariantName": "v"})
+        [found] = await store.read(metric, now - 60, 60, 1)
+        assert found is not None
+        assert found.sum == 2
+        await store.close()
+    assert b"secret" not in settings.metrics_path.read_bytes()

@@ -15,6 +15,8 @@ from bannister.state.sqlite import SqliteState
 from bannister.state.store import Put, Table
 
 FIXTURES = Path(__file__).with_name("fixtures")
+#: Tables that came without a new version: a file written before has no rows in them.
+LATER = {"shadow", "comparison_rules"}
 TABLES = [value for value in vars(tables).values() if isinstance(value, Table)]
 
 
@@ -49,8 +51,8 @@ async def test_a_file_of_every_version_is_opened_and_read(tmp_path: Path, versio
     assert [entry.sequence for entry in await state.journal()] == [1, 2, 3]
     for table in TABLES:
         rows = await state.rows(table)
-        assert rows, table.name
-        assert {row.revision for row in rows} == {3}
+        assert bool(rows) is (table.name not in LATER), table.name
+        assert {row.revision for row in rows} <= {3}
         await state.commit([Put(table, row.key, row.value, row.revision) for row in rows])
     await state.close()
 

@@ -9,6 +9,7 @@ from typing import Protocol
 from bannister.clock import Clock
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.alarm.judgement import Datapoint
+from bannister.domain.comparison.metrics import watches_comparisons
 from bannister.domain.deployment.machine import AlarmObservation, Deployment, GroupObservation, Observation
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
@@ -44,11 +45,16 @@ class Judge(Protocol):
     @property
     def covered_since(self) -> float | None: ...
 
+    @property
+    def compared_since(self) -> float | None: ...
+
     def evaluated_until(self, alarm: str) -> float | None: ...
 
     def datapoints(self, alarm: str) -> tuple[Datapoint | None, ...]: ...
 
     def silent_seconds(self) -> float: ...
+
+    def uncompared_seconds(self) -> float: ...
 
 
 class Observer:
@@ -72,6 +78,7 @@ class Observer:
         snapshot = self._instances.snapshot()
         blue_gone = deployment.blue is None or await self._gone(deployment.blue, snapshot)
         plan = plan_of(endpoint)
+        compared = any(one.rule is not None and watches_comparisons(one.rule.metric) for one in alarms)
         return Observation(
             now=self._clock.now(),
             journal_sequence=sequence,
@@ -79,12 +86,21 @@ class Observer:
             green=await self._fleet(deployment.green, plan, snapshot),
             blue=await self._fleet(deployment.blue, plan, snapshot) if deployment.blue is not None else (),
             alarms=alarms,
-            covered_since=self._judge.covered_since,
+            covered_since=self._covered_since(compared=compared),
             silent_seconds=self._judge.silent_seconds(),
             blue_gone=blue_gone,
             green_gone=await self._gone(deployment.green, snapshot),
             stop_requested=deployment.stop_requested,
+            uncompared_seconds=self._judge.uncompared_seconds() if compared else 0.0,
         )
+
+    def _covered_since(self, *, compared: bool) -> float | None:
+        """Since when everything was seen that the deployment's alarms look at; `compared`: one looks at compared answers."""
+        seen = self._judge.covered_since
+        if not compared:
+            return seen
+        also = self._judge.compared_since
+        return None if seen is None or also is None else max(seen, also)
 
     async def _alarm(self, deployment: Deployment, name: str) -> AlarmObservation:
         row = await self._state.get(ALARMS, name)
@@ -112,7 +128,11 @@ class Observer:
         weights = self._traffic.acknowledged_weights(plan.endpoint)
         asked = {weight.group: weight.parts for weight in plan.weights}
         acknowledged = None if weights is None else {weight.group: weight.parts for weight in weights}
-        return tuple([await self._group(group, asked, acknowledged, snapshot) for group in fleet.groups])
+        production = [await self._group(group, asked, acknowledged, snapshot) for group in fleet.groups]
+        if fleet.shadow is None:
+            return tuple(production)
+        shadow = await self._group(fleet.shadow.group, asked, acknowledged, snapshot)
+        return (*production, replace(shadow, shadow=True))
 
     async def _group(
         self,
@@ -135,7 +155,7 @@ class Observer:
         )
 
     async def _gone(self, fleet: Fleet, snapshot: Sequence[Instance]) -> bool:
-        groups = {group.id for group in fleet.groups}
+        groups = {group.id for group in fleet.all_groups}
         if any(instance.group in groups for instance in snapshot):
             return False
         return not any([await self._state.get(GROUPS, group) for group in groups])

@@ -1,4 +1,4 @@
-"""The evaluator: telemetry's reports in, alarm transitions out.
+"""The evaluator: reports in, alarm transitions out.
 
 How it works
 
@@ -16,6 +16,9 @@ Every alarm has its own position. An alarm whose evaluation fails keeps its posi
 know how long that has lasted asks `silent_seconds`. Afterwards, a period without data that reaches into the blind time counts as unseen, not as missing
 (`bannister.domain.alarm.judgement`). A report that cannot be stored is tried again for as long as it takes, for the same reason: judging
 without it would take its requests for silence.
+
+The capture process reports in the same way what compared answers say, with a watermark of its own. An alarm on a metric of `/bannister/Shadow` needs both
+sources, because what was never captured is not compared: it is evaluated as far as the one that is behind, and covered as far as both were.
 """
 
 from __future__ import annotations
@@ -25,14 +28,18 @@ import logging
 import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from bannister.clock import Clock
 from bannister.domain.alarm.alarm import Alarm
 from bannister.domain.alarm.judgement import Datapoint
+from bannister.domain.comparison.metrics import watches_comparisons
+from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.metric.summary import Report
 from bannister.errors import Fenced
 from bannister.evaluator.assessment import assess
+from bannister.evaluator.horizon import Horizon, View
+from bannister.evaluator.tallies import Tallies
 from bannister.evaluator.windows import Windows
 from bannister.metrics.store import MetricStore
 from bannister.settings import Settings
@@ -43,12 +50,15 @@ from bannister.state.tables import ALARMS
 log = logging.getLogger(__name__)
 
 
-class Feed(Protocol):
+R = TypeVar("R")
+
+
+class Feed(Protocol[R]):
     """Where reports come from: each again until it is acknowledged."""
 
-    def __aiter__(self) -> AsyncIterator[Report]: ...
+    def __aiter__(self) -> AsyncIterator[R]: ...
 
-    async def acknowledge(self, report: Report) -> None:
+    async def acknowledge(self, report: R) -> None:
         """This report, and those of its run before it, are stored and evaluated."""
         ...
 
@@ -67,22 +77,33 @@ class Position:
 class Evaluator:
     """Evaluates all alarms on every newly final second. For one event loop."""
 
-    def __init__(self, state: State, metrics: MetricStore, feed: Feed, clock: Clock, settings: Settings) -> None:
+    def __init__(
+        self,
+        state: State,
+        metrics: MetricStore,
+        feed: Feed[Report],
+        clock: Clock,
+        settings: Settings,
+        comparisons: Feed[ComparisonReport] | None = None,
+    ) -> None:
+        """`comparisons`: the capture process's; without it, alarms on compared answers are never evaluated."""
         self._state = state
         self._metrics = metrics
         self._feed = feed
+        self._comparisons = comparisons
+        self._tallies = Tallies(state, clock, settings)
         self._clock = clock
         self._settings = settings
         #: Announced after every report that moved the watermark, when all alarms have been evaluated.
         self.changed = Signal()
         #: Seconds of backlog that were not evaluated, since start.
         self.seconds_skipped = 0
-        self._watermark: float | None = None
-        self._covered_since: float | None = None
-        self._heard_at = clock.monotonic()
-        self._last: tuple[str, int] = ("", 0)
-        #: The end of the last pass.
-        self._passed: int | None = None
+        self._telemetry = Horizon(clock)
+        self._capture = Horizon(clock)
+        #: What alarms look at: what telemetry alone says, and what both together say.
+        self._views = (View(self._telemetry), View(self._telemetry, self._capture))
+        #: One source's reports are acted on at a time.
+        self._turn = asyncio.Lock()
         self._positions: dict[str, Position] = {}
         self._faulty: set[str] = set()
         self._alarms: dict[str, Row[Alarm]] = {}
@@ -93,12 +114,17 @@ class Evaluator:
     @property
     def watermark(self) -> float | None:
         """Everything that ended before this moment is stored; None: telemetry has not said yet."""
-        return self._watermark
+        return self._telemetry.watermark
 
     @property
     def covered_since(self) -> float | None:
         """Since when telemetry has seen everything without a gap; None: it has not said yet."""
-        return self._covered_since
+        return self._telemetry.covered_since
+
+    @property
+    def compared_since(self) -> float | None:
+        """Since when all captured answers were compared without a gap; None: the capture process has not said yet."""
+        return self._capture.covered_since
 
     def evaluated_until(self, alarm_name: str) -> float | None:
         """The alarm has been evaluated on all data before this moment; None: not since it was put, or since the start."""
@@ -111,8 +137,12 @@ class Evaluator:
         return () if position is None else position.slots
 
     def silent_seconds(self) -> float:
-        """How long the watermark has stood still."""
-        return self._clock.monotonic() - self._heard_at
+        """How long telemetry's watermark has stood still."""
+        return self._telemetry.silent_seconds()
+
+    def uncompared_seconds(self) -> float:
+        """How long the capture process's watermark has stood still."""
+        return self._capture.silent_seconds()
 
     # --- the loop
 
@@ -122,23 +152,46 @@ class Evaluator:
         Raises:
             Fenced: Another process has taken over.
         """
+        if self._comparisons is None:
+            await self._take_summaries()
+            return
+        both = [
+            asyncio.ensure_future(self._take_summaries()),
+            asyncio.ensure_future(self._take_tallies(self._comparisons)),
+        ]
+        try:
+            await asyncio.gather(*both)
+        finally:
+            for one in both:
+                one.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+
+    async def _take_summaries(self) -> None:
         async for report in self._feed:
             await self.take(report)
 
+    async def _take_tallies(self, feed: Feed[ComparisonReport]) -> None:
+        async for report in feed:
+            if await self.take_comparisons(report):
+                await feed.acknowledge(report)
+
     async def take(self, report: Report) -> None:
-        """Store one report, evaluate what it made final, acknowledge it."""
-        if not self._is_old(report):
+        """Store one report of telemetry, evaluate what it made final, acknowledge it."""
+        if not self._telemetry.is_old(report):
             await self._store(report)
-            await self._observe(report)
-            self._last = (report.run, report.sequence)
+            await self._observe(self._telemetry, report)
         await self._feed.acknowledge(report)
 
-    def _is_old(self, report: Report) -> bool:
-        """It was sent again although this process is past it: its watermark would seem to go back."""
-        run, sequence = self._last
-        return report.run == run and report.sequence <= sequence
+    async def take_comparisons(self, report: ComparisonReport) -> bool:
+        """Store one report of the capture process, evaluate what it made final; True: it and all before it may be acknowledged."""
+        if self._capture.is_old(report):
+            return False  # the next one is acknowledged with it
+        await self._store(report)
+        kept = await self._tallies.add(report)
+        await self._observe(self._capture, report)
+        return kept
 
-    async def _store(self, report: Report) -> None:
+    async def _store(self, report: Report | ComparisonReport) -> None:
         failures = 0
         while True:
             try:
@@ -151,25 +204,29 @@ class Evaluator:
             else:
                 return
 
-    async def _observe(self, report: Report) -> None:
-        self._covered_since = report.covered_since
-        if report.watermark is None or report.watermark == self._watermark:
-            return
-        before, self._watermark = self._watermark, report.watermark
-        self._heard_at = self._clock.monotonic()
-        if before is not None and math.floor(report.watermark) < math.floor(before):
-            self._go_back(before, report.watermark)
-        await self._pass(math.floor(report.watermark))
-        self.changed.announce()
+    async def _observe(self, source: Horizon, report: Report | ComparisonReport) -> None:
+        async with self._turn:
+            before = source.watermark
+            if not source.hear(report):
+                return
+            after = source.watermark or 0.0
+            if before is not None and math.floor(after) < math.floor(before):
+                self._go_back(source, before, after)
+            await self._pass()
+            self.changed.announce()
 
-    def _go_back(self, before: float, after: float) -> None:
+    def _go_back(self, source: Horizon, before: float, after: float) -> None:
         """The machine's clock was set back: positions on the old time must not pass for evaluations of the new one."""
-        log.warning("The watermark went back by %.3f seconds; all alarms start anew from there.", before - after)
-        self._positions.clear()
-        self._passed = None
+        log.warning("The watermark went back by %.3f seconds; its alarms start anew from there.", before - after)
+        for view in self._views:
+            if view.needs(source):
+                view.passed = None
+                for name, row in self._alarms.items():
+                    if self._view_of(row.value) is view:
+                        self._positions.pop(name, None)
 
-    async def _pass(self, end: int) -> None:
-        """Evaluate every alarm at each second up to `end` that it has not been evaluated at."""
+    async def _pass(self) -> None:
+        """Evaluate every alarm at each final second that it has not been evaluated at."""
         try:
             await self._refresh()
         except Fenced:
@@ -177,14 +234,23 @@ class Evaluator:
         except Exception:
             log.exception("Alarms cannot be read; their evaluation is made up for at the next pass.")
             return
+        for view in self._views:
+            if view.end is not None:
+                await self._pass_view(view, view.end)
+
+    async def _pass_view(self, view: View, end: int) -> None:
         failed: set[str] = set()
-        for second in range(self._first_second(end), end + 1):
-            windows = Windows(self._metrics, second, self._covered_since)
-            for name in [name for name in self._alarms if name not in failed and self._is_due(name, second, end)]:
+        names = [name for name, row in self._alarms.items() if self._view_of(row.value) is view]
+        for second in range(self._first_second(view, end, names), end + 1):
+            windows = Windows(self._metrics, second, view.covered_since)
+            for name in [name for name in names if name not in failed and self._is_due(name, second, end)]:
                 if not await self._evaluate(name, windows):
                     failed.add(name)
             await asyncio.sleep(0)  # A backlog must not hold up the loops that act on it.
-        self._passed = end
+        view.passed = end
+
+    def _view_of(self, alarm: Alarm) -> View:
+        return self._views[watches_comparisons(alarm.rule.metric)]
 
     async def _refresh(self) -> None:
         """Read the alarms if anything was written since they were read, and forget positions that are not theirs."""
@@ -198,16 +264,15 @@ class Evaluator:
                 del self._positions[name]
         self._faulty &= self._alarms.keys()
 
-    def _first_second(self, end: int) -> int:
-        """The oldest second that some alarm needs, within the bound on a backlog."""
+    def _first_second(self, view: View, end: int, names: list[str]) -> int:
+        """The oldest second that some of these alarms needs, within the bound on a backlog."""
         oldest = end - self._settings.evaluation_backlog_seconds_max + 1
-        if self._passed is not None and self._passed + 1 < oldest:
-            skipped = oldest - self._passed - 1
+        if names and view.passed is not None and view.passed + 1 < oldest:
+            skipped = oldest - view.passed - 1
             self.seconds_skipped += skipped
-            log.warning(
-                "%d seconds became final at once; the oldest %d are not evaluated.", end - self._passed, skipped
-            )
-        return max(oldest, min([end, *(position.until + 1 for position in self._positions.values())]))
+            log.warning("%d seconds became final at once; the oldest %d are not evaluated.", end - view.passed, skipped)
+        positions = [self._positions[name].until + 1 for name in names if name in self._positions]
+        return max(oldest, min([end, *positions]))
 
     def _is_due(self, name: str, second: int, end: int) -> bool:
         position = self._positions.get(name)

@@ -1,6 +1,6 @@
 """Envoy's start: its command line, and the bootstrap document that tells it where everything else comes from.
 
-The document holds only what never changes: the admin socket, the three services that Envoy talks to, and the limits that keep it alive
+The document holds only what never changes: the admin socket, the services that Envoy talks to, and the limits that keep it alive
 under overload. Listener, clusters and routes come from the control plane (`bannister.envoy`), which this package may not import, so
 the names of the static clusters stand in `bannister.envoy.resources.names` too.
 """
@@ -51,6 +51,8 @@ def envoy_command(settings: Settings) -> list[str]:
         "--disable-hot-restart",
         "--log-level",
         "warning",
+        "--component-log-level",
+        "ext_proc:error",  # a line for each request that is not captured, otherwise
         "--log-format",
         "%Y-%m-%dT%T.%e %l %n %v",
     ]
@@ -82,15 +84,30 @@ def bootstrap_document(settings: Settings) -> dict[str, Any]:
                 _cluster("xds", settings.xds_socket, _GRPC_WATCHED),
                 _cluster("access-log", settings.access_log_socket, _GRPC),
                 _cluster("control", settings.api_socket, _http(settings)),
+                _cluster("capture", settings.exchange_socket, _GRPC, settings.capture_streams_max),
+                _cluster("capture-large", settings.exchange_socket, _GRPC, settings.capture_large_streams_max),
             ]
         },
+        # The way that copies for shadows take inside the proxy (`bannister.envoy.resources.shadow`).
+        "bootstrap_extensions": [
+            {
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": {
+                    "@type": f"{_TYPES}.extensions.bootstrap.internal_listener.v3.InternalListener",
+                },
+            }
+        ],
         "overload_manager": _overload_manager(settings),
+        "layered_runtime": {"layers": [{"name": "bannister", "static_layer": _RUNTIME}]},
     }
 
 
 #: How Envoy comes back to a control plane that is not there yet, or again. Its default begins at half a second and goes up to
 #: thirty: that would be most of the time that `up` takes.
 _RECONNECT = {"base_interval": "0.02s", "max_interval": "0.1s"}
+
+#: Envoy would stop reading requests while the capture process takes nothing: callers must never wait for it.
+_RUNTIME = {"envoy.reloadable_features.grpc_side_stream_flow_control": False}
 
 #: A control plane that stands still keeps its connection open; it is left for its successor, which listens under the same name.
 _GRPC_WATCHED: dict[str, Any] = {
@@ -108,8 +125,10 @@ def _http(settings: Settings) -> dict[str, Any]:
     }
 
 
-def _cluster(name: str, socket: Path, options: dict[str, Any]) -> dict[str, Any]:
-    limits = dict.fromkeys(("max_connections", "max_pending_requests", "max_requests", "max_retries"), _REQUESTS_MAX)
+def _cluster(name: str, socket: Path, options: dict[str, Any], requests_max: int = _REQUESTS_MAX) -> dict[str, Any]:
+    """`requests_max`: under way at the same time; for capture the limit on what it may hold of the proxy's memory."""
+    limits = {"max_connections": _REQUESTS_MAX, "max_retries": _REQUESTS_MAX}
+    limits |= {"max_pending_requests": requests_max, "max_requests": requests_max}
     endpoint = {"endpoint": {"address": {"pipe": {"path": str(socket)}}}}
     kind = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     return {

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Report
 from bannister.metrics.store import Datum, GroupDimensions
-from bannister.metrics.window import MetricWindow, in_order
+from bannister.metrics.window import MetricWindow, counted, in_order
 from bannister.settings import Settings
 
 
@@ -23,11 +24,14 @@ class MemoryMetrics:
     async def register(self, group: GroupDimensions) -> None:
         self._window.register(group)
 
-    async def record(self, report: Report) -> bool:
+    async def record(self, report: Report | ComparisonReport) -> bool:
         if report.sequence <= self._recorded.get(report.run, 0):
             return False
         self._recorded[report.run] = report.sequence
-        self._window.add(report.summaries)
+        if isinstance(report, ComparisonReport):
+            self._window.add_tallies(map(counted, report.tallies))
+        else:
+            self._window.add(report.summaries)
         return True
 
     async def put(self, data: Sequence[Datum]) -> None:

@@ -18,16 +18,19 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 
 import msgspec
 
 from bannister.clock import Clock
+from bannister.domain.comparison.metrics import shadow_identities
+from bannister.domain.comparison.report import ComparisonReport, GroupTally
 from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Unavailable
 from bannister.metrics.store import Datum, GroupDimensions
-from bannister.metrics.window import MetricWindow, in_order, metrics_of
+from bannister.metrics.window import MetricWindow, counted, in_order, kinds_of, metrics_of
 from bannister.settings import Settings
 
 _SCHEMA = """
@@ -41,6 +44,9 @@ CREATE TABLE IF NOT EXISTS summaries (
 );
 CREATE INDEX IF NOT EXISTS summaries_by_group ON summaries (group_name, second, answered);
 CREATE INDEX IF NOT EXISTS summaries_by_second ON summaries (second);
+CREATE TABLE IF NOT EXISTS tallies (group_name TEXT NOT NULL, second INTEGER NOT NULL, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS tallies_by_group ON tallies (group_name, second);
+CREATE INDEX IF NOT EXISTS tallies_by_second ON tallies (second);
 CREATE TABLE IF NOT EXISTS metrics (id INTEGER PRIMARY KEY, identity BLOB NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS data (metric INTEGER NOT NULL, at REAL NOT NULL, body BLOB NOT NULL);
 CREATE INDEX IF NOT EXISTS data_by_metric ON data (metric, at);
@@ -51,6 +57,8 @@ _PERIODS_AT_ONCE = 20
 #: Reports and datapoints stored in one transaction, and rows forgotten in one.
 _WRITES_AT_ONCE = 100
 _ROWS_AT_ONCE = 1000
+#: So many of the newest tallies say which metrics a group has.
+_TALLIES_LISTED = 100
 #: Free pages that are given back to the disk at a time; as many are kept for what comes next.
 _FREE_PAGES_MAX = 1000
 _WAL_BYTES_MAX = 16 * 1024 * 1024
@@ -59,6 +67,7 @@ _log = logging.getLogger(__name__)
 
 _encode = msgspec.msgpack.encode
 _summary = msgspec.msgpack.Decoder(Summary)
+_tally = msgspec.msgpack.Decoder(GroupTally)
 _aggregate = msgspec.msgpack.Decoder(Aggregate)
 _identity = msgspec.msgpack.Decoder(MetricIdentity)
 
@@ -76,7 +85,7 @@ class SqliteMetrics:
         self._recent_since = clock.now() - settings.metric_recent_seconds
         self._recorded: dict[str, int] = {}
         #: What is in memory and not yet in the file, oldest first.
-        self._unstored: deque[GroupDimensions | Report | Datum] = deque()
+        self._unstored: deque[GroupDimensions | Report | ComparisonReport | Datum] = deque()
         self._store_again_at = clock.monotonic()
         #: Reports and datapoints that were answered from memory and never stored, since start.
         self.lost = 0
@@ -105,11 +114,16 @@ class SqliteMetrics:
         self._recent.register(group)
         self._store([group])
 
-    async def record(self, report: Report) -> bool:
+    async def record(self, report: Report | ComparisonReport) -> bool:
         if report.sequence <= self._recorded.get(report.run, 0):
             return False
         self._recorded[report.run] = report.sequence
-        if report.summaries:
+        if isinstance(report, ComparisonReport):
+            if report.tallies:
+                report = replace(report, tallies=tuple(map(counted, report.tallies)))
+                self._recent.add_tallies(one for one in report.tallies if one.second >= self._recent_since)
+                self._store([report])
+        elif report.summaries:
             self._recent.add(one for one in report.summaries if one.second >= self._recent_since)
             self._store([report])
         return True
@@ -122,7 +136,7 @@ class SqliteMetrics:
 
     # --- writing
 
-    def _store(self, news: Sequence[GroupDimensions | Report | Datum]) -> None:
+    def _store(self, news: Sequence[GroupDimensions | Report | ComparisonReport | Datum]) -> None:
         """Store what waits and what is new, unless that failed a moment ago."""
         self._unstored.extend(news)
         if self._clock.monotonic() >= self._store_again_at:
@@ -144,23 +158,28 @@ class SqliteMetrics:
             for _ in batch:
                 self._unstored.popleft()
 
-    def _write(self, connection: sqlite3.Connection, one: GroupDimensions | Report | Datum) -> None:
+    def _write(self, connection: sqlite3.Connection, one: GroupDimensions | Report | ComparisonReport | Datum) -> None:
         match one:
             case GroupDimensions():
                 row = (one.group, one.endpoint, one.variant, one.config_name, one.instance_count)
                 connection.execute("INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?)", row)
             case Report():
-                rows = [
-                    (each.group, each.second, each.model_latency is not None, _encode(each)) for each in one.summaries
-                ]
+                rows = [(each.group, each.second, kinds_of(each), _encode(each)) for each in one.summaries]
                 connection.executemany("INSERT INTO summaries VALUES (?, ?, ?, ?)", rows)
-                run = (one.run, one.sequence, self._clock.now())
-                connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", run)
+                self._write_run(connection, one)
+            case ComparisonReport():
+                tallies = [(each.group, each.second, _encode(each)) for each in one.tallies]
+                connection.executemany("INSERT INTO tallies VALUES (?, ?, ?)", tallies)
+                self._write_run(connection, one)
             case Datum():
                 key = _encode(one.metric)
                 connection.execute("INSERT OR IGNORE INTO metrics (identity) VALUES (?)", (key,))
                 point = (one.at, _encode(one.aggregate), key)
                 connection.execute("INSERT INTO data SELECT id, ?, ? FROM metrics WHERE identity = ?", point)
+
+    def _write_run(self, connection: sqlite3.Connection, one: Report | ComparisonReport) -> None:
+        run = (one.run, one.sequence, self._clock.now())
+        connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", run)
 
     # --- reading
 
@@ -195,11 +214,17 @@ class SqliteMetrics:
         found: set[MetricIdentity] = set()
         with _unavailable():
             for group in self._recent.groups():
-                answered = self._connection.execute(
-                    "SELECT max(answered) FROM summaries WHERE group_name = ? AND second >= ?", (group.group, since)
-                ).fetchone()[0]
-                if answered is not None:
-                    found.update(metrics_of(group, answered=bool(answered)))
+                kinds = self._connection.execute(
+                    "SELECT DISTINCT answered FROM summaries WHERE group_name = ? AND second >= ?", (group.group, since)
+                ).fetchall()
+                if kinds:
+                    found.update(metrics_of(group, [kind for (kind,) in kinds]))
+                newest = self._connection.execute(
+                    "SELECT body FROM tallies WHERE group_name = ? AND second >= ? ORDER BY second DESC LIMIT ?",
+                    (group.group, since, _TALLIES_LISTED),
+                )
+                tallies = [_tally.decode(body) for (body,) in newest]
+                found.update(shadow_identities(group.endpoint, group.variant, group.config_name, tallies))
             with_data = "SELECT identity FROM metrics WHERE EXISTS (SELECT 1 FROM data WHERE metric = id AND at >= ?)"
             found.update(_identity.decode(body) for (body,) in self._connection.execute(with_data, (since,)))
         return in_order(found)
@@ -210,6 +235,7 @@ class SqliteMetrics:
         self._recent_since = max(self._recent_since, now - self._settings.metric_recent_seconds)
         self._recent.forget(max(self._recent_since, summaries_before), max(self._recent_since, data_before))
         await self._delete("summaries", "second < ?", summaries_before)
+        await self._delete("tallies", "second < ?", summaries_before)
         await self._delete("data", "at < ?", data_before)
         with self._transaction() as connection:
             connection.execute("DELETE FROM runs WHERE seen_at < ?", (data_before,))
@@ -243,6 +269,8 @@ class SqliteMetrics:
         """Everything from `start` on into the window."""
         rows = self._connection.execute("SELECT body FROM summaries WHERE second >= ?", (start,))
         window.add(_summary.decode(body) for (body,) in rows)
+        rows = self._connection.execute("SELECT body FROM tallies WHERE second >= ?", (start,))
+        window.add_tallies(_tally.decode(body) for (body,) in rows)
         query = "SELECT identity, at, body FROM data JOIN metrics ON id = metric WHERE at >= ?"
         for key, at, body in self._connection.execute(query, (start,)):
             window.put(Datum(_identity.decode(key), at, _aggregate.decode(body)))
@@ -250,6 +278,8 @@ class SqliteMetrics:
     def _fill_group(self, window: MetricWindow, group: str, start: float, end: float) -> None:
         query = "SELECT body FROM summaries WHERE group_name = ? AND second >= ? AND second < ?"
         window.add(_summary.decode(body) for (body,) in self._connection.execute(query, (group, start, end)))
+        query = "SELECT body FROM tallies WHERE group_name = ? AND second >= ? AND second < ?"
+        window.add_tallies(_tally.decode(body) for (body,) in self._connection.execute(query, (group, start, end)))
 
     def _fill_data(self, window: MetricWindow, metric: MetricIdentity, start: float, end: float) -> None:
         query = "SELECT at, body FROM data WHERE metric = (SELECT id FROM metrics WHERE identity = ?) AND at >= ? AND at < ?"
@@ -261,6 +291,8 @@ class SqliteMetrics:
         for one in self._unstored:
             if isinstance(one, Report):
                 window.add(each for each in one.summaries if each.group in groups and start <= each.second < end)
+            elif isinstance(one, ComparisonReport):
+                window.add_tallies(each for each in one.tallies if each.group in groups and start <= each.second < end)
             elif isinstance(one, Datum) and one.metric == metric and start <= one.at < end:
                 window.put(one)
 

@@ -1,6 +1,7 @@
 """What the metric store promises.
 
-It keeps the one-second summaries of instances, from which all endpoint metrics are derived when read, and the datapoints that users put.
+It keeps the one-second summaries of instances and tallies of compared answers, from which all endpoint and shadow metrics are derived when read, and
+the datapoints that users put.
 
 Every store passes `tests/metrics/test_conformance.py`.
 """
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Report
@@ -44,8 +46,8 @@ class MetricStore(Protocol):
         """Make a group's summaries readable under its dimensions; idempotent, kept as long as its data."""
         ...
 
-    async def record(self, report: Report) -> bool:
-        """Store a report's summaries. False: this run and sequence were stored before, and nothing changed."""
+    async def record(self, report: Report | ComparisonReport) -> bool:
+        """Store a report's summaries or tallies. False: this run and sequence were stored before, and nothing changed."""
         ...
 
     async def put(self, data: Sequence[Datum]) -> None:
@@ -57,12 +59,12 @@ class MetricStore(Protocol):
     ) -> list[Aggregate | None]:
         """One aggregate for each of `periods` stretches from `start` on: [start + i·period, start + (i+1)·period).
 
-        A datapoint belongs to a stretch by its time; a one-second summary by the beginning of its second. None: no data.
+        A datapoint belongs to a stretch by its time; a one-second summary or tally by the beginning of its second. None: no data.
         """
         ...
 
     async def metrics(self, *, since: float) -> list[MetricIdentity]:
-        """Every metric with data since then, endpoint metrics included, in the order of namespace, name, dimensions."""
+        """Every metric with data since then, the derived ones included, in the order of namespace, name, dimensions."""
         ...
 
     async def expire(self, now: float) -> None:

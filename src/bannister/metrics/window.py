@@ -9,13 +9,26 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import reduce
+from operator import or_
+from typing import TypeVar
 
+from bannister.domain.comparison.metrics import compared_variant_of, shadow_identities, shadow_metric
+from bannister.domain.comparison.report import GroupTally
 from bannister.domain.metric.aggregate import Aggregate, merge
-from bannister.domain.metric.endpoint import ENDPOINT_METRICS, endpoint_identities, endpoint_metric, endpoint_of
+from bannister.domain.metric.endpoint import (
+    ENDPOINT_METRICS,
+    SHADOW_METRICS,
+    endpoint_identities,
+    endpoint_metric,
+    endpoint_of,
+)
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Summary
 from bannister.metrics.store import Datum, GroupDimensions
+
+_T = TypeVar("_T")
 
 #: Those that exist for every invocation; the latencies exist only for answered ones.
 _COUNTED = tuple(name for name in ENDPOINT_METRICS if not name.endswith("Latency"))
@@ -42,6 +55,8 @@ class MetricWindow:
         self._by_variant: dict[tuple[str, str], dict[str, GroupDimensions]] = {}
         #: Group, then second; several summaries of one second are several instances, or late additions.
         self._summaries: dict[str, dict[int, list[Summary]]] = {}
+        #: Group, then second, as summaries.
+        self._tallies: dict[str, dict[int, list[GroupTally]]] = {}
         self._series: dict[MetricIdentity, _Series] = {}
         self._arrivals = 0
 
@@ -53,8 +68,8 @@ class MetricWindow:
         return list(self._groups.values())
 
     def groups_of(self, metric: MetricIdentity) -> list[GroupDimensions]:
-        """The registered groups whose summaries make up an endpoint metric; for any other metric none."""
-        wanted = endpoint_of(metric)
+        """The registered groups whose summaries or tallies make up a derived metric; for any other metric none."""
+        wanted = endpoint_of(metric) or compared_variant_of(metric)
         if wanted is None:
             return []
         endpoint, variant, config_name = wanted
@@ -69,6 +84,10 @@ class MetricWindow:
             seconds = self._summaries.setdefault(summary.group, {})
             seconds.setdefault(summary.second, []).append(summary)
 
+    def add_tallies(self, tallies: Iterable[GroupTally]) -> None:
+        for one in tallies:
+            self._tallies.setdefault(one.group, {}).setdefault(one.second, []).append(one)
+
     def put(self, datum: Datum) -> None:
         self._arrivals += 1
         series = self._series.setdefault(datum.metric, _Series())
@@ -78,12 +97,14 @@ class MetricWindow:
         self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None
     ) -> list[Aggregate | None]:
         """As `MetricStore.read`."""
-        groups = [group for group in self.groups_of(metric) if group.group in self._summaries]
+        groups = self.groups_of(metric)
+        compared = compared_variant_of(metric) is not None
         series = self._series.get(metric)
         found: list[Aggregate | None] = []
         for index in range(periods):
             begin, end = start + index * period_seconds, start + (index + 1) * period_seconds
-            parts = list(self._endpoint_parts(metric.name, groups, begin, end))
+            derived = self._shadow_parts if compared else self._endpoint_parts
+            parts = list(derived(metric.name, groups, begin, end))
             if series is not None:
                 parts += series.between(begin, end)
             parts = [part for part in parts if unit is None or part.unit == unit]
@@ -97,17 +118,20 @@ class MetricWindow:
             dimensions = self._groups.get(group)
             recent = [one for second, ones in seconds.items() if second >= since for one in ones]
             if dimensions is not None and recent:
-                answered = any(one.model_latency is not None for one in recent)
-                found.update(metrics_of(dimensions, answered=answered))
+                found.update(metrics_of(dimensions, {kinds_of(one) for one in recent}))
+        for group, by_second in self._tallies.items():
+            dimensions = self._groups.get(group)
+            tallies = [one for second, ones in by_second.items() if second >= since for one in ones]
+            if dimensions is not None and tallies:
+                found.update(
+                    shadow_identities(dimensions.endpoint, dimensions.variant, dimensions.config_name, tallies)
+                )
         return found
 
     def forget(self, summaries_before: float, data_before: float) -> None:
         """Drop what is older."""
-        for group, seconds in list(self._summaries.items()):
-            for second in [second for second in seconds if second < summaries_before]:
-                del seconds[second]
-            if not seconds:
-                del self._summaries[group]
+        _forget(self._summaries, summaries_before)
+        _forget(self._tallies, summaries_before)
         for metric, series in list(self._series.items()):
             del series.points[: bisect_left(series.points, (data_before,))]
             if not series.points:
@@ -117,17 +141,53 @@ class MetricWindow:
         self, name: str, groups: list[GroupDimensions], start: float, end: float
     ) -> Iterator[Aggregate]:
         for group in groups:
-            seconds = self._summaries[group.group]
-            span = range(math.ceil(start), math.ceil(end))
-            inside = span if len(span) <= len(seconds) else [second for second in seconds if second in span]
-            summaries = [one for second in inside for one in seconds.get(second, ())]
+            summaries = _between(self._summaries.get(group.group, {}), start, end)
             if (part := endpoint_metric(name, summaries, group.instance_count)) is not None:
                 yield part
 
+    def _shadow_parts(self, name: str, groups: list[GroupDimensions], start: float, end: float) -> Iterator[Aggregate]:
+        for group in groups:
+            tallies = _between(self._tallies.get(group.group, {}), start, end)
+            if (part := shadow_metric(name, tallies)) is not None:
+                yield part
 
-def metrics_of(group: GroupDimensions, *, answered: bool) -> list[MetricIdentity]:
-    """The metrics that a group with data has; latencies only where an instance answered."""
-    names = tuple(ENDPOINT_METRICS) if answered else _COUNTED
+
+def _between(seconds: dict[int, list[_T]], start: float, end: float) -> list[_T]:
+    """Everything of the seconds that begin in [start, end)."""
+    span = range(math.ceil(start), math.ceil(end))
+    inside = span if len(span) <= len(seconds) else [second for second in seconds if second in span]
+    return [one for second in inside for one in seconds.get(second, ())]
+
+
+def _forget(by_group: dict[str, dict[int, list[_T]]], before: float) -> None:
+    for group, seconds in list(by_group.items()):
+        for second in [second for second in seconds if second < before]:
+            del seconds[second]
+        if not seconds:
+            del by_group[group]
+
+
+def counted(one: GroupTally) -> GroupTally:
+    """What metrics need of a tally: without the answers and labels that it shows to people."""
+    return replace(one, tally=replace(one.tally, labels=(), worst=()))
+
+
+#: Kinds of data that a summary has, as bits of one number.
+ANSWERED, COPIED = 1, 2
+
+
+def kinds_of(summary: Summary) -> int:
+    """Whether an instance answered, and whether there were copies to be made."""
+    answered = ANSWERED if summary.model_latency is not None else 0
+    return answered | (COPIED if summary.copies or summary.skipped else 0)
+
+
+def metrics_of(group: GroupDimensions, kinds: Iterable[int]) -> list[MetricIdentity]:
+    """The metrics that a group with data of these kinds has: latencies only where an instance answered, a shadow's only where there were copies."""
+    all_kinds = reduce(or_, kinds, 0)
+    names = tuple(ENDPOINT_METRICS) if all_kinds & ANSWERED else _COUNTED
+    if all_kinds & COPIED:
+        names += tuple(SHADOW_METRICS)
     return endpoint_identities(group.endpoint, group.variant, group.config_name, names=names)
 
 

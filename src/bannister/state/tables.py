@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from bannister.domain.alarm.alarm import Alarm
+from bannister.domain.comparison.record import ShadowRecord
+from bannister.domain.comparison.rules import Rules
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.endpoint import Endpoint, EndpointConfig
 from bannister.domain.model import Model
@@ -23,3 +25,7 @@ ALARMS: Final = Table("alarm", Alarm)
 DEPLOYMENTS: Final = Table("deployment", Deployment)
 #: By group id: what the supervisor brought about for a group.
 GROUPS: Final = Table("group", GroupRecord)
+#: By `record_key`: what became of each shadow, in all its pairs.
+SHADOWS: Final = Table("shadow", ShadowRecord)
+#: By endpoint name: what counts as the same answer there.
+COMPARISON_RULES: Final = Table("comparison_rules", Rules)

@@ -31,7 +31,8 @@ class Exchange:
     response: Message | None
     #: What the model answered, not what a caller was told; None: no answer.
     status: int | None
-    #: Microseconds from the request's first byte to the answer's last, as Envoy's filter saw them.
+    #: Microseconds from the request's last byte, given to the group, to the answer's last; to its first, where the answer is short and
+    #: of known length, so that nothing that happens on the way to us counts. 0: no answer.
     latency_us: int
     #: The caller's X-Amzn-SageMaker-Inference-Id and -Custom-Attributes.
     inference_id: str | None = None

@@ -26,9 +26,15 @@ class CapturedGroup:
 class ComparedGroups:
     """A shadow's group, and the production group whose answers its answers are compared with."""
 
+    #: Of a noise copy, production's own.
     shadow: str
     production: str
     rules: Rules
+    endpoint: str = ""
+    #: Production is compared with a copy of its own.
+    noise: bool = False
+    #: Every request that is captured is also copied. If not, a captured request without a copy is nothing that is missing.
+    every_one_copied: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,11 @@ The rules that keep requests safe, and where they are:
   journal after `alarms_seen`, the journal's position at the decision to shift, never from an alarm's present state.
 * A bake begins when every proxy has acknowledged the split. It is over when its deadline has passed *and* every alarm has been evaluated on
   data final up to the deadline, without a gap in what telemetry saw (`_bake_over`).
-* Blind is not quiet: without telemetry there is no progress, and after a bound the deployment rolls back.
+* Blind is not quiet: without telemetry (or, for alarms on compared answers, the capture process) there is no progress, and after a bound the
+  deployment rolls back.
 * Rolling back shifts to blue and waits for the acknowledgement; green goes after that, which is why it is a phase of its own.
+* A shadow's instances are waited for while green starts (AWS provisions all variants), and then never looked at again: one that dies, hangs or fails
+  stops nothing (`_production`).
 
 A creation is a deployment from no blue fleet; rolling one back leaves an endpoint that has Failed.
 """
@@ -38,6 +41,7 @@ from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
 from bannister.domain.alarm.judgement import Datapoint
+from bannister.domain.comparison.metrics import watches_comparisons
 from bannister.domain.deployment.plan import Step, all_blue
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.fleet import Fleet
@@ -141,7 +145,7 @@ class Deployment:
 
     @property
     def instance_counts(self) -> dict[str, int]:
-        """Green's instances by variant."""
+        """Green's instances by production variant."""
         return {group.variant: group.instance_count for group in self.green.groups}
 
 
@@ -159,6 +163,8 @@ class GroupObservation:
     #: acknowledged (None: no proxy is known, or they differ).
     asked_parts: int = 0
     acknowledged_parts: int | None = None
+    #: It is the fleet's shadow: waited for before the first shift, and never looked at again.
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +197,8 @@ class Observation:
     split_acknowledged: bool
     green: tuple[GroupObservation, ...]
     alarms: tuple[AlarmObservation, ...] = ()
-    #: Since when telemetry has seen everything without a gap; None: it has said nothing yet.
+    #: Since when everything that the alarms look at has been seen without a gap, by telemetry and, where an alarm looks at compared
+    #: answers, by the capture process; None: not all have spoken yet.
     covered_since: float | None = None
     #: How long telemetry has been silent.
     silent_seconds: float = 0.0
@@ -202,6 +209,8 @@ class Observation:
     stop_requested: str | None = None
     #: What blue looked like; no decision depends on it, but people ask.
     blue: tuple[GroupObservation, ...] = ()
+    #: How long the capture process has been silent; 0 where no alarm looks at compared answers.
+    uncompared_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +243,8 @@ def notice(deployment: Deployment, seen: Observation, limits: Limits) -> Noticed
 
 
 def _before_first_shift(deployment: Deployment, seen: Observation) -> Noticed | None:
-    if any(group.ready < group.wanted for group in seen.green):
+    starting = deployment.phase is Phase.PROVISIONING
+    if any(group.ready < group.wanted for group in (seen.green if starting else _production(seen))):
         return None
     holding = [alarm.name for alarm in seen.alarms if alarm.value is AlarmValue.ALARM]
     if holding:
@@ -244,6 +254,15 @@ def _before_first_shift(deployment: Deployment, seen: Observation) -> Noticed | 
     if deployment.phase is Phase.HELD:
         return Noticed(Event.ALARMS_CLEAR, "No alarm is in ALARM any more.")
     return Noticed(Event.GREEN_READY, "Every green instance is ready and no alarm is in ALARM.")
+
+
+def _production(seen: Observation) -> tuple[GroupObservation, ...]:
+    """Green without its shadow."""
+    return tuple(group for group in seen.green if not group.shadow)
+
+
+def _production_restarts(seen: Observation) -> int:
+    return sum(group.restarts for group in _production(seen))
 
 
 def _reason_to_stop(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
@@ -272,19 +291,20 @@ def _tripped(deployment: Deployment, seen: Observation) -> str | None:
 
 
 def _green_failed(deployment: Deployment, seen: Observation) -> str | None:
-    for group in seen.green:
+    starting = deployment.phase is Phase.PROVISIONING
+    for group in seen.green if starting else _production(seen):
         if group.failure is not None:
             return group.failure
-    if deployment.phase is Phase.PROVISIONING:
+    if starting:
         return None
     variants = {group.id: group.variant for group in deployment.green.groups}
-    for group in seen.green:
+    for group in _production(seen):
         if group.ready < group.wanted:
             return (
                 f"An instance of the new fleet (variant {variants.get(group.group, group.group)}) died or stopped answering /ping: "
                 f"{group.ready} of {group.wanted} are ready."
             )
-    if sum(group.restarts for group in seen.green) > deployment.green_restarts:
+    if _production_restarts(seen) > deployment.green_restarts:
         return "An instance of the new fleet died and was restarted."
     return None
 
@@ -304,16 +324,24 @@ def _too_late(deployment: Deployment, seen: Observation, limits: Limits) -> str 
 
 
 def _blind(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
-    if (
-        deployment.policy.alarms
-        and deployment.phase in _SHIFTED
-        and seen.silent_seconds >= limits.blind_timeout_seconds
-    ):
+    if not deployment.policy.alarms or deployment.phase not in _SHIFTED:
+        return None
+    if seen.silent_seconds >= limits.blind_timeout_seconds:
         return (
             f"Telemetry has been silent for {seen.silent_seconds:.0f} seconds, so the alarms cannot be judged; "
             "a bake without data is no evidence."
         )
+    if seen.uncompared_seconds >= limits.blind_timeout_seconds:
+        return (
+            f"No answers have been compared for {seen.uncompared_seconds:.0f} seconds, because the capture process is silent, so "
+            f"{_quoted(comparing(seen))} cannot be judged; a bake without data is no evidence."
+        )
     return None
+
+
+def comparing(seen: Observation) -> list[str]:
+    """The alarms that look at compared answers."""
+    return [one.name for one in seen.alarms if one.rule is not None and watches_comparisons(one.rule.metric)]
 
 
 def _unjudged(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
@@ -419,10 +447,10 @@ def advance(deployment: Deployment, noticed: Noticed, seen: Observation) -> Depl
                 after,
                 step=deployment.step + 1,
                 alarms_seen=seen.journal_sequence if first else deployment.alarms_seen,
-                green_restarts=sum(group.restarts for group in seen.green) if first else deployment.green_restarts,
+                green_restarts=_production_restarts(seen) if first else deployment.green_restarts,
             )
         case Phase.HELD:
-            return replace(after, green_restarts=sum(group.restarts for group in seen.green))
+            return replace(after, green_restarts=_production_restarts(seen))
         case Phase.BAKING:
             return replace(after, baking_since=seen.now)
         case Phase.ROLLING_BACK:

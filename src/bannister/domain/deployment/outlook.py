@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.machine import ENDED, Deployment, Limits, Observation, Phase, bake_deadline
+from bannister.domain.deployment.machine import ENDED, Deployment, Limits, Observation, Phase, bake_deadline, comparing
 
 #: A silence of telemetry shorter than this is its usual rhythm, and no news.
 SILENCE_SECONDS: Final = 2.0
@@ -140,9 +140,18 @@ def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
             seen.now - seen.silent_seconds,
             seen.now + left,
         )
+    if deployment.policy.alarms and seen.uncompared_seconds >= SILENCE_SECONDS:
+        left = max(0.0, limits.blind_timeout_seconds - seen.uncompared_seconds)
+        return Waiting(
+            f"No answers are compared, because the capture process is silent, so the bake of {step} makes no progress; if it stays "
+            "silent the deployment rolls back.",
+            seen.now - seen.uncompared_seconds,
+            seen.now + left,
+        )
     deadline = bake_deadline(deployment, seen.covered_since)
     if deadline is None:
-        return Waiting(f"The bake of {step} waits for telemetry's first word.", since)
+        who = "telemetry and the capture process" if comparing(seen) else "telemetry"
+        return Waiting(f"The bake of {step} waits for the first word of {who}.", since)
     if seen.now < deadline:
         return Waiting(f"Bakes at {step}.", since, deadline)
     late = [alarm.name for alarm in seen.alarms if (alarm.evaluated_until or 0.0) < math.ceil(deadline)]

@@ -11,27 +11,46 @@ from typing import Final
 CONTROL: Final = "control"
 #: Static cluster, in the bootstrap document: telemetry's access-log service.
 ACCESS_LOG: Final = "access-log"
+#: Static clusters, in the bootstrap document: the capture process, for small bodies and for large ones.
+CAPTURE: Final = "capture"
+CAPTURE_LARGE: Final = "capture-large"
 
 #: In the bootstrap document: by which our own Envoy is known.
 PROXY_NODE: Final = "edge-1"
 
 LISTENER: Final = "edge"
+#: The internal listener that copies for shadows go through (`bannister.envoy.resources.shadow`).
+SHADOW_LISTENER: Final = "shadow"
 ROUTE_TABLE: Final = "edge"
 
-#: Route names, as the access log shows them. Only the first two are logged.
+#: Route names, as the access log shows them. Only the first three are logged.
 INVOCATION: Final = "invocation"
 HEARTBEAT: Final = "heartbeat"
+#: On the internal listener: a copy for a shadow, and one for production's own group, which is no invocation of it.
+SHADOW: Final = "shadow"
+NOISE: Final = "noise"
+#: The capture process's own heartbeats: observed, not logged.
+CAPTURE_HEARTBEAT: Final = "capture-heartbeat"
 REFUSAL: Final = "refusal"
 API: Final = "api"
 
 #: Where telemetry sends its heartbeats; answered by the proxy itself.
 HEARTBEAT_PATH: Final = "/-/heartbeat"
+#: Where the capture process sends its own.
+CAPTURE_HEARTBEAT_PATH: Final = "/-/heartbeat/capture"
 
 #: The namespace of what routes carry for the filters (`endpoint`), and of what filters note for the access log
 #: (`original_status`: the status that the model answered, where the caller got 424).
 METADATA: Final = "bannister"
 #: The tag of an access-log entry that names the group. Envoy fills its own field only where it chose an instance.
 GROUP_TAG: Final = "group"
+
+#: On a copy: the group that it is for, and what it is (`SHADOW` or `NOISE`). The mirror sets both, whatever a client sent; no model sees them.
+COPY_GROUP_HEADER: Final = "x-bannister-copy-group"
+COPY_KIND_HEADER: Final = "x-bannister-copy-kind"
+
+#: On a captured answer between router and capture: microseconds that the model took to begin it.
+LATENCY_HEADER: Final = "x-bannister-model-microseconds"
 
 ERROR_TYPE_HEADER: Final = "x-amzn-errortype"
 REQUEST_ID_HEADER: Final = "x-amzn-requestid"

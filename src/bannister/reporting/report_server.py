@@ -1,34 +1,44 @@
-"""The socket on which the control plane reads reports and acknowledges them: one JSON message per line, both ways."""
+"""The socket on which the control plane reads reports and answers: one JSON message per line, both ways."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from bannister.domain.metric.summary import Acknowledgement
-from bannister.telemetry.outbox import Outbox
+from bannister.reporting.outbox import Outbox
 
 _log = logging.getLogger(__name__)
 
+WordT = TypeVar("WordT")
+#: The longest line that the control plane may send.
+_WORD_BYTES_MAX = 64 * 1024 * 1024
 
-class ReportServer:
+
+class ReportServer(Generic[WordT]):
     """Sends each connection all unacknowledged reports, then new ones. The newest connection replaces the one before:
     there is one control plane, and a second connection means that the first is dead or dying.
     """
 
-    def __init__(self, outbox: Outbox, socket: Path) -> None:
+    def __init__(
+        self, outbox: Outbox[Any, Any], socket: Path, word: type[WordT], take: Callable[[WordT], None]
+    ) -> None:
+        """`take` is called with every message of the control plane, which is a `word`."""
         self._outbox = outbox
+        self._word = word
+        self._take = take
         self._socket = socket
         self._connections: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
         self._socket.unlink(missing_ok=True)
-        self._server = await asyncio.start_unix_server(self._connected, str(self._socket))
+        self._server = await asyncio.start_unix_server(self._connected, str(self._socket), limit=_WORD_BYTES_MAX)
 
     async def close(self) -> None:
         if self._server is not None:
@@ -73,6 +83,6 @@ class ReportServer:
             await self._outbox.changed.wait_past(seen)
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
-        decoder = msgspec.json.Decoder(Acknowledgement)
+        decoder = msgspec.json.Decoder(self._word)
         while line := await reader.readline():
-            self._outbox.acknowledge(decoder.decode(line))
+            self._take(decoder.decode(line))

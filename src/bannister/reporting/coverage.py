@@ -1,14 +1,14 @@
-"""How far telemetry can vouch that it has seen everything.
+"""How far a watching process can vouch that it has seen everything.
 
-Telemetry sends a numbered request, the *heartbeat*, through Envoy all the time. When it comes back as a log entry, the path from a request through
-Envoy and its access log to here works, and what ended before it has most probably arrived. Most probably: each of Envoy's threads has a log
-stream of its own and sends what it has every `access_log_flush_seconds`, so another thread's entries may come a little later. The
+It sends a numbered request, the *heartbeat*, through Envoy all the time. When it comes back as what Envoy tells of a request (to telemetry a log entry, to
+capture an exchange), the path from a request through Envoy to here works, and what ended before it has most probably arrived. Most probably: each of
+Envoy's threads has streams of its own and logs are sent every `access_log_flush_seconds`, so what another thread tells may come a little later. The
 *watermark* therefore stays a margin behind the newest heartbeat seen.
 
-When a log stream ends, entries may have been lost. From then on only heartbeats sent afterwards prove anything, and coverage begins
+When a stream breaks, something may have been lost. From then on only heartbeats sent afterwards prove anything, and coverage begins
 anew at the first of them. Until then the watermark stands still.
 
-When no heartbeat comes through for a while, nothing else does: Envoy stood still, or the machine, or telemetry itself, and then nobody knows what Envoy
+When no heartbeat comes through for a while, nothing else does: Envoy stood still, or the machine, or this process itself, and then nobody knows what Envoy
 kept for it. A bake must not pass in such a time. It is a gap as well, though nothing may be lost.
 
 All that is said here is said in the time of the machine's clock, and that may be set. Then what was said before is in another time: coverage begins
@@ -46,7 +46,7 @@ class Coverage:
         #: Heartbeats up to this number prove nothing.
         self._doubted = 0
         self._gapless = False
-        #: When the heartbeat that was logged last had ended.
+        #: When the heartbeat that was seen last had ended.
         self._newest_at = 0.0
         self.watermark: float | None = None
         self.covered_since: float | None = None
@@ -64,8 +64,8 @@ class Coverage:
             self._sent_at.popitem(last=False)
         return self._sent
 
-    def heartbeat_logged(self, run: str, number: int, ended_at: float) -> None:
-        """A heartbeat has come back; those of another telemetry, or from before a gap, prove nothing."""
+    def heartbeat_seen(self, run: str, number: int, ended_at: float) -> None:
+        """A heartbeat has come back; those of another process, or from before a gap, prove nothing."""
         if run != self._run or number <= self._doubted or number not in self._sent_at:
             return
         if abs(ended_at - self._sent_at[number]) > _ROUND_TRIP_SECONDS_MAX:
@@ -77,6 +77,6 @@ class Coverage:
         self.watermark = max(self.watermark or 0.0, ended_at - self._margin_seconds)
 
     def stream_broken(self) -> None:
-        """Entries may have been lost."""
+        """Something may have been lost."""
         self._doubted = self._sent
         self._gapless = False

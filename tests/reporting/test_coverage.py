@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from bannister.telemetry.coverage import Coverage
+from bannister.reporting.coverage import Coverage
 
 
 class Beats:
@@ -17,7 +17,7 @@ class Beats:
         return self.coverage.next_heartbeat(self.now, self.monotonic)
 
     def beat(self, seconds: float = 0.25) -> None:
-        self.coverage.heartbeat_logged("run", self.sent(seconds), self.now)
+        self.coverage.heartbeat_seen("run", self.sent(seconds), self.now)
 
 
 def started() -> Beats:
@@ -43,15 +43,15 @@ def test_the_watermark_does_not_go_back_for_a_heartbeat_that_was_overtaken() -> 
     beats = started()
     overtaken = beats.sent()
     beats.beat(1.0)
-    beats.coverage.heartbeat_logged("run", overtaken, 1000.25)
+    beats.coverage.heartbeat_seen("run", overtaken, 1000.25)
     assert beats.coverage.watermark == 1000.75
 
 
 def test_heartbeats_of_others_prove_nothing() -> None:
     beats = started()
-    beats.coverage.heartbeat_logged("other", beats.sent(), 1000.25)
-    beats.coverage.heartbeat_logged("run", 99, 1000.25)
-    beats.coverage.heartbeat_logged("run", 0, 1000.25)
+    beats.coverage.heartbeat_seen("other", beats.sent(), 1000.25)
+    beats.coverage.heartbeat_seen("run", 99, 1000.25)
+    beats.coverage.heartbeat_seen("run", 0, 1000.25)
     assert beats.coverage.watermark == 999.5
 
 
@@ -59,7 +59,7 @@ def test_after_a_gap_coverage_begins_anew_with_a_heartbeat_sent_since() -> None:
     beats = started()
     on_its_way = beats.sent()
     beats.coverage.stream_broken()
-    beats.coverage.heartbeat_logged("run", on_its_way, 1000.25)
+    beats.coverage.heartbeat_seen("run", on_its_way, 1000.25)
     assert (beats.coverage.watermark, beats.coverage.covered_since) == (999.5, 1000.0)
     beats.beat(0.75)
     assert (beats.coverage.watermark, beats.coverage.covered_since) == (1000.5, 1001.0)
@@ -78,7 +78,7 @@ def test_time_that_a_clock_skipped_is_not_covered() -> None:
     before = beats.sent()
     beats.now += 600.0
     # Envoy's clock is the machine's: the entry of a heartbeat on its way is of the new time before we know of it.
-    beats.coverage.heartbeat_logged("run", before, beats.now)
+    beats.coverage.heartbeat_seen("run", before, beats.now)
     assert (beats.coverage.watermark, beats.coverage.covered_since) == (999.5, 1000.0)
     beats.beat()
     assert (beats.coverage.watermark, beats.coverage.covered_since) == (1600.0, 1600.5)

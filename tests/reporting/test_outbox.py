@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from bannister.domain.metric.summary import Acknowledgement, Report, Summary
-from bannister.telemetry.outbox import Outbox
+from bannister.reporting.outbox import Outbox
 
 
 def summaries(count: int, second: int = 1) -> list[Summary]:
     return [Summary("g", f"a:{index}", second, 1) for index in range(count)]
 
 
-def rest(outbox: Outbox, after: int = 0) -> list[Report]:
+def rest(outbox: Outbox[Summary, Report], after: int = 0) -> list[Report]:
     found = []
     while (report := outbox.next_after(after)) is not None:
         found.append(report)
@@ -17,7 +17,7 @@ def rest(outbox: Outbox, after: int = 0) -> list[Report]:
 
 
 def test_reports_are_numbered_and_stay_until_acknowledged() -> None:
-    outbox = Outbox("run", 100)
+    outbox = Outbox("run", 100, Report)
     for second in (1, 2, 3):
         outbox.put(second + 1.0, 0.5, summaries(1, second))
     assert [(one.sequence, one.watermark, one.covered_since) for one in rest(outbox)] == [
@@ -32,7 +32,7 @@ def test_reports_are_numbered_and_stay_until_acknowledged() -> None:
 
 
 def test_nothing_new_is_no_report() -> None:
-    outbox = Outbox("run", 100)
+    outbox = Outbox("run", 100, Report)
     outbox.put(None, None, ())
     assert len(outbox) == 0
     outbox.put(5.0, 1.0, ())
@@ -42,14 +42,14 @@ def test_nothing_new_is_no_report() -> None:
 
 
 def test_unread_watermarks_replace_each_other() -> None:
-    outbox = Outbox("run", 100)
+    outbox = Outbox("run", 100, Report)
     for watermark in (1.0, 2.0, 3.0):
         outbox.put(watermark, 0.5, ())
     assert [(one.sequence, one.watermark) for one in rest(outbox)] == [(1, 3.0)]
 
 
 def test_a_report_that_was_read_never_changes() -> None:
-    outbox = Outbox("run", 100)
+    outbox = Outbox("run", 100, Report)
     outbox.put(1.0, 0.5, ())
     [first] = rest(outbox)
     outbox.put(2.0, 0.5, ())
@@ -57,7 +57,7 @@ def test_a_report_that_was_read_never_changes() -> None:
 
 
 def test_many_summaries_are_several_reports_and_the_watermark_comes_with_the_last() -> None:
-    outbox = Outbox("run", 100)
+    outbox = Outbox("run", 100, Report)
     outbox.put(1.0, 0.5, ())
     rest(outbox)
     outbox.put(2.0, 0.5, summaries(201))
@@ -71,7 +71,7 @@ def test_many_summaries_are_several_reports_and_the_watermark_comes_with_the_las
 
 
 def test_dropping_the_oldest_is_a_gap() -> None:
-    outbox = Outbox("run", limit=2)
+    outbox = Outbox("run", 2, Report)
     for second in (1, 2, 3, 4):
         outbox.put(second + 1.0, 0.5, summaries(1, second))
     assert [(one.sequence, one.watermark, one.covered_since) for one in rest(outbox)] == [(3, 4.0, 3.0), (4, 5.0, 3.0)]

@@ -1,4 +1,4 @@
-"""The request that proves that requests come through and are logged."""
+"""The request that proves that requests come through and are seen."""
 
 from __future__ import annotations
 
@@ -7,17 +7,16 @@ import contextlib
 
 #: A heartbeat that is not answered by then is given up; the next one is sent.
 _TIMEOUT_SECONDS = 1.0
-HEARTBEAT_PATH = "/-/heartbeat"
 
 
-async def send_heartbeat(port: int, run: str, number: int) -> None:
-    """Send one heartbeat through Envoy on a connection of its own, so that they spread over Envoy's threads.
+async def send_heartbeat(port: int, path: str, run: str, number: int) -> None:
+    """Send one heartbeat to this path through Envoy on a connection of its own, so that they spread over Envoy's threads.
 
-    A failure needs no answer here: what counts is whether the log entry comes back.
+    A failure needs no answer here: what counts is whether it is seen on its way.
     """
     request = (
-        f"GET {HEARTBEAT_PATH}?run={run}&n={number} HTTP/1.1\r\n"
-        f"Host: 127.0.0.1:{port}\r\nUser-Agent: bannister-telemetry\r\nConnection: close\r\n\r\n"
+        f"GET {path}?run={run}&n={number} HTTP/1.1\r\n"
+        f"Host: 127.0.0.1:{port}\r\nUser-Agent: bannister-heartbeat\r\nConnection: close\r\n\r\n"
     )
     with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
         async with asyncio.timeout(_TIMEOUT_SECONDS):

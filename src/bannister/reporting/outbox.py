@@ -4,45 +4,57 @@ from __future__ import annotations
 
 import dataclasses
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeAlias, TypeVar
 
-from bannister.domain.metric.summary import Acknowledgement, Report, Summary
+from bannister.domain.metric.summary import Acknowledgement
+from bannister.reporting.report import ReportT
 from bannister.signals import Signal
 
-#: Summaries in one report: bounds the length of a line.
-_SUMMARIES_MAX = 100
+ItemT = TypeVar("ItemT")
+#: Makes a report of its run, sequence, watermark, covered_since and items.
+Pack: TypeAlias = Callable[[str, int, float | None, float | None, tuple[ItemT, ...]], ReportT]
+
+#: Items in one report: bounds the length of a line.
+_ITEMS_MAX = 100
 
 
-class Outbox:
+class Outbox(Generic[ItemT, ReportT]):
     """Numbers reports and keeps them until they are acknowledged, at most `limit`: then the oldest are dropped.
 
     What a dropped report covered is a gap, so every report read afterwards claims to be gapless from there on only.
     """
 
-    def __init__(self, run: str, limit: int) -> None:
+    def __init__(
+        self, run: str, limit: int, pack: Pack[ItemT, ReportT], *, items_per_report_max: int = _ITEMS_MAX
+    ) -> None:
         self._run = run
         self._limit = limit
-        self._reports: deque[Report] = deque()
+        self._pack = pack
+        self._items_max = items_per_report_max
+        self._reports: deque[ReportT] = deque()
         self._last = 0
+        #: The newest report says only how far things are.
+        self._newest_is_bare = False
         #: A report up to this number may be with the control plane already: it must not change any more.
         self._read = 0
         self._watermark: float | None = None
         self._dropped_until = 0.0
         self.changed = Signal()
 
-    def put(self, watermark: float | None, covered_since: float | None, summaries: Sequence[Summary]) -> None:
-        """Report summaries and the watermark; nothing new is no report."""
-        if not summaries and watermark == self._watermark:
+    def put(self, watermark: float | None, covered_since: float | None, items: Sequence[ItemT]) -> None:
+        """Report items and the watermark; nothing new is no report."""
+        if not items and watermark == self._watermark:
             return
-        head = max(len(summaries) - 1, 0) // _SUMMARIES_MAX * _SUMMARIES_MAX
-        for start in range(0, head, _SUMMARIES_MAX):
-            # The watermark holds only once all summaries are there.
-            self._append(self._watermark, covered_since, summaries[start : start + _SUMMARIES_MAX])
-        self._append(watermark, covered_since, summaries[head:])
+        head = max(len(items) - 1, 0) // self._items_max * self._items_max
+        for start in range(0, head, self._items_max):
+            # The watermark holds only once all items are there.
+            self._append(self._watermark, covered_since, items[start : start + self._items_max])
+        self._append(watermark, covered_since, items[head:])
         self._watermark = watermark
         self.changed.announce()
 
-    def next_after(self, sequence: int) -> Report | None:
+    def next_after(self, sequence: int) -> ReportT | None:
         """The oldest report with a greater number."""
         if not self._reports or self._reports[-1].sequence <= sequence:
             return None
@@ -63,14 +75,15 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._reports)
 
-    def _append(self, watermark: float | None, covered_since: float | None, summaries: Sequence[Summary]) -> None:
+    def _append(self, watermark: float | None, covered_since: float | None, items: Sequence[ItemT]) -> None:
         newest = self._reports[-1] if self._reports else None
-        if newest is not None and not newest.summaries and newest.sequence > self._read:
+        if newest is not None and self._newest_is_bare and newest.sequence > self._read:
             # It said only how far things are, and nobody has read it: the new one says it better.
             self._reports.pop()
         else:
             self._last += 1
-        self._reports.append(Report(self._run, self._last, watermark, covered_since, tuple(summaries)))
+        self._newest_is_bare = not items
+        self._reports.append(self._pack(self._run, self._last, watermark, covered_since, tuple(items)))
         while len(self._reports) > self._limit:
             dropped = self._reports.popleft()
             self._dropped_until = max(self._dropped_until, dropped.watermark or 0.0)

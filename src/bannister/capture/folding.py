@@ -1,0 +1,67 @@
+"""Pairs in, one tally for each shadow and second out, counted in the second in which they were compared."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from bannister.domain.capture.instructions import ComparedGroups
+from bannister.domain.comparison.report import CaptureCount, Counted, GroupTally, Unpaired
+from bannister.domain.comparison.tally import Tally, merge
+
+#: Tallies of single pairs that are merged together.
+_AT_ONCE = 100
+
+
+class TallyFold:
+    """Merges tallies until their second is final. `seconds_max` open seconds; beyond, the oldest are given out as they are: tallies add up."""
+
+    def __init__(self, seconds_max: int) -> None:
+        self._seconds_max = seconds_max
+        self._open: dict[int, dict[ComparedGroups, list[Tally]]] = {}
+        #: All seconds before this one were final when last taken.
+        self._final_before = 0
+
+    def add(self, compared: ComparedGroups, second: int, tally: Tally) -> None:
+        tallies = self._open.setdefault(second, {}).setdefault(compared, [])
+        tallies.append(tally)
+        if len(tallies) > _AT_ONCE:
+            tallies[:] = [merge(tallies)]
+
+    def take(self, watermark: float | None) -> list[GroupTally]:
+        """Tallies of the seconds that are over at the watermark, the oldest first; all, where it goes back because the clock was set back."""
+        seconds = sorted(self._open)
+        surplus = seconds[: max(len(seconds) - self._seconds_max, 0)]
+        if watermark is not None:
+            surplus = seconds if int(watermark) < self._final_before else surplus
+            self._final_before = int(watermark)
+        due = [second for second in seconds if second < self._final_before or second in surplus]
+        return [
+            GroupTally(one.endpoint, one.shadow, one.production, second, one.noise, merge(tallies))
+            for second in due
+            for one, tallies in self._open.pop(second).items()
+        ]
+
+
+def unpaired_tallies(
+    alone: Mapping[tuple[ComparedGroups, Unpaired], int],
+) -> list[tuple[ComparedGroups, Tally]]:
+    """One tally for each shadow, of exchanges that made no pair."""
+    by_shadow: dict[ComparedGroups, dict[str, int]] = {}
+    for (compared, reason), count in alone.items():
+        by_shadow.setdefault(compared, {})[reason.value] = count
+    return [(compared, Tally.of_unpaired(counts)) for compared, counts in by_shadow.items()]
+
+
+class Counts:
+    """What became of captured exchanges, by group, since it was last taken."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str, Counted, str]] = Counter()
+
+    def add(self, group: str, what: Counted, reason: str = "") -> None:
+        self._counts[group, what, reason] += 1
+
+    def take(self) -> list[CaptureCount]:
+        taken, self._counts = self._counts, Counter()
+        return [CaptureCount(group, what, count, reason) for (group, what, reason), count in taken.items()]

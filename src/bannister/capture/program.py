@@ -1,0 +1,210 @@
+"""Capture's parts, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TypeAlias
+from urllib.parse import parse_qs, urlsplit
+
+from bannister.capture.assembly import Assembly, Role
+from bannister.capture.folding import Counts, TallyFold, unpaired_tallies
+from bannister.capture.pairing import Pairing
+from bannister.capture.service import CaptureService
+from bannister.capture.spool import Spool
+from bannister.clock import Clock
+from bannister.domain.capture.exchange import Exchange
+from bannister.domain.capture.instructions import CapturedGroup, Instructions
+from bannister.domain.capture.record import destination, is_chosen, key_prefix, record_line
+from bannister.domain.comparison.compare import compare
+from bannister.domain.comparison.report import (
+    CaptureCount,
+    ComparisonReport,
+    Counted,
+    Directive,
+    GroupTally,
+)
+from bannister.domain.comparison.tally import Tally
+from bannister.domain.metric.sketch import Sketch
+from bannister.ids import Ids
+from bannister.reporting.coverage import Coverage
+from bannister.reporting.heartbeat import send_heartbeat
+from bannister.reporting.outbox import Outbox
+from bannister.reporting.report_server import ReportServer
+from bannister.settings import Settings
+
+log = logging.getLogger(__name__)
+
+#: How often what is new is put into a report, and counts are. A count says when it was reported, so that it is not worth a report of its own sooner.
+_TICK_SECONDS = 0.1
+_COUNTS_SECONDS = 1.0
+HEARTBEAT_PATH = "/-/heartbeat/capture"
+#: Tallies hold excerpts of bodies.
+_ITEMS_PER_REPORT_MAX = 20
+
+_INCOMPLETE = "a body was not captured whole"
+_UNANSWERED = "there was no answer"
+
+_Item: TypeAlias = GroupTally | CaptureCount
+
+
+class Capture:
+    """One run of capture."""
+
+    def __init__(self, settings: Settings, clock: Clock, ids: Ids) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._run = ids.short()
+        self._coverage = Coverage(self._run, settings.watermark_margin_seconds)
+        self._service = CaptureService(settings, clock, self._take, self._lost)
+        self._spool = Spool(settings, self._run)
+        self._pairing = Pairing(
+            settings.pairing_exchanges_max, settings.pairing_bytes_max, settings.pairing_seconds_max
+        )
+        self._fold = TallyFold(settings.open_seconds_max)
+        self._counts = Counts()
+        self._counted_at = 0.0
+        self._groups: dict[str, CapturedGroup] = {}
+        self._outbox = Outbox[_Item, ComparisonReport](
+            self._run, settings.unacknowledged_batches_max, _report, items_per_report_max=_ITEMS_PER_REPORT_MAX
+        )
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        run_dir = self._settings.run_dir
+        run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        run_dir.chmod(0o700)
+        self._spool.recover()
+        await self._service.start()
+        reports = ReportServer(self._outbox, self._settings.capture_socket, Directive, self._hear)
+        await reports.start()
+        # The first sketch imports numpy: better now than at the first pair.
+        Sketch.of([0])
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._beat())
+                tasks.create_task(self._report())
+        finally:
+            await self._service.close()
+            await reports.close()
+            self._spool.close()
+
+    # --- what comes in
+
+    def _hear(self, directive: Directive) -> None:
+        if directive.acknowledgement is not None:
+            self._outbox.acknowledge(directive.acknowledgement)
+        if directive.instructions is not None:
+            self._follow(directive.instructions)
+
+    def _follow(self, instructions: Instructions) -> None:
+        groups = {one.group: one for one in instructions.groups}
+        if groups != self._groups:
+            log.info("Captured groups: %s.", ", ".join(sorted(groups)) or "none")
+        self._groups = groups
+        self._pairing.follow(instructions.pairs)
+
+    def _lost(self, reason: str) -> None:
+        """Nobody knows of which group it was."""
+        self._counts.add("", Counted.DROPPED, reason)
+
+    def _take(self, assembly: Assembly) -> None:
+        try:
+            self._use(assembly)
+        except Exception:  # what a model answers must not end the connection on which others are told of
+            log.exception("An exchange with %s could not be used.", assembly.group)
+            self._counts.add(assembly.group, Counted.DROPPED, "it could not be read")
+
+    def _use(self, assembly: Assembly) -> None:
+        now = self._clock.now()
+        if assembly.role is Role.HEARTBEAT:
+            self._heartbeat(assembly.path, now)
+            return
+        group = self._groups.get(assembly.group)
+        if group is None or assembly.role is None:
+            return
+        exchange = assembly.exchange(group.endpoint, now, self._clock.monotonic())
+        self._counts.add(group.group, Counted.CAPTURED)
+        if assembly.role is not Role.NOISE:
+            self._write(exchange, group)
+        if exchange.request_id:
+            self._compare(exchange, assembly.role)
+
+    def _heartbeat(self, path: str, now: float) -> None:
+        query = parse_qs(urlsplit(path).query)
+        try:
+            run, number = query["run"][0], int(query["n"][0])
+        except (KeyError, ValueError):
+            return
+        self._coverage.heartbeat_seen(run, number, now)
+
+    # --- what becomes of an exchange
+
+    def _write(self, exchange: Exchange, group: CapturedGroup) -> None:
+        """To the spool, if it is among those that are written."""
+        capture = group.capture
+        if capture is None or not is_chosen(exchange.request_id, group.written_share):
+            return
+        if capture.captures_output and exchange.response is None:
+            self._counts.add(group.group, Counted.DROPPED, _UNANSWERED)
+            return
+        wanted = [exchange.request] if capture.captures_input else []
+        wanted += [exchange.response] if capture.captures_output and exchange.response is not None else []
+        if not all(message.complete for message in wanted):
+            self._counts.add(group.group, Counted.DROPPED, _INCOMPLETE)
+            return
+        bucket, _ = destination(capture)
+        prefix = key_prefix(group, capture, exchange.started_at)
+        refusal = self._spool.write(
+            bucket, prefix, record_line(exchange, capture), exchange.ended_at, self._clock.monotonic()
+        )
+        if refusal is None:
+            self._counts.add(group.group, Counted.WRITTEN)
+        else:
+            self._counts.add(group.group, Counted.DROPPED, refusal)
+
+    def _compare(self, exchange: Exchange, role: Role) -> None:
+        for pair in self._pairing.add(exchange, role, self._clock.monotonic()):
+            rules = pair.compared.rules
+            comparison = compare(pair.production, pair.shadow, rules)
+            tally = Tally.of(pair.production, pair.shadow, comparison, rules)
+            self._fold.add(pair.compared, int(self._clock.now()), tally)
+
+    # --- what goes out
+
+    async def _beat(self) -> None:
+        interval = self._settings.capture_heartbeat_interval_seconds
+        while True:
+            begun_at = self._clock.monotonic()
+            number = self._coverage.next_heartbeat(self._clock.now(), begun_at)
+            await send_heartbeat(self._settings.port, HEARTBEAT_PATH, self._run, number)
+            await asyncio.sleep(max(interval - (self._clock.monotonic() - begun_at), 0))
+
+    async def _report(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            monotonic = self._clock.monotonic()
+            self._service.expire()
+            self._spool.rotate(monotonic)
+            self._pairing.expire(monotonic)
+            for compared, tally in unpaired_tallies(self._pairing.take_alone()):
+                self._fold.add(compared, int(self._clock.now()), tally)
+            watermark = self._coverage.watermark
+            items: list[_Item] = [*self._fold.take(watermark)]
+            if monotonic - self._counted_at >= _COUNTS_SECONDS:
+                self._counted_at = monotonic
+                items += self._counts.take()
+            self._outbox.put(watermark, self._coverage.covered_since, items)
+
+
+def _report(
+    run: str, sequence: int, watermark: float | None, covered_since: float | None, items: tuple[_Item, ...]
+) -> ComparisonReport:
+    return ComparisonReport(
+        run,
+        sequence,
+        watermark,
+        covered_since,
+        tuple(one for one in items if isinstance(one, GroupTally)),
+        tuple(one for one in items if isinstance(one, CaptureCount)),
+    )

@@ -1,0 +1,79 @@
+"""Where in an answer a value is, and patterns that say which places are meant.
+
+`$` is the whole answer, `.name` a member, `[2]` an element, `[*]` any element or member. A member whose name is no plain word is
+written `['like this']`. Outputs of KServe's V2 protocol are members by their names: `$.outputs.scores.data[0]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+#: A member's name or an element's number.
+Step = str | int
+
+#: Any member or element.
+ANY: Final = None
+
+_STEP = re.compile(r"\.(?P<word>[^\s.\[\]'*]+)|\[(?P<index>\d{1,9})\]|\[(?P<any>\*)\]|\.\*|\['(?P<quoted>[^']*)'\]")
+_WORD = re.compile(r"[^\s.\[\]'*]+")
+
+
+def parse(pattern: str) -> tuple[Step | None, ...]:
+    """The steps of a pattern.
+
+    Raises:
+        ValueError: It is none; the sentence says what is wrong.
+    """
+    if not pattern.startswith("$"):
+        raise ValueError(f"The path {pattern!r} does not begin with $, the whole answer.")
+    steps: list[Step | None] = []
+    at = 1
+    while at < len(pattern):
+        match = _STEP.match(pattern, at)
+        if match is None:
+            raise ValueError(
+                f"The path {pattern!r} cannot be read from {pattern[at:]!r} on. Write members as .name or ['a name'], elements as [2], any as [*]."
+            )
+        if match["index"] is not None:
+            steps.append(int(match["index"]))
+        elif match["word"] is not None:
+            steps.append(match["word"])
+        elif match["quoted"] is not None:
+            steps.append(match["quoted"])
+        else:
+            steps.append(ANY)
+        at = match.end()
+    return tuple(steps)
+
+
+def spell(path: Iterable[Step], *, general: bool = False) -> str:
+    """A path as people write it; `general`: every element's number as `[*]`."""
+    parts = ["$"]
+    for step in path:
+        if isinstance(step, int):
+            parts.append("[*]" if general else f"[{step}]")
+        else:
+            parts.append(f".{step}" if _WORD.fullmatch(step) else f"['{step}']")
+    return "".join(parts)
+
+
+class Patterns:
+    """Several patterns, asked again and again."""
+
+    def __init__(self, patterns: Sequence[str]) -> None:
+        """Raises ValueError as `parse`."""
+        self._patterns = [parse(one) for one in patterns]
+
+    def match(self, path: Sequence[Step]) -> bool:
+        """One of them is exactly this place."""
+        return any(len(one) == len(path) and _fits(one, path) for one in self._patterns)
+
+    def reach_below(self, path: Sequence[Step]) -> bool:
+        """One of them may be a place inside this one."""
+        return any(len(one) > len(path) and _fits(one, path) for one in self._patterns)
+
+
+def _fits(pattern: Sequence[Step | None], path: Sequence[Step]) -> bool:
+    return all(wanted is ANY or wanted == step for wanted, step in zip(pattern, path, strict=False))

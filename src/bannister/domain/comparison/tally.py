@@ -1,0 +1,228 @@
+"""Many comparisons, counted: what is known of a shadow's answers in one second, or in all of a run.
+
+A tally merges with any other, in any order and grouping, with the same result. So everything in it is a sum, a sketch, or *the first so many by
+a fixed order*: whatever is among the first of the whole is among the first of every part it is in, so nothing that is kept was ever
+dropped and counted as "other" on the way.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from heapq import nsmallest
+from typing import Final
+
+from bannister.domain.capture.exchange import Exchange, Message
+from bannister.domain.comparison.compare import Comparison, Label
+from bannister.domain.comparison.reading import Unreadable, media_type, read
+from bannister.domain.comparison.rules import Rules
+from bannister.domain.metric import sketch as sketches
+from bannister.domain.metric.sketch import Sketch
+
+#: Disagreements that are kept to be looked at.
+WORST_MAX: Final = 10
+#: Bytes of a body that are kept with one.
+EXCERPT_BYTES_MAX: Final = 2048
+#: Different rows of the table of labels.
+LABELS_MAX: Final = 200
+#: Different reasons for making no pair.
+REASONS_MAX: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """The beginning of a body, as text."""
+
+    text: str
+    #: Of the whole body, in bytes.
+    size: int
+    content_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Disagreement:
+    """One pair that does not agree, to be looked at."""
+
+    request_id: str
+    #: When the shadow's answer had ended.
+    at: float
+    why: str
+    structural: bool
+    #: The largest difference of two numbers; None: no numbers were compared.
+    difference: float | None = None
+    path: str | None = None
+    production: str | None = None
+    shadow: str | None = None
+    #: None: the rules keep no bodies, or there was none.
+    request_body: Excerpt | None = None
+    production_body: Excerpt | None = None
+    shadow_body: Excerpt | None = None
+
+    @property
+    def order(self) -> tuple[bool, float, str, float, str, tuple[str, ...]]:
+        """The worst first: in structure before in value, then by size; equal ones in the random order of their request ids."""
+        bodies = (self.request_body, self.production_body, self.shadow_body)
+        texts = tuple(one.text for one in bodies if one is not None)
+        return not self.structural, -(self.difference or 0.0), self.request_id, self.at, self.why, texts
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """Why, and how often."""
+
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Immutable. `Tally()` is the tally of nothing."""
+
+    pairs: int = 0
+    agreeing: int = 0
+    structural: int = 0
+    invalid: int = 0
+    #: The largest absolute difference of numbers in each pair that has numbers.
+    numeric: Sketch | None = None
+    #: The sum over those pairs of their signed mean difference, shadow minus production.
+    signed_sum: float = 0.0
+    #: Microseconds of both sides of each pair that both answered.
+    production_latency: Sketch | None = None
+    shadow_latency: Sketch | None = None
+    #: Microseconds by which the shadow was slower (zero: as fast), and by which it was faster, in each such pair.
+    slower: Sketch | None = None
+    faster: Sketch | None = None
+    #: Label-like values, unchanged ones too; the changed ones, and among those the shortest, are kept first.
+    labels: tuple[Label, ...] = ()
+    #: Changed labels that are in no row of `labels`.
+    other_labels: int = 0
+    worst: tuple[Disagreement, ...] = ()
+    #: Exchanges that make no pair, by reason.
+    unpaired: tuple[Reason, ...] = ()
+
+    @staticmethod
+    def of(production: Exchange, shadow: Exchange, comparison: Comparison, rules: Rules) -> Tally:
+        """The tally of one pair."""
+        timed = production.response is not None and shadow.response is not None
+        later = shadow.latency_us - production.latency_us
+        labels, other = _first_labels(comparison.labels)
+        return Tally(
+            pairs=1,
+            agreeing=int(comparison.agrees),
+            structural=int(comparison.structural is not None),
+            invalid=int(comparison.invalid),
+            numeric=_one(comparison.numeric_difference),
+            signed_sum=comparison.mean_difference or 0.0,
+            production_latency=_one(max(production.latency_us, 0)) if timed else None,
+            shadow_latency=_one(max(shadow.latency_us, 0)) if timed else None,
+            slower=_one(later) if timed and later >= 0 else None,
+            faster=_one(-later) if timed and later < 0 else None,
+            labels=labels,
+            other_labels=other,
+            worst=() if comparison.agrees else (_disagreement(production, shadow, comparison, rules),),
+        )
+
+    @staticmethod
+    def of_unpaired(counts: Mapping[str, int]) -> Tally:
+        """The tally of exchanges that make no pair, by reason."""
+        return Tally(unpaired=_reasons(counts.items()))
+
+    @property
+    def disagreeing(self) -> int:
+        return self.pairs - self.agreeing
+
+    @property
+    def unpaired_count(self) -> int:
+        return sum(one.count for one in self.unpaired)
+
+
+def merge(tallies: Sequence[Tally]) -> Tally:
+    """The tally of all that is in any of these."""
+    if len(tallies) == 1:
+        return tallies[0]
+    labels, other = _first_labels(label for one in tallies for label in one.labels)
+    return Tally(
+        pairs=sum(one.pairs for one in tallies),
+        agreeing=sum(one.agreeing for one in tallies),
+        structural=sum(one.structural for one in tallies),
+        invalid=sum(one.invalid for one in tallies),
+        numeric=_joined(one.numeric for one in tallies),
+        signed_sum=sum(one.signed_sum for one in tallies),
+        production_latency=_joined(one.production_latency for one in tallies),
+        shadow_latency=_joined(one.shadow_latency for one in tallies),
+        slower=_joined(one.slower for one in tallies),
+        faster=_joined(one.faster for one in tallies),
+        labels=labels,
+        other_labels=other + sum(one.other_labels for one in tallies),
+        worst=tuple(nsmallest(WORST_MAX, (each for one in tallies for each in one.worst), key=lambda one: one.order)),
+        unpaired=_reasons((each.reason, each.count) for one in tallies for each in one.unpaired),
+    )
+
+
+def excerpt(message: Message | None) -> Excerpt | None:
+    """What is kept of a body; of NPY its values rather than its bytes."""
+    if message is None:
+        return None
+    body, media = message.body, media_type(message.content_type)
+    text = body[:EXCERPT_BYTES_MAX].decode("utf-8", "backslashreplace")
+    if media == "application/x-npy":
+        try:
+            array = read(body, media)
+            text = f"{array.dtype}{array.shape}: {array.ravel()[:32].tolist()}"[:EXCERPT_BYTES_MAX]
+        except Unreadable:
+            pass
+    return Excerpt(text, len(body), message.content_type)
+
+
+def _disagreement(production: Exchange, shadow: Exchange, comparison: Comparison, rules: Rules) -> Disagreement:
+    keeps = rules.keeps_bodies
+    why = comparison.structural
+    if why is None:
+        was, became = (comparison.production, comparison.shadow) if keeps else ("a value", "another")
+        why = f"{comparison.path}: {was} became {became}"
+    return Disagreement(
+        request_id=shadow.request_id,
+        at=shadow.ended_at,
+        why=why,
+        structural=comparison.structural is not None,
+        difference=comparison.numeric_difference,
+        path=comparison.path,
+        production=comparison.production if keeps else None,
+        shadow=comparison.shadow if keeps else None,
+        request_body=excerpt(production.request) if keeps else None,
+        production_body=excerpt(production.response) if keeps else None,
+        shadow_body=excerpt(shadow.response) if keeps else None,
+    )
+
+
+def _one(value: float | None) -> Sketch | None:
+    return None if value is None else Sketch.constant(value, 1)
+
+
+def _joined(parts: Iterable[Sketch | None]) -> Sketch | None:
+    found = [one for one in parts if one is not None]
+    return sketches.merge(found) if found else None
+
+
+def _first_labels(labels: Iterable[Label]) -> tuple[tuple[Label, ...], int]:
+    """The rows that are kept, and how many changed labels are in the others."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for one in labels:
+        counts[one.path, one.old, one.new] += one.count
+    ordered = sorted(counts.items(), key=lambda item: _label_order(item[0]))
+    rows = tuple(Label(*key, count) for key, count in ordered[:LABELS_MAX])
+    return rows, sum(count for (_, old, new), count in ordered[LABELS_MAX:] if old != new)
+
+
+def _label_order(key: tuple[str, str, str]) -> tuple[bool, int, tuple[str, str, str]]:
+    path, old, new = key
+    return old == new, len(path) + len(old) + len(new), key
+
+
+def _reasons(counts: Iterable[tuple[str, int]]) -> tuple[Reason, ...]:
+    summed: Counter[str] = Counter()
+    for reason, count in counts:
+        summed[reason] += count
+    named = sorted((reason, count) for reason, count in summed.items() if count > 0)
+    return tuple(Reason(reason, count) for reason, count in named[:REASONS_MAX])

@@ -1,0 +1,66 @@
+"""How far back and how far forward something can be seen: a source of data, or several that are needed together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from bannister.clock import Clock
+from bannister.reporting.report import Numbered
+
+
+class Horizon:
+    """What one source of reports has said of itself."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        #: Everything that ended before this moment is stored; None: it has not said yet.
+        self.watermark: float | None = None
+        #: Since when it has seen everything without a gap; None: it has not said yet.
+        self.covered_since: float | None = None
+        self._heard_at = clock.monotonic()
+        self._last: tuple[str, int] = ("", 0)
+
+    def is_old(self, report: Numbered) -> bool:
+        """It was sent again although this process is past it: its watermark would seem to go back."""
+        run, sequence = self._last
+        return report.run == run and report.sequence <= sequence
+
+    def hear(self, report: Numbered) -> bool:
+        """Take what a stored report says; True: the watermark moved."""
+        self._last = (report.run, report.sequence)
+        self.covered_since = report.covered_since
+        if report.watermark is None or report.watermark == self.watermark:
+            return False
+        self.watermark = report.watermark
+        self._heard_at = self._clock.monotonic()
+        return True
+
+    def silent_seconds(self) -> float:
+        """How long the watermark has stood still."""
+        return self._clock.monotonic() - self._heard_at
+
+
+class View:
+    """What can be judged by sources that are all needed: as far as the one that sees least."""
+
+    def __init__(self, *horizons: Horizon) -> None:
+        self._horizons: Sequence[Horizon] = horizons
+        #: The end of the last pass over the alarms that look at it.
+        self.passed: int | None = None
+
+    def needs(self, source: Horizon) -> bool:
+        return source in self._horizons
+
+    @property
+    def end(self) -> int | None:
+        """The last final second's end; None: some source has not spoken."""
+        marks = [one.watermark for one in self._horizons]
+        known = [mark for mark in marks if mark is not None]
+        return math.floor(min(known)) if len(known) == len(marks) else None
+
+    @property
+    def covered_since(self) -> float | None:
+        """Since when all have seen everything without a gap; None: some source has not spoken."""
+        known = [one.covered_since for one in self._horizons if one.covered_since is not None]
+        return max(known) if len(known) == len(self._horizons) else None

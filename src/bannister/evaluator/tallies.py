@@ -1,0 +1,139 @@
+"""What became of every shadow, kept in the state file: all tallies of a group merged into one row, through restarts and for later reading.
+
+A row is large beside what changes in it, and a report comes several times a second. So tallies are merged in memory and written every
+`shadow_store_seconds`; a report is acknowledged only when what it said is written. One that comes again after a crash is known by the run and
+number that its row was written with, and counts once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from bannister.clock import Clock
+from bannister.domain.comparison.record import ShadowRecord, counted_together, record_key
+from bannister.domain.comparison.report import ComparisonReport
+from bannister.domain.comparison.tally import merge
+from bannister.domain.fleet import Fleet, Group
+from bannister.errors import Conflict, Unavailable
+from bannister.settings import Settings
+from bannister.state.store import Put, Remove, Row, State
+from bannister.state.tables import ENDPOINTS, GROUPS, SHADOWS
+
+log = logging.getLogger(__name__)
+
+
+class Tallies:
+    """The rows of all shadows. For one event loop; nobody else writes them."""
+
+    def __init__(self, state: State, clock: Clock, settings: Settings) -> None:
+        self._state = state
+        self._clock = clock
+        self._settings = settings
+        #: As they were read at the start: what they say of reports is what an earlier process counted.
+        self._stored: dict[str, Row[ShadowRecord]] | None = None
+        self._records: dict[str, ShadowRecord] = {}
+        self._revisions: dict[str, int] = {}
+        self._unwritten: set[str] = set()
+        self._write_again_at = 0.0
+
+    async def add(self, report: ComparisonReport) -> bool:
+        """Count a report, each once; True: it and all before it are written, and may be acknowledged.
+
+        Raises:
+            Fenced: Another process has taken over.
+        """
+        stored = await self._read()
+        for one in report.tallies:
+            key = record_key(one.group, noise=one.noise)
+            if not _has(stored, key, report):
+                record = self._records.get(key) or ShadowRecord(
+                    one.endpoint, one.group, one.production_group, one.noise, since=one.second, until=one.second
+                )
+                self._records[key] = replace(
+                    record,
+                    production_group=one.production_group,
+                    since=min(record.since, one.second),
+                    until=max(record.until, one.second + 1),
+                    tally=merge([record.tally, one.tally]),
+                )
+                self._unwritten.add(key)
+        self._count(stored, report)
+        if self._unwritten and self._clock.monotonic() >= self._write_again_at:
+            await self._write(report)
+        return not self._unwritten
+
+    def _count(self, stored: dict[str, Row[ShadowRecord]], report: ComparisonReport) -> None:
+        """What was done with the exchanges of either side belongs to the shadow's row."""
+        for key, record in self._records.items() if report.counts else ():
+            counts = [one for one in report.counts if one.group in (record.group, record.production_group)]
+            if counts and not record.noise and not _has(stored, key, report):
+                self._records[key] = replace(record, counts=counted_together([*record.counts, *counts]))
+                self._unwritten.add(key)
+
+    async def _read(self) -> dict[str, Row[ShadowRecord]]:
+        """Without what is stored, counting would begin anew: it is tried for as long as it takes."""
+        while self._stored is None:
+            try:
+                self._stored = {row.key: row for row in await self._state.rows(SHADOWS)}
+            except Unavailable as error:
+                log.warning("shadow.not_read %s", error)
+                await asyncio.sleep(self._settings.report_retry_seconds)
+            else:
+                self._records = {key: row.value for key, row in self._stored.items()}
+                self._revisions = {key: row.revision for key, row in self._stored.items()}
+        return self._stored
+
+    async def _write(self, report: ComparisonReport) -> None:
+        """All that is new, in one transaction, and the oldest rows of too many away. What cannot be written waits."""
+        self._write_again_at = self._clock.monotonic() + self._settings.shadow_store_seconds
+        by_age = sorted(self._records, key=lambda key: self._records[key].until, reverse=True)
+        surplus = by_age[self._settings.shadow_records_max :]
+        for key in surplus:
+            del self._records[key]
+            self._unwritten.discard(key)
+        try:
+            for key in self._unwritten:
+                record = await self._named(self._records[key])
+                self._records[key] = replace(record, run=report.run, sequence=report.sequence)
+            writes: list[Put[ShadowRecord] | Remove] = [
+                Put(SHADOWS, key, self._records[key], self._revisions.get(key, 0)) for key in sorted(self._unwritten)
+            ]
+            writes += [Remove(SHADOWS, key, self._revisions[key]) for key in surplus if key in self._revisions]
+            await self._state.commit(writes)
+            self._revisions = {row.key: row.revision for row in await self._state.rows(SHADOWS)}
+        except (Unavailable, Conflict) as error:
+            log.warning("shadow.not_stored %s", error)
+        else:
+            self._unwritten.clear()
+
+    async def _named(self, record: ShadowRecord) -> ShadowRecord:
+        """With the variants and configurations of its groups, as far as they are known."""
+        shadow = None if record.variant else await self._group(record.endpoint, record.group)
+        if shadow is not None:
+            record = replace(record, variant=shadow.variant, config_name=shadow.config_name)
+        production = None if record.production_variant else await self._group(record.endpoint, record.production_group)
+        if production is not None:
+            record = replace(
+                record, production_variant=production.variant, production_config_name=production.config_name
+            )
+        return record
+
+    async def _group(self, endpoint: str, group: str) -> Group | None:
+        row = await self._state.get(ENDPOINTS, endpoint)
+        fleets: list[Fleet | None] = []
+        if row is not None:
+            deployment = row.value.deployment
+            fleets = [row.value.blue, *([deployment.blue, deployment.green] if deployment is not None else [])]
+        groups = {one.id: one for fleet in fleets if fleet is not None for one in fleet.all_groups}
+        if group in groups:
+            return groups[group]
+        record = await self._state.get(GROUPS, group)
+        return record.value.group if record is not None else None
+
+
+def _has(stored: dict[str, Row[ShadowRecord]], key: str, report: ComparisonReport) -> bool:
+    """An earlier process counted this report in this row."""
+    row = stored.get(key)
+    return row is not None and row.value.run == report.run and report.sequence <= row.value.sequence

@@ -1,0 +1,210 @@
+"""Alarms on compared answers: judged as far as the source that is behind, and what became of each shadow is kept and counted once."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.domain.deployment.worlds import fleet
+from tests.evaluator.test_loop import ALARM, OK, START, World, second
+
+from bannister.domain.alarm.alarm import Comparison, MissingData
+from bannister.domain.comparison.report import CaptureCount, ComparisonReport, Counted, GroupTally
+from bannister.domain.comparison.tally import Tally
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Shadow
+from bannister.domain.metric.identity import identity
+from bannister.domain.metric.sketch import Sketch
+from bannister.errors import Unavailable
+from bannister.evaluator.tallies import Tallies
+from bannister.metrics.store import GroupDimensions
+from bannister.settings import Settings
+from bannister.state.memory import MemoryState
+from bannister.state.store import Put
+from bannister.state.tables import ENDPOINTS, SHADOWS
+
+AGREEMENT = identity("/bannister/Shadow", "Agreement", {"EndpointName": "e", "VariantName": "s"})
+
+
+class ShadowWorld(World):
+    """Telemetry and the capture process, each with its own reports."""
+
+    compared = 0
+
+    def comparison(self, watermark: float | None, *tallies: GroupTally, since: float | None = START, run: str = "c"):
+        self.compared += 1
+        return ComparisonReport(run, self.compared, watermark, since, tallies)
+
+    async def take_comparisons(self, watermark: float | None, *tallies: GroupTally, **named: object) -> bool:
+        self.clock.time = max(self.clock.time, watermark or 0)
+        return await self.evaluator.take_comparisons(self.comparison(watermark, *tallies, **named))
+
+    async def put_shadow_alarm(self, name: str = "s", missing: MissingData = MissingData.NOT_BREACHING) -> None:
+        await self.put(name, metric=AGREEMENT, threshold=0.9, comparison=Comparison.LESS, missing_data=missing)
+
+
+@pytest.fixture
+async def world(tmp_path: Path) -> ShadowWorld:
+    made = ShadowWorld(tmp_path)
+    await made.metrics.register(GroupDimensions("g", "e", "v", "c", 1))
+    await made.metrics.register(GroupDimensions("shadow", "e", "s", "c", 1))
+    return made
+
+
+def tallied(at: int, pairs: int = 1, agreeing: int = 0, group: str = "shadow", **more: object) -> GroupTally:
+    return GroupTally("e", group, "g", at, noise=False, tally=Tally(pairs, agreeing, **more))
+
+
+async def test_it_is_judged_only_as_far_as_both_have_seen(world: ShadowWorld) -> None:
+    await world.put_shadow_alarm()
+    await world.put("plain", missing_data=MissingData.NOT_BREACHING)
+    await world.take(START + 5.0, second(START + 4))
+    assert world.evaluator.evaluated_until("plain") == START + 5
+    assert world.evaluator.evaluated_until("s") is None
+    await world.take_comparisons(START + 3.5, tallied(START + 2, 10, 10))
+    assert world.evaluator.evaluated_until("s") == START + 3
+    await world.take_comparisons(START + 8.5, tallied(START + 6, 10, 2))
+    assert world.evaluator.evaluated_until("s") == START + 5
+    assert await world.value("s") is OK
+    await world.take(START + 7.2)
+    assert world.evaluator.evaluated_until("s") == START + 7
+    assert await world.value("s") is ALARM
+    assert (await world.transitions("s"))[-1].body["values"][-1] == 12 / 20
+
+
+async def test_a_capture_process_that_is_silent_is_not_taken_for_quiet(world: ShadowWorld) -> None:
+    await world.put_shadow_alarm(missing=MissingData.BREACHING)
+    await world.take(START + 2.0)
+    await world.take_comparisons(START + 2.0, tallied(START + 1, 10, 10))
+    for at in range(3, 40):
+        await world.take(float(START + at))
+    assert await world.value("s") is OK
+    assert world.evaluator.evaluated_until("s") == START + 2
+    assert world.evaluator.uncompared_seconds() == 37
+    assert world.evaluator.silent_seconds() == 0
+    # It comes back, and has not seen what was in between: that is not missing either.
+    await world.take_comparisons(START + 40.0, run="another", since=START + 39.0)
+    assert world.evaluator.compared_since == START + 39
+    assert await world.value("s") is OK
+    await world.take(START + 40.0)
+    assert world.evaluator.evaluated_until("s") == START + 40
+    assert await world.value("s") is OK
+
+
+async def test_it_is_judged_as_far_as_telemetry_has_seen(world: ShadowWorld) -> None:
+    await world.put_shadow_alarm(missing=MissingData.BREACHING)
+    for at in range(1, 40):
+        await world.take_comparisons(float(START + at))
+    assert world.evaluator.evaluated_until("s") is None
+
+
+async def test_without_a_capture_process_it_is_never_judged(world: ShadowWorld) -> None:
+    await world.put_shadow_alarm()
+    for at in range(1, 40):
+        await world.take(float(START + at))
+    assert world.evaluator.evaluated_until("s") is None
+    assert world.evaluator.compared_since is None
+
+
+async def test_a_capture_clock_set_back_concerns_only_alarms_on_it(world: ShadowWorld) -> None:
+    await world.put_shadow_alarm()
+    await world.put("plain")
+    await world.take(START + 30.0)
+    await world.take_comparisons(START + 30.0)
+    await world.take_comparisons(START + 10.0, tallied(START + 9, 10, 0))
+    assert world.evaluator.evaluated_until("plain") == START + 30
+    assert world.evaluator.evaluated_until("s") == START + 10
+    assert await world.value("s") is ALARM
+
+
+# --- what is kept of a shadow
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(tmp_path, shadow_store_seconds=2.0, shadow_records_max=3)
+
+
+async def stored(world: ShadowWorld, key: str = "shadow"):
+    row = await world.state.get(SHADOWS, key)
+    return None if row is None else row.value
+
+
+async def test_reports_are_acknowledged_once_they_are_written(world: ShadowWorld) -> None:
+    assert await world.take_comparisons(START + 1.0, tallied(START, 3, 2))
+    assert not await world.take_comparisons(START + 1.2, tallied(START + 1, 3, 2))
+    assert (await stored(world)).tally.pairs == 3
+    assert await world.take_comparisons(START + 4.0)
+    found = await stored(world)
+    assert (found.tally.pairs, found.tally.agreeing, found.since, found.until) == (6, 4, START, START + 2)
+
+
+async def test_after_a_crash_each_report_counts_once_in_every_row(world: ShadowWorld) -> None:
+    """Report 1 is in both rows, 2 in one; 3 was never written. All come again."""
+    reports = [
+        world.comparison(START + 1.0, tallied(START, 1), tallied(START, 10, group="other")),
+        world.comparison(START + 4.0, tallied(START + 3, 2)),
+        world.comparison(START + 4.2, tallied(START + 3, 4), tallied(START + 3, 40, group="other")),
+    ]
+    for report in reports:
+        world.clock.time = report.watermark
+        await world.evaluator.take_comparisons(report)
+    assert (await stored(world)).tally.pairs == 3
+    world.restart()
+    for report in reports:
+        world.clock.time += 3
+        await world.evaluator.take_comparisons(report)
+    assert (await stored(world)).tally.pairs == 7
+    assert (await stored(world, "other")).tally.pairs == 50
+    [metric] = await world.metrics.read(replace(AGREEMENT, name="Pairs"), START, 60, 1)
+    assert metric is not None
+    assert metric.count == 7
+    # A capture process that was started anew counts from one again.
+    world.compared = 0
+    await world.take_comparisons(START + 30.0, tallied(START + 29, 100), run="new")
+    assert (await stored(world)).tally.pairs == 107
+
+
+async def test_rows_know_their_groups_and_the_noise_apart(world: ShadowWorld) -> None:
+    blue, shadow = fleet("v2"), fleet("v4", variants=("Shadow",)).groups[0]
+    endpoint = Endpoint("e", 0.0, 0.0, blue=replace(blue, shadow=Shadow(shadow, 1_000_000)))
+    await world.state.commit([Put(ENDPOINTS, "e", endpoint, 0)])
+    production = blue.groups[0].id
+    counts = (CaptureCount(shadow.id, Counted.DROPPED, 2, "full"), CaptureCount("elsewhere", Counted.CAPTURED, 9))
+    tallies = [GroupTally("e", shadow.id, production, START, noise=False, tally=Tally(1))]
+    tallies.append(GroupTally("e", production, production, START, noise=True, tally=Tally(5, 5)))
+    report = replace(world.comparison(START + 1.0, *tallies), counts=counts)
+    await world.evaluator.take_comparisons(report)
+    found = await stored(world, shadow.id)
+    assert (found.variant, found.config_name) == ("Shadow", "v4")
+    assert (found.production_variant, found.production_config_name) == ("AllTraffic", "v2")
+    assert found.counts == counts[:1]
+    assert (await stored(world, f"{production}/noise")).tally.pairs == 5
+
+
+async def test_only_so_many_shadows_are_kept(settings: Settings, world: ShadowWorld) -> None:
+    tallies = Tallies(world.state, world.clock, settings)
+    for number in range(6):
+        world.clock.time += 3
+        await tallies.add(world.comparison(None, tallied(START + number, group=f"g{number}")))
+    assert sorted(row.key for row in await world.state.rows(SHADOWS)) == ["g3", "g4", "g5"]
+
+
+async def test_what_cannot_be_written_waits(settings: Settings, world: ShadowWorld) -> None:
+    class Full(MemoryState):
+        full = True
+
+        async def commit(self, *args: object, **named: object) -> int:
+            if self.full:
+                raise Unavailable("The disk is full.")
+            return await super().commit(*args, **named)  # type: ignore[arg-type]
+
+    state = Full(world.medium)
+    tallies = Tallies(state, world.clock, settings)
+    assert not await tallies.add(world.comparison(None, tallied(START, slower=Sketch.of([1.0]))))
+    state.full = False
+    assert not await tallies.add(world.comparison(None)), "not yet again"
+    world.clock.time += 3
+    assert await tallies.add(world.comparison(None))
+    row = await state.get(SHADOWS, "shadow")
+    assert row is not None
+    assert row.value.tally.slower == Sketch.of([1.0])
