@@ -69,7 +69,8 @@ def _stand_alone() -> None:
     os.environ["AWS_DATA_PATH"] = str(Path(__file__).parents[1] / "service")
     # Training is small, and threads that wait for one another on busy cores take several times longer than one.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for ending in (signal.SIGTERM, signal.SIGHUP):
+    # Also SIGINT, which a shell that starts the demo in the background has it ignore.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
 
 
