@@ -17,7 +17,7 @@ help: ## List the verbs
 
 setup: $(SET_UP) ## Install everything into .venv (once; again when pyproject.toml changes)
 
-demo: setup ## Will this flight land late? One release that works and one that is rolled back (under 3 minutes)
+demo: setup ## Will this flight land late? A canary takes back a bad version, a shadow finds a wrong one (under 3 minutes)
 	@$(BIN)/python -m bannister.demo $(DEMO_OPTIONS)
 
 test: setup ## Run all tests, with real Envoy and real processes (about 10 minutes)
