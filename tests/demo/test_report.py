@@ -23,11 +23,16 @@ OFFLINE = {"v1": 0.08, "v2": 0.78, "v3": 0.79, "v4": 0.78, "v5": 0.77}
 
 
 def shadow_report(agreement: float) -> dict[str, object]:
+    changed = [{"Path": "$.late", "Old": "true", "New": "false", "Count": 170}] if agreement < 0.9 else []
     return {
-        "Pairs": 1000,
-        "Agreement": agreement,
-        "AgreementInterval": {"Low": agreement - 0.02, "High": agreement + 0.01},
-        "ChangedLabels": [{"Path": "$.late", "Old": "true", "New": "false", "Count": 170}] if agreement < 0.9 else [],
+        "Agreement": {
+            "Pairs": 1000,
+            "Rate": agreement,
+            "LowerBound": agreement - 0.02,
+            "UpperBound": agreement + 0.01,
+            "Confidence": 0.95,
+        },
+        "Labels": [*changed, {"Path": "$.late", "Old": "false", "New": "false", "Count": 800}],
     }
 
 
@@ -167,9 +172,9 @@ def test_an_answer_of_v4_is_noticed(good: Outcome) -> None:
 
 def test_shadows_are_told_with_their_interval(good: Outcome) -> None:
     assert report.shadows(good) == [
-        "v4 as v2's shadow agreed on 83.0% of 1,000 answers (95 % interval 81.0% to 84.0%)",
+        "v4 as v2's shadow agreed on 83.0% of 1,000 answers (95% interval 81.0% to 84.0%)",
         "    $.late: true became false 170 times",
-        "v5 as v2's shadow agreed on 98.0% of 1,000 answers (95 % interval 96.0% to 99.0%)",
+        "v5 as v2's shadow agreed on 98.0% of 1,000 answers (95% interval 96.0% to 99.0%)",
     ]
 
 

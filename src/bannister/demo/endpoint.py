@@ -136,7 +136,8 @@ class FlightsEndpoint:
     def compare_labels(self) -> None:
         """What counts as the same answer: the same label. The version is named in each answer, and always differs."""
         self._bannister.put_comparison_rules(
-            EndpointName=ENDPOINT, IgnoredPaths=["$.version"], AbsoluteTolerance=PROBABILITY_TOLERANCE
+            EndpointName=ENDPOINT,
+            Rules={"IgnoredPaths": ["$.version"], "AbsoluteTolerance": PROBABILITY_TOLERANCE},
         )
 
     def shadow(self, version: str) -> None:
@@ -173,8 +174,8 @@ class FlightsEndpoint:
 
     def agreement(self) -> tuple[int, float]:
         """How many answers were compared, and the share of them that agreed."""
-        report = self.shadow_report()
-        return report["Pairs"], report.get("Agreement", 0.0)
+        agreement = self.shadow_report().get("Agreement") or {}
+        return agreement.get("Pairs", 0), agreement.get("Rate", 0.0)
 
     # --- looking
 

@@ -17,6 +17,8 @@ from bannister.demo.training import Scores, Version, scores
 ERROR = "errors"
 #: How many unexpected answers are shown as evidence.
 EVIDENCE_MAX = 3
+#: How many kinds of changed labels are shown for a shadow.
+LABELS_MAX = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,16 +190,18 @@ def shadows(outcome: Outcome) -> list[str]:
     """What each shadow's answers were, compared with v2's."""
     lines = []
     for version, seen in outcome.shadowed.items():
-        report = seen.report
-        if not report.get("Pairs"):
+        found = seen.report.get("Agreement") or {}
+        if not found.get("Pairs"):
             continue
-        low, high = report["AgreementInterval"]["Low"], report["AgreementInterval"]["High"]
+        low, high = found["LowerBound"], found["UpperBound"]
         lines.append(
-            f"{version} as v2's shadow agreed on {report['Agreement']:.1%} of {report['Pairs']:,} answers (95 % interval {low:.1%} to {high:.1%})"
+            f"{version} as v2's shadow agreed on {found['Rate']:.1%} of {found['Pairs']:,} answers "
+            f"({found['Confidence']:.0%} interval {low:.1%} to {high:.1%})"
         )
+        changed = [label for label in seen.report.get("Labels", []) if label["Old"] != label["New"]]
         lines += [
-            f"    {change['Path']}: {change['Old']} became {change['New']} {change['Count']:,} times"
-            for change in report.get("ChangedLabels", [])[:2]
+            f"    {label['Path']}: {label['Old']} became {label['New']} {label['Count']:,} times"
+            for label in changed[:LABELS_MAX]
         ]
     return lines
 
