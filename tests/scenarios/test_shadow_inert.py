@@ -193,7 +193,7 @@ def test_production_answers_as_it_does_without_a_shadow(world: World, alone: Ans
     name = f"inert-{condition}"
     endpoint = world.endpoint(name, shadow_config(world, name, "quick-healthy", f"quick-{mode}", instances=1))
     if condition == "killed":
-        with again_and_again(lambda: kill(world, f"{name}.{SHADOW}."), 0.3):
+        with again_and_again(lambda: kill(world, f"{name}.{SHADOW}."), 0.8):
             found = send(world, endpoint)
     elif condition == "unwatched":
         with standing_still(world, "control plane", "telemetry"):
