@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from bannister.domain.deployment.admission import replay_admission
-from bannister.domain.deployment.recorder import DECIDED, disagreements
-from bannister.operations.story import REFUSED, STARTED
+from bannister.domain.deployment.recorder import DECIDED, STARTED, disagreements
+from bannister.operations.story import REFUSED
 
 
 def check_decisions(data_dir: Path) -> int:

@@ -16,6 +16,8 @@ from bannister.state.store import Put, Table
 
 FIXTURES = Path(__file__).with_name("fixtures")
 TABLES = [value for value in vars(tables).values() if isinstance(value, Table)]
+#: The version in which a table first had rows, where it was not the first one.
+SINCE = {tables.EXPERIMENTS.name: 2}
 
 
 def written_by(version: int, path: Path) -> None:
@@ -49,7 +51,9 @@ async def test_a_file_of_every_version_is_opened_and_read(tmp_path: Path, versio
     assert [entry.sequence for entry in await state.journal()] == [1, 2, 3]
     for table in TABLES:
         rows = await state.rows(table)
-        assert rows, table.name
+        assert bool(rows) == (version >= SINCE.get(table.name, 1)), table.name
+        if not rows:
+            continue
         assert {row.revision for row in rows} == {3}
         await state.commit([Put(table, row.key, row.value, row.revision) for row in rows])
     await state.close()
@@ -61,7 +65,9 @@ def test_a_file_of_a_later_version_is_refused_untouched(tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as database:
         database.execute("PRAGMA user_version = 99")
     before = path.read_bytes()
-    with pytest.raises(Unavailable, match=r"later version of Bannister \(schema 99; this one knows 1\)"):
+    with pytest.raises(
+        Unavailable, match=rf"later version of Bannister \(schema 99; this one knows {len(MIGRATIONS)}\)"
+    ):
         SqliteState(path)
     assert path.read_bytes() == before
 

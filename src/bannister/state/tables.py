@@ -7,6 +7,7 @@ from typing import Final
 from bannister.domain.alarm.alarm import Alarm
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.endpoint import Endpoint, EndpointConfig
+from bannister.domain.experiment.experiment import Experiment
 from bannister.domain.model import Model
 from bannister.state.group_record import GroupRecord
 from bannister.state.store import Table
@@ -23,3 +24,5 @@ ALARMS: Final = Table("alarm", Alarm)
 DEPLOYMENTS: Final = Table("deployment", Deployment)
 #: By group id: what the supervisor brought about for a group.
 GROUPS: Final = Table("group", GroupRecord)
+#: Inference experiments, by name; those that have ended too, until they are deleted.
+EXPERIMENTS: Final = Table("experiment", Experiment)
