@@ -92,6 +92,17 @@ class Settings:
     #: A proxy's threads follow an acknowledged change within this long; only then is a group called unrouted.
     proxy_settle_seconds: float = 0.1
 
+    # --- shadows (what the bounds add up to: bannister.envoy.resources.shadow)
+    #: Copies under way to one shadow with a body of at most `shadow_small_body_bytes_max`; further ones are not made.
+    shadow_requests_max: int = 128
+    #: Copies under way to one shadow with a larger body, or one of unknown length.
+    shadow_large_requests_max: int = 8
+    shadow_small_body_bytes_max: int = 1024 * 1024
+    #: A shadow has this long to answer a copy. Shorter than `invocation_timeout_seconds`, after which Envoy gives up a copy without a word.
+    shadow_timeout_seconds: float = 30.0
+    #: Copies that were not made are counted this often.
+    shadow_poll_seconds: float = 1.0
+
     # --- telemetry and alarms
     access_log_flush_seconds: float = 0.1
     #: A heartbeat request goes through each proxy this often; its log entry proves that the path is alive.

@@ -7,9 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.domain.deployment.worlds import deployment, fleet
 
+from bannister.domain.capture.data_capture import CaptureMode, DataCapture
 from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.plan import steps
+from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.endpoint import Endpoint
-from bannister.domain.routing import plan_of, wanted_groups
+from bannister.domain.fleet import Fleet, Shadow, sampled_parts
+from bannister.domain.routing import Mirror, Weight, plan_of, wanted_groups
 from bannister.domain.traffic import TRAFFIC_PARTS, apportion
 
 BLUE, GREEN = "e.AllTraffic.v1", "e.AllTraffic.v2"
@@ -63,6 +67,111 @@ def test_an_endpoint_that_is_deleted_has_no_routes_and_wants_no_groups() -> None
     gone = Endpoint("e", 0.0, 0.0, blue=fleet("v1"), deleting=True)
     assert plan_of(gone).weights == ()
     assert wanted_groups(gone) == set()
+
+
+# --- shadows ------------------------------------------------------------------------------------
+
+
+def with_shadow(one: Fleet, parts: int) -> Fleet:
+    (production,) = one.groups
+    group = replace(production, id=f"e.Shadow.{one.config_name}", variant="Shadow")
+    return replace(one, shadow=Shadow(group, parts))
+
+
+def shadowed(phase: Phase, step: int, *, blue: int | None = 300_000, green: int | None = 700_000) -> Endpoint:
+    """An endpoint in the middle of a canary; `blue` and `green`: what their shadows sample, None: no shadow."""
+    one = endpoint(phase, step)
+    running = one.deployment
+    assert running is not None
+    assert running.blue is not None
+    old = with_shadow(running.blue, blue) if blue is not None else running.blue
+    new = with_shadow(running.green, green) if green is not None else running.green
+    return replace(one, blue=old, deployment=replace(running, blue=old, green=new))
+
+
+OLD = Mirror("e.Shadow.v1", "Shadow", 300_000, compared_with=BLUE)
+NEW = Mirror("e.Shadow.v2", "Shadow", 700_000, compared_with=GREEN)
+
+
+@pytest.mark.parametrize(
+    ("phase", "step", "expected"),
+    [
+        (Phase.PROVISIONING, -1, OLD),
+        (Phase.SHIFTING, 0, OLD),
+        (Phase.BAKING, 0, OLD),
+        (Phase.SHIFTING, 1, NEW),
+        (Phase.BAKING, 1, NEW),
+        (Phase.RETIRING, 1, NEW),
+        (Phase.ROLLING_BACK, 1, OLD),
+        (Phase.REMOVING, 1, OLD),
+    ],
+)
+def test_one_shadow_is_fed_at_a_time(phase: Phase, step: int, expected: Mirror) -> None:
+    one = shadowed(phase, step)
+    assert plan_of(one).mirrors == (expected,)
+    assert plan_of(one).captured_parts == expected.parts
+    without = shadowed(phase, step, blue=None, green=None)
+    assert (plan_of(one).weights, plan_of(one).memberships) == (plan_of(without).weights, plan_of(without).memberships)
+    assert {one.group for one in plan_of(one).mirrors} <= wanted_groups(one)
+
+
+def test_a_fleet_without_a_shadow_or_with_one_of_weight_zero_copies_nothing() -> None:
+    assert plan_of(shadowed(Phase.BAKING, 0, blue=None)).mirrors == ()
+    assert plan_of(shadowed(Phase.BAKING, 0, blue=0)).mirrors == ()
+    assert "e.Shadow.v1" in wanted_groups(shadowed(Phase.BAKING, 0, blue=0)), "its instances are there all the same"
+
+
+def test_noise_is_copied_to_productions_own_group_where_there_is_a_shadow() -> None:
+    noise = Mirror(BLUE, "AllTraffic", 20_000, BLUE, noise=True)
+    assert plan_of(shadowed(Phase.BAKING, 0), noise_parts=20_000).mirrors == (OLD, noise)
+    assert plan_of(shadowed(Phase.BAKING, 0, blue=None), noise_parts=20_000).mirrors == ()
+
+
+@pytest.mark.parametrize(
+    ("shadow", "production", "parts"),
+    [
+        (0.5, 1.0, 500_000),
+        (1.0, 1.0, TRAFFIC_PARTS),
+        (7.0, 2.0, TRAFFIC_PARTS),
+        (0.0, 1.0, 0),
+        (1e-30, 1.0, 1),
+        (1e38, 1e-300, TRAFFIC_PARTS),
+    ],
+)
+def test_the_share_copied_is_the_ratio_of_the_weights(shadow: float, production: float, parts: int) -> None:
+    assert sampled_parts(shadow, production) == parts
+
+
+def test_a_capturing_configuration_is_observed_as_it_says_or_as_much_as_is_copied() -> None:
+    capture = DataCapture(True, 40, "s3://b/p", (CaptureMode.INPUT,))
+    plain = Endpoint("e", 0.0, 0.0, blue=replace(fleet("v1"), capture=capture))
+    assert plan_of(plain).captured_parts == 400_000
+    assert plan_of(replace(plain, blue=with_shadow(fleet("v1"), 500_000))).captured_parts == 500_000
+    both = replace(with_shadow(fleet("v1"), 100_000), capture=capture)
+    assert plan_of(replace(plain, blue=both)).captured_parts == 400_000
+    assert plan_of(replace(plain, blue=replace(fleet("v1"), capture=replace(capture, enabled=False)))) == plan_of(
+        replace(plain, blue=fleet("v1"))
+    )
+
+
+# --- other names --------------------------------------------------------------------------------
+
+
+def renamed(phase: Phase, step: int) -> Endpoint:
+    """An update, all at once, to a configuration whose variant has another name."""
+    green = fleet("v2", variants=("Promoted",))
+    plan = steps(DeploymentPolicy(given=False), {"Promoted": 2})
+    one = replace(deployment(), green=green, steps=plan, phase=phase, step=step)
+    return Endpoint("e", 0.0, 0.0, blue=one.blue, deployment=one)
+
+
+def test_an_update_that_changes_the_names_moves_all_traffic_in_one_step() -> None:
+    before = plan_of(renamed(Phase.PROVISIONING, -1))
+    assert before.weights == (Weight(BLUE, "AllTraffic", TRAFFIC_PARTS),), "the new name cannot be invoked yet"
+    assert {one.group for one in before.memberships} == {BLUE, "e.Promoted.v2"}
+    assert parts(renamed(Phase.SHIFTING, 0)) == {BLUE: 0, "e.Promoted.v2": TRAFFIC_PARTS}
+    assert parts(renamed(Phase.RETIRING, 0)) == {"e.Promoted.v2": TRAFFIC_PARTS}
+    assert parts(renamed(Phase.ROLLING_BACK, 0)) == {BLUE: TRAFFIC_PARTS}
 
 
 def test_variants_share_by_weight() -> None:

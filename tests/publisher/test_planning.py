@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bannister.domain.instance import Instance, InstancePhase
-from bannister.domain.routing import Membership, RoutePlan, Weight
+from bannister.domain.routing import Membership, Mirror, RoutePlan, Weight
 from bannister.envoy.resources.routes import groups_named
 from bannister.publisher.planning import ProxyView, Publication, next_publication, restricted
 
@@ -139,11 +139,11 @@ def test_a_group_that_no_plan_names_stays_while_it_has_instances_or_a_proxy_may_
     [
         ({"a-blue", "a-green", "b"}, {"a-blue": 540, "a-green": 60, "b": 400}),
         ({"a-blue", "b"}, {"a-blue": 600, "b": 400}),
-        ({"a-green"}, {"a-green": 600}),
+        ({"a-green"}, {"a-green": 1000}),
         (set(), {}),
     ],
 )
-def test_what_cannot_take_traffic_leaves_it_to_its_own_variant(usable, expected):
+def test_what_cannot_take_traffic_leaves_it_to_its_own_variant_first(usable, expected):
     weights = [Weight("a-blue", "a", 540), Weight("a-green", "a", 60), Weight("b", "b", 400)]
     assert {one.group: one.parts for one in restricted(weights, usable)} == expected
 
@@ -151,6 +151,54 @@ def test_what_cannot_take_traffic_leaves_it_to_its_own_variant(usable, expected)
 def test_a_fleet_that_had_no_traffic_takes_all_of_it_when_the_other_is_not_usable():
     weights = [Weight("blue", "v", 0), Weight("green", "v", 1_000_000)]
     assert restricted(weights, {"blue"}) == (Weight("blue", "v", 1_000_000),)
+
+
+def test_a_fleet_of_other_variants_goes_on_until_the_new_one_is_usable():
+    """After a restart in the middle of an update that changes the variant's name: the plan says all green, and green is not seen yet."""
+    weights = [Weight("blue", "old", 0), Weight("green", "new", 1_000_000)]
+    assert restricted(weights, {"blue"}) == (Weight("blue", "old", 1_000_000),)
+
+
+# --- shadows ------------------------------------------------------------------------------------
+
+SHADOW = instance("shadow-1", "shadow")
+MIRRORED = replace(ALL_BLUE, mirrors=(Mirror("shadow", "s", 500_000, "blue"),), captured_parts=500_000)
+
+
+def test_a_mirror_is_there_while_an_instance_of_its_group_is_ready():
+    there = next_publication([MIRRORED], [BLUE, SHADOW], Publication(), [])
+    assert there.mirrors == {"flights": MIRRORED.mirrors}
+    assert there.captured == {"flights": 500_000}
+    assert there.rotation["shadow"] == (address(SHADOW),)
+    gone = next_publication([MIRRORED], [BLUE], there, [])
+    assert gone.mirrors == {}
+    assert gone.weights == there.weights
+    assert gone.hops == there.hops, "the way stays while the plan needs it"
+    assert not gone.waiting
+    assert next_publication([MIRRORED], [BLUE, SHADOW], gone, []) == there
+
+
+def test_the_old_copies_are_made_until_the_weights_that_the_new_ones_belong_to():
+    before = next_publication([MIRRORED], [BLUE, SHADOW], Publication(), [SEES_NOTHING])
+    other = instance("other-1", "other")
+    asked = replace(CANARY, mirrors=(Mirror("other", "s", 1_000_000, "green"),))
+    waits = next_publication([asked], [BLUE, GREEN, SHADOW, other], before, [SEES_NOTHING])
+    assert waits.waiting == {"flights"}
+    assert waits.mirrors == before.mirrors
+    shifted = next_publication([asked], [BLUE, GREEN, SHADOW, other], waits, [SEES_GREEN])
+    assert shifted.mirrors == {"flights": asked.mirrors}
+
+
+def test_a_shadow_that_no_plan_names_keeps_its_clusters_until_no_proxy_copies_to_it():
+    before = next_publication([MIRRORED], [BLUE, SHADOW], Publication(), [])
+    copying = ProxyView(routed=frozenset({"blue", "shadow"}))
+    without = next_publication([ALL_BLUE], [BLUE], before, [copying])
+    assert without.mirrors == {}
+    assert "shadow" in without.rotation
+    assert without.hops == before.hops
+    after = next_publication([ALL_BLUE], [BLUE], without, [SEES_NOTHING])
+    assert "shadow" not in after.rotation
+    assert after.hops == ()
 
 
 # --- laws ---------------------------------------------------------------------------------------

@@ -104,8 +104,8 @@ class Checker:
         """A control plane hands out routes: where a share grows, the proxies already reach who takes it."""
         if ROUTE_TABLE in snapshot.withheld or not self._world.current_epoch_context:
             return
-        for name, weights in snapshot.routes[ROUTE_TABLE].about.items():
-            endpoint = self.endpoints.get(name)
+        for name, forwarding in snapshot.routes[ROUTE_TABLE].about.items():
+            endpoint, weights = self.endpoints.get(name), forwarding.weights
             plan = plan_of(endpoint) if endpoint is not None else None
             if plan is None or plan.weights != weights:
                 continue  # it may be what was asked a moment ago, or what can be had

@@ -112,7 +112,11 @@ class Observer:
         weights = self._traffic.acknowledged_weights(plan.endpoint)
         asked = {weight.group: weight.parts for weight in plan.weights}
         acknowledged = None if weights is None else {weight.group: weight.parts for weight in weights}
-        return tuple([await self._group(group, asked, acknowledged, snapshot) for group in fleet.groups])
+        production = [await self._group(group, asked, acknowledged, snapshot) for group in fleet.groups]
+        if fleet.shadow is None:
+            return tuple(production)
+        shadow = await self._group(fleet.shadow.group, asked, acknowledged, snapshot)
+        return (*production, replace(shadow, shadow=True))
 
     async def _group(
         self,
@@ -135,7 +139,7 @@ class Observer:
         )
 
     async def _gone(self, fleet: Fleet, snapshot: Sequence[Instance]) -> bool:
-        groups = {group.id for group in fleet.groups}
+        groups = {group.id for group in fleet.all_groups}
         if any(instance.group in groups for instance in snapshot):
             return False
         return not any([await self._state.get(GROUPS, group) for group in groups])

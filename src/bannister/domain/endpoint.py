@@ -16,12 +16,12 @@ from bannister.domain.fleet import Fleet
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One production variant of a configuration."""
+    """One variant of a configuration."""
 
     name: str
     model_name: str
     instance_count: int
-    #: Relative to the other variants' weights.
+    #: Relative to the other variants' weights; a shadow's to production's, as the share of requests that is copied.
     weight: float = 1.0
     instance_type: str | None = None
     startup_timeout_seconds: float | None = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.model import Container
+from bannister.domain.traffic import TRAFFIC_PARTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,14 @@ class Shadow:
     group: Group
     #: The share of production's requests that is copied, in parts of `TRAFFIC_PARTS`.
     sampled_parts: int
+
+
+def sampled_parts(shadow_weight: float, production_weight: float) -> int:
+    """The share of requests that is copied: min(1, shadow's weight / production's), in parts. A weight above zero is at least one part."""
+    if shadow_weight <= 0:
+        return 0
+    share = min(1.0, shadow_weight / production_weight)
+    return max(1, round(share * TRAFFIC_PARTS))
 
 
 @dataclass(frozen=True, slots=True)

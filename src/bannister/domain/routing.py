@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bannister.domain.deployment.machine import asked_split, wants_blue, wants_green
 from bannister.domain.endpoint import Endpoint
@@ -50,19 +50,79 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
-class RoutePlan:
-    """What the proxies should do for one endpoint. Without weights the endpoint is not invocable."""
+class Forwarding:
+    """What an endpoint's routes do with a request: who answers it, who gets a copy, and whether it is observed."""
 
-    endpoint: str
-    memberships: tuple[Membership, ...] = ()
     weights: tuple[Weight, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
     #: Parts of TRAFFIC_PARTS of the requests that are observed for capture, answers included. Those that are mirrored are among them.
     captured_parts: int = 0
 
 
-def plan_of(endpoint: Endpoint) -> RoutePlan:
-    """What the proxies should do for this endpoint now."""
+@dataclass(frozen=True, slots=True)
+class RoutePlan:
+    """What the proxies should do for one endpoint. Without weights the endpoint is not invocable."""
+
+    endpoint: str
+    #: Of the production groups. A shadow's instances are all in rotation, and nothing ever waits for them.
+    memberships: tuple[Membership, ...] = ()
+    weights: tuple[Weight, ...] = ()
+    mirrors: tuple[Mirror, ...] = ()
+    #: As `Forwarding.captured_parts`.
+    captured_parts: int = 0
+
+
+def plan_of(endpoint: Endpoint, noise_parts: int = 0) -> RoutePlan:
+    """What the proxies should do for this endpoint now.
+
+    Args:
+        endpoint: As stored.
+        noise_parts: Share of the requests that is also copied to production's own group (`Rules.noise_parts`), where there is a shadow.
+    """
+    plan = _production_plan(endpoint)
+    fleet = fed_fleet(endpoint)
+    if fleet is None or not plan.weights:
+        return plan
+    mirrors = _mirrors(fleet, noise_parts)
+    captured = [one.parts for one in mirrors] + [_captured_parts(one) for one in _fleets(endpoint)]
+    return replace(plan, mirrors=mirrors, captured_parts=max(captured, default=0))
+
+
+def fed_fleet(endpoint: Endpoint) -> Fleet | None:
+    """The fleet whose shadow gets copies: blue until all traffic is on green, then green. None: there is no fleet in production."""
+    deployment = endpoint.deployment
+    if deployment is None:
+        return None if endpoint.deleting else endpoint.blue
+    return deployment.green if asked_split(deployment).all_green else deployment.blue
+
+
+def _mirrors(fleet: Fleet, noise_parts: int) -> tuple[Mirror, ...]:
+    """Copies for the fleet's shadow, and of as many requests or fewer for production's own group."""
+    if fleet.shadow is None or fleet.shadow.sampled_parts <= 0:
+        return ()
+    production, shadow, parts = fleet.groups[0], fleet.shadow.group, fleet.shadow.sampled_parts
+    copies = [Mirror(shadow.id, shadow.variant, parts, compared_with=production.id)]
+    if noise_parts > 0:
+        copies.append(
+            Mirror(production.id, production.variant, min(noise_parts, TRAFFIC_PARTS), production.id, noise=True)
+        )
+    return tuple(copies)
+
+
+def _captured_parts(fleet: Fleet) -> int:
+    """The share of requests that the fleet's configuration has observed, to write them to storage."""
+    capture = fleet.capture
+    return capture.sampling_percent * TRAFFIC_PARTS // 100 if capture is not None and capture.enabled else 0
+
+
+def _fleets(endpoint: Endpoint) -> list[Fleet]:
+    """Those that may have traffic."""
+    deployment = endpoint.deployment
+    fleets = [endpoint.blue] if deployment is None else [deployment.blue, deployment.green]
+    return [fleet for fleet in fleets if fleet is not None]
+
+
+def _production_plan(endpoint: Endpoint) -> RoutePlan:
     if endpoint.deleting:
         return RoutePlan(endpoint.name)
     deployment = endpoint.deployment
@@ -89,7 +149,9 @@ def plan_of(endpoint: Endpoint) -> RoutePlan:
             required = in_rotation if wants_blue(deployment) else 0
             memberships.append(Membership(group.id, in_rotation, required))
             green = variant.green_parts / TRAFFIC_PARTS if variant is not None else 0.0
-            weighted.append((group.id, group.variant, group.weight / whole * green))
+            # A variant that is new by name cannot be invoked, also not by name, before green has the traffic.
+            if green > 0 or deployment.blue is None or deployment.blue.group_of(group.variant) is not None:
+                weighted.append((group.id, group.variant, group.weight / whole * green))
     parts = apportion([weight for _, _, weight in weighted])
     weights = tuple(Weight(group, variant, part) for (group, variant, _), part in zip(weighted, parts, strict=True))
     if not any(parts):
@@ -112,10 +174,10 @@ def wanted_groups(endpoint: Endpoint) -> set[str]:
         return set()
     deployment = endpoint.deployment
     if deployment is None:
-        return {group.id for group in endpoint.blue.groups} if endpoint.blue is not None else set()
+        return {group.id for group in endpoint.blue.all_groups} if endpoint.blue is not None else set()
     wanted: set[str] = set()
     if deployment.blue is not None and wants_blue(deployment):
-        wanted |= {group.id for group in deployment.blue.groups}
+        wanted |= {group.id for group in deployment.blue.all_groups}
     if wants_green(deployment):
-        wanted |= {group.id for group in deployment.green.groups}
+        wanted |= {group.id for group in deployment.green.all_groups}
     return wanted

@@ -278,4 +278,7 @@ class Stream:
             return False
         if clusters.refusal is not None:
             return True
-        return endpoints is not None and named <= endpoints.names and endpoints.settled(snapshot, named)
+        listed = named & snapshot.endpoints.keys()  # a hop cluster has no list
+        return not listed or (
+            endpoints is not None and listed <= endpoints.names and endpoints.settled(snapshot, listed)
+        )

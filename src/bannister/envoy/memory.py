@@ -18,15 +18,17 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bannister.clock import Clock
-from bannister.domain.routing import Weight
+from bannister.domain.routing import Forwarding, Mirror, Weight
 from bannister.envoy.admin import HostStatus
 from bannister.envoy.discovery import Discovery, Request, Response, Stream
 from bannister.envoy.resources.names import LISTENER, ROUTE_TABLE
+from bannister.envoy.resources.shadow import is_hop
 from bannister.envoy.snapshot import Kind
 from bannister.errors import Unavailable
 from bannister.settings import Settings
 
-_NOTHING: Final[Mapping[str, tuple[Weight, ...]]] = {}
+_NOTHING: Final[Mapping[str, Forwarding]] = {}
+_NO_ROUTE: Final = Forwarding()
 
 
 def _at_once() -> float:
@@ -132,7 +134,7 @@ class _Held:
 
     clusters: dict[str, _Cluster] = field(default_factory=dict)
     listener: bool = False
-    routes: Mapping[str, tuple[Weight, ...]] = field(default_factory=dict)
+    routes: Mapping[str, Forwarding] = field(default_factory=dict)
     versions: dict[Kind, str] = field(default_factory=dict)
 
 
@@ -209,7 +211,7 @@ class MemoryProxy:
     def _names(self, kind: Kind) -> frozenset[str]:
         match kind:
             case Kind.ENDPOINTS:
-                return frozenset(self._held.clusters)
+                return frozenset(name for name in self._held.clusters if not is_hop(name))
             case Kind.ROUTES:
                 return frozenset({ROUTE_TABLE}) if self._held.listener else frozenset()
             case Kind.CLUSTER | Kind.LISTENER:
@@ -297,10 +299,18 @@ class MemoryProxy:
 
     def weights(self, endpoint: str) -> tuple[Weight, ...]:
         """The weights of the routes of an endpoint that it applies now; empty: it has none."""
-        return self._held.routes.get(endpoint, ()) if self.running and self._held.listener else ()
+        return self.forwardings().get(endpoint, _NO_ROUTE).weights
+
+    def mirrors(self, endpoint: str) -> tuple[Mirror, ...]:
+        """The copies that the routes of an endpoint make now."""
+        return self.forwardings().get(endpoint, _NO_ROUTE).mirrors
 
     def routes(self) -> Mapping[str, tuple[Weight, ...]]:
-        """All of them, by endpoint."""
+        """All weights, by endpoint."""
+        return {endpoint: one.weights for endpoint, one in self.forwardings().items()}
+
+    def forwardings(self) -> Mapping[str, Forwarding]:
+        """All that its routes do, by endpoint."""
         return self._held.routes if self.running and self._held.listener else _NOTHING
 
     def reachable(self, group: str) -> tuple[str, ...]:
@@ -311,7 +321,7 @@ class MemoryProxy:
         return tuple(host.address for host in (cluster.hosts or {}).values() if host.healthy)
 
     def knows(self, group: str) -> bool:
-        """Whether it has the group's cluster."""
+        """Whether it has the cluster of a group, or a hop's."""
         return group in self._held.clusters
 
     def begin(self, address: str) -> None:

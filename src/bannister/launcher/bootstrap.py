@@ -84,6 +84,15 @@ def bootstrap_document(settings: Settings) -> dict[str, Any]:
                 _cluster("control", settings.api_socket, _http(settings)),
             ]
         },
+        # The way that copies for shadows take inside the proxy (`bannister.envoy.resources.shadow`).
+        "bootstrap_extensions": [
+            {
+                "name": "envoy.bootstrap.internal_listener",
+                "typed_config": {
+                    "@type": f"{_TYPES}.extensions.bootstrap.internal_listener.v3.InternalListener",
+                },
+            }
+        ],
         "overload_manager": _overload_manager(settings),
     }
 

@@ -16,14 +16,18 @@ from bannister.state.tables import ENDPOINT_CONFIGS, MODELS
 WEIGHT_MAX: Final = (2 - 2.0**-23) * 2.0**127
 
 
-async def create_endpoint_config(context: Context, name: str, variants: Sequence[Variant]) -> EndpointConfig:
+async def create_endpoint_config(
+    context: Context, name: str, variants: Sequence[Variant], shadow_variants: Sequence[Variant] = ()
+) -> EndpointConfig:
     """Store a configuration; its models must exist."""
     context.check_room()
-    names = [variant.name for variant in variants]
+    _check_shadow(variants, shadow_variants)
+    everyone = (*variants, *shadow_variants)
+    names = [variant.name for variant in everyone]
     repeated = sorted({one for one in names if names.count(one) > 1})
     if repeated:
         raise Invalid(f'Variant name "{repeated[0]}" is used more than once; variant names must be unique.')
-    for variant in variants:
+    for variant in everyone:
         if not 0 <= variant.weight <= WEIGHT_MAX:
             raise Invalid(
                 f'InitialVariantWeight of variant "{variant.name}" is {variant.weight:g}; it must be a number from 0 '
@@ -31,7 +35,7 @@ async def create_endpoint_config(context: Context, name: str, variants: Sequence
             )
     if not any(variant.weight for variant in variants):
         raise Invalid("At least one variant must have an InitialVariantWeight above 0.")
-    for variant in variants:
+    for variant in everyone:
         if variant.instance_count > context.settings.instances_per_variant_max:
             raise Invalid(
                 f'InitialInstanceCount of variant "{variant.name}" is {variant.instance_count}; the setting '
@@ -39,12 +43,21 @@ async def create_endpoint_config(context: Context, name: str, variants: Sequence
             )
         if await context.state.get(MODELS, variant.model_name) is None:
             raise NotFound(Resource.MODEL, variant.model_name)
-    config = EndpointConfig(name, tuple(variants), context.clock.now())
+    config = EndpointConfig(name, tuple(variants), context.clock.now(), tuple(shadow_variants))
     try:
         await context.state.commit([Put(ENDPOINT_CONFIGS, name, config, 0)])
     except Conflict:
         raise AlreadyExists(Resource.ENDPOINT_CONFIG, name) from None
     return config
+
+
+def _check_shadow(variants: Sequence[Variant], shadow_variants: Sequence[Variant]) -> None:
+    """AWS: where there is a shadow variant, there is one, and one production variant."""
+    if shadow_variants and (len(variants), len(shadow_variants)) != (1, 1):
+        raise Invalid(
+            f"A configuration with a shadow variant has exactly one production variant and one shadow variant; "
+            f"ProductionVariants has {len(variants)} and ShadowProductionVariants {len(shadow_variants)}."
+        )
 
 
 async def describe_endpoint_config(context: Context, name: str) -> EndpointConfig:

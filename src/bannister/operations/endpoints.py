@@ -13,14 +13,14 @@ from typing import Any
 import msgspec
 
 from bannister import __version__
-from bannister.domain.deployment.admission import Retention, UpdateRequest, admit, under_experiment
+from bannister.domain.deployment.admission import Admitted, Retention, UpdateRequest, admit, under_experiment
 from bannister.domain.deployment.construction import new_deployment, new_group
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.deployment.progress import status_of
 from bannister.domain.deployment.recorder import STARTED, started
-from bannister.domain.endpoint import Endpoint, EndpointConfig, Variant
-from bannister.domain.fleet import Fleet, Group
+from bannister.domain.endpoint import Endpoint, Variant
+from bannister.domain.fleet import Fleet, Group, Shadow, sampled_parts
 from bannister.errors import AlreadyExists, Busy, Conflict, NotFound, Refused, Resource, Unavailable
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import describe_endpoint_config
@@ -42,7 +42,10 @@ async def create_endpoint(
         raise AlreadyExists(Resource.ENDPOINT, name)
     config = await describe_endpoint_config(context, config_name)
     now = context.clock.now()
-    deployment = await _deployment(context, name, config.variants, config, None, DeploymentPolicy(given=False))
+    shadow = config.shadow_variants[0] if config.shadow_variants else None
+    deployment = await _deployment(
+        context, name, Admitted(None, config, config.variants, DeploymentPolicy(given=False), shadow)
+    )
     endpoint = Endpoint(
         name, created_at=now, modified_at=now, deployment=deployment, requested_config=config_name, last_policy=policy
     )
@@ -70,7 +73,7 @@ async def update_endpoint(
     except Refused as refusal:
         await _journal_refusal(context, row.value, asked, refusal)
         raise
-    deployment = await _deployment(context, name, admitted.variants, admitted.config, admitted.blue, admitted.policy)
+    deployment = await _deployment(context, name, admitted)
     now = context.clock.now()
     endpoint = replace(
         row.value, deployment=deployment, modified_at=now, failure_reason=None, last_policy=admitted.policy
@@ -131,20 +134,17 @@ async def _commit(context: Context, row: Row[Endpoint], endpoint: Endpoint, reco
         raise Busy(Resource.ENDPOINT, row.key) from None
 
 
-async def _deployment(
-    context: Context,
-    endpoint: str,
-    variants: tuple[Variant, ...],
-    config: EndpointConfig,
-    blue: Fleet | None,
-    policy: DeploymentPolicy,
-) -> Deployment:
-    now = context.clock.now()
+async def _deployment(context: Context, endpoint: str, admitted: Admitted) -> Deployment:
+    now, config = context.clock.now(), admitted.config
     identifier = context.ids.short()
-    groups = tuple([await _group(context, endpoint, variant, config.name, identifier) for variant in variants])
-    green = Fleet(config.name, groups, now)
+    groups = tuple([await _group(context, endpoint, variant, config.name, identifier) for variant in admitted.variants])
+    shadow = None
+    if admitted.shadow is not None:
+        group = await _group(context, endpoint, admitted.shadow, config.name, identifier)
+        shadow = Shadow(group, sampled_parts(group.weight, groups[0].weight))
+    green = Fleet(config.name, groups, now, shadow, config.data_capture)
     timeout = context.settings.deployment_timeout_seconds_default
-    return new_deployment(identifier, endpoint, policy, blue, green, now, timeout)
+    return new_deployment(identifier, endpoint, admitted.policy, admitted.blue, green, now, timeout)
 
 
 async def _group(context: Context, endpoint: str, variant: Variant, config_name: str, deployment: str) -> Group:
@@ -168,7 +168,8 @@ async def _request(
     config = row.value if row is not None else None
     policies = [one for one in (policy, endpoint.last_policy) if one is not None]
     alarms = dict.fromkeys(alarm for one in policies for alarm in one.alarms)
-    models = dict.fromkeys(variant.model_name for variant in config.variants) if config is not None else {}
+    variants = (*config.variants, *config.shadow_variants) if config is not None else ()
+    models = dict.fromkeys(variant.model_name for variant in variants)
     return UpdateRequest(
         config_name,
         config,

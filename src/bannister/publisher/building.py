@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from bannister.domain.routing import Weight
+from bannister.domain.routing import Forwarding
 from bannister.domain.runtime_texts import RuntimeTexts
 from bannister.envoy.resources.clusters import group_cluster
 from bannister.envoy.resources.endpoints import group_endpoints
 from bannister.envoy.resources.listener import edge_listener
 from bannister.envoy.resources.messages import packed
-from bannister.envoy.resources.names import LISTENER, ROUTE_TABLE
-from bannister.envoy.resources.routes import EndpointRoutes, groups_named, route_table
+from bannister.envoy.resources.names import LISTENER, ROUTE_TABLE, SHADOW_LISTENER
+from bannister.envoy.resources.routes import EndpointRoutes, clusters_named, route_table
+from bannister.envoy.resources.shadow import Size, hop_cluster, hop_name, shadow_listener
 from bannister.envoy.snapshot import Resource, Snapshot
 from bannister.publisher.planning import Publication
 from bannister.settings import Settings
@@ -23,11 +24,13 @@ class SnapshotBuilder:
     def __init__(self, settings: Settings, texts: RuntimeTexts) -> None:
         self._settings = settings
         self._routes = EndpointRoutes(settings, texts)
-        self._tree: dict[str, tuple[tuple[Weight, ...], tuple[str, bytes]]] = {}
+        self._tree: dict[str, tuple[Forwarding, tuple[str, bytes]]] = {}
         #: By group: who stands by in its endpoint list.
         self._standby: dict[str, tuple[str, ...]] = {}
-        listener = Resource(LISTENER, packed(edge_listener(settings, texts)))
-        self._last = Snapshot(version=0, listeners={LISTENER: listener})
+        listeners = {LISTENER: edge_listener(settings, texts), SHADOW_LISTENER: shadow_listener(settings)}
+        self._last = Snapshot(
+            version=0, listeners={name: Resource(name, packed(one)) for name, one in listeners.items()}
+        )
 
     def build(self, publication: Publication, withheld: frozenset[str]) -> Snapshot:
         """The next snapshot."""
@@ -37,16 +40,21 @@ class SnapshotBuilder:
             clusters=_same_if_equal(last.clusters, self._clusters(publication)),
             endpoints=_same_if_equal(last.endpoints, self._endpoints(publication)),
             listeners=last.listeners,
-            routes=self._route_tables(publication.weights),
+            routes=self._route_tables(publication.forwardings()),
             withheld=withheld,
         )
         return self._last
 
     def _clusters(self, publication: Publication) -> dict[str, Resource]:
         known = self._last.clusters
-        return {
+        groups = {
             group: known.get(group) or Resource(group, packed(group_cluster(group, self._settings)))
             for group in publication.rotation
+        }
+        hops = {hop_name(mirror, size): (mirror, size) for mirror in publication.hops for size in Size}
+        return groups | {
+            name: known.get(name) or Resource(name, packed(hop_cluster(mirror, size, self._settings)))
+            for name, (mirror, size) in hops.items()
         }
 
     def _endpoints(self, publication: Publication) -> dict[str, Resource]:
@@ -64,18 +72,20 @@ class SnapshotBuilder:
         message = group_endpoints(group, map(_host_and_port, rotation), map(_host_and_port, standby))
         return Resource(group, packed(message), rotation)
 
-    def _route_tables(self, weights: Mapping[str, tuple[Weight, ...]]) -> Mapping[str, Resource]:
+    def _route_tables(self, forwardings: Mapping[str, Forwarding]) -> Mapping[str, Resource]:
         known = self._last.routes.get(ROUTE_TABLE)
-        if known is not None and known.about == weights:
+        if known is not None and known.about == forwardings:
             return self._last.routes
-        self._tree = {endpoint: self._tree_entry(endpoint, shares) for endpoint, shares in weights.items()}
+        self._tree = {endpoint: self._tree_entry(endpoint, one) for endpoint, one in forwardings.items()}
         table = route_table(dict(entry for _, entry in self._tree.values()))
-        needs = frozenset[str]().union(*(groups_named(shares) for shares in weights.values()))
-        return {ROUTE_TABLE: Resource(ROUTE_TABLE, packed(table), dict(weights), needs)}
+        needs = frozenset[str]().union(*map(clusters_named, forwardings.values()))
+        return {ROUTE_TABLE: Resource(ROUTE_TABLE, packed(table), dict(forwardings), needs)}
 
-    def _tree_entry(self, endpoint: str, weights: tuple[Weight, ...]) -> tuple[tuple[Weight, ...], tuple[str, bytes]]:
+    def _tree_entry(self, endpoint: str, forwarding: Forwarding) -> tuple[Forwarding, tuple[str, bytes]]:
         known = self._tree.get(endpoint)
-        return known if known and known[0] == weights else (weights, self._routes.tree_entry(endpoint, weights))
+        return (
+            known if known and known[0] == forwarding else (forwarding, self._routes.tree_entry(endpoint, forwarding))
+        )
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

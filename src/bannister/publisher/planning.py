@@ -12,15 +12,17 @@ Per endpoint, and no endpoint ever waits for another:
   already usable, take the traffic of their variant.
 * A group that no plan names any more keeps its cluster and its ready instances until its instances are gone and no proxy may still
   hold a route to it, so that requests in flight are finished and can be counted.
+* A mirror follows the weights it was planned with, and is there only while an instance of its group is ready. Nothing ever waits for a shadow: its instances
+  are in rotation as they come, and when the last is gone the mirror goes. The hop clusters on its way stay as long as its group's cluster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bannister.domain.instance import Instance, InstancePhase
-from bannister.domain.routing import Membership, RoutePlan, Weight
+from bannister.domain.routing import Forwarding, Membership, Mirror, RoutePlan, Weight
 from bannister.envoy.resources.routes import groups_named
 
 
@@ -30,7 +32,7 @@ class ProxyView:
 
     #: By group: addresses that it has acknowledged and sees healthy.
     healthy: Mapping[str, frozenset[str]] = field(default_factory=dict)
-    #: Groups that its routes may name now.
+    #: Clusters that its routes may name now.
     routed: frozenset[str] = frozenset()
 
 
@@ -46,6 +48,19 @@ class Publication:
     standby: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Endpoints whose asked weights wait for instances.
     waiting: frozenset[str] = frozenset()
+    #: By endpoint, where there are any: the copies that its routes make.
+    mirrors: Mapping[str, tuple[Mirror, ...]] = field(default_factory=dict)
+    #: By endpoint, where there are any: the parts of its requests that are captured.
+    captured: Mapping[str, int] = field(default_factory=dict)
+    #: Mirrors, without their parts, whose hop clusters the proxies have. Ordered.
+    hops: tuple[Mirror, ...] = ()
+
+    def forwardings(self) -> dict[str, Forwarding]:
+        """By endpoint: what its routes do."""
+        return {
+            endpoint: Forwarding(weights, self.mirrors.get(endpoint, ()), self.captured.get(endpoint, 0))
+            for endpoint, weights in self.weights.items()
+        }
 
 
 def next_publication(
@@ -58,6 +73,7 @@ def next_publication(
     ready = _ready_addresses(instances)
     rotation = _rotation(plans, ready, published, proxies)
     weights: dict[str, tuple[Weight, ...]] = {}
+    mirrors: dict[str, tuple[Mirror, ...]] = {}
     waiting = set()
     for plan in plans:
         current = published.weights.get(plan.endpoint)
@@ -68,13 +84,37 @@ def next_publication(
             weights[plan.endpoint] = chosen
             for group in groups_named(chosen):  # also one that the plan no longer lists, until its route is gone
                 rotation.setdefault(group, ready.get(group, ()))
+            asked = plan.mirrors if chosen == plan.weights else published.mirrors.get(plan.endpoint, ())
+            if possible := tuple(mirror for mirror in asked if ready.get(mirror.group)):
+                mirrors[plan.endpoint] = possible
     standby = {
         one.group: ready[one.group][one.in_rotation :]
         for plan in plans
         for one in plan.memberships
         if one.in_rotation > 0 and len(ready.get(one.group, ())) > one.in_rotation
     }
-    return Publication(rotation, weights, standby, frozenset(waiting))
+    return Publication(
+        rotation,
+        weights,
+        standby,
+        frozenset(waiting),
+        mirrors,
+        captured={plan.endpoint: plan.captured_parts for plan in plans if plan.captured_parts > 0},
+        hops=_hops(plans, rotation, published, mirrors),
+    )
+
+
+def _hops(
+    plans: Sequence[RoutePlan],
+    rotation: Mapping[str, tuple[str, ...]],
+    published: Publication,
+    mirrors: Mapping[str, tuple[Mirror, ...]],
+) -> tuple[Mirror, ...]:
+    """The ways that mirrors need now, will need, or may still be taken by a proxy."""
+    needed = [mirror for plan in plans for mirror in plan.mirrors]
+    needed += [mirror for some in mirrors.values() for mirror in some]
+    needed += [mirror for mirror in published.hops if mirror.group in rotation]
+    return tuple(dict.fromkeys(replace(mirror, parts=0) for mirror in needed))
 
 
 def _ready_addresses(instances: Iterable[Instance]) -> dict[str, tuple[str, ...]]:
@@ -97,7 +137,8 @@ def _rotation(
     memberships = {one.group: one for plan in plans for one in plan.memberships}
     rotation = {group: ready.get(group, ())[: one.in_rotation] for group, one in memberships.items()}
     routed = frozenset[str]().union(*(proxy.routed for proxy in proxies))
-    for group in ready.keys() | (published.rotation.keys() & routed):
+    copied = {mirror.group for plan in plans for mirror in plan.mirrors}
+    for group in ready.keys() | copied | (published.rotation.keys() & routed):
         rotation.setdefault(group, ready.get(group, ()))
     return rotation
 
@@ -128,8 +169,11 @@ def may_take_traffic(membership: Membership, rotation: tuple[str, ...], proxies:
 
 
 def restricted(weights: Iterable[Weight], usable: Iterable[str]) -> tuple[Weight, ...]:
-    """The same shares between variants, each variant's taken by its usable groups; a variant without any is left out."""
-    usable = frozenset(usable)
+    """The same shares between variants, each variant's taken by its usable groups.
+
+    What nobody of a variant can take is shared by all that are usable: where an update changes the variants' names, each has groups of one fleet only.
+    """
+    weights, usable = tuple(weights), frozenset(usable)
     by_variant: dict[str, list[Weight]] = {}
     for one in weights:
         by_variant.setdefault(one.variant, []).append(one)
@@ -140,7 +184,9 @@ def restricted(weights: Iterable[Weight], usable: Iterable[str]) -> tuple[Weight
         weighted = [one for one in takers if one.parts > 0] or takers[:1]
         parts = _apportioned([one.parts or 1 for one in weighted], whole)
         result += [Weight(one.group, one.variant, part) for one, part in zip(weighted, parts, strict=True)]
-    return tuple(result)
+    left = sum(one.parts for one in weights) - sum(one.parts for one in result)
+    more = _apportioned([1] * len(result), left)
+    return tuple(replace(one, parts=one.parts + extra) for one, extra in zip(result, more, strict=True))
 
 
 def _apportioned(shares: list[int], whole: int) -> list[int]:

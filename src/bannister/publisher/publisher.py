@@ -15,11 +15,11 @@ from typing import Protocol
 
 from bannister.clock import Clock
 from bannister.domain.instance import Instance
-from bannister.domain.routing import RoutePlan, Weight
+from bannister.domain.routing import Forwarding, Mirror, RoutePlan, Weight
 from bannister.domain.runtime_texts import RuntimeTexts
 from bannister.envoy.discovery import Proxy
 from bannister.envoy.resources.names import ROUTE_TABLE
-from bannister.envoy.resources.routes import groups_named
+from bannister.envoy.resources.routes import clusters_named, groups_named
 from bannister.envoy.snapshot import Inconsistent, Kind, Snapshot
 from bannister.publisher.building import SnapshotBuilder
 from bannister.publisher.planning import ProxyView, Publication, next_publication
@@ -66,6 +66,7 @@ class Server(Protocol):
 
 
 _NOBODY: frozenset[str] = frozenset()
+_NO_ROUTE = Forwarding()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ class Publisher:
         self._builder = SnapshotBuilder(settings, texts)
         self._plans: tuple[RoutePlan, ...] | None = None
         self._published = Publication()
-        #: Groups that the published routes name.
+        #: Clusters that the published routes name.
         self._named: frozenset[str] = frozenset()
         self._started_at = clock.monotonic()
         #: Everything that serves was seen once since this process started.
@@ -125,18 +126,30 @@ class Publisher:
     # --- questions
 
     def acknowledged(self, plan: RoutePlan) -> bool:
-        """Every registered proxy (and there is one) has acknowledged exactly this plan's weights, and nothing else is on its way."""
+        """Every registered proxy (and there is one) has acknowledged exactly this plan's weights, and nothing else is on its way.
+
+        Of copies, none is made but those that the plan asks for. That one is missing, because its shadow is not there, holds up nothing.
+        """
         wanted = plan.weights if groups_named(plan.weights) else ()
         if self._published.weights.get(plan.endpoint, ()) != wanted:
             return False
         proxies = self._server.proxies()
-        return bool(proxies) and all(_holds(proxy, plan.endpoint, wanted) for proxy in proxies)
+        return bool(proxies) and all(_holds(proxy, plan.endpoint, wanted, plan.mirrors) for proxy in proxies)
 
     def acknowledged_weights(self, endpoint: str) -> tuple[Weight, ...] | None:
         """The weights that every registered proxy has acknowledged for an endpoint; None: there is no proxy, or they differ."""
         tables = [proxy.held(Kind.ROUTES, ROUTE_TABLE) for proxy in self._server.proxies()]
-        held = {None if table is None else table.about.get(endpoint, ()) for table in tables}
+        held = {None if table is None else table.about.get(endpoint, _NO_ROUTE).weights for table in tables}
         return held.pop() if len(held) == 1 else None
+
+    def mirrored(self, group: str) -> bool:
+        """Every registered proxy (and there is one) has acknowledged routes that copy requests to this shadow."""
+        tables = [proxy.held(Kind.ROUTES, ROUTE_TABLE) for proxy in self._server.proxies()]
+        return bool(tables) and all(
+            table is not None
+            and any(one.group == group and not one.noise for each in table.about.values() for one in each.mirrors)
+            for table in tables
+        )
 
     def serving(self, group: str) -> bool:
         """Every registered proxy has acknowledged and sees healthy at least one instance of the group."""
@@ -224,7 +237,7 @@ class Publisher:
             log.exception("A snapshot was not published because it would lose requests.")
             return
         self._published = following
-        self._named = frozenset[str]().union(*map(groups_named, following.weights.values()))
+        self._named = frozenset[str]().union(*map(clusters_named, following.forwardings().values()))
         self._republished.announce()
 
     def _views(self) -> tuple[ProxyView, ...]:
@@ -251,7 +264,7 @@ class Publisher:
     # --- what routes name
 
     def _routed(self) -> frozenset[str]:
-        """Groups that a published route names, or a route of a registered proxy."""
+        """Clusters that a published route names, or a route of a registered proxy."""
         return self._named.union(*(view.routed for view in self._views()))
 
     def _note_unrouted(self) -> None:
@@ -285,9 +298,10 @@ class Publisher:
         )
 
 
-def _holds(proxy: Proxy, endpoint: str, weights: tuple[Weight, ...]) -> bool:
-    """Whether the proxy's routes of the endpoint are exactly these, and stay so when it applies what is on its way."""
+def _holds(proxy: Proxy, endpoint: str, weights: tuple[Weight, ...], mirrors: tuple[Mirror, ...]) -> bool:
+    """Whether the proxy's routes of the endpoint are these (with all or fewer of the mirrors), and stay so when it applies what is on its way."""
     held, pending = proxy.held(Kind.ROUTES, ROUTE_TABLE), proxy.pending(Kind.ROUTES, ROUTE_TABLE)
     if held is None:
         return False
-    return all(one.about.get(endpoint, ()) == weights for one in (held, pending) if one is not None)
+    routes = [one.about.get(endpoint, _NO_ROUTE) for one in (held, pending) if one is not None]
+    return all(one.weights == weights and set(one.mirrors) <= set(mirrors) for one in routes)

@@ -250,9 +250,9 @@ class Supervisor:
 
 
 def _groups(endpoint: Endpoint) -> list[Group]:
-    groups = list(endpoint.blue.groups) if endpoint.blue is not None else []
+    groups = list(endpoint.blue.all_groups) if endpoint.blue is not None else []
     if endpoint.deployment is not None:
-        groups.extend(endpoint.deployment.green.groups)
+        groups.extend(endpoint.deployment.green.all_groups)
     return groups
 
 

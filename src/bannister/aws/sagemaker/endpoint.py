@@ -14,8 +14,10 @@ from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.deployment.progress import (
     VariantProgress,
     blue_progress,
+    blue_shadow_progress,
     config_name_of,
     green_progress,
+    green_shadow_progress,
     status_of,
 )
 from bannister.domain.endpoint import Endpoint
@@ -96,6 +98,7 @@ def _description(call: Call, endpoint: Endpoint, ready: dict[str, int]) -> dict[
         **_summary(call, endpoint),
         "EndpointConfigName": config_name_of(endpoint),
         "ProductionVariants": [_production(one) for one in blue_progress(endpoint, ready)] or None,
+        "ShadowProductionVariants": [_production(one) for one in blue_shadow_progress(endpoint, ready)] or None,
         "FailureReason": endpoint.failure_reason,
         "LastDeploymentConfig": members_of(endpoint.last_policy) if endpoint.last_policy is not None else None,
     }
@@ -105,6 +108,7 @@ def _description(call: Call, endpoint: Endpoint, ready: dict[str, int]) -> dict[
             "EndpointConfigName": deployment.green.config_name,
             "StartTime": deployment.started_at,
             "ProductionVariants": [_pending(one) for one in green_progress(deployment, ready)],
+            "ShadowProductionVariants": [_pending(one) for one in green_shadow_progress(deployment, ready)] or None,
         }
     return members
 

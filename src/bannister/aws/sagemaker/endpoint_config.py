@@ -19,7 +19,6 @@ INSTANCE_TYPE_DEFAULT: Final = "ml.m5.large"
 #: Members that would change what is served, and are not supported: saying so beats ignoring them.
 _REFUSED: Final = {
     "AsyncInferenceConfig": "asynchronous endpoints are outside Bannister's scope: guardrails and endpoints here are real-time only",
-    "ShadowProductionVariants": "shadow variants are not supported yet",
     "DataCaptureConfig": "data capture is not supported yet",
     "ExplainerConfig": "explainers are not supported",
 }
@@ -32,7 +31,8 @@ def handlers(context: Context) -> Mapping[str, Handler]:
             if member in params:
                 raise Unsupported(f"{member} cannot be used: {why}.")
         variants = [_variant(definition) for definition in params["ProductionVariants"]]
-        config = await endpoint_configs.create_endpoint_config(context, params["EndpointConfigName"], variants)
+        shadows = [_variant(definition) for definition in params.get("ShadowProductionVariants", [])]
+        config = await endpoint_configs.create_endpoint_config(context, params["EndpointConfigName"], variants, shadows)
         return {"EndpointConfigArn": _arn(call, config.name)}
 
     async def describe(call: Call) -> dict[str, Any]:
@@ -41,6 +41,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
             "EndpointConfigName": config.name,
             "EndpointConfigArn": _arn(call, config.name),
             "ProductionVariants": [_members(variant) for variant in config.variants],
+            "ShadowProductionVariants": [_members(variant) for variant in config.shadow_variants] or None,
             "CreationTime": config.created_at,
         }
 

@@ -15,7 +15,7 @@ import msgspec
 from bannister.domain.deployment.plan import Step, steps
 from bannister.domain.deployment.policy import DeploymentPolicy, refusal
 from bannister.domain.endpoint import Endpoint, EndpointConfig, Variant
-from bannister.domain.fleet import Fleet
+from bannister.domain.fleet import Fleet, Group
 from bannister.errors import Busy, Invalid, NotFound, Refused, Resource
 
 
@@ -50,10 +50,12 @@ class UpdateRequest:
 class Admitted:
     """What the deployment is made from."""
 
-    blue: Fleet
+    #: None: there is nothing in production yet.
+    blue: Fleet | None
     config: EndpointConfig
     variants: tuple[Variant, ...]
     policy: DeploymentPolicy
+    shadow: Variant | None = None
 
 
 def admit(endpoint: Endpoint, asked: UpdateRequest) -> Admitted:
@@ -66,8 +68,10 @@ def admit(endpoint: Endpoint, asked: UpdateRequest) -> Admitted:
         raise NotFound(Resource.ENDPOINT_CONFIG, asked.config_name)
     blue = _updatable(endpoint)
     policy = _policy(endpoint, asked.policy, asked.retention)
-    variants = _retained(asked.config, blue, asked.retention)
-    _check_names(asked.config, blue)
+    variants = tuple(_retained(one, blue.group_of(one.name), asked.retention) for one in asked.config.variants)
+    shadow = _retained_shadow(asked.config, blue, asked.retention)
+    if is_guarded(policy):
+        _check_names(asked.config, blue)
     counts = {variant.name: variant.instance_count for variant in variants}
     why_not = refusal(policy, counts)
     if why_not is not None:
@@ -80,7 +84,7 @@ def admit(endpoint: Endpoint, asked: UpdateRequest) -> Admitted:
     for model in asked.missing_models:
         raise NotFound(Resource.MODEL, model)
     _check_time(steps(policy, counts), policy)
-    return Admitted(blue, asked.config, variants, policy)
+    return Admitted(blue, asked.config, variants, policy, shadow)
 
 
 def replay_admission(body: Mapping[str, Any]) -> str | None:
@@ -128,22 +132,35 @@ def _policy(endpoint: Endpoint, policy: DeploymentPolicy | None, retention: Rete
     return endpoint.last_policy
 
 
-def _retained(config: EndpointConfig, blue: Fleet, retention: Retention) -> tuple[Variant, ...]:
-    if not retention.variant_properties:
-        return config.variants
-    kept = []
-    for variant in config.variants:
-        group = blue.group_of(variant.name)
-        if group is not None and not retention.except_instance_count:
-            variant = replace(variant, instance_count=group.instance_count)
-        if group is not None and not retention.except_weight:
-            variant = replace(variant, weight=group.weight)
-        kept.append(variant)
-    return tuple(kept)
+def _retained(variant: Variant, group: Group | None, retention: Retention) -> Variant:
+    """The variant, with what it keeps of the group that it replaces."""
+    if group is None or not retention.variant_properties:
+        return variant
+    if not retention.except_instance_count:
+        variant = replace(variant, instance_count=group.instance_count)
+    if not retention.except_weight:
+        variant = replace(variant, weight=group.weight)
+    return variant
+
+
+def _retained_shadow(config: EndpointConfig, blue: Fleet, retention: Retention) -> Variant | None:
+    if not config.shadow_variants:
+        return None
+    (shadow,) = config.shadow_variants
+    same = blue.shadow is not None and blue.shadow.group.variant == shadow.name
+    return _retained(shadow, blue.shadow.group if blue.shadow is not None and same else None, retention)
+
+
+def is_guarded(policy: DeploymentPolicy) -> bool:
+    """Whether the update is a guarded one: the client said how traffic moves, or which alarms stop it."""
+    return policy.given or bool(policy.alarms)
 
 
 def _check_names(config: EndpointConfig, blue: Fleet) -> None:
-    """AWS: the new configuration must keep the variant names."""
+    """AWS: a guarded update must keep the production variants' names.
+
+    A plain one, all at once, may change them: AWS's own notebook promotes a shadow by a configuration whose only production variant has the shadow's name.
+    """
     new = sorted(variant.name for variant in config.variants)
     old = sorted(group.variant for group in blue.groups)
     if new != old:

@@ -23,6 +23,8 @@ The rules that keep requests safe, and where they are:
   data final up to the deadline, without a gap in what telemetry saw (`_bake_over`).
 * Blind is not quiet: without telemetry there is no progress, and after a bound the deployment rolls back.
 * Rolling back shifts to blue and waits for the acknowledgement; green goes after that, which is why it is a phase of its own.
+* A shadow's instances are waited for while green starts (AWS provisions all variants), and then never looked at again: one that dies, hangs or fails
+  stops nothing (`_production`).
 
 A creation is a deployment from no blue fleet; rolling one back leaves an endpoint that has Failed.
 """
@@ -141,7 +143,7 @@ class Deployment:
 
     @property
     def instance_counts(self) -> dict[str, int]:
-        """Green's instances by variant."""
+        """Green's instances by production variant."""
         return {group.variant: group.instance_count for group in self.green.groups}
 
 
@@ -159,6 +161,8 @@ class GroupObservation:
     #: acknowledged (None: no proxy is known, or they differ).
     asked_parts: int = 0
     acknowledged_parts: int | None = None
+    #: It is the fleet's shadow: waited for before the first shift, and never looked at again.
+    shadow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +238,8 @@ def notice(deployment: Deployment, seen: Observation, limits: Limits) -> Noticed
 
 
 def _before_first_shift(deployment: Deployment, seen: Observation) -> Noticed | None:
-    if any(group.ready < group.wanted for group in seen.green):
+    starting = deployment.phase is Phase.PROVISIONING
+    if any(group.ready < group.wanted for group in (seen.green if starting else _production(seen))):
         return None
     holding = [alarm.name for alarm in seen.alarms if alarm.value is AlarmValue.ALARM]
     if holding:
@@ -244,6 +249,15 @@ def _before_first_shift(deployment: Deployment, seen: Observation) -> Noticed | 
     if deployment.phase is Phase.HELD:
         return Noticed(Event.ALARMS_CLEAR, "No alarm is in ALARM any more.")
     return Noticed(Event.GREEN_READY, "Every green instance is ready and no alarm is in ALARM.")
+
+
+def _production(seen: Observation) -> tuple[GroupObservation, ...]:
+    """Green without its shadow."""
+    return tuple(group for group in seen.green if not group.shadow)
+
+
+def _production_restarts(seen: Observation) -> int:
+    return sum(group.restarts for group in _production(seen))
 
 
 def _reason_to_stop(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
@@ -272,19 +286,20 @@ def _tripped(deployment: Deployment, seen: Observation) -> str | None:
 
 
 def _green_failed(deployment: Deployment, seen: Observation) -> str | None:
-    for group in seen.green:
+    starting = deployment.phase is Phase.PROVISIONING
+    for group in seen.green if starting else _production(seen):
         if group.failure is not None:
             return group.failure
-    if deployment.phase is Phase.PROVISIONING:
+    if starting:
         return None
     variants = {group.id: group.variant for group in deployment.green.groups}
-    for group in seen.green:
+    for group in _production(seen):
         if group.ready < group.wanted:
             return (
                 f"An instance of the new fleet (variant {variants.get(group.group, group.group)}) died or stopped answering /ping: "
                 f"{group.ready} of {group.wanted} are ready."
             )
-    if sum(group.restarts for group in seen.green) > deployment.green_restarts:
+    if _production_restarts(seen) > deployment.green_restarts:
         return "An instance of the new fleet died and was restarted."
     return None
 
@@ -419,10 +434,10 @@ def advance(deployment: Deployment, noticed: Noticed, seen: Observation) -> Depl
                 after,
                 step=deployment.step + 1,
                 alarms_seen=seen.journal_sequence if first else deployment.alarms_seen,
-                green_restarts=sum(group.restarts for group in seen.green) if first else deployment.green_restarts,
+                green_restarts=_production_restarts(seen) if first else deployment.green_restarts,
             )
         case Phase.HELD:
-            return replace(after, green_restarts=sum(group.restarts for group in seen.green))
+            return replace(after, green_restarts=_production_restarts(seen))
         case Phase.BAKING:
             return replace(after, baking_since=seen.now)
         case Phase.ROLLING_BACK:

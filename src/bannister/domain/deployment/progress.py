@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bannister.domain.deployment.machine import Deployment, Phase, asked_split
@@ -67,8 +67,10 @@ def blue_progress(endpoint: Endpoint, ready: dict[str, int]) -> tuple[VariantPro
     if deployment is None:
         return tuple(VariantProgress(group, group.weight, ready.get(group.id, 0)) for group in endpoint.blue.groups)
     share = _green_share(deployment)
+    # A variant that green does not have goes when green has everything.
+    gone = 1.0 if asked_split(deployment).all_green else 0.0
     return tuple(
-        VariantProgress(group, group.weight * (1 - share.get(group.variant, 0.0)), ready.get(group.id, 0))
+        VariantProgress(group, group.weight * (1 - share.get(group.variant, gone)), ready.get(group.id, 0))
         for group in endpoint.blue.groups
     )
 
@@ -76,6 +78,28 @@ def blue_progress(endpoint: Endpoint, ready: dict[str, int]) -> tuple[VariantPro
 def green_progress(deployment: Deployment, ready: dict[str, int]) -> tuple[VariantProgress, ...]:
     """The fleet that is being brought in."""
     return tuple(_green_variant(deployment, group, ready.get(group.id, 0)) for group in deployment.green.groups)
+
+
+def blue_shadow_progress(endpoint: Endpoint, ready: dict[str, int]) -> tuple[VariantProgress, ...]:
+    """The shadow of the fleet in production; its weight is what is sampled now."""
+    if endpoint.blue is None or endpoint.blue.shadow is None:
+        return ()
+    group, deployment = endpoint.blue.shadow.group, endpoint.deployment
+    fed = deployment is None or not asked_split(deployment).all_green
+    return (VariantProgress(group, group.weight if fed else 0.0, ready.get(group.id, 0)),)
+
+
+def green_shadow_progress(deployment: Deployment, ready: dict[str, int]) -> tuple[VariantProgress, ...]:
+    """The shadow of the fleet that is being brought in."""
+    if deployment.green.shadow is None:
+        return ()
+    group = deployment.green.shadow.group
+    weight = group.weight if asked_split(deployment).all_green else 0.0
+    progress = VariantProgress(group, weight, ready.get(group.id, 0))
+    if deployment.phase is not Phase.PROVISIONING:
+        return (progress,)
+    message = f"Launching {group.instance_count} instance(s)."
+    return (replace(progress, status=VariantStatus.CREATING, message=message, since=deployment.phase_since),)
 
 
 def _green_variant(deployment: Deployment, group: Group, ready: int) -> VariantProgress:

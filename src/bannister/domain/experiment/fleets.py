@@ -7,9 +7,8 @@ from dataclasses import replace
 from bannister.domain.deployment.construction import new_group, regrouped
 from bannister.domain.endpoint import Variant
 from bannister.domain.experiment.experiment import Ending, Experiment, ExperimentVariant, Stop
-from bannister.domain.fleet import Fleet, Group, Shadow
+from bannister.domain.fleet import Fleet, Group, Shadow, sampled_parts
 from bannister.domain.model import Container
-from bannister.domain.traffic import TRAFFIC_PARTS
 
 #: AWS: names of configurations have at most 63 characters; a hyphen and eight digits are ours.
 _NAME_CHARACTERS_MAX = 54
@@ -51,7 +50,7 @@ def experiment_fleet(
         config_name,
         (production,),
         now,
-        Shadow(shadow, sampled_parts(experiment.sampling_percent)),
+        Shadow(shadow, sampled_parts(experiment.sampling_percent, 100)),
         experiment.capture if experiment.capture is not None else (found.capture if found is not None else None),
     )
 
@@ -89,17 +88,12 @@ def _retained(stop: Stop, running: Fleet, deployment: str, now: float) -> Fleet:
     )
 
 
-def sampled_parts(percent: int) -> int:
-    """A percentage of requests in parts of `TRAFFIC_PARTS`."""
-    return percent * TRAFFIC_PARTS // 100
-
-
 def resampled(fleet: Fleet, percent: int) -> Fleet:
     """The running fleet with another share of requests copied. The only thing about a fleet that ever changes."""
     if fleet.shadow is None:
         return fleet
     group = replace(fleet.shadow.group, weight=fleet.groups[0].weight * percent / 100)
-    return replace(fleet, shadow=Shadow(group, sampled_parts(percent)))
+    return replace(fleet, shadow=Shadow(group, sampled_parts(percent, 100)))
 
 
 def without_shadow(fleet: Fleet, experiment: Experiment) -> Fleet:

@@ -38,10 +38,9 @@ from bannister.domain.experiment.fleets import (
     experiment_fleet,
     fleet_afterwards,
     resampled,
-    sampled_parts,
     without_shadow,
 )
-from bannister.domain.fleet import Fleet
+from bannister.domain.fleet import Fleet, sampled_parts
 from bannister.domain.model import Container
 
 
@@ -379,7 +378,7 @@ def _resampled(experiment: Experiment, seen: Observation) -> Endpoint | None:
     endpoint = seen.endpoint
     if endpoint is None or endpoint.blue is None or endpoint.blue.shadow is None:
         return None
-    if endpoint.blue.shadow.sampled_parts == sampled_parts(experiment.sampling_percent):
+    if endpoint.blue.shadow.sampled_parts == sampled_parts(experiment.sampling_percent, 100):
         return None
     return replace(endpoint, blue=resampled(endpoint.blue, experiment.sampling_percent), modified_at=seen.now)
 

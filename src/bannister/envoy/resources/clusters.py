@@ -26,18 +26,27 @@ from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
 from bannister.envoy.resources.messages import from_ads, header_if_absent, packed, seconds
+from bannister.envoy.resources.names import COPY_GROUP_HEADER, COPY_KIND_HEADER
 from bannister.settings import Settings
 
 #: As good as none: what bounds the requests in flight is the number of client connections.
 UNBOUNDED = 1_000_000
 #: Starts of header names that the model never sees.
 STRIPPED_PREFIXES = ("x-amz-", "amz-sdk-", "x-envoy-", "x-forwarded-")
-STRIPPED_HEADERS = ("authorization", "cookie", "origin", "x-amzn-sagemaker-target-variant", "x-amzn-trace-id")
+STRIPPED_HEADERS = (
+    "authorization",
+    "cookie",
+    "origin",
+    "x-amzn-sagemaker-target-variant",
+    "x-amzn-trace-id",
+    COPY_GROUP_HEADER,
+    COPY_KIND_HEADER,
+)
 #: AWS gives the container this where the caller sent no Content-Type.
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 _FIRST_CHECK_JITTER_SECONDS = 0.005
-_PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
 def group_cluster(group: str, settings: Settings) -> cluster_pb2.Cluster:
@@ -56,7 +65,7 @@ def group_cluster(group: str, settings: Settings) -> cluster_pb2.Cluster:
         ),
         ignore_health_on_host_removal=True,
         health_checks=[_ping(settings)],
-        typed_extension_protocol_options={_PROTOCOL_OPTIONS: _http_options(settings)},
+        typed_extension_protocol_options={PROTOCOL_OPTIONS: _http_options(settings)},
     )
 
 

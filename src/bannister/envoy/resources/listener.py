@@ -46,7 +46,9 @@ _Filter: TypeAlias = http_connection_manager_pb2.HttpFilter
 
 _ACCESS_LOG_BUFFER_BYTES = 64 * 1024
 _REQUEST_HEADERS_TIMEOUT_SECONDS = 10.0
-_HEADERS_MAX = 200
+HEADERS_MAX = 200
+#: Invocations and heartbeats. What we refused by ourselves never reached a model and is not its doing.
+_LOGGED = f"xds.route_name in ['{INVOCATION}', '{HEARTBEAT}'] && response.code_details != 'request_payload_too_large'"
 _LUA_FILE = Path(__file__).with_name("model_errors.lua")
 
 
@@ -69,9 +71,9 @@ def _manager(settings: Settings, texts: RuntimeTexts) -> _Manager:
         stat_prefix="edge",
         codec_type=_Manager.AUTO,
         rds=http_connection_manager_pb2.Rds(route_config_name=ROUTE_TABLE, config_source=from_ads()),
-        http_filters=[_buffer(settings), _model_errors(texts), _router()],
+        http_filters=[_buffer(settings), _model_errors(texts), router()],
         local_reply_config=local_replies(texts),
-        access_log=[_access_log(settings)],
+        access_log=[access_log(settings, LISTENER, _LOGGED)],
         # Nobody is trusted to set x-envoy-* headers, which could change time-outs and retries.
         use_remote_address=wrappers_pb2.BoolValue(value=True),
         internal_address_config=_Manager.InternalAddressConfig(unix_sockets=False),
@@ -79,7 +81,7 @@ def _manager(settings: Settings, texts: RuntimeTexts) -> _Manager:
         server_header_transformation=_Manager.PASS_THROUGH,
         common_http_protocol_options=protocol_pb2.HttpProtocolOptions(
             idle_timeout=seconds(settings.downstream_idle_timeout_seconds),
-            max_headers_count=wrappers_pb2.UInt32Value(value=_HEADERS_MAX),
+            max_headers_count=wrappers_pb2.UInt32Value(value=HEADERS_MAX),
         ),
         request_headers_timeout=seconds(_REQUEST_HEADERS_TIMEOUT_SECONDS),
         stream_idle_timeout=seconds(settings.stream_idle_timeout_seconds),
@@ -134,18 +136,14 @@ def _lua_string(text: str) -> str:
     return f'"{quoted}"'
 
 
-def _router() -> _Filter:
+def router() -> _Filter:
     return _Filter(name="envoy.filters.http.router", typed_config=packed(router_pb2.Router()))
 
 
-def _access_log(settings: Settings) -> accesslog_pb2.AccessLog:
-    """To telemetry: invocations and heartbeats. What we refused by ourselves never reached a model and is not its doing."""
-    logged = f"['{INVOCATION}', '{HEARTBEAT}']"
-    wanted = cel_pb2.ExpressionFilter(
-        expression=f"xds.route_name in {logged} && response.code_details != 'request_payload_too_large'"
-    )
+def access_log(settings: Settings, name: str, wanted: str) -> accesslog_pb2.AccessLog:
+    """To telemetry, under this name: the requests for which the CEL expression `wanted` holds."""
     common = als_pb2.CommonGrpcAccessLogConfig(
-        log_name=LISTENER,
+        log_name=name,
         transport_api_version="V3",
         grpc_service=grpc_service_pb2.GrpcService(
             envoy_grpc=grpc_service_pb2.GrpcService.EnvoyGrpc(cluster_name=ACCESS_LOG)
@@ -157,7 +155,9 @@ def _access_log(settings: Settings) -> accesslog_pb2.AccessLog:
     return accesslog_pb2.AccessLog(
         name="envoy.access_loggers.http_grpc",
         filter=accesslog_pb2.AccessLogFilter(
-            extension_filter=accesslog_pb2.ExtensionFilter(name="cel", typed_config=packed(wanted))
+            extension_filter=accesslog_pb2.ExtensionFilter(
+                name="cel", typed_config=packed(cel_pb2.ExpressionFilter(expression=wanted))
+            )
         ),
         typed_config=packed(
             als_pb2.HttpGrpcAccessLogConfig(

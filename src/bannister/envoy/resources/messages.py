@@ -6,7 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from envoy.config.core.v3 import address_pb2, base_pb2, config_source_pb2
+from envoy.type.v3 import percent_pb2
 from google.protobuf import any_pb2, duration_pb2, struct_pb2
+
+from bannister.domain.traffic import TRAFFIC_PARTS
+
+assert TRAFFIC_PARTS == 1_000_000, "fractions are given in millionths"
 
 
 def packed(message: Any) -> any_pb2.Any:
@@ -36,6 +41,12 @@ def from_ads(initial_fetch_timeout_seconds: float = 0.0) -> config_source_pb2.Co
         resource_api_version=config_source_pb2.ApiVersion.V3,
         initial_fetch_timeout=seconds(initial_fetch_timeout_seconds),
     )
+
+
+def fraction_of(parts: int) -> base_pb2.RuntimeFractionalPercent:
+    """So many of `TRAFFIC_PARTS`."""
+    share = percent_pb2.FractionalPercent(numerator=parts, denominator=percent_pb2.FractionalPercent.MILLION)
+    return base_pb2.RuntimeFractionalPercent(default_value=share)
 
 
 def set_header(name: str, value: str) -> base_pb2.HeaderValueOption:

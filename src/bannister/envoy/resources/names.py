@@ -16,11 +16,16 @@ ACCESS_LOG: Final = "access-log"
 PROXY_NODE: Final = "edge-1"
 
 LISTENER: Final = "edge"
+#: The internal listener that copies for shadows go through (`bannister.envoy.resources.shadow`).
+SHADOW_LISTENER: Final = "shadow"
 ROUTE_TABLE: Final = "edge"
 
-#: Route names, as the access log shows them. Only the first two are logged.
+#: Route names, as the access log shows them. Only the first three are logged.
 INVOCATION: Final = "invocation"
 HEARTBEAT: Final = "heartbeat"
+#: On the internal listener: a copy for a shadow, and one for production's own group, which is no invocation of it.
+SHADOW: Final = "shadow"
+NOISE: Final = "noise"
 REFUSAL: Final = "refusal"
 API: Final = "api"
 
@@ -32,6 +37,10 @@ HEARTBEAT_PATH: Final = "/-/heartbeat"
 METADATA: Final = "bannister"
 #: The tag of an access-log entry that names the group. Envoy fills its own field only where it chose an instance.
 GROUP_TAG: Final = "group"
+
+#: On a copy: the group that it is for, and what it is (`SHADOW` or `NOISE`). The mirror sets both, whatever a client sent; no model sees them.
+COPY_GROUP_HEADER: Final = "x-bannister-copy-group"
+COPY_KIND_HEADER: Final = "x-bannister-copy-kind"
 
 ERROR_TYPE_HEADER: Final = "x-amzn-errortype"
 REQUEST_ID_HEADER: Final = "x-amzn-requestid"

@@ -15,13 +15,18 @@ S3 (a bucket may be called `endpoints`). Paths are never normalised, because S3 
     TargetVariant names nothing we know       400
     otherwise                                 all groups, by their parts
 
-A body without Content-Length can only be limited by counting it, which the buffer filter does; each forwarding route is therefore there twice.
+A body without Content-Length can only be limited by counting it, which the buffer filter does; each forwarding route is therefore there twice. Where requests are
+copied it is there three times, because large bodies are copied by another way than small ones (`shadow`).
+
+Where requests are captured, all of these are there twice: first those that match only the captured share of requests and switch observing on (`CAPTURED`), then the plain ones. A
+route's fraction and a mirror's are decided by one random draw of Envoy for each request, so of two fractions the smaller is a part of the larger: a request that is
+copied is also captured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2
@@ -31,13 +36,13 @@ from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2
 from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2
 from envoy.type.matcher.v3 import http_inputs_pb2, regex_pb2, string_pb2
 from envoy.type.v3 import range_pb2
-from google.protobuf import wrappers_pb2
+from google.protobuf import any_pb2, wrappers_pb2
 from xds.core.v3 import extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
-from bannister.domain.routing import Weight
+from bannister.domain.routing import Forwarding, Weight
 from bannister.domain.runtime_texts import Reply, RuntimeTexts
-from bannister.envoy.resources.messages import header_if_absent, metadata, packed, seconds, set_header
+from bannister.envoy.resources.messages import fraction_of, header_if_absent, metadata, packed, seconds, set_header
 from bannister.envoy.resources.names import (
     API,
     CONTROL,
@@ -52,7 +57,11 @@ from bannister.envoy.resources.names import (
     TARGET_VARIANT_HEADER,
     VARIANT_HEADER,
 )
+from bannister.envoy.resources.shadow import Size, copied_to, mirror_policy
 from bannister.settings import Settings
+
+#: What a captured route switches on, by the filter's name: its per-route configuration. Nothing yet; the routes are there all the same.
+CAPTURED: Mapping[str, any_pb2.Any] = {}
 
 #: Names by which a client on this machine may call us, with any port.
 LOCAL_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
@@ -69,6 +78,15 @@ class Share:
     group: str
     variant: str
     parts: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Length:
+    """Requests with bodies of one kind, and what is special about them."""
+
+    headers: list[route_components_pb2.HeaderMatcher]
+    size: Size
+    filters: Mapping[str, any_pb2.Any] = field(default_factory=dict)
 
 
 def weighted_shares(weights: Iterable[Weight]) -> tuple[Share, ...]:
@@ -102,6 +120,12 @@ def groups_named(weights: Iterable[Weight]) -> frozenset[str]:
     return frozenset(named)
 
 
+def clusters_named(forwarding: Forwarding) -> frozenset[str]:
+    """Every cluster that an endpoint's routes name: groups, also those that get copies, and the hops on the way to these."""
+    groups = groups_named(forwarding.weights)
+    return groups | copied_to(forwarding) if groups else groups
+
+
 class EndpointRoutes:
     """Makes the routes of one endpoint at a time. What all endpoints have in common is made once."""
 
@@ -114,9 +138,8 @@ class EndpointRoutes:
             _to_control([_header("authorization", string_pb2.StringMatcher(contains="/s3/aws4_request"))]),
         ]
         limit = settings.invocation_body_bytes_max
-        self._too_large = route_components_pb2.HeaderMatcher(
-            name="content-length", range_match=range_pb2.Int64Range(start=limit + 1, end=_INT64_MAX)
-        )
+        self._too_large = _longer_than(limit)
+        self._large = _longer_than(settings.shadow_small_body_bytes_max)
         self._counted = {
             "envoy.filters.http.buffer": packed(
                 buffer_pb2.BufferPerRoute(
@@ -125,20 +148,20 @@ class EndpointRoutes:
             )
         }
 
-    def tree_entry(self, endpoint: str, weights: Iterable[Weight]) -> tuple[str, bytes]:
+    def tree_entry(self, endpoint: str, forwarding: Forwarding) -> tuple[str, bytes]:
         """The endpoint's prefix and, serialised, what is matched under it."""
-        routes = route_components_pb2.RouteList(routes=self._routes(endpoint, tuple(weights)))
+        routes = route_components_pb2.RouteList(routes=self._routes(endpoint, forwarding))
         return f"/endpoints/{endpoint}/", _action(routes).SerializeToString(deterministic=True)
 
-    def _routes(self, endpoint: str, weights: tuple[Weight, ...]) -> Iterator[route_components_pb2.Route]:
+    def _routes(self, endpoint: str, forwarding: Forwarding) -> Iterator[route_components_pb2.Route]:
         yield from self._guards
         path = f"/endpoints/{endpoint}/invocations"
         yield self._refuse(endpoint, path, self._too_large, self._texts.body_too_large)
-        for variant, shares in variant_shares(weights).items():
+        for variant, shares in variant_shares(forwarding.weights).items():
             named = _header(TARGET_VARIANT_HEADER, string_pb2.StringMatcher(exact=variant))
-            yield from self._forward(endpoint, path, [named], shares)
+            yield from self._forward(endpoint, path, [named], shares, forwarding)
         yield self._refuse(endpoint, path, _present(TARGET_VARIANT_HEADER), self._texts.unknown_variant_unnamed)
-        yield from self._forward(endpoint, path, [], weighted_shares(weights))
+        yield from self._forward(endpoint, path, [], weighted_shares(forwarding.weights), forwarding)
         yield _to_control([])
 
     def _forward(
@@ -147,22 +170,31 @@ class EndpointRoutes:
         path: str,
         headers: list[route_components_pb2.HeaderMatcher],
         shares: tuple[Share, ...],
+        forwarding: Forwarding,
     ) -> Iterator[route_components_pb2.Route]:
-        action = self._action_to(shares)
+        """Every way a request may be forwarded, the first that matches counts: captured or not, by its length."""
         about = metadata(METADATA, endpoint=endpoint)
-        counted = route_components_pb2.HeaderMatcher(name="content-length", present_match=True, invert_match=True)
-        yield route_components_pb2.Route(
-            name=INVOCATION,
-            match=_invocation(path, [*headers, counted]),
-            route=action,
-            metadata=about,
-            typed_per_filter_config=self._counted,
-        )
-        yield route_components_pb2.Route(
-            name=INVOCATION, match=_invocation(path, headers), route=action, metadata=about
-        )
+        captured = [(fraction_of(forwarding.captured_parts), CAPTURED)] if forwarding.captured_parts > 0 else []
+        for fraction, observed in [*captured, (None, {})]:
+            for length in self._lengths(mirrored=bool(forwarding.mirrors)):
+                yield route_components_pb2.Route(
+                    name=INVOCATION,
+                    match=_invocation(path, [*headers, *length.headers], fraction),
+                    route=self._action_to(shares, forwarding, length.size),
+                    metadata=about,
+                    typed_per_filter_config={**length.filters, **observed},
+                )
 
-    def _action_to(self, shares: tuple[Share, ...]) -> route_components_pb2.RouteAction:
+    def _lengths(self, *, mirrored: bool) -> Iterator[_Length]:
+        unknown = route_components_pb2.HeaderMatcher(name="content-length", present_match=True, invert_match=True)
+        yield _Length([unknown], Size.LARGE, self._counted)
+        if mirrored:
+            yield _Length([self._large], Size.LARGE)
+        yield _Length([], Size.SMALL)
+
+    def _action_to(
+        self, shares: tuple[Share, ...], forwarding: Forwarding, size: Size
+    ) -> route_components_pb2.RouteAction:
         clusters = [
             route_components_pb2.WeightedCluster.ClusterWeight(
                 name=share.group,
@@ -176,6 +208,7 @@ class EndpointRoutes:
             prefix_rewrite="/invocations",
             timeout=seconds(self._settings.invocation_timeout_seconds),
             retry_policy=self._retry,
+            request_mirror_policies=[mirror_policy(mirror, size) for mirror in forwarding.mirrors],
         )
 
     def _refuse(
@@ -244,9 +277,18 @@ def _to_control(headers: list[route_components_pb2.HeaderMatcher]) -> route_comp
     )
 
 
-def _invocation(path: str, headers: list[route_components_pb2.HeaderMatcher]) -> route_components_pb2.RouteMatch:
+def _invocation(
+    path: str,
+    headers: list[route_components_pb2.HeaderMatcher],
+    fraction: base_pb2.RuntimeFractionalPercent | None = None,
+) -> route_components_pb2.RouteMatch:
     method = _header(":method", string_pb2.StringMatcher(exact="POST"))
-    return route_components_pb2.RouteMatch(path=path, headers=[method, *headers])
+    return route_components_pb2.RouteMatch(path=path, headers=[method, *headers], runtime_fraction=fraction)
+
+
+def _longer_than(length: int) -> route_components_pb2.HeaderMatcher:
+    longer = range_pb2.Int64Range(start=length + 1, end=_INT64_MAX)
+    return route_components_pb2.HeaderMatcher(name="content-length", range_match=longer)
 
 
 def _header(name: str, matcher: string_pb2.StringMatcher) -> route_components_pb2.HeaderMatcher:
