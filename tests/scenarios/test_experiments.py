@@ -5,6 +5,10 @@ Source of the first: aws/amazon-sagemaker-examples, sm-shadow_variant_shadow_api
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -14,7 +18,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from tests.crashes.harm import kill, part
+from tests.scenarios.recorder import check_decisions, entries
 from tests.scenarios.world import Load, Server, World, wait_for
+
+from bannister.domain.experiment.recorder import DECIDED
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -165,6 +172,13 @@ def test_production_is_kept_and_the_endpoint_is_as_it_was(world: World, record: 
         assert [one[:2] for one in served(world, endpoint)] == [("AllTraffic", 2), ("Shadow-01", 1)]
         with pytest.raises(world.sagemaker.exceptions.ClientError, match="StopInferenceExperiment"):
             world.sagemaker.delete_endpoint(EndpointName=endpoint)
+        wait_for("copies for the shadow", lambda: copies(world, endpoint) >= 20)
+        world.sagemaker.update_inference_experiment(Name=name, ShadowModeConfig=mode(0))
+        until(world, name, "Running")
+        time.sleep(3)  # copies under way end, and are counted
+        before_wait = copies(world, endpoint), copies(world, endpoint, "AllTraffic")
+        wait_for("more requests", lambda: copies(world, endpoint, "AllTraffic") > before_wait[1] + 100)
+        assert copies(world, endpoint) == before_wait[0]
         stop(world, name, KEEP, DesiredState="Completed")
         until(world, name, "Completed")
         assert {(one.version, one.status) for one in load.nothing_lost()} == {("kept-1", 200)}
@@ -254,3 +268,29 @@ def test_an_endpoint_of_its_own(world: World) -> None:
     assert [one[:2] for one in served(world, "own")] == [("AllTraffic", 2)]
     assert world.invoke("own")["version"] == "own-1"
     world.sagemaker.delete_endpoint(EndpointName="own")
+
+
+def test_the_examples_of_the_documentation_run(world: World) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "experiments.md").read_text()
+    program = "".join(re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    endpoint = world.endpoint("flights", world.config("flights-v1", instances=1))
+    world.model("flights-v2")
+    credentials = {"AWS_ACCESS_KEY_ID": "any", "AWS_SECRET_ACCESS_KEY": "any", "AWS_DEFAULT_REGION": "us-east-1"}
+    answer = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env=os.environ | credentials | {"AWS_ENDPOINT_URL": world.server.url},
+        timeout=120,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout.splitlines()[1] == "Completed The shadow agrees with production and is faster."
+    assert world.invoke(endpoint)["version"] == "flights-v2"
+    world.sagemaker.delete_endpoint(EndpointName=endpoint)
+
+
+def test_every_decision_so_far_is_the_same_when_taken_again(world: World) -> None:
+    check_decisions(world.server.data_dir)
+    decided = [body for kind, body in entries(world.server.data_dir) if kind == DECIDED]
+    assert decided
