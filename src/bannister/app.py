@@ -32,6 +32,7 @@ from bannister.clock import SystemClock
 from bannister.deployer.loop import Deployer
 from bannister.disk import DiskReserve
 from bannister.domain.deployment.machine import Limits
+from bannister.domain.experiment.machine import Limits as ExperimentLimits
 from bannister.domain.instance import InstancePhase
 from bannister.domain.routing import plan_of
 from bannister.envoy.admin import Admin
@@ -39,6 +40,7 @@ from bannister.envoy.ads import DiscoveryServer
 from bannister.envoy.resources.names import PROXY_NODE
 from bannister.errors import BannisterError, Fenced, Refused
 from bannister.evaluator.loop import Evaluator
+from bannister.experimenter.loop import Experimenter
 from bannister.ids import RandomIds
 from bannister.instances.backend import InstanceBackend
 from bannister.instances.images import ImageTable
@@ -105,6 +107,7 @@ class ControlPlane:
         self._deployer = Deployer(
             self._state, self._instances, self._publisher, self._evaluator, clock, limits, settings.turn_seconds
         )
+        self._experimenter = Experimenter(self._state, clock, ids, experiment_limits(settings), settings.turn_seconds)
         context = Context(
             state=self._state,
             metrics=self._metrics,
@@ -144,6 +147,7 @@ class ControlPlane:
                     self._evaluator.run(),
                     self._supervisor.run(),
                     self._deployer.run(),
+                    self._experimenter.run(),
                     self._keep_house(),
                     self._watch_epoch(),
                     self._serve(),
@@ -258,6 +262,16 @@ def _give_way() -> NoReturn:
     )
     logging.shutdown()
     os._exit(EXIT_SUCCEEDED)
+
+
+def experiment_limits(settings: Settings) -> ExperimentLimits:
+    """The settings that decisions about experiments depend on."""
+    return ExperimentLimits(
+        settings.deployment_timeout_seconds_default,
+        settings.startup_timeout_seconds_default,
+        settings.experiment_restoring_attempts_max,
+        settings.experiment_retry_seconds,
+    )
 
 
 class _Server(uvicorn.Server):

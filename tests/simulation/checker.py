@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tests.simulation.experiment_rules import ExperimentRules
 from tests.simulation.shadow import ShadowRules
 
 from bannister.domain.alarm.alarm import AlarmValue
@@ -26,7 +27,7 @@ from bannister.envoy.resources.names import ROUTE_TABLE
 from bannister.envoy.snapshot import Snapshot
 from bannister.state.group_record import GroupRecord
 from bannister.state.store import Put, Record, Remove, Table
-from bannister.state.tables import ALARMS, ENDPOINTS, GROUPS
+from bannister.state.tables import ALARMS, ENDPOINTS, EXPERIMENTS, GROUPS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -60,6 +61,7 @@ class Checker:
     def __init__(self, world: World) -> None:
         self._world = world
         self.endpoints: dict[str, Endpoint] = {}
+        self.experiments = ExperimentRules(world)
         self.watched: dict[str, Watched] = {}
         self._entries = 0
         self._harmed: dict[str, float] = {}
@@ -96,8 +98,12 @@ class Checker:
             )
         self._check_journal()
         for write in writes:
+            if write.table.name == EXPERIMENTS.name:
+                self.experiments.experiment_written(write.key, self._read(EXPERIMENTS, write.key))
+        for write in writes:
             if write.table.name == ENDPOINTS.name:
                 self._endpoint_written(write.key)
+        self.experiments.committed()
         for record in records:
             if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
                 self._alarm_tripped(record.subject.removeprefix("alarm/"))
@@ -157,6 +163,7 @@ class Checker:
         self._shadows.tick(self._proxies(), self.endpoints)
         self._check_served()
         self._check_ends()
+        self.experiments.tick(self._world.calm)
 
     # --- the durable medium
 
@@ -175,6 +182,7 @@ class Checker:
 
     def _endpoint_written(self, name: str) -> None:
         before, after = self.endpoints.get(name), self._read(ENDPOINTS, name)
+        self.experiments.endpoint_written(before, after)
         if after is None:
             self.endpoints.pop(name, None)
             self._served.pop(name, None)
@@ -187,7 +195,8 @@ class Checker:
         if before is None:
             return
         promoted = before.deployment is not None and after.blue == before.deployment.green
-        if None not in (before.blue, after.blue) and before.blue != after.blue and not promoted:
+        changed = None not in (before.blue, after.blue) and before.blue != after.blue and not promoted
+        if changed and not self.experiments.may_rewrite(before, after):
             raise self._world.violated("13: what runs never changes", f"Blue of {name} was rewritten.")
         if before.deployment is not None and running is None:
             self._ended(before, after)
@@ -430,6 +439,7 @@ class Checker:
 
     def settled(self) -> None:
         """At the end, when all is quiet: what exists is exactly what is wanted."""
+        self.experiments.settled()
         wanted = {group for endpoint in self.endpoints.values() for group in wanted_groups(endpoint)}
         machine = self._world.machine
         running = {machine.group_of[instance] for instance in machine._programs}

@@ -111,7 +111,10 @@ class Release:
 
     async def create(self, instances: int) -> bool:
         """The endpoint with its first version; False: it is gone."""
-        config = await self.version(self._sound(), instances)
+        return await self.create_with(await self.version(self._sound(), instances))
+
+    async def create_with(self, config: str) -> bool:
+        """The endpoint with a configuration."""
         await self._caller.ask(lambda context: create_endpoint(context, self.name, config))
         return await self.at_rest()
 

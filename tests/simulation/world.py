@@ -44,6 +44,8 @@ SETTINGS = Settings(
     alarm_clear_timeout_seconds=20.0,
     blind_timeout_seconds=12.0,
     deployment_timeout_seconds_default=120.0,
+    experiment_seconds_min=1.0,
+    experiment_retry_seconds=1.0,
 )
 
 TICK_SECONDS = 0.5
