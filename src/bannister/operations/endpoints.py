@@ -71,9 +71,9 @@ async def update_endpoint(
         raise
     deployment = await _deployment(context, name, admitted.variants, admitted.config, admitted.blue, admitted.policy)
     now = context.clock.now()
-    endpoint = replace(
-        row.value, deployment=deployment, modified_at=now, failure_reason=None, last_policy=admitted.policy
-    )
+    # An update that names no policy is all at once and without alarms; it does not forget the one to retain.
+    retained = admitted.policy if policy is not None else row.value.last_policy
+    endpoint = replace(row.value, deployment=deployment, modified_at=now, failure_reason=None, last_policy=retained)
     try:
         await _commit(context, row, endpoint, _started(deployment, now, _evidence(row.value, asked)))
     except Busy as refusal:
