@@ -100,5 +100,6 @@ class Server:
         said = error.response.get("Error", {})
         code, message = said.get("Code", ""), said.get("Message", "")
         if code in ("UnknownOperationException", "404", "405", "501"):
-            return f"What answers at {self.url} is not a Bannister that this command can talk to: {message or code}"
+            said = code if message.startswith("<") else message or code  # a page of some other server
+            return f"What answers at {self.url} is not a Bannister that this command can talk to: {said}"
         return str(message or code)

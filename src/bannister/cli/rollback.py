@@ -10,12 +10,15 @@ from bannister.cli import words
 from bannister.cli.client import Server
 from bannister.cli.following import looks
 from bannister.cli.output import console, line, paragraph
+from bannister.errors import Refused
 
 POLL_SECONDS: Final = 0.3
 
 
 def rollback(endpoint: str, reason: str, url: str | None, wait: bool) -> int:
     """Ask for it and, unless told otherwise, see it done; the exit code: 0 when it is rolled back (or asked for), else 1."""
+    if not reason.strip():
+        raise Refused("Say why, with --reason: it is what those who ask later will read.")
     server = Server(url)
     asked = server.ask("bannister", "rollback_deployment", EndpointName=endpoint, Reason=reason)
     out = console()

@@ -127,7 +127,7 @@ def _held(seen: Observation) -> str:
     names = [f'"{alarm.name}"' for alarm in seen.alarms if alarm.value is AlarmValue.ALARM]
     if not names:
         return "Waits for green's instances to be ready again."
-    return f"Alarm {', '.join(names)} is in ALARM: the first shift waits until it clears, then gives up and rolls back."
+    return f"Alarm {', '.join(names)} is in ALARM: the first shift waits; if it does not clear in time, the deployment rolls back."
 
 
 def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waiting:
