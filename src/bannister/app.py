@@ -96,9 +96,18 @@ class ControlPlane:
             settings,
             self._state.epoch,
         )
-        limits = Limits(settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds)
+        limits = Limits(
+            settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds, settings.bake_requests_min
+        )
         self._deployer = Deployer(
-            self._state, self._instances, self._publisher, self._evaluator, clock, limits, settings.turn_seconds
+            self._state,
+            self._instances,
+            self._publisher,
+            self._evaluator,
+            clock,
+            limits,
+            settings.turn_seconds,
+            self._metrics,
         )
         context = Context(
             state=self._state,

@@ -150,4 +150,10 @@ def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
         return Waiting(
             f"The time of {step} is over; waits until every alarm is evaluated on data up to its end.", deadline
         )
+    if seen.green_requests is not None and seen.green_requests < limits.bake_requests_min:
+        return Waiting(
+            f"The time of {step} is over; waits until green has had {limits.bake_requests_min} requests in it, "
+            f"{seen.green_requests} so far.",
+            deadline,
+        )
     return Waiting(f"The bake of {step} is over.", deadline)
