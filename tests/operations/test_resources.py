@@ -8,7 +8,7 @@ import pytest
 
 from bannister.clock import SystemClock
 from bannister.domain.deployment.admission import Retention
-from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Variant
 from bannister.domain.model import Container
 from bannister.errors import Invalid
@@ -59,6 +59,15 @@ async def test_an_update_without_a_policy_does_not_forget_the_one_to_retain(cont
     retained = await update_endpoint(context, "e", "c1", retention=Retention(policy=True))
     assert retained.deployment is not None
     assert retained.deployment.policy == guarded
+
+
+async def test_a_policy_that_no_update_could_use_is_refused_at_creation(context: Context) -> None:
+    await models(context, "m")
+    await create_endpoint_config(context, "c1", [Variant("a", "m", 1)])
+    canary = DeploymentPolicy(Routing.CANARY, CapacitySize(CapacityType.CAPACITY_PERCENT, 80))
+    with pytest.raises(Invalid, match="80 % is not allowed"):
+        await create_endpoint(context, "e", "c1", canary)
+    assert not await context.state.rows(ENDPOINTS)
 
 
 async def comes_into_service(context: Context, name: str) -> None:

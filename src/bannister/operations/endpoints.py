@@ -16,11 +16,11 @@ from bannister import __version__
 from bannister.domain.deployment.admission import Retention, UpdateRequest, admit
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.deployment.plan import steps
-from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.deployment.policy import DeploymentPolicy, refusal
 from bannister.domain.deployment.progress import status_of
 from bannister.domain.endpoint import Endpoint, EndpointConfig, Variant
 from bannister.domain.fleet import Fleet, Group
-from bannister.errors import AlreadyExists, Busy, Conflict, NotFound, Refused, Resource, Unavailable
+from bannister.errors import AlreadyExists, Busy, Conflict, Invalid, NotFound, Refused, Resource, Unavailable
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import describe_endpoint_config
 from bannister.operations.listing import Listed, ListRequest, Page, page
@@ -35,6 +35,10 @@ async def create_endpoint(
 ) -> Endpoint:
     """Begin to serve a configuration under a name. A policy is only stored, for later updates that retain it (AWS)."""
     context.check_room()
+    # What no configuration allows. The rest depends on the one of the update that retains it.
+    why_not = refusal(policy, {}) if policy is not None else None
+    if why_not is not None:
+        raise Invalid(why_not)
     existing = await context.state.rows(ENDPOINTS)
     # AWS: names are unique regardless of case, and invoked with exactly the case given here.
     if any(row.key.lower() == name.lower() for row in existing):
