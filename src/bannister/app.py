@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
 
 from bannister import settings as settings_module
 from bannister.aws import cloudwatch, deployments, sagemaker
@@ -103,9 +102,18 @@ class ControlPlane:
             settings,
             self._state.epoch,
         )
-        limits = Limits(settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds)
+        limits = Limits(
+            settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds, settings.bake_requests_min
+        )
         self._deployer = Deployer(
-            self._state, self._instances, self._publisher, self._evaluator, clock, limits, settings.turn_seconds
+            self._state,
+            self._instances,
+            self._publisher,
+            self._evaluator,
+            clock,
+            limits,
+            settings.turn_seconds,
+            self._metrics,
         )
         self._experimenter = Experimenter(self._state, clock, ids, experiment_limits(settings), settings.turn_seconds)
         context = Context(
@@ -128,6 +136,8 @@ class ControlPlane:
             [sagemaker.service(context), cloudwatch.service(context), deployments.service(context)],
             S3Door(self._objects, clock, ids, settings),
             self._waits_for,
+            # Proxies keep connections, so a request may still come to a process that another has succeeded.
+            self._fence,
         )
         self._stop = asyncio.Event()
         self._started_at = clock.monotonic()
@@ -168,9 +178,7 @@ class ControlPlane:
     async def _serve(self) -> None:
         self._settings.api_socket.unlink(missing_ok=True)
         config = uvicorn.Config(
-            self._answer,
-            # uvicorn takes a bound method for ASGI 2.
-            interface="asgi3",
+            self._gateway,
             uds=str(self._settings.api_socket),
             lifespan="off",
             log_config=None,
@@ -179,13 +187,9 @@ class ControlPlane:
             date_header=False,
             ws="none",
             timeout_keep_alive=3600,
+            timeout_graceful_shutdown=API_STOP_SECONDS,
         )
-        await _Server(config).serve()
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request. Proxies keep connections, so one may still come to a process that another has succeeded."""
-        self._fence()
-        await self._gateway(scope, receive, send)
+        await _Server(config).serve_until_cancelled()
 
     # --- one control plane at a time
 
@@ -249,6 +253,8 @@ class ControlPlane:
 
 #: After a start serving comes first.
 HOUSEKEEPING_BEGINS_SECONDS = 1.0
+#: Requests to the API that are being answered at a stop may take this long.
+API_STOP_SECONDS = 2
 #: The epoch is looked at this often when nothing else looks at it.
 EPOCH_INTERVAL_SECONDS = 1.0
 #: Exit code of a control plane that another one has succeeded.
@@ -276,6 +282,14 @@ def experiment_limits(settings: Settings) -> ExperimentLimits:
 
 class _Server(uvicorn.Server):
     """Signals are the control plane's business, not its HTTP server's."""
+
+    async def serve_until_cancelled(self) -> None:
+        """Answer requests; when cancelled, those that have begun, and close all connections: what they need is closed next."""
+        try:
+            await self.serve()
+        finally:
+            if self.started:
+                await self.shutdown()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

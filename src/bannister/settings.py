@@ -174,6 +174,8 @@ class Settings:
     deployment_timeout_seconds_default: float = 28_800.0
     #: A deployment waits this long before its first shift for an alarm that is in ALARM.
     alarm_clear_timeout_seconds: float = 600.0
+    #: A bake in which green got fewer requests than this is not over, also when its time is; 0: it passes, "without evidence".
+    bake_requests_min: int = 0
     #: Without a watermark from telemetry for this long, a deployment rolls back.
     blind_timeout_seconds: float = 60.0
 

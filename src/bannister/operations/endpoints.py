@@ -16,12 +16,12 @@ from bannister import __version__
 from bannister.domain.deployment.admission import Admitted, Retention, UpdateRequest, admit, under_experiment
 from bannister.domain.deployment.construction import new_deployment, new_group
 from bannister.domain.deployment.machine import Deployment
-from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.deployment.policy import DeploymentPolicy, refusal
 from bannister.domain.deployment.progress import status_of
 from bannister.domain.deployment.recorder import STARTED, started
 from bannister.domain.endpoint import Endpoint, Variant
 from bannister.domain.fleet import Fleet, Group, Shadow, sampled_parts
-from bannister.errors import AlreadyExists, Busy, Conflict, NotFound, Refused, Resource, Unavailable
+from bannister.errors import AlreadyExists, Busy, Conflict, Invalid, NotFound, Refused, Resource, Unavailable
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import describe_endpoint_config
 from bannister.operations.listing import Listed, ListRequest, Page, page
@@ -36,6 +36,10 @@ async def create_endpoint(
 ) -> Endpoint:
     """Begin to serve a configuration under a name. A policy is only stored, for later updates that retain it (AWS)."""
     context.check_room()
+    # What no configuration allows. The rest depends on the one of the update that retains it.
+    why_not = refusal(policy, {}) if policy is not None else None
+    if why_not is not None:
+        raise Invalid(why_not)
     existing = await context.state.rows(ENDPOINTS)
     # AWS: names are unique regardless of case, and invoked with exactly the case given here.
     if any(row.key.lower() == name.lower() for row in existing):
@@ -75,9 +79,9 @@ async def update_endpoint(
         raise
     deployment = await _deployment(context, name, admitted)
     now = context.clock.now()
-    endpoint = replace(
-        row.value, deployment=deployment, modified_at=now, failure_reason=None, last_policy=admitted.policy
-    )
+    # An update that names no policy is all at once and without alarms; it does not forget the one to retain.
+    retained = admitted.policy if policy is not None else row.value.last_policy
+    endpoint = replace(row.value, deployment=deployment, modified_at=now, failure_reason=None, last_policy=retained)
     try:
         await _commit(context, row, endpoint, _started(deployment, now, _evidence(row.value, asked)))
     except Busy as refusal:
