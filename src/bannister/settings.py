@@ -132,17 +132,18 @@ class Settings:
     shadow_records_max: int = 100
 
     # --- capture
-    #: Exchanges that Envoy tells of at the same time, with bodies of at most `shadow_small_body_bytes_max`; of others nothing is told. What the bounds add up to:
-    #: bannister.envoy.resources.observing.
-    capture_streams_max: int = 256
+    #: Exchanges that Envoy tells of at the same time, with request bodies of at most `capture_small_body_bytes_max`; of more nothing is told. What the bounds add
+    #: up to: bannister.envoy.resources.observing.
+    capture_streams_max: int = 1024
     #: The same for larger bodies, and those of unknown length.
-    capture_large_streams_max: int = 8
-    #: Envoy drops what it has not sent this long after the exchange is over.
-    capture_close_seconds: float = 0.1
+    capture_large_streams_max: int = 16
+    capture_small_body_bytes_max: int = 64 * 1024
+    #: Envoy gives up what the capture process has not taken this long after the exchange is over.
+    capture_close_seconds: float = 1.0
     #: The longest body that is captured, of a request and of an answer each.
     capture_body_bytes_max: int = 6 * 1024 * 1024
     #: What the capture process holds of exchanges that are not over: so many, with so many bytes of bodies, each for so long.
-    capture_open_exchanges_max: int = 1000
+    capture_open_exchanges_max: int = 2000
     capture_open_bytes_max: int = 128 * 1024 * 1024
     capture_exchange_seconds_max: float = 120.0
     #: A heartbeat goes through each proxy to the capture process this often.

@@ -25,11 +25,15 @@ def up(data_dir: str, port: str, scenario: str) -> None:
     from bannister.launcher.up import up as run
     from bannister.settings import Settings, load
 
-    def part(settings: Settings, name: str, *arguments: str, heirs: bool = False, asked: bool = False) -> Part:
+    def part(
+        settings: Settings, name: str, *arguments: str, heirs: bool = False, asked: bool = False, late: bool = False
+    ) -> Part:
         command = (sys.executable, __file__, *arguments)
         socket = settings.run_dir / f"{name}.sock"
         log = settings.logs_dir / f"{name}.log"
-        return Part(name, command, log, 5.0, (socket,), leaves_heirs=heirs, asked=socket if asked else None)
+        return Part(
+            name, command, log, 5.0, (socket,), leaves_heirs=heirs, asked=socket if asked else None, is_late=late
+        )
 
     def parts(settings: Settings) -> list[Part]:
         journal = str(settings.data_dir / "journal")
@@ -37,6 +41,7 @@ def up(data_dir: str, port: str, scenario: str) -> None:
         telemetry = part(settings, "telemetry", "idle", journal, "telemetry")
         control = {
             "well": part(settings, "control plane", "idle", journal, "control", heirs=True),
+            "with a late part": part(settings, "control plane", "idle", journal, "control", heirs=True),
             "deaf": part(settings, "control plane", "deaf", journal, "control"),
             "failing": part(settings, "control plane", "fail"),
             "missing": Part("control plane", ("/nowhere/at-all",), settings.logs_dir / "control plane.log", 5.0),
@@ -51,6 +56,8 @@ def up(data_dir: str, port: str, scenario: str) -> None:
             ),
             "with instance": part(settings, "control plane", "parent", journal, "control", heirs=True),
         }[scenario]
+        if scenario == "with a late part":
+            return [control, telemetry, part(settings, "capture", "idle", journal, "capture", late=True), proxy]
         return [control, telemetry, proxy] if scenario != "failing" else [control, telemetry]
 
     try:

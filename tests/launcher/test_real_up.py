@@ -93,17 +93,18 @@ def start(data_dir: Path, port: int) -> Iterator[Start]:
 def test_up_answers_and_a_stop_leaves_nothing(start: Start, data_dir: Path, port: int, number: int) -> None:
     process = start()
     assert answers(port)
-    assert len(of(data_dir)) == 3
+    wait_until(lambda: len(of(data_dir)) == 4, "all parts run")
     process.send_signal(number)
     assert process.wait(PATIENCE_SECONDS) == 0
     assert of(data_dir) == []
     assert list((data_dir / "run").iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["control plane", "telemetry", "Envoy"])
+@pytest.mark.parametrize("name", ["control plane", "telemetry", "capture", "Envoy"])
 def test_each_part_comes_back_when_it_is_killed(start: Start, data_dir: Path, port: int, name: str) -> None:
     process = start()
     record = Record(data_dir / "run" / "processes.json")
+    wait_until(lambda: name in record.read(), f"{name} runs")
     before = record.read()[name]
     os.kill(before.pid, signal.SIGKILL)
     wait_until(lambda: record.read().get(name) not in (None, before), f"{name} runs again")
@@ -115,13 +116,14 @@ def test_each_part_comes_back_when_it_is_killed(start: Start, data_dir: Path, po
 
 def test_a_new_up_after_the_launcher_was_killed(start: Start, data_dir: Path, port: int) -> None:
     killed = start()
+    wait_until(lambda: len(of(data_dir)) == 4, "all parts run")
     left = of(data_dir)
     killed.kill()
     killed.wait()
     assert answers(port)
     after = start()
     assert answers(port)
-    assert of(data_dir) == left, "all three were taken over"
+    assert of(data_dir) == left, "all were taken over"
     after.send_signal(signal.SIGTERM)
     assert after.wait(PATIENCE_SECONDS) == 0
     assert of(data_dir) == []

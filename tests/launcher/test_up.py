@@ -287,3 +287,29 @@ def test_parts_do_not_inherit_credentials_or_proxies(start: Start, monkeypatch: 
     assert not names & {b"AWS_SECRET_ACCESS_KEY", b"https_proxy"}
     assert f"BANNISTER_DATA_DIR={up.data_dir}".encode() in environment
     assert up.stop() == 0
+
+
+def test_what_nobody_waits_for_is_started_once_the_server_answers(start: Start) -> None:
+    up = start("with a late part")
+    up.wait_ready()
+    up.wait_until(lambda: "capture" in up.names("started"), "the late part runs")
+    assert up.names("started")[-1] == "capture"
+    os.kill(up.parts()["capture"].pid, signal.SIGKILL)
+    up.wait_until(lambda: up.names("started").count("capture") == 2, "it runs again")
+    assert "capture was ended by SIGKILL; starting it again at once" in up.said()
+    assert up.stop() == 0
+    assert up.names("stopped") == ["control", "telemetry", "capture", "envoy"]
+
+
+def test_a_late_part_is_taken_over_like_the_others(start: Start) -> None:
+    killed = start("with a late part")
+    killed.wait_ready()
+    killed.wait_until(lambda: "capture" in killed.names("started"), "the late part runs")
+    left = killed.parts()
+    killed.process.kill()
+    killed.process.wait()
+    after = start("with a late part", port=killed.port)
+    after.wait_ready()
+    assert "took over what it left running: control plane, telemetry, capture, Envoy." in after.said()
+    assert after.parts() == left
+    assert after.stop() == 0

@@ -41,6 +41,9 @@ class Role(StrEnum):
     HEARTBEAT = HEARTBEAT_ROUTE
 
 
+_ROLES: Final = {role.value: role for role in Role}
+
+
 class Budget:
     """How many bytes of bodies may be held together."""
 
@@ -121,12 +124,17 @@ class Assembly:
             case _:
                 return
 
+    def skip(self) -> None:
+        """A message that was longer than what is captured: the rest of the side that is being told."""
+        side = self._request if self._answer_headers is None else self._answer
+        side.cut = side.ended = True
+
     def _begin(self, message: Any) -> None:
         headers = self._request_headers = _plain(message.request_headers)
         told = message.attributes[_ATTRIBUTES].fields
         self.group = told["xds.cluster_name"].string_value
         route = told["xds.route_name"].string_value
-        self.role = Role(route) if route in Role else None
+        self.role = _ROLES.get(route)
         self.started_at = _seconds(told["request.time"].string_value)
         self.path = headers.get(":path", "")
         self._request.ended = message.request_headers.end_of_stream

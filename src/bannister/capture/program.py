@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 from bannister.capture.assembly import Assembly, Role
 from bannister.capture.folding import Counts, TallyFold, unpaired_tallies
 from bannister.capture.pairing import Pairing
-from bannister.capture.service import CaptureService, serve
+from bannister.capture.service import CaptureService
 from bannister.capture.spool import Spool
 from bannister.clock import Clock
 from bannister.domain.capture.exchange import Exchange
@@ -33,7 +33,7 @@ from bannister.reporting.outbox import Outbox
 from bannister.reporting.report_server import ReportServer
 from bannister.settings import Settings
 
-_log = logging.getLogger(__name__)
+log = logging.getLogger(__name__)
 
 #: How often what is new is put into a report, and counts are. A count says when it was reported, so that it is not worth a report of its own sooner.
 _TICK_SECONDS = 0.1
@@ -56,6 +56,7 @@ class Capture:
         self._clock = clock
         self._run = ids.short()
         self._coverage = Coverage(self._run, settings.watermark_margin_seconds)
+        self._service = CaptureService(settings, clock, self._take, self._lost)
         self._spool = Spool(settings, self._run)
         self._pairing = Pairing(
             settings.pairing_exchanges_max, settings.pairing_bytes_max, settings.pairing_seconds_max
@@ -74,8 +75,7 @@ class Capture:
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         run_dir.chmod(0o700)
         self._spool.recover()
-        service = CaptureService(self._settings, self._clock, self._take, self._lost)
-        exchanges = await serve(service, self._settings.exchange_socket)
+        await self._service.start()
         reports = ReportServer(self._outbox, self._settings.capture_socket, Directive, self._hear)
         await reports.start()
         # The first sketch imports numpy: better now than at the first pair.
@@ -85,7 +85,7 @@ class Capture:
                 tasks.create_task(self._beat())
                 tasks.create_task(self._report())
         finally:
-            await exchanges.stop(grace=None)
+            await self._service.close()
             await reports.close()
             self._spool.close()
 
@@ -100,7 +100,7 @@ class Capture:
     def _follow(self, instructions: Instructions) -> None:
         groups = {one.group: one for one in instructions.groups}
         if groups != self._groups:
-            _log.info("Captured groups: %s.", ", ".join(sorted(groups)) or "none")
+            log.info("Captured groups: %s.", ", ".join(sorted(groups)) or "none")
         self._groups = groups
         self._pairing.follow(instructions.pairs)
 
@@ -109,6 +109,13 @@ class Capture:
         self._counts.add("", Counted.DROPPED, reason)
 
     def _take(self, assembly: Assembly) -> None:
+        try:
+            self._use(assembly)
+        except Exception:  # what a model answers must not end the connection on which others are told of
+            log.exception("An exchange with %s could not be used.", assembly.group)
+            self._counts.add(assembly.group, Counted.DROPPED, "it could not be read")
+
+    def _use(self, assembly: Assembly) -> None:
         now = self._clock.now()
         if assembly.role is Role.HEARTBEAT:
             self._heartbeat(assembly.path, now)
@@ -120,7 +127,8 @@ class Capture:
         self._counts.add(group.group, Counted.CAPTURED)
         if assembly.role is not Role.NOISE:
             self._write(exchange, group)
-        self._compare(exchange, assembly.role)
+        if exchange.request_id:
+            self._compare(exchange, assembly.role)
 
     def _heartbeat(self, path: str, now: float) -> None:
         query = parse_qs(urlsplit(path).query)
@@ -176,6 +184,7 @@ class Capture:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             monotonic = self._clock.monotonic()
+            self._service.expire()
             self._spool.rotate(monotonic)
             self._pairing.expire(monotonic)
             for compared, tally in unpaired_tallies(self._pairing.take_alone()):

@@ -1,74 +1,116 @@
 """The service to which Envoy tells what it observes: one stream for each exchange.
 
-Envoy's filter is in observability mode: it sends and never waits. When both ends of an exchange were seen, the stream is closed from here, which frees its
+Envoy's filter is in observability mode: it sends and never waits. When both ends of an exchange were seen, the stream is ended from here, which frees its
 place in Envoy's bound at once; Envoy itself would hold it for its `deferred_close_timeout`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import grpc
-from envoy.service.ext_proc.v3 import external_processor_pb2_grpc
+from envoy.service.ext_proc.v3 import external_processor_pb2
 
 from bannister.capture.assembly import Assembly, Budget
+from bannister.capture.stream import Connection, Listener
 from bannister.clock import Clock
 from bannister.settings import Settings
 
-_log = logging.getLogger(__name__)
+#: A message is a piece of a body with a little around it.
+_AROUND_BYTES = 64 * 1024
+_parse = external_processor_pb2.ProcessingRequest.FromString
 
-#: One message holds a piece of a body, of at most Envoy's buffer.
-_MESSAGE_BYTES_MAX = 64 * 1024 * 1024
+
+class _Exchange:
+    """Listens to one stream and puts its messages together."""
+
+    __slots__ = ("_service", "assembly", "since")
+
+    def __init__(self, service: CaptureService, assembly: Assembly, since: float) -> None:
+        self._service = service
+        self.assembly = assembly
+        self.since = since
+
+    def take(self, message: bytes) -> bool:
+        self.assembly.take(_parse(message), self._service.clock.monotonic())
+        return self.assembly.is_whole
+
+    def skip(self) -> bool:
+        self.assembly.skip()
+        return self.assembly.is_whole
+
+    def end(self) -> None:
+        self._service.ended(self)
 
 
-class CaptureService(external_processor_pb2_grpc.ExternalProcessorServicer):  # type: ignore[misc]  # generated, untyped
+class CaptureService:
     """Hands every assembly on, whole or not, when nothing more of it comes; `lost` is told of those that found no room."""
 
     def __init__(
         self, settings: Settings, clock: Clock, done: Callable[[Assembly], None], lost: Callable[[str], None]
     ) -> None:
+        self.clock = clock
         self._settings = settings
-        self._clock = clock
         self._done = done
         self._lost = lost
         self._budget = Budget(settings.capture_open_bytes_max)
-        self._open = 0
+        #: The oldest first.
+        self._open: dict[_Exchange, None] = {}
+        self._connections: set[_Counted] = set()
+        self._server: asyncio.Server | None = None
 
-    async def Process(self, _: Any, context: Any) -> None:  # noqa: N802  # gRPC's name
-        """One exchange."""
-        if self._open >= self._settings.capture_open_exchanges_max:
+    async def start(self) -> None:
+        """Listen on a unix socket, in place of one that an earlier process left there."""
+        socket = self._settings.exchange_socket
+        socket.unlink(missing_ok=True)
+        self._server = await asyncio.get_running_loop().create_unix_server(self._connection, str(socket))
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for connection in list(self._connections):
+            connection.close()
+        self._settings.exchange_socket.unlink(missing_ok=True)
+
+    def expire(self) -> None:
+        """Give up exchanges that take too long: what came of them is handed on as it is."""
+        before = self.clock.monotonic() - self._settings.capture_exchange_seconds_max
+        while self._open and (oldest := next(iter(self._open))).since <= before:
+            for connection in self._connections:
+                connection.drop(oldest)
+            self._open.pop(oldest, None)
+
+    def _connection(self) -> Connection:
+        return _Counted(self._connections, self._admit, self._settings.capture_body_bytes_max + _AROUND_BYTES)
+
+    def _admit(self) -> Listener | None:
+        if len(self._open) >= self._settings.capture_open_exchanges_max:
             self._lost("too many exchanges at the same time")
-            return
-        self._open += 1
+            return None
         assembly = Assembly(self._budget, self._settings.capture_body_bytes_max)
-        try:
-            async with asyncio.timeout(self._settings.capture_exchange_seconds_max):
-                await self._read(assembly, context)
-        except TimeoutError:
-            _log.info("An exchange with %s took too long to be captured whole.", assembly.group)
-        finally:
-            self._open -= 1
-            assembly.release()
-            if assembly.role is not None:
-                self._done(assembly)
+        exchange = _Exchange(self, assembly, self.clock.monotonic())
+        self._open[exchange] = None
+        return exchange
 
-    async def _read(self, assembly: Assembly, context: Any) -> None:
-        while not assembly.is_whole:
-            message = await context.read()
-            if message is grpc.aio.EOF:
-                return
-            assembly.take(message, self._clock.monotonic())
+    def ended(self, exchange: _Exchange) -> None:
+        """Nothing more of it comes."""
+        self._open.pop(exchange, None)
+        exchange.assembly.release()
+        if exchange.assembly.role is not None:
+            self._done(exchange.assembly)
 
 
-async def serve(service: CaptureService, socket: Path) -> grpc.aio.Server:
-    """Start the service on a unix socket, in place of one that an earlier process left there."""
-    socket.unlink(missing_ok=True)
-    server = grpc.aio.server(options=[("grpc.max_receive_message_length", _MESSAGE_BYTES_MAX)])
-    external_processor_pb2_grpc.add_ExternalProcessorServicer_to_server(service, server)
-    server.add_insecure_port(f"unix:{socket}")
-    await server.start()
-    return server
+class _Counted(Connection):
+    """A connection that is known while it is open."""
+
+    def __init__(self, known: set[_Counted], admit: Callable[[], Listener | None], message_bytes_max: int) -> None:
+        super().__init__(admit, message_bytes_max)
+        self._known = known
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._known.add(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._known.discard(self)
+        super().connection_lost(error)

@@ -1,7 +1,8 @@
 """The parts of a running Bannister: which programs `up` starts, with which command and environment.
 
 Their order is the order of stopping. The control plane is first, because it stops the instances itself and wants Envoy and telemetry
-until it has. They are started in the same order, all at once: the control plane has the most to import.
+until it has. They are started in the same order, all at once: the control plane has the most to import. Only what nobody waits for is started
+once the server answers.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ class Part:
     leaves_heirs: bool = False
     #: Where it answers HTTP: asked all the time, and killed and started again when it does not answer. None: not asked.
     asked: Path | None = None
+    #: Started once the server answers, so that nobody waits for it.
+    is_late: bool = False
 
 
 def parts_of(settings: Settings) -> tuple[Part, ...]:
@@ -67,6 +70,14 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
             logs / "telemetry.log",
             grace,
             (settings.access_log_socket, settings.telemetry_socket),
+        ),
+        Part(
+            "capture",
+            _python("bannister.capture", settings),
+            logs / "capture.log",
+            grace,
+            (settings.exchange_socket, settings.capture_socket),
+            is_late=True,
         ),
         Part(
             PORT_HOLDER,

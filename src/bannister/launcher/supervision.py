@@ -87,10 +87,14 @@ class Supervision:
                 rotate(child.part.log, self._settings.part_log_bytes_max)
 
     def _start_due(self, now: float) -> None:
-        due = [child for child in self._children if child.start_at is not None and child.start_at <= now]
+        due = [child for child in self._waited_for() if child.start_at is not None and child.start_at <= now]
         for child in due:
             self._start(child)
             self._write_down()
+
+    def _waited_for(self) -> list[Child]:
+        """Those that may run now: before the server answers, none that nobody waits for."""
+        return [child for child in self._children if self._is_ready or not child.part.is_late]
 
     def _write_down(self) -> None:
         """After each start, not once, so that an `up` that is killed leaves little unrecorded.
@@ -129,7 +133,7 @@ class Supervision:
         return "\n".join((f"{sentence}. The last lines of {part.log}:", *(f"  {line}" for line in lines)))
 
     def _next_look_at(self) -> float:
-        due = [child.look_at for child in self._children if child.look_at is not None]
+        due = [child.look_at for child in self._waited_for() if child.look_at is not None]
         if not self._is_ready:
             due.append(monotonic() + self._settings.ready_poll_seconds)
         return min([*due, self._rotate_at])

@@ -8,9 +8,12 @@ own answer and not what is made of it for the caller.
 hundred KiB until they give up. The bootstrap document switches that off (`grpc_side_stream_flow_control`). What is not sent then stays in Envoy's memory until the exchange
 is over and `capture_close_seconds` have passed, so the number of streams is the bound. It is a bound for each of two clusters, by the length of the request:
 
-    capture_streams_max x (shadow_small_body_bytes_max + the answer) + capture_large_streams_max x (body + the answer)
+    capture_streams_max x (capture_small_body_bytes_max + the answer) + capture_large_streams_max x (the body + the answer)
 
-A request that finds its cluster full is not told of. A body longer than what is captured (`capture_body_bytes_max`) is not sent at all.
+bytes of the proxy's memory: with the default settings 64 MiB and 96 MiB, and the answers. A request that finds its cluster full is not told of, which Envoy counts. A body that
+is longer than what is captured (`capture_body_bytes_max`) is not sent at all; only one of unknown length can be.
+
+A stream ends when the capture process has seen both ends of the exchange, so with a capture process that keeps up few are open.
 
 **Latency** is Envoy's own: from the last byte given to the model to the first that came from it, in a header that a captured route adds and that is taken off again before the
 answer leaves.
@@ -95,17 +98,16 @@ class ObservedLength:
     #: By filter.
     observed: Mapping[str, any_pb2.Any]
     #: Of unknown length.
-    unknown: bool = False
-    large: bool = True
+    is_unknown: bool = False
 
 
 def observed_lengths(settings: Settings) -> list[ObservedLength]:
     """Every kind of body; the first that matches counts."""
     return [
-        ObservedLength([without_length()], observed(large=True), unknown=True),
+        ObservedLength([without_length()], observed(large=True), is_unknown=True),
         ObservedLength([longer_than(settings.capture_body_bytes_max)], observed(large=True, bodies=False)),
-        ObservedLength([longer_than(settings.shadow_small_body_bytes_max)], observed(large=True)),
-        ObservedLength([], observed(), large=False),
+        ObservedLength([longer_than(settings.capture_small_body_bytes_max)], observed(large=True)),
+        ObservedLength([], observed()),
     ]
 
 

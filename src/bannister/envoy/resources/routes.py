@@ -195,8 +195,12 @@ class EndpointRoutes:
 
     def _lengths(self, *, captured: bool, mirrored: bool) -> Iterator[_Length]:
         for one in observed_lengths(self._settings) if captured else ():
-            filters = {**self._counted, **one.observed} if one.unknown else one.observed
-            yield _Length(one.headers, Size.LARGE if one.large else Size.SMALL, filters, is_captured=True)
+            if one.is_unknown:
+                yield _Length(one.headers, Size.LARGE, {**self._counted, **one.observed}, is_captured=True)
+                continue
+            if mirrored:
+                yield _Length([*one.headers, self._large], Size.LARGE, one.observed, is_captured=True)
+            yield _Length(one.headers, Size.SMALL, one.observed, is_captured=True)
         yield _Length([without_length()], Size.LARGE, self._counted)
         if mirrored:
             yield _Length([self._large], Size.LARGE)

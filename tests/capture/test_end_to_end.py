@@ -1,0 +1,226 @@
+"""Requests through a real Envoy come out as pairs and records; nothing that happens to capture reaches a caller."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import signal
+import time
+from typing import Any
+
+import pytest
+from tests.capture.conftest import ENDPOINT, World, data_capture, instructions, plan
+from tests.publisher.conftest import Answer, Request, until
+
+from bannister.capture.assembly import INVOCATION_ROUTE, LATENCY_HEADER, NOISE_ROUTE, SHADOW_ROUTE
+from bannister.capture.program import HEARTBEAT_PATH
+from bannister.domain.capture.spooled import READY
+from bannister.domain.comparison.report import Counted, Unpaired
+from bannister.envoy.resources import names
+
+pytestmark = pytest.mark.real
+
+MIB = 1024 * 1024
+
+
+def test_the_names_are_those_of_the_proxys_configuration() -> None:
+    assert (INVOCATION_ROUTE, SHADOW_ROUTE, NOISE_ROUTE) == (names.INVOCATION, names.SHADOW, names.NOISE)
+    assert names.LATENCY_HEADER == LATENCY_HEADER
+    assert names.CAPTURE_HEARTBEAT_PATH == HEARTBEAT_PATH
+
+
+async def echo(request: Request) -> Answer:
+    return Answer(body=request.body, headers={"content-type": "application/json"})
+
+
+async def rated(world: World, requests: int, per_second: float, body: bytes = b"[1]") -> list[float]:
+    """So many invocations at a steady rate; how long each took."""
+    clients = [world.edge.client() for _ in range(20)]
+    free = asyncio.Queue[Any]()
+    for client in clients:
+        free.put_nowait(client)
+    took: list[float] = []
+
+    async def one(number: int) -> None:
+        client = await free.get()
+        began = time.perf_counter()
+        answer = await client.invoke(ENDPOINT, body, {"content-type": "application/json"})
+        took.append(time.perf_counter() - began)
+        assert (answer.status, answer.body) == (200, body), (answer.status, answer.body[:200])
+        assert LATENCY_HEADER not in answer.headers
+        free.put_nowait(client)
+
+    began = time.perf_counter()
+    tasks = []
+    for number in range(requests):
+        await asyncio.sleep(max(began + number / per_second - time.perf_counter(), 0))
+        tasks.append(asyncio.create_task(one(number)))
+    await asyncio.gather(*tasks)
+    return took
+
+
+async def test_every_copied_request_makes_a_pair(world: World) -> None:
+    await world.edge.model("blue", echo)
+    await world.edge.model("shadow", echo)
+    await world.serve(plan())
+    await world.start(instructions())
+    cpu = _cpu_seconds(world)
+    await rated(world, 1000, 200)
+    await until(lambda: world.pairs() >= 1000, "all are paired")
+    per_exchange = (_cpu_seconds(world) - cpu) / 2000 * 1e6
+    print(f"\n{per_exchange:.0f} us of CPU for each captured exchange")
+    assert world.pairs() == world.agreeing() == 1000
+    assert world.unpaired() == {}
+    assert world.count(Counted.CAPTURED, "blue") == world.count(Counted.CAPTURED, "shadow") == 1000
+    latency = [one.tally.production_latency for one in world.tallies()]
+    assert sum(one.count for one in latency if one is not None) == 1000
+
+
+def _cpu_seconds(world: World) -> float:
+    assert world.process is not None
+    with open(f"/proc/{world.process.pid}/stat") as file:  # noqa: PTH123
+        fields = file.read().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+async def test_records_are_spooled_as_aws_writes_them(world: World) -> None:
+    await world.edge.model("blue", echo)
+    await world.edge.model("shadow", echo)
+    await world.serve(plan())
+    await world.start(instructions(data_capture(json_content_types=("application/json",))))
+    client = world.edge.client()
+    about = {"x-amzn-sagemaker-inference-id": "mine", "x-amzn-sagemaker-custom-attributes": "a=b"}
+    await client.invoke(ENDPOINT, b"[1]", {"content-type": "application/json; charset=utf-8", **about})
+    await client.invoke(ENDPOINT, b"\xff\x00", {"content-type": "application/x-npy"})
+    await until(lambda: len(world.spooled()) == 2, "a file for each variant")
+    await until(lambda: all(path.suffix == READY for path in world.spooled()), "both are finished")
+    files = {}
+    for path in world.spooled():
+        head, *lines = map(json.loads, path.read_text().splitlines())
+        assert head["bucket"] == "captured"
+        files[head["key"].split("/")[2]] = lines
+        assert head["key"].startswith(f"here/{ENDPOINT}/")
+    assert files.keys() == {"AllTraffic", "Shadow"}
+    ids = [line["eventMetadata"]["eventId"] for line in files["AllTraffic"]]
+    assert sorted(ids) == sorted(line["eventMetadata"]["eventId"] for line in files["Shadow"])
+    text, binary = files["AllTraffic"]
+    assert text["captureData"]["endpointInput"] == {
+        "observedContentType": "application/json; charset=utf-8",
+        "mode": "INPUT",
+        "data": "[1]",
+        "encoding": "JSON",
+    }
+    assert text["captureData"]["endpointOutput"]["observedContentType"] == "application/json"
+    assert text["eventMetadata"]["inferenceId"] == "mine"
+    assert text["eventMetadata"]["customAttributes"] == ["a=b"]
+    assert base64.b64decode(binary["captureData"]["endpointInput"]["data"]) == b"\xff\x00"
+    await until(lambda: world.count(Counted.WRITTEN, "blue") == 2, "they are counted")
+
+
+async def test_answers_that_are_none_and_bodies_that_are_cut_are_told_apart(world: World) -> None:
+    async def breaks(request: Request) -> Answer | None:
+        return None if request.body == b"break" else Answer(500 if request.body == b"500" else 200, request.body)
+
+    await world.edge.model("blue", breaks)
+    await world.edge.model("shadow", echo)
+    await world.serve(plan())
+    await world.start(instructions(data_capture()))
+    client = world.edge.client()
+    assert (await client.invoke(ENDPOINT, b"break")).status == 424
+    assert (await client.invoke(ENDPOINT, b"500")).status == 424
+    assert (await client.invoke(ENDPOINT, bytes(7 * MIB))).status == 200
+    await until(lambda: sum(world.unpaired().values()) == 2, "two make no pair")
+    assert world.unpaired() == {Unpaired.NO_PRODUCTION: 1, Unpaired.INCOMPLETE: 1}
+    assert (world.pairs(), world.agreeing()) == (1, 0), "an error of the model is an answer"
+    await until(lambda: world.count(Counted.DROPPED, "blue") == 2, "what is not written is counted")
+    assert world.reasons(Counted.DROPPED, "blue") == {
+        "there was no answer": 1,
+        "a body was not captured whole": 1,
+    }
+    await until(lambda: world.count(Counted.WRITTEN, "blue") == 1, "the model's error is written")
+
+
+async def test_the_noise_floor_is_production_against_itself(world: World) -> None:
+    for _ in range(2):
+        await world.edge.model("blue", echo)
+    await world.edge.model("shadow", echo)
+    await world.serve(plan(noise=500_000))
+    await world.start(instructions(noise=True))
+    await rated(world, 200, 200)
+    await until(lambda: world.pairs() == 200, "all are paired")
+    await until(lambda: world.pairs(noise=True) > 50, "about half are paired with production's own")
+    await asyncio.sleep(world.settings.pairing_seconds_max + 0.5)
+    assert world.pairs(noise=True) < 150
+    assert world.unpaired(noise=True) == {}, "a request without a noise copy lacks nothing"
+
+
+async def test_only_the_captured_share_is_observed(world: World) -> None:
+    await world.edge.model("blue", echo)
+    await world.serve(plan(mirrored=0, captured=300_000))
+    await world.start(instructions())
+    await rated(world, 2000, 1000)
+    await asyncio.sleep(1.5)
+    assert abs(world.count(Counted.CAPTURED, "blue") - 600) < 3 * (2000 * 0.3 * 0.7) ** 0.5
+
+
+@pytest.mark.parametrize("size", [1024, MIB, 25 * MIB])
+async def test_a_capture_process_that_stands_still_costs_no_caller_anything(world: World, size: int) -> None:
+    await world.edge.model("blue", echo)
+    await world.serve(plan(mirrored=0))
+    await world.start(instructions(data_capture()))
+    requests, per_second = {1024: (400, 200), MIB: (60, 20), 25 * MIB: (8, 1)}[size]
+    body = b"x" * size
+    before = await rated(world, requests, per_second, body)
+    world.signal(signal.SIGSTOP)
+    most = 0
+
+    async def watch() -> None:
+        nonlocal most
+        while True:
+            most = max(most, _resident_mib(world))
+            await asyncio.sleep(0.02)
+
+    watching = asyncio.create_task(watch())
+    took = await rated(world, requests, per_second, body)
+    watching.cancel()
+    print(f"\n{size} bytes, capture stopped: slowest {max(took):.3f} s, Envoy at most {most} MiB")
+    assert max(took) < 3 * max(before) + 1, "callers are held up"
+    assert most < 700
+    world.signal(signal.SIGCONT)
+    counted = world.count(Counted.CAPTURED, "blue")
+    if size < MIB:
+        await asyncio.sleep(1)
+        await rated(world, 10, 100, body)
+        await until(lambda: world.count(Counted.CAPTURED, "blue") >= counted + 10, "it goes on")
+
+
+def _resident_mib(world: World) -> int:
+    process = world.edge._envoy
+    assert process is not None
+    with open(f"/proc/{process.pid}/status") as file:  # noqa: PTH123
+        line = next(line for line in file if line.startswith("VmRSS"))
+    return int(line.split()[1]) // 1024
+
+
+async def test_a_capture_process_that_is_killed_loses_no_written_record(world: World) -> None:
+    await world.edge.model("blue", echo)
+    await world.serve(plan(mirrored=0))
+    await world.start(instructions(data_capture()))
+    load = asyncio.create_task(rated(world, 600, 200))
+    await asyncio.sleep(1)
+    before = world.watermark
+    await world.stop_capture(signal.SIGKILL)
+    await asyncio.sleep(0.3)
+    await world.start_capture()
+    await load
+    await until(lambda: world.watermark > before + 2, "the path is proven again")
+    assert len({report.run for report in world.reports}) == 2
+    assert await world.stop_capture() == 0
+    assert all(path.suffix == READY for path in world.spooled()), "what was left open is finished"
+    written = sum(len(path.read_text().splitlines()) - 1 for path in world.spooled())
+    assert world.count(Counted.WRITTEN, "blue") <= written <= 600
+    assert written > 300
+    for path in world.spooled():
+        for line in path.read_text().splitlines():
+            json.loads(line)
