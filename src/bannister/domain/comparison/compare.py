@@ -96,7 +96,7 @@ def _bodies(old: bytes, new: bytes, media: str | None, rules: Rules) -> Comparis
         shadow=None if same else became,
         numeric_difference=walk.largest,
         mean_difference=walk.mean,
-        labels=tuple(Label(*key, count) for key, count in sorted(walk.labels.items())),
+        labels=tuple(Label(*one) for one in walk.labels),
     )
 
 
