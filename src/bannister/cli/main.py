@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bannister.cli import backup
+from bannister.cli import backup, shadow
 from bannister.errors import BannisterError, Refused
 
 _HELP = """Bannister guards releases of machine-learning models: it serves them behind endpoints and changes the
@@ -179,6 +179,7 @@ def service_model() -> None:
     typer.echo(OWN_MODELS)
 
 
+app.add_typer(shadow.app)
 backup.register(app)
 
 

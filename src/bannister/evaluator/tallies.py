@@ -112,11 +112,14 @@ class Tallies:
         """With the variants and configurations of its groups, as far as they are known."""
         shadow = None if record.variant else await self._group(record.endpoint, record.group)
         if shadow is not None:
-            record = replace(record, variant=shadow.variant, config_name=shadow.config_name)
+            record = replace(record, variant=shadow.variant, config_name=shadow.config_name, model=shadow.model_name)
         production = None if record.production_variant else await self._group(record.endpoint, record.production_group)
         if production is not None:
             record = replace(
-                record, production_variant=production.variant, production_config_name=production.config_name
+                record,
+                production_variant=production.variant,
+                production_config_name=production.config_name,
+                production_model=production.model_name,
             )
         return record
 

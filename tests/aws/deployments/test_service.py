@@ -2,10 +2,8 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,29 +12,21 @@ from typing import Any
 import boto3
 import botocore.session
 import pytest
-import uvicorn
 from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.loaders import Loader
+from tests.aws.deployments.serving import context_of, served
 from tests.domain.deployment.worlds import deployment, fleet, observation
 
-from bannister.aws import deployments
-from bannister.aws.gateway import Gateway
 from bannister.aws.wire.fault import TABLES
 from bannister.aws.wire.models import OWN_MODELS, SIGNING_NAMES, TARGET_PREFIXES, service_model
 from bannister.cli import service_model as cli_service_model
-from bannister.clock import SystemClock
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue, Comparison
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.deployment.machine import AlarmObservation, Deployment, GroupObservation, Observation, Phase
 from bannister.domain.deployment.outlook import DeploymentStatus, StepState
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.identity import identity
-from bannister.ids import RandomIds
-from bannister.metrics.memory import MemoryMetrics
-from bannister.objects.memory import MemoryObjects
-from bannister.operations.context import Context
-from bannister.settings import Settings
 from bannister.state.memory import MemoryState
 from bannister.state.store import Put
 from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
@@ -65,15 +55,6 @@ async def seen_now(endpoint: Endpoint, one: Deployment) -> Observation:
     )
 
 
-async def nothing_here(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def waits_for_nothing() -> str | None:
-    return None
-
-
 def own_session() -> botocore.session.Session:
     session = botocore.session.Session()
     session.register_component("data_loader", Loader(extra_search_paths=[str(OWN_MODELS)]))
@@ -87,29 +68,8 @@ def state() -> MemoryState:
 
 @pytest.fixture
 def url(tmp_path: Path, state: MemoryState) -> Iterator[str]:
-    settings, clock, ids = Settings(tmp_path), SystemClock(), RandomIds()
-    context = Context(
-        state=state,
-        metrics=MemoryMetrics(settings),
-        objects=MemoryObjects(settings.object_bytes_max),
-        clock=clock,
-        ids=ids,
-        settings=settings,
-        image_refusal=lambda _: None,
-        ready_instances=dict,
-        observe=seen_now,
-    )
-    gateway = Gateway(settings, ids, clock, [deployments.service(context)], nothing_here, waits_for_nothing)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        listener.close()
+    with served(context_of(tmp_path, state, observe=seen_now)) as address:
+        yield address
 
 
 @pytest.fixture

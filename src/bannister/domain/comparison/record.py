@@ -27,8 +27,10 @@ class ShadowRecord:
     #: "": not known (yet).
     variant: str = ""
     config_name: str = ""
+    model: str = ""
     production_variant: str = ""
     production_config_name: str = ""
+    production_model: str = ""
     counts: tuple[CaptureCount, ...] = ()
     #: The report that was counted last.
     run: str = ""

@@ -1,0 +1,236 @@
+"""`bannister shadow report`: what a shadow's answers have in common with production's, on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+
+from bannister.cli import words
+from bannister.cli.client import Server
+from bannister.cli.output import as_json, console, line, paragraph
+from bannister.cli.shadow_rules import told
+
+#: Cells of a bar.
+BAR: Final = 24
+LABEL_ROWS_MAX: Final = 10
+WORST_MAX: Final = 10
+_NAME: Final = 12
+_LATENCY_PERCENTS: Final = (50.0, 95.0, 99.0, 100.0)
+
+
+def report(
+    endpoint: str, variant: str | None, config: str | None, url: str | None, *, page: Path | None, json: bool
+) -> int:
+    """Print the report, or write the page; the exit code."""
+    found = Server(url).ask(
+        "bannister",
+        "describe_shadow_report",
+        EndpointName=endpoint,
+        ShadowVariantName=variant,
+        EndpointConfigName=config,
+    )
+    if json:
+        as_json(found)
+        return 0
+    out = console()
+    if page is not None:
+        from bannister.cli.shadow_page import write
+
+        write(found, page)
+        paragraph(out, found["Verdict"])
+        line(out, (f"The page is in {page}.", "dim"))
+        return 0
+    show(out, found)
+    return 0
+
+
+def show(out: Console, found: Mapping[str, Any]) -> None:
+    """All of it, in as many lines as it takes; none longer than the terminal is wide."""
+    shadow, production = names(found)
+    line(out, (f"{found['EndpointName']}: {shadow} beside {production}", "bold"), (f"  {since(found)}", "dim"))
+    line(out)
+    paragraph(out, found["Verdict"], style="bold")
+    if found["Agreement"]["Pairs"]:
+        _agreement(out, found)
+        _labels(out, found)
+        _numbers(out, found)
+        _latency(out, found)
+    _left_out(out, found)
+    _worst(out, found)
+    _rules(out, found)
+
+
+def names(found: Mapping[str, Any]) -> tuple[str, str]:
+    """What to call the shadow and production in a table."""
+    shadow = found.get("ShadowModelName") or found.get("ShadowVariantName") or "shadow"
+    production = found.get("ProductionModelName") or found.get("ProductionVariantName") or "production"
+    return (shadow, production) if shadow != production else ("shadow", "production")
+
+
+def since(found: Mapping[str, Any]) -> str:
+    """How long, and whether it goes on."""
+    took = words.duration((found["EndTime"] - found["StartTime"]).total_seconds())
+    now = "the shadow is there now" if found["Current"] else "the shadow is gone"
+    return f"{took} until {words.day_and_clock(found['EndTime'])}; {now}"
+
+
+def share(value: float) -> str:
+    """`80.9 %`, `100 %`; just below all is never all."""
+    text = f"{100 * value:.1f}"
+    if text == "100.0" and value < 1:
+        text = "99.9+"
+    return f"{text.removesuffix('.0')} %"
+
+
+def interval(agreement: Mapping[str, Any]) -> str:
+    return f"{share(agreement['LowerBound']).removesuffix(' %')} to {share(agreement['UpperBound'])}"
+
+
+def quantile(quantiles: Sequence[Mapping[str, float]], wanted: float) -> float | None:
+    return next((one["Value"] for one in quantiles if one["Percent"] == wanted), None)
+
+
+def percentile_name(percent: float) -> str:
+    return "max" if percent == 100 else f"p{percent:g}"
+
+
+def label_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, int, list[Mapping[str, Any]]]]:
+    """Each place of labels: its path, how many are unchanged, and the changed ones, the most frequent first."""
+    paths = list(dict.fromkeys(one["Path"] for one in found["Labels"]))
+    for path in paths:
+        here = [one for one in found["Labels"] if one["Path"] == path]
+        changed = sorted((one for one in here if one["Old"] != one["New"]), key=lambda one: -one["Count"])
+        yield path, sum(one["Count"] for one in here if one["Old"] == one["New"]), changed
+
+
+def _heading(out: Console, text: str, more: str = "") -> None:
+    line(out)
+    line(out, (text, "bold"), (f"  {more}" if more else "", "dim"))
+
+
+def _agreement(out: Console, found: Mapping[str, Any]) -> None:
+    shadow, production = names(found)
+    _heading(out, "Agreement", "with the interval that holds at every look")
+    rows = [(shadow, found["Agreement"], "cyan")]
+    if "NoiseFloor" in found:
+        rows.append((f"{_cut(production, 5).strip()} itself", found["NoiseFloor"], "green"))
+    for name, one, style in rows:
+        if not one["Pairs"]:
+            continue
+        filled = int(BAR * one["Rate"])
+        line(
+            out,
+            f"  {_cut(name)} ",
+            ("█" * filled, style),
+            ("░" * (BAR - filled), "dim"),
+            f" {share(one['Rate']):>7}  {interval(one):<15}",
+            (f" {one['Pairs']:,} pairs", "dim"),
+        )
+    if found["StructuralDifferences"]:
+        line(out, f"  {found['StructuralDifferences']:,} pairs differ in structure")
+    if found["InvalidOutputs"]:
+        line(out, (f"  {found['InvalidOutputs']:,} answers of {shadow} hold invalid numbers", "red"))
+
+
+def _labels(out: Console, found: Mapping[str, Any]) -> None:
+    shadow, production = names(found)
+    rows = list(label_rows(found))
+    if not rows:
+        return
+    _heading(out, "Labels", f"{production} → {shadow}")
+    for path, unchanged, changed in rows[:LABEL_ROWS_MAX]:
+        total = unchanged + sum(one["Count"] for one in changed)
+        line(out, f"  {path}  ", (f"{unchanged:,} of {total:,} unchanged", "dim"))
+        width = max((len(_short(one["Old"])) for one in changed[:LABEL_ROWS_MAX]), default=0)
+        for one in changed[:LABEL_ROWS_MAX]:
+            moved = f"{_short(one['Old']):>{width}} → {_short(one['New']):<24}"
+            line(out, f"    {moved} {one['Count']:>7,}  ", (share(one["Count"] / total), "dim"))
+        if len(changed) > LABEL_ROWS_MAX:
+            rest = sum(one["Count"] for one in changed[LABEL_ROWS_MAX:])
+            line(out, (f"    … and {len(changed) - LABEL_ROWS_MAX} more changes, {rest:,} times", "dim"))
+    if found["OtherLabelChanges"]:
+        line(out, (f"  {found['OtherLabelChanges']:,} more changes of other labels", "dim"))
+
+
+def _numbers(out: Console, found: Mapping[str, Any]) -> None:
+    numbers = found.get("NumericDifference")
+    if numbers is None:
+        return
+    shadow, production = names(found)
+    _heading(out, "Numbers", "the largest difference in each pair")
+    values = [(percentile_name(one), quantile(numbers["Quantiles"], one)) for one in (50.0, 90.0, 99.0, 100.0)]
+    line(out, "  ", "   ".join(f"{name} {value:.4g}" for name, value in values if value is not None))
+    line(out, (f"  {shadow} minus {production}: {numbers['SignedMean']:+.4g} on average", "dim"))
+
+
+def _latency(out: Console, found: Mapping[str, Any]) -> None:
+    shadow, production = names(found)
+    old, new = found["ProductionLatency"], found["ShadowLatency"]
+    if not old or not new:
+        return
+    _heading(out, "Latency", "both to one scale")
+    longest = max(value for one in (old, new) if (value := quantile(one, 99.0)) is not None) or 1.0
+    for percent in _LATENCY_PERCENTS[:-1]:
+        for name, quantiles, style in ((production, old, "green"), (shadow, new, "cyan")):
+            value = quantile(quantiles, percent) or 0.0
+            filled = max(1, round(BAR * value / longest))
+            label = percentile_name(percent) if name == production else ""
+            line(out, f"  {label:<4}{_cut(name)} ", ("█" * filled, style), f" {words.milliseconds(value)}")
+    paired = [(percentile_name(one), quantile(found["LatencyDifference"], one)) for one in (5.0, 50.0, 95.0)]
+    said = ", ".join(f"{name} {value:+.3g} ms" for name, value in paired if value is not None)
+    line(out, (f"  {shadow} minus {production}, request by request: {said}", "dim"))
+
+
+def _left_out(out: Console, found: Mapping[str, Any]) -> None:
+    rows = left_out(found)
+    if rows:
+        _heading(out, "Not compared")
+        for reason, count in rows:
+            line(out, f"  {count:>7,}  {reason}")
+
+
+def left_out(found: Mapping[str, Any]) -> list[tuple[str, int]]:
+    """Exchanges that make no pair, why, and how many."""
+    rows = [(str(one["Reason"]), int(one["Count"])) for one in found["Unpaired"]]
+    if found["Skipped"]:
+        rows.append(("copies were not made, because a bound was reached", found["Skipped"]))
+    rows += [
+        (f"{one['Side'].lower()}: not written, {one.get('Reason', 'for an unknown reason')}", one["Count"])
+        for one in found["Captured"]
+        if one["Outcome"] == "Dropped"
+    ]
+    return rows
+
+
+def _worst(out: Console, found: Mapping[str, Any]) -> None:
+    if not found["Worst"]:
+        return
+    shadow, production = names(found)
+    _heading(out, "Worst pairs")
+    for number, one in enumerate(found["Worst"][:WORST_MAX], start=1):
+        line(out, f"  {number:>2}  {one['Why']}", (f"  {words.clock(one['Time'])}", "dim"))
+        for name, body in (
+            ("request", one.get("Request")),
+            (production, one.get("ProductionAnswer")),
+            (shadow, one.get("ShadowAnswer")),
+        ):
+            if body is not None:
+                line(out, (f"      {_cut(name, 10)}{_short(body['Text'], 2000)}", "dim"))
+
+
+def _rules(out: Console, found: Mapping[str, Any]) -> None:
+    _heading(out, "Rules", f"bannister shadow rules {found['EndpointName']}")
+    for name, said in told(found["Rules"]):
+        line(out, (f"  {name:<11}{said}", "dim"))
+
+
+def _cut(name: str, width: int = _NAME) -> str:
+    return f"{name if len(name) < width else name[: width - 2] + '…':<{width}}"
+
+
+def _short(text: str, length: int = 24) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,218 @@
+"""Shadows, as people judge them: what their answers have in common with production's, and what counts as the same."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Final
+
+from bannister.domain.comparison.paths import parse
+from bannister.domain.comparison.record import ShadowRecord, record_key
+from bannister.domain.comparison.rules import Rules
+from bannister.domain.comparison.verdict import verdict
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Fleet
+from bannister.domain.metric.identity import SHADOW_NAMESPACE, identity
+from bannister.errors import Invalid, NotFound, Resource
+from bannister.operations.context import Context
+from bannister.state.store import Put
+from bannister.state.tables import COMPARISON_RULES, ENDPOINTS, SHADOWS
+
+#: Points of the agreement's course in time.
+COURSE_POINTS_MAX: Final = 60
+PATHS_MAX: Final = 50
+PATH_LENGTH_MAX: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class CoursePoint:
+    """The agreement in one stretch of time."""
+
+    at: float
+    pairs: int
+    agreeing: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowReport:
+    """Everything there is to see of a shadow's answers."""
+
+    record: ShadowRecord
+    #: Production compared with itself; None: not measured.
+    noise: ShadowRecord | None
+    verdict: str
+    #: It is fed now.
+    current: bool
+    rules: Rules
+    #: As far back as metrics are kept.
+    course: tuple[CoursePoint, ...]
+    period_seconds: int
+    #: Copies that were not made because a bound was reached, as far back as metrics are kept.
+    skipped: int
+
+
+async def describe_shadow_report(
+    context: Context, endpoint: str, *, variant: str | None = None, config_name: str | None = None
+) -> ShadowReport:
+    """The report of an endpoint's shadow: the one that is fed now, or the one that was compared last; of those that are asked for.
+
+    Raises:
+        NotFound: There is no such endpoint, and none of that name was ever compared.
+        Invalid: (ResourceNotFoundException) The endpoint has no such shadow and never had.
+    """
+    row = await context.state.get(ENDPOINTS, endpoint)
+    rows = [one for one in await context.state.rows(SHADOWS) if one.value.endpoint == endpoint]
+    if row is None and not rows:
+        raise NotFound(Resource.ENDPOINT, endpoint)
+    present = _present(row.value) if row is not None else {}
+    records = {one.key: one.value for one in rows}
+    shadows = {key: one for key, one in records.items() if not one.noise} | {
+        group: one for group, one in present.items() if group not in records
+    }
+    asked = [
+        one
+        for one in shadows.values()
+        if (variant is None or one.variant == variant) and (config_name is None or one.config_name == config_name)
+    ]
+    if not asked:
+        raise _no_shadow(endpoint, variant, config_name)
+    record = max(asked, key=lambda one: (one.group in present, one.until))
+    noise = records.get(record_key(record.production_group, noise=True))
+    period, course = await _course(context, record)
+    return ShadowReport(
+        record,
+        noise,
+        verdict(record, noise),
+        record.group in present,
+        await describe_comparison_rules(context, endpoint, must_exist=False),
+        course,
+        period,
+        await _skipped(context, record),
+    )
+
+
+async def describe_comparison_rules(context: Context, endpoint: str, *, must_exist: bool = True) -> Rules:
+    """An endpoint's rules; where none were put, the defaults.
+
+    Raises:
+        NotFound: There is no such endpoint.
+    """
+    if must_exist and await context.state.get(ENDPOINTS, endpoint) is None:
+        raise NotFound(Resource.ENDPOINT, endpoint)
+    row = await context.state.get(COMPARISON_RULES, endpoint)
+    return row.value if row is not None else Rules()
+
+
+async def put_comparison_rules(context: Context, endpoint: str, rules: Rules) -> None:
+    """Compare an endpoint's answers by these rules from now on. What was compared before is not compared again.
+
+    Raises:
+        NotFound: There is no such endpoint.
+        Invalid: A rule makes no sense; the sentence says which.
+        Conflict: They were put by somebody else in the same moment.
+    """
+    _check(rules)
+    if await context.state.get(ENDPOINTS, endpoint) is None:
+        raise NotFound(Resource.ENDPOINT, endpoint)
+    context.check_room()
+    row = await context.state.get(COMPARISON_RULES, endpoint)
+    await context.state.commit([Put(COMPARISON_RULES, endpoint, rules, row.revision if row is not None else 0)])
+
+
+def _check(rules: Rules) -> None:
+    for name, value in (
+        ("AbsoluteTolerance", rules.absolute_tolerance),
+        ("RelativeTolerance", rules.relative_tolerance),
+    ):
+        if not (math.isfinite(value) and value >= 0):
+            raise Invalid(f"{name} is {value:g}, and must be a number that is not negative.")
+    for bound in (rules.minimum, rules.maximum):
+        if bound is not None and not math.isfinite(bound):
+            raise Invalid("Minimum and Maximum must be numbers.")
+    if rules.minimum is not None and rules.maximum is not None and rules.minimum > rules.maximum:
+        raise Invalid(
+            f"Minimum, {rules.minimum:g}, is greater than Maximum, {rules.maximum:g}: every number would be invalid."
+        )
+    if len(rules.ignored_paths) > PATHS_MAX or len(rules.unordered_paths) > PATHS_MAX:
+        raise Invalid(f"At most {PATHS_MAX} paths can be ignored, and as many be unordered.")
+    for path in (*rules.ignored_paths, *rules.unordered_paths):
+        if len(path) > PATH_LENGTH_MAX:
+            raise Invalid(
+                f"A path has at most {PATH_LENGTH_MAX} characters, and this one has {len(path)}: {path[:40]}…"
+            )
+        try:
+            parse(path)
+        except ValueError as error:
+            raise Invalid(str(error)) from None
+
+
+def _present(endpoint: Endpoint) -> dict[str, ShadowRecord]:
+    """The shadows that the endpoint's fleets have now, by group, with nothing compared."""
+    deployment = endpoint.deployment
+    fleets = [endpoint.blue, *([deployment.blue, deployment.green] if deployment is not None else [])]
+    return {
+        fleet.shadow.group.id: _untallied(fleet) for fleet in fleets if fleet is not None and fleet.shadow is not None
+    }
+
+
+def _untallied(fleet: Fleet) -> ShadowRecord:
+    assert fleet.shadow is not None
+    shadow, production = fleet.shadow.group, fleet.groups[0]
+    since = int(fleet.since)
+    return ShadowRecord(
+        shadow.endpoint,
+        shadow.id,
+        production.id,
+        noise=False,
+        since=since,
+        until=since,
+        variant=shadow.variant,
+        config_name=shadow.config_name,
+        model=shadow.model_name,
+        production_variant=production.variant,
+        production_config_name=production.config_name,
+        production_model=production.model_name,
+    )
+
+
+def _no_shadow(endpoint: str, variant: str | None, config_name: str | None) -> Invalid:
+    asked = [f'variant "{variant}"'] if variant is not None else []
+    asked += [f'configuration "{config_name}"'] if config_name is not None else []
+    which = f" with {' and '.join(asked)}" if asked else ""
+    return Invalid(
+        f'Endpoint "{endpoint}" has no shadow{which} and never had. Give it a configuration with ShadowProductionVariants.',
+        code="ResourceNotFoundException",
+    )
+
+
+def _dimensions(record: ShadowRecord) -> dict[str, str]:
+    both = {"EndpointName": record.endpoint, "VariantName": record.variant}
+    return both | {"EndpointConfigName": record.config_name}
+
+
+def _span(context: Context, record: ShadowRecord) -> tuple[int, int]:
+    """From when to when metrics may be there, in whole seconds."""
+    kept_since = int(context.clock.now() - context.settings.metric_retention_seconds)
+    return max(record.since, kept_since), record.until
+
+
+async def _course(context: Context, record: ShadowRecord) -> tuple[int, tuple[CoursePoint, ...]]:
+    start, end = _span(context, record)
+    if end <= start:
+        return 1, ()
+    period = max(1, math.ceil((end - start) / COURSE_POINTS_MAX))
+    agreement = identity(SHADOW_NAMESPACE, "Agreement", _dimensions(record))
+    found = await context.metrics.read(agreement, start, period, math.ceil((end - start) / period))
+    points = [
+        CoursePoint(start + index * period, int(one.count), round(one.sum))
+        for index, one in enumerate(found)
+        if one is not None
+    ]
+    return period, tuple(points)
+
+
+async def _skipped(context: Context, record: ShadowRecord) -> int:
+    start, end = _span(context, record)
+    skipped = identity(SHADOW_NAMESPACE, "Skipped", _dimensions(record))
+    (found,) = await context.metrics.read(skipped, start, max(end - start, 1), 1)
+    return round(found.sum) if found is not None else 0

@@ -1,0 +1,118 @@
+"""Reports of shadows and rules of comparison, on the in-memory world."""
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.aws.deployments.serving import context_of
+from tests.domain.comparison.flights import GROUP, RULES, records, tallies
+from tests.domain.deployment.worlds import fleet
+
+from bannister.domain.comparison.record import record_key
+from bannister.domain.comparison.report import ComparisonReport
+from bannister.domain.comparison.rules import Rules
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Shadow
+from bannister.errors import Invalid, NotFound
+from bannister.metrics.store import GroupDimensions
+from bannister.operations.context import Context
+from bannister.operations.shadows import describe_comparison_rules, describe_shadow_report, put_comparison_rules
+from bannister.state.memory import MemoryState
+from bannister.state.store import Put
+from bannister.state.tables import ENDPOINTS, SHADOWS
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> Context:
+    return context_of(tmp_path, MemoryState())
+
+
+async def put_endpoint(context: Context, *, with_shadow: bool = False) -> None:
+    blue = fleet("flights-3")
+    group = replace(blue.groups[0], id="new", variant="Shadow", model_name="v5")
+    shadow = Shadow(group, 1_000_000) if with_shadow else None
+    await context.state.commit(
+        [Put(ENDPOINTS, "flights", Endpoint("flights", 0.0, 0.0, replace(blue, shadow=shadow)), 0)]
+    )
+
+
+async def put_records(context: Context) -> int:
+    start = int(context.clock.now()) - 300
+    for record in records(start):
+        await context.state.commit([Put(SHADOWS, record_key(record.group, noise=record.noise), record, 0)])
+    await context.metrics.register(GroupDimensions(GROUP, "flights", "Shadow", "flights-2", 1))
+    await context.metrics.record(ComparisonReport("r", 1, None, None, tuple(tallies(start))))
+    return start
+
+
+async def test_a_report_holds_all_there_is(context: Context) -> None:
+    await put_endpoint(context)
+    await put_records(context)
+    found = await describe_shadow_report(context, "flights")
+    assert (found.record.group, found.current, found.skipped) == (GROUP, False, 0)
+    assert found.noise is not None
+    assert found.noise.tally.pairs == 200
+    assert found.verdict.startswith("v4 agrees with v2 on 78.2 % of 412 pairs")
+    assert sum(one.pairs for one in found.course) == 412
+    assert sum(one.agreeing for one in found.course) == found.record.tally.agreeing
+    assert len(found.course) <= 60
+
+
+async def test_a_shadow_that_was_not_compared_yet_is_there_and_comes_first(context: Context) -> None:
+    await put_endpoint(context, with_shadow=True)
+    await put_records(context)
+    found = await describe_shadow_report(context, "flights")
+    assert (found.record.group, found.current) == ("new", True)
+    assert found.verdict == "No answer of v5 has been compared with one of model-flights-3 yet."
+    older = await describe_shadow_report(context, "flights", config_name="flights-2")
+    assert older.record.group == GROUP
+
+
+async def test_the_report_outlives_the_endpoint(context: Context) -> None:
+    await put_records(context)
+    assert (await describe_shadow_report(context, "flights")).record.tally.pairs == 412
+
+
+async def test_what_is_not_there_is_said(context: Context) -> None:
+    with pytest.raises(NotFound, match='endpoint "flights"'):
+        await describe_shadow_report(context, "flights")
+    await put_endpoint(context)
+    with pytest.raises(Invalid, match="has no shadow and never had") as refused:
+        await describe_shadow_report(context, "flights")
+    assert refused.value.code == "ResourceNotFoundException"
+    await put_records(context)
+    with pytest.raises(Invalid, match='has no shadow with variant "other" and configuration "x"'):
+        await describe_shadow_report(context, "flights", variant="other", config_name="x")
+
+
+async def test_rules_are_kept_by_endpoint(context: Context) -> None:
+    with pytest.raises(NotFound):
+        await put_comparison_rules(context, "flights", RULES)
+    with pytest.raises(NotFound):
+        await describe_comparison_rules(context, "flights")
+    await put_endpoint(context)
+    assert await describe_comparison_rules(context, "flights") == Rules()
+    for rules in (RULES, Rules(relative_tolerance=0.5)):
+        await put_comparison_rules(context, "flights", rules)
+        assert await describe_comparison_rules(context, "flights") == rules
+
+
+@pytest.mark.parametrize(
+    ("rules", "says"),
+    [
+        (Rules(absolute_tolerance=-1.0), "AbsoluteTolerance is -1, and must be a number that is not negative"),
+        (Rules(relative_tolerance=math.nan), "RelativeTolerance is nan"),
+        (Rules(minimum=1.0, maximum=0.0), "Minimum, 1, is greater than Maximum, 0"),
+        (Rules(maximum=math.inf), "Minimum and Maximum must be numbers"),
+        (Rules(ignored_paths=("id",)), "The path 'id' does not begin with"),
+        (Rules(unordered_paths=("$[",)), "cannot be read from"),
+        (Rules(ignored_paths=("$." + "x" * 300,)), "at most 200 characters"),
+        (Rules(ignored_paths=("$.x",) * 51), "At most 50 paths"),
+    ],
+)
+async def test_rules_that_make_no_sense_are_refused(context: Context, rules: Rules, says: str) -> None:
+    await put_endpoint(context)
+    with pytest.raises(Invalid, match=says.replace("[", r"\[")):
+        await put_comparison_rules(context, "flights", rules)
+    assert await describe_comparison_rules(context, "flights") == Rules()
