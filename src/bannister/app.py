@@ -28,6 +28,8 @@ from bannister.aws.runtime_errors import runtime_texts
 from bannister.aws.s3.door import S3Door
 from bannister.aws.wire.models import preload
 from bannister.clock import SystemClock
+from bannister.collector.delivery import Delivery
+from bannister.collector.instructing import instruct_capture
 from bannister.deployer.loop import Deployer
 from bannister.disk import DiskReserve
 from bannister.domain.deployment.machine import Limits
@@ -76,6 +78,7 @@ class ControlPlane:
         self._objects = FolderObjects(
             settings.objects_dir, ids, settings.object_bytes_max, self._reserve.check, self._reserve.release_if_full
         )
+        self._delivery = Delivery(settings, self._objects, clock)
         images = ImageTable(settings)
         self._instances = LocalInstances(settings, clock, ids, images, self._fence)
         texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
@@ -128,6 +131,7 @@ class ControlPlane:
             check_room=self._reserve.check,
             observe=self._deployer.observer.observe,
             limits=limits,
+            delivery_trouble=self._delivery.trouble,
         )
         self._gateway = Gateway(
             settings,
@@ -154,6 +158,8 @@ class ControlPlane:
                 work = (
                     self._publisher.run(),
                     follow_endpoints(self._publisher, self._state),
+                    instruct_capture(self._capture_feed, self._state),
+                    self._delivery.run(),
                     self._evaluator.run(),
                     self._supervisor.run(),
                     self._deployer.run(),

@@ -82,7 +82,7 @@ async def test_variants_that_cannot_be_served(sagemaker: SageMaker, changes: dic
         await sagemaker.perform("CreateEndpointConfig", given)
 
 
-@pytest.mark.parametrize("member", ["ExplainerConfig", "DataCaptureConfig", "AsyncInferenceConfig"])
+@pytest.mark.parametrize("member", ["ExplainerConfig", "AsyncInferenceConfig"])
 async def test_an_empty_member_is_refused_like_a_full_one(sagemaker: SageMaker, member: str) -> None:
     given = {"EndpointConfigName": "c", "ProductionVariants": [VARIANT], member: {}}
     with pytest.raises(Refused, match=f"{member} cannot be used"):

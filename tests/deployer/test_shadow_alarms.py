@@ -12,16 +12,19 @@ from tests.evaluator.test_loop import START
 
 from bannister.deployer.loop import Deployer
 from bannister.domain.alarm.alarm import Comparison, MissingData
+from bannister.domain.comparison.rules import Rules
 from bannister.domain.deployment.machine import Deployment, Limits, Phase
 from bannister.domain.deployment.outlook import waiting
 from bannister.domain.deployment.recorder import DECIDED, disagreements
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Shadow
 from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.routing import RoutePlan, Weight
+from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.metrics.store import GroupDimensions
 from bannister.signals import Signal
 from bannister.state.store import Put
-from bannister.state.tables import ENDPOINTS
+from bannister.state.tables import COMPARISON_RULES, ENDPOINTS
 
 LIMITS = Limits(blind_timeout_seconds=60.0)
 BAKE = 30
@@ -32,8 +35,10 @@ class Plane:
 
     def __init__(self) -> None:
         self.changed = Signal()
+        self.asked: list[RoutePlan] = []
 
     def acknowledged(self, plan: RoutePlan) -> bool:
+        self.asked.append(plan)
         return True
 
     def acknowledged_weights(self, endpoint: str) -> tuple[Weight, ...] | None:
@@ -53,7 +58,7 @@ class Baking(ShadowWorld):
 
     def __init__(self, tmp_path: Path) -> None:
         super().__init__(tmp_path)
-        plane = Plane()
+        self.plane = plane = Plane()
         self.deployer = Deployer(self.state, plane, plane, self.evaluator, self.clock, LIMITS, 1.0)  # type: ignore[arg-type]
 
     async def begin(self) -> None:
@@ -139,3 +144,17 @@ async def test_a_gap_starts_the_bake_again_where_it_ended(world: Baking) -> None
     phases = [(await world.second(at, compares=True, since=START + 20.0)).phase for at in range(21, 20 + BAKE + 1)]
     assert set(phases[:-1]) == {Phase.BAKING}
     assert phases[-1] is Phase.SHIFTING
+
+
+async def test_the_noise_copies_that_the_rules_ask_for_are_expected_of_the_proxies(world: Baking) -> None:
+    """A plan without them would never count as acknowledged by proxies that have them."""
+    row = await world.state.get(ENDPOINTS, "e")
+    assert row is not None
+    one = row.value.deployment
+    assert one is not None
+    assert one.blue is not None
+    shadow = Shadow(fleet("v1", variants=("Shadow",)).groups[0], TRAFFIC_PARTS)
+    one = replace(one, blue=replace(one.blue, shadow=shadow))
+    await world.state.commit([Put(COMPARISON_RULES, "e", Rules(noise_parts=50_000), 0)])
+    await world.deployer.observer.observe(replace(row.value, deployment=one), one)
+    assert [mirror.noise for mirror in world.plane.asked[-1].mirrors] == [False, True]

@@ -5,9 +5,10 @@ from bannister.domain.metric.endpoint import endpoint_metric
 from bannister.domain.metric.identity import SHADOW_NAMESPACE, identity
 from bannister.metrics.store import GroupDimensions
 from bannister.metrics.window import MetricWindow
+from bannister.reporting.counters import _unchunked
 from bannister.telemetry.entry import Invocation
 from bannister.telemetry.fold import Fold
-from bannister.telemetry.skipped import SkippedCopies, _unchunked
+from bannister.telemetry.skipped import SkippedCopies
 
 BOTH = {"EndpointName": "e", "VariantName": "Shadow"}
 

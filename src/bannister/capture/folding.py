@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 
-from bannister.domain.capture.instructions import ComparedGroups
+from bannister.domain.capture.instructions import CapturedGroup, ComparedGroups
 from bannister.domain.comparison.report import CaptureCount, Counted, GroupTally, Unpaired
 from bannister.domain.comparison.tally import Tally, merge
 
@@ -57,11 +58,13 @@ class Counts:
     """What became of captured exchanges, by group, since it was last taken."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[str, Counted, str]] = Counter()
+        self._counts: Counter[CaptureCount] = Counter()
 
-    def add(self, group: str, what: Counted, reason: str = "") -> None:
-        self._counts[group, what, reason] += 1
+    def add(self, group: CapturedGroup | None, what: Counted, reason: str = "", count: int = 1) -> None:
+        """`group` None: nobody knows of which group they were."""
+        named = (group.group, group.endpoint, group.variant) if group is not None else ("", "", "")
+        self._counts[CaptureCount(named[0], what, 0, reason, named[1], named[2])] += count
 
-    def take(self) -> list[CaptureCount]:
+    def take(self, second: int) -> list[CaptureCount]:
         taken, self._counts = self._counts, Counter()
-        return [CaptureCount(group, what, count, reason) for (group, what, reason), count in taken.items()]
+        return [replace(one, count=count, second=second) for one, count in taken.items()]

@@ -12,6 +12,7 @@ from bannister.capture.folding import Counts, TallyFold, unpaired_tallies
 from bannister.capture.pairing import Pairing
 from bannister.capture.service import CaptureService
 from bannister.capture.spool import Spool
+from bannister.capture.untold import UNTOLD, Untold
 from bannister.clock import Clock
 from bannister.domain.capture.exchange import Exchange
 from bannister.domain.capture.instructions import CapturedGroup, Instructions
@@ -27,6 +28,7 @@ from bannister.domain.comparison.report import (
 from bannister.domain.comparison.tally import Tally
 from bannister.domain.metric.sketch import Sketch
 from bannister.ids import Ids
+from bannister.reporting.counters import counters_of
 from bannister.reporting.coverage import Coverage
 from bannister.reporting.heartbeat import send_heartbeat
 from bannister.reporting.outbox import Outbox
@@ -64,6 +66,7 @@ class Capture:
         self._fold = TallyFold(settings.open_seconds_max)
         self._counts = Counts()
         self._counted_at = 0.0
+        self._untold = Untold()
         self._groups: dict[str, CapturedGroup] = {}
         self._outbox = Outbox[_Item, ComparisonReport](
             self._run, settings.unacknowledged_batches_max, _report, items_per_report_max=_ITEMS_PER_REPORT_MAX
@@ -84,6 +87,7 @@ class Capture:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._beat())
                 tasks.create_task(self._report())
+                tasks.create_task(self._count_overflow())
         finally:
             await self._service.close()
             await reports.close()
@@ -106,14 +110,14 @@ class Capture:
 
     def _lost(self, reason: str) -> None:
         """Nobody knows of which group it was."""
-        self._counts.add("", Counted.DROPPED, reason)
+        self._counts.add(None, Counted.DROPPED, reason)
 
     def _take(self, assembly: Assembly) -> None:
         try:
             self._use(assembly)
         except Exception:  # what a model answers must not end the connection on which others are told of
             log.exception("An exchange with %s could not be used.", assembly.group)
-            self._counts.add(assembly.group, Counted.DROPPED, "it could not be read")
+            self._counts.add(self._groups.get(assembly.group), Counted.DROPPED, "it could not be read")
 
     def _use(self, assembly: Assembly) -> None:
         now = self._clock.now()
@@ -124,7 +128,7 @@ class Capture:
         if group is None or assembly.role is None:
             return
         exchange = assembly.exchange(group.endpoint, now, self._clock.monotonic())
-        self._counts.add(group.group, Counted.CAPTURED)
+        self._counts.add(group, Counted.CAPTURED)
         if assembly.role is not Role.NOISE:
             self._write(exchange, group)
         if exchange.request_id:
@@ -146,12 +150,12 @@ class Capture:
         if capture is None or not is_chosen(exchange.request_id, group.written_share):
             return
         if capture.captures_output and exchange.response is None:
-            self._counts.add(group.group, Counted.DROPPED, _UNANSWERED)
+            self._counts.add(group, Counted.DROPPED, _UNANSWERED)
             return
         wanted = [exchange.request] if capture.captures_input else []
         wanted += [exchange.response] if capture.captures_output and exchange.response is not None else []
         if not all(message.complete for message in wanted):
-            self._counts.add(group.group, Counted.DROPPED, _INCOMPLETE)
+            self._counts.add(group, Counted.DROPPED, _INCOMPLETE)
             return
         bucket, _ = destination(capture)
         prefix = key_prefix(group, capture, exchange.started_at)
@@ -159,9 +163,9 @@ class Capture:
             bucket, prefix, record_line(exchange, capture), exchange.ended_at, self._clock.monotonic()
         )
         if refusal is None:
-            self._counts.add(group.group, Counted.WRITTEN)
+            self._counts.add(group, Counted.WRITTEN)
         else:
-            self._counts.add(group.group, Counted.DROPPED, refusal)
+            self._counts.add(group, Counted.DROPPED, refusal)
 
     def _compare(self, exchange: Exchange, role: Role) -> None:
         for pair in self._pairing.add(exchange, role, self._clock.monotonic()):
@@ -180,6 +184,15 @@ class Capture:
             await send_heartbeat(self._settings.port, HEARTBEAT_PATH, self._run, number)
             await asyncio.sleep(max(interval - (self._clock.monotonic() - begun_at), 0))
 
+    async def _count_overflow(self) -> None:
+        """What the proxy did not tell of, because as many streams were open as are allowed, or nobody listened here."""
+        while True:
+            await asyncio.sleep(_COUNTS_SECONDS)
+            for reason, count in self._untold.added(
+                await counters_of(self._settings.envoy_admin_socket, UNTOLD)
+            ).items():
+                self._counts.add(None, Counted.DROPPED, reason, count)
+
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
@@ -193,7 +206,7 @@ class Capture:
             items: list[_Item] = [*self._fold.take(watermark)]
             if monotonic - self._counted_at >= _COUNTS_SECONDS:
                 self._counted_at = monotonic
-                items += self._counts.take()
+                items += self._counts.take(int(self._clock.now()))
             self._outbox.put(watermark, self._coverage.covered_since, items)
 
 

@@ -27,7 +27,7 @@ from bannister.instances.backend import InstanceBackend
 from bannister.metrics.store import MetricStore
 from bannister.signals import Signal
 from bannister.state.store import State
-from bannister.state.tables import ALARMS, GROUPS
+from bannister.state.tables import ALARMS, COMPARISON_RULES, GROUPS
 
 
 class Traffic(Protocol):
@@ -95,7 +95,8 @@ class Observer:
         alarms = tuple([await self._alarm(deployment, name) for name in deployment.policy.alarms])
         snapshot = self._instances.snapshot()
         blue_gone = deployment.blue is None or await self._gone(deployment.blue, snapshot)
-        plan = plan_of(endpoint)
+        rules = await self._state.get(COMPARISON_RULES, endpoint.name)
+        plan = plan_of(endpoint, rules.value.noise_parts if rules is not None else 0)
         compared = any(one.rule is not None and watches_comparisons(one.rule.metric) for one in alarms)
         return Observation(
             now=self._clock.now(),

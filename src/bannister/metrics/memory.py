@@ -8,6 +8,7 @@ from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Report
+from bannister.metrics.capture_counts import counted_data
 from bannister.metrics.store import Datum, GroupDimensions
 from bannister.metrics.window import MetricWindow, counted, in_order
 from bannister.settings import Settings
@@ -30,6 +31,8 @@ class MemoryMetrics:
         self._recorded[report.run] = report.sequence
         if isinstance(report, ComparisonReport):
             self._window.add_tallies(map(counted, report.tallies))
+            for datum in counted_data(report):
+                self._window.put(datum)
         else:
             self._window.add(report.summaries)
         return True

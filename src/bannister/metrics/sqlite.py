@@ -29,6 +29,7 @@ from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Unavailable
+from bannister.metrics.capture_counts import counted_data
 from bannister.metrics.store import Datum, GroupDimensions
 from bannister.metrics.window import MetricWindow, counted, in_order, kinds_of, metrics_of
 from bannister.settings import Settings
@@ -119,10 +120,13 @@ class SqliteMetrics:
             return False
         self._recorded[report.run] = report.sequence
         if isinstance(report, ComparisonReport):
-            if report.tallies:
+            if report.tallies or report.counts:
                 report = replace(report, tallies=tuple(map(counted, report.tallies)))
                 self._recent.add_tallies(one for one in report.tallies if one.second >= self._recent_since)
-                self._store([report])
+                data = counted_data(report)
+                for datum in data:
+                    self._recent.put(datum)
+                self._store([report, *data])
         elif report.summaries:
             self._recent.add(one for one in report.summaries if one.second >= self._recent_since)
             self._store([report])

@@ -40,3 +40,5 @@ class Context:
     observe: Callable[[Endpoint, Deployment], Awaitable[Observation]] = _nobody_observes
     #: The deployer's.
     limits: Limits = field(default_factory=Limits)
+    #: Why captured records do not get into a bucket, as a sentence; None: they do.
+    delivery_trouble: Callable[[str], str | None] = lambda _bucket: None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.endpoint import EndpointConfig, Variant
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
 from bannister.operations.context import Context
@@ -17,7 +18,11 @@ WEIGHT_MAX: Final = (2 - 2.0**-23) * 2.0**127
 
 
 async def create_endpoint_config(
-    context: Context, name: str, variants: Sequence[Variant], shadow_variants: Sequence[Variant] = ()
+    context: Context,
+    name: str,
+    variants: Sequence[Variant],
+    shadow_variants: Sequence[Variant] = (),
+    data_capture: DataCapture | None = None,
 ) -> EndpointConfig:
     """Store a configuration; its models must exist."""
     context.check_room()
@@ -43,7 +48,7 @@ async def create_endpoint_config(
             )
         if await context.state.get(MODELS, variant.model_name) is None:
             raise NotFound(Resource.MODEL, variant.model_name)
-    config = EndpointConfig(name, tuple(variants), context.clock.now(), tuple(shadow_variants))
+    config = EndpointConfig(name, tuple(variants), context.clock.now(), tuple(shadow_variants), data_capture)
     try:
         await context.state.commit([Put(ENDPOINT_CONFIGS, name, config, 0)])
     except Conflict:

@@ -8,7 +8,7 @@ from bannister.domain.routing import plan_of
 from bannister.errors import Unavailable
 from bannister.publisher.publisher import Publisher
 from bannister.state.store import State
-from bannister.state.tables import ENDPOINTS
+from bannister.state.tables import COMPARISON_RULES, ENDPOINTS
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,9 @@ async def follow_endpoints(publisher: Publisher, state: State) -> None:
     while True:
         seen = state.changed.version
         try:
-            publisher.ask([plan_of(row.value) for row in await state.rows(ENDPOINTS)])
+            noise = {row.key: row.value.noise_parts for row in await state.rows(COMPARISON_RULES)}
+            endpoints = [row.value for row in await state.rows(ENDPOINTS)]
+            publisher.ask([plan_of(one, noise.get(one.name, 0)) for one in endpoints])
         except Unavailable as error:
             log.warning("The endpoints cannot be read; the proxies go on with what they have: %s", error)
         await state.changed.wait_past(seen, TURN_SECONDS)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
+from bannister.aws.sagemaker.data_capture import summary_members
 from bannister.aws.sagemaker.deployment_config import members_of, policy_of
 from bannister.aws.sagemaker.listing import list_request
 from bannister.domain.deployment.admission import Retention
@@ -43,7 +44,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
 
     async def describe(call: Call) -> dict[str, Any]:
         endpoint = await endpoints.describe_endpoint(context, call.params["EndpointName"])
-        return _description(call, endpoint, context.ready_instances())
+        return _description(call, endpoint, context.ready_instances(), context.delivery_trouble)
 
     async def list_(call: Call) -> dict[str, Any]:
         page = await endpoints.list_endpoints(context, list_request(call.params))
@@ -93,12 +94,15 @@ def _summary(call: Call, endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _description(call: Call, endpoint: Endpoint, ready: dict[str, int]) -> dict[str, Any]:
+def _description(
+    call: Call, endpoint: Endpoint, ready: dict[str, int], trouble: Callable[[str], str | None]
+) -> dict[str, Any]:
     members = {
         **_summary(call, endpoint),
         "EndpointConfigName": config_name_of(endpoint),
         "ProductionVariants": [_production(one) for one in blue_progress(endpoint, ready)] or None,
         "ShadowProductionVariants": [_production(one) for one in blue_shadow_progress(endpoint, ready)] or None,
+        "DataCaptureConfig": summary_members(endpoint, trouble),
         "FailureReason": endpoint.failure_reason,
         "LastDeploymentConfig": members_of(endpoint.last_policy) if endpoint.last_policy is not None else None,
     }

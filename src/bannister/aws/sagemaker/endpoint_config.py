@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
+from bannister.aws.sagemaker.data_capture import config_members, data_capture_of
 from bannister.aws.sagemaker.listing import list_request
 from bannister.domain.endpoint import EndpointConfig, Variant
 from bannister.errors import Invalid, Resource, Unsupported
@@ -19,7 +20,6 @@ INSTANCE_TYPE_DEFAULT: Final = "ml.m5.large"
 #: Members that would change what is served, and are not supported: saying so beats ignoring them.
 _REFUSED: Final = {
     "AsyncInferenceConfig": "asynchronous endpoints are outside Bannister's scope: guardrails and endpoints here are real-time only",
-    "DataCaptureConfig": "data capture is not supported yet",
     "ExplainerConfig": "explainers are not supported",
 }
 
@@ -32,7 +32,9 @@ def handlers(context: Context) -> Mapping[str, Handler]:
                 raise Unsupported(f"{member} cannot be used: {why}.")
         variants = [_variant(definition) for definition in params["ProductionVariants"]]
         shadows = [_variant(definition) for definition in params.get("ShadowProductionVariants", [])]
-        config = await endpoint_configs.create_endpoint_config(context, params["EndpointConfigName"], variants, shadows)
+        config = await endpoint_configs.create_endpoint_config(
+            context, params["EndpointConfigName"], variants, shadows, data_capture_of(params.get("DataCaptureConfig"))
+        )
         return {"EndpointConfigArn": _arn(call, config.name)}
 
     async def describe(call: Call) -> dict[str, Any]:
@@ -42,6 +44,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
             "EndpointConfigArn": _arn(call, config.name),
             "ProductionVariants": [_members(variant) for variant in config.variants],
             "ShadowProductionVariants": [_members(variant) for variant in config.shadow_variants] or None,
+            "DataCaptureConfig": config_members(config.data_capture),
             "CreationTime": config.created_at,
         }
 

@@ -53,7 +53,8 @@ class Comparison:
 def compare(production: Exchange, shadow: Exchange, rules: Rules) -> Comparison:
     """Compare the answers of two exchanges of the same request.
 
-    An answer is what has a 2xx status. Two refusals with the same status agree, whatever their texts.
+    An answer is what has a 2xx status. Two refusals with the same status agree, whatever their texts. Bodies are taken for whole: exchanges whose
+    body is not complete make no pair.
     """
     old, new = _answer(production), _answer(shadow)
     if old is None or new is None:
@@ -63,7 +64,8 @@ def compare(production: Exchange, shadow: Exchange, rules: Rules) -> Comparison:
         return _structural(f"production {outcomes[0]}, and the shadow {outcomes[1]}", *outcomes)
     media = media_type(old.content_type), media_type(new.content_type)
     if media[0] != media[1] and None not in media:
-        return _structural(f"content type {media[0]} became {media[1]}", media[0] or "", media[1] or "")
+        was, became = shown(media[0] or ""), shown(media[1] or "")
+        return _structural(f"content type {was} became {became}", was, became)
     return _bodies(old.body, new.body, media[0] or media[1], rules)
 
 
@@ -96,7 +98,7 @@ def _bodies(old: bytes, new: bytes, media: str | None, rules: Rules) -> Comparis
         shadow=None if same else became,
         numeric_difference=walk.largest,
         mean_difference=walk.mean,
-        labels=tuple(Label(*key, count) for key, count in sorted(walk.labels.items())),
+        labels=tuple(Label(*one) for one in walk.labels),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final
 
 #: A member's name or an element's number.
@@ -48,15 +49,22 @@ def parse(pattern: str) -> tuple[Step | None, ...]:
     return tuple(steps)
 
 
-def spell(path: Iterable[Step], *, general: bool = False) -> str:
-    """A path as people write it; `general`: every element's number as `[*]`."""
+def spell(path: Iterable[Step | None]) -> str:
+    """A path as people write it, or a pattern."""
     parts = ["$"]
     for step in path:
-        if isinstance(step, int):
-            parts.append("[*]" if general else f"[{step}]")
+        if step is ANY:
+            parts.append("[*]")
+        elif isinstance(step, int):
+            parts.append(f"[{step}]")
         else:
             parts.append(f".{step}" if _WORD.fullmatch(step) else f"['{step}']")
     return "".join(parts)
+
+
+def general(path: Iterable[Step]) -> tuple[str | None, ...]:
+    """The pattern of a place and all others that differ from it only in the numbers of elements."""
+    return tuple([ANY if isinstance(step, int) else step for step in path])
 
 
 class Patterns:
@@ -64,15 +72,26 @@ class Patterns:
 
     def __init__(self, patterns: Sequence[str]) -> None:
         """Raises ValueError as `parse`."""
-        self._patterns = [parse(one) for one in patterns]
+        parsed = [parse(one) for one in patterns]
+        self._by_length = {
+            length: [one for one in parsed if len(one) == length] for length in {len(one) for one in parsed}
+        }
 
     def match(self, path: Sequence[Step]) -> bool:
         """One of them is exactly this place."""
-        return any(len(one) == len(path) and _fits(one, path) for one in self._patterns)
+        found = self._by_length.get(len(path))
+        return found is not None and any(_fits(one, path) for one in found)
 
     def reach_below(self, path: Sequence[Step]) -> bool:
         """One of them may be a place inside this one."""
-        return any(len(one) > len(path) and _fits(one, path) for one in self._patterns)
+        deeper = [one for length, found in self._by_length.items() if length > len(path) for one in found]
+        return any(_fits(one, path) for one in deeper)
+
+
+@lru_cache(maxsize=64)
+def patterns(written: tuple[str, ...]) -> Patterns:
+    """The patterns of an endpoint's rules, read once. Raises ValueError as `parse`."""
+    return Patterns(written)
 
 
 def _fits(pattern: Sequence[Step | None], path: Sequence[Step]) -> bool:

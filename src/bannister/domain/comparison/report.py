@@ -44,6 +44,11 @@ class CaptureCount:
     count: int
     #: Why they were dropped; "" for the others.
     reason: str = ""
+    #: The group's; "": they are of nobody knows which.
+    endpoint: str = ""
+    variant: str = ""
+    #: When it was counted, as seconds since the epoch.
+    second: int = 0
 
 
 @dataclass(frozen=True, slots=True)

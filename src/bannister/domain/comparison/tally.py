@@ -17,6 +17,7 @@ from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.comparison.compare import Comparison, Label
 from bannister.domain.comparison.reading import Unreadable, media_type, read
 from bannister.domain.comparison.rules import Rules
+from bannister.domain.comparison.walk import SHOWN_MAX
 from bannister.domain.metric import sketch as sketches
 from bannister.domain.metric.sketch import Sketch
 
@@ -172,7 +173,7 @@ def excerpt(message: Message | None) -> Excerpt | None:
             text = f"{array.dtype}{array.shape}: {array.ravel()[:32].tolist()}"[:EXCERPT_BYTES_MAX]
         except Unreadable:
             pass
-    return Excerpt(text, len(body), message.content_type)
+    return Excerpt(text, len(body), media[:SHOWN_MAX] if media is not None else None)
 
 
 def _disagreement(production: Exchange, shadow: Exchange, comparison: Comparison, rules: Rules) -> Disagreement:

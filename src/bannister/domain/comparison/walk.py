@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
-from bannister.domain.comparison.paths import Patterns, Step, spell
+from bannister.domain.comparison.paths import Step, general, patterns, spell
 from bannister.domain.comparison.rules import Rules
 
 DEPTH_MAX: Final = 64
@@ -36,8 +36,8 @@ class Walk:
     def __init__(self, rules: Rules) -> None:
         """Raises ValueError if a path of the rules is none."""
         self._rules = rules
-        self._ignored = Patterns(rules.ignored_paths)
-        self._unordered = Patterns(rules.unordered_paths)
+        self._ignored = patterns(rules.ignored_paths)
+        self._unordered = patterns(rules.unordered_paths)
         self._left = VALUES_MAX
         self._labels_left = LABELS_MAX
         self.differs = False
@@ -48,13 +48,18 @@ class Walk:
         self.largest: float | None = None
         self._signed = 0.0
         self._numbers = 0
-        #: (path, old, new).
-        self.labels: Counter[tuple[str, str, str]] = Counter()
+        self._labels: Counter[tuple[tuple[str | None, ...], str, str]] = Counter()
 
     @property
     def mean(self) -> float | None:
         """The mean of the shadow's numbers minus production's."""
         return self._signed / self._numbers if self._numbers else None
+
+    @property
+    def labels(self) -> list[tuple[str, str, str, int]]:
+        """Path, old, new, and how often."""
+        counts = self._labels.items()
+        return sorted((shown(spell(path)), old, new, count) for (path, old, new), count in counts)
 
     def values(self, path: Path, old: Any, new: Any) -> None:
         """Compare production's value and the shadow's in one place."""
@@ -154,7 +159,7 @@ class Walk:
     def _label(self, path: Path, old: Any, new: Any) -> None:
         if self._labels_left > 0:
             self._labels_left -= 1
-            self.labels[shown(spell(path, general=True)), shown(old), shown(new)] += 1
+            self._labels[general(path), shown(old), shown(new)] += 1
 
     def _check(self, path: Path, value: Any) -> None:
         """Look for invalid numbers in what only the shadow answered."""
@@ -243,6 +248,8 @@ def shown(value: Any) -> str:
         text = f"a list of {len(value)}"
     else:
         text = f"{value.dtype}{value.shape}"
+    if len(text) <= SHOWN_MAX and text.isascii() and text.isprintable():
+        return text
     text = text[: SHOWN_MAX + 1].encode("utf-8", "backslashreplace").decode()
     text = "".join([one if one.isprintable() else "·" for one in text])
     return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"

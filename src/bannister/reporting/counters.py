@@ -1,0 +1,64 @@
+"""The proxy's own counters, asked for over its admin socket: what it counts of that it did not do, and nobody else sees."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+_TIMEOUT_SECONDS: Final = 5.0
+_ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+
+
+class Increments:
+    """Turns counters, which only grow, into what was added since the last look."""
+
+    def __init__(self) -> None:
+        #: None: not looked yet, so nobody knows which part of the counters is new.
+        self._last: Mapping[str, int] | None = None
+
+    def of(self, counters: Mapping[str, int]) -> dict[str, int]:
+        """By name, where there are any."""
+        last, self._last = self._last, counters
+        if last is None:
+            return {}
+        found = {}
+        for name, value in counters.items():
+            before = last.get(name, 0)
+            # A proxy that was started again counts from zero.
+            more = value - before if value >= before else value
+            if more:
+                found[name] = more
+        return found
+
+
+async def counters_of(admin_socket: Path, names: str) -> str | None:
+    """The counters whose names match a regular expression, one `name: value` a line; None: the proxy does not answer."""
+    request = f"GET /stats?filter={names} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n"
+    try:
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
+            reader, writer = await asyncio.open_unix_connection(str(admin_socket), limit=_ANSWER_BYTES_MAX)
+            try:
+                writer.write(request.encode())
+                head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+            finally:
+                writer.close()
+    except (OSError, TimeoutError):
+        return None
+    if not head.startswith(b"HTTP/1.1 200"):
+        return None
+    whole = _unchunked(body) if b"transfer-encoding: chunked" in head.lower() else body
+    return whole.decode(errors="replace")
+
+
+def _unchunked(body: bytes) -> bytes:
+    whole = bytearray()
+    while body:
+        size, _, rest = body.partition(b"\r\n")
+        length = int(size or b"0", 16)
+        if length == 0:
+            break
+        whole += rest[:length]
+        body = rest[length + 2 :]
+    return bytes(whole)

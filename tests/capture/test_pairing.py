@@ -1,0 +1,133 @@
+"""Each pair once, none wrongly, and everything that is waiting or alone is bounded and counted: for any order of events."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bannister.capture.assembly import Role
+from bannister.capture.pairing import Pairing
+from bannister.domain.capture.exchange import Exchange, Message
+from bannister.domain.capture.instructions import ComparedGroups
+from bannister.domain.comparison.report import Unpaired
+from bannister.domain.comparison.rules import Rules
+
+SHADOW = ComparedGroups("shadow", "blue", Rules(), "e")
+NOISE = ComparedGroups("blue", "blue", Rules(), "e", noise=True, every_one_copied=False)
+
+
+def exchange(identity: str, group: str, body: bytes = b"x", *, answered: bool = True, whole: bool = True) -> Exchange:
+    answer = Message(body, complete=whole) if answered else None
+    return Exchange(identity, "e", group, 1.0, 2.0, Message(b"q"), answer, 200 if answered else None, 5)
+
+
+def pairing(*compared: ComparedGroups, exchanges: int = 100, size: int = 10_000, seconds: float = 10.0) -> Pairing:
+    made = Pairing(exchanges, size, seconds)
+    made.follow(compared or (SHADOW,))
+    return made
+
+
+def test_whoever_comes_first_waits_for_the_other() -> None:
+    made = pairing()
+    assert made.add(exchange("1", "blue"), Role.PRODUCTION, 0) == []
+    assert made.add(exchange("2", "shadow"), Role.SHADOW, 0) == []
+    [second] = made.add(exchange("2", "blue", b"p"), Role.PRODUCTION, 1)
+    [first] = made.add(exchange("1", "shadow"), Role.SHADOW, 1)
+    assert [(one.production.request_id, one.shadow.group) for one in (first, second)] == [
+        ("1", "shadow"),
+        ("2", "shadow"),
+    ]
+    assert (len(made), made.size) == (0, 0)
+    assert not made.take_alone()
+
+
+def test_each_reason_to_stay_alone_is_its_own() -> None:
+    made = pairing(exchanges=4)
+    made.add(exchange("late", "blue"), Role.PRODUCTION, 0)
+    made.add(exchange("lonely", "shadow"), Role.SHADOW, 0)
+    made.expire(9.9)
+    assert not made.take_alone()
+    made.expire(10)
+    assert made.take_alone() == {(SHADOW, Unpaired.NO_SHADOW): 1, (SHADOW, Unpaired.NO_PRODUCTION): 1}
+    for identity, production, copy in (
+        ("a", exchange("a", "blue", answered=False), exchange("a", "shadow")),
+        ("b", exchange("b", "blue"), exchange("b", "shadow", answered=False)),
+        ("c", exchange("c", "blue", whole=False), exchange("c", "shadow")),
+        ("d", exchange("d", "green"), exchange("d", "shadow")),
+    ):
+        del identity
+        assert made.add(production, Role.PRODUCTION, 20) == made.add(copy, Role.SHADOW, 20) == []
+    assert made.take_alone() == {
+        (SHADOW, Unpaired.NO_PRODUCTION): 1,
+        (SHADOW, Unpaired.NO_SHADOW): 1,
+        (SHADOW, Unpaired.INCOMPLETE): 1,
+        (SHADOW, Unpaired.OTHER_FLEET): 1,
+    }
+    for number in range(5):
+        made.add(exchange(f"{number}", "blue"), Role.PRODUCTION, 30)
+    assert made.take_alone() == {(SHADOW, Unpaired.CROWDED_OUT): 1}
+    made.expire(100)
+    assert (len(made), made.size) == (0, 0)
+
+
+def test_a_noise_copy_makes_a_pair_of_its_own_and_is_missed_by_nobody() -> None:
+    made = pairing(SHADOW, NOISE)
+    made.add(exchange("1", "blue"), Role.PRODUCTION, 0)
+    assert [one.compared for one in made.add(exchange("1", "shadow"), Role.SHADOW, 0)] == [SHADOW]
+    assert [one.compared for one in made.add(exchange("1", "blue", b"n"), Role.NOISE, 0)] == [NOISE]
+    made.add(exchange("2", "blue"), Role.PRODUCTION, 0)
+    made.add(exchange("2", "shadow"), Role.SHADOW, 0)
+    made.expire(100)
+    assert not made.take_alone()
+    assert (len(made), made.size) == (0, 0)
+
+
+def test_who_is_no_longer_compared_waits_for_nobody() -> None:
+    made = pairing()
+    made.add(exchange("1", "shadow"), Role.SHADOW, 0)
+    made.follow(())
+    assert made.add(exchange("1", "blue"), Role.PRODUCTION, 0) == []
+    made.expire(100)
+    assert (len(made), made.size) == (0, 0)
+    assert not made.take_alone()
+
+
+@st.composite
+def events(draw: st.DrawFn) -> list[tuple[str, str, Role]]:
+    """Both sides of some requests, some of one side only, some twice, in any order."""
+    found: list[tuple[str, str, Role]] = []
+    for number in range(draw(st.integers(0, 12))):
+        sides = [("blue", Role.PRODUCTION), ("green", Role.PRODUCTION), ("shadow", Role.SHADOW), ("blue", Role.NOISE)]
+        chosen = draw(st.lists(st.sampled_from(sides), max_size=4))
+        found += [(f"{number}", group, role) for group, role in chosen]
+    return draw(st.permutations(found))
+
+
+@settings(max_examples=150, deadline=None)
+@given(events(), st.integers(1, 6), st.integers(10, 60), st.sampled_from([0.0, 0.5, 1.5, 4.0]))
+def test_no_order_makes_a_wrong_or_a_second_pair(
+    given_events: list[tuple[str, str, Role]], exchanges_max: int, bytes_max: int, pause: float
+) -> None:
+    made = pairing(SHADOW, NOISE, exchanges=exchanges_max, size=bytes_max, seconds=5.0)
+    now, seen = 0.0, Counter[tuple[str, str, bool]]()
+    for identity, group, role in given_events:
+        now += pause
+        made.expire(now)
+        for pair in made.add(exchange(identity, group, b"y" * 7), role, now):
+            assert pair.production.request_id == pair.shadow.request_id == identity
+            assert pair.production.group == pair.compared.production
+            assert pair.shadow.group == pair.compared.shadow
+            seen[identity, pair.compared.shadow, pair.compared.noise] += 1
+        assert len(made) <= exchanges_max
+        assert made.size <= bytes_max
+    copies = Counter(
+        (identity, group, role is Role.NOISE) for identity, group, role in given_events if role is not Role.PRODUCTION
+    )
+    productions = Counter((identity, group) for identity, group, role in given_events if role is Role.PRODUCTION)
+    for (identity, group, noise), count in seen.items():
+        # Envoy tells of each once. Where it would not, there are never more pairs than there were answers on either side.
+        assert count <= min(copies[identity, group, noise], productions[identity, "blue"])
+    made.expire(now + 6.0)
+    assert (len(made), made.size) == (0, 0)
