@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from bannister.domain.fleet import Group
 from bannister.domain.metric import sketch as sketches
 from bannister.domain.metric.aggregate import Aggregate, of_sketch
 from bannister.domain.metric.identity import SAGEMAKER_NAMESPACE, MetricIdentity, identity
@@ -73,6 +74,12 @@ def endpoint_identities(
     both = {"EndpointName": endpoint, "VariantName": variant}
     with_config = both | {"EndpointConfigName": config_name}
     return [identity(SAGEMAKER_NAMESPACE, name, dimensions) for name in names for dimensions in (both, with_config)]
+
+
+def group_metric(name: str, group: Group) -> MetricIdentity:
+    """One metric of one group alone: the fleets of a deployment are told apart by their configuration."""
+    _, with_config = endpoint_identities(group.endpoint, group.variant, group.config_name, names=(name,))
+    return with_config
 
 
 def endpoint_of(metric: MetricIdentity) -> tuple[str, str, str | None] | None:
