@@ -21,7 +21,7 @@ from bannister.domain.deployment.machine import (
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.domain.instance import Instance, InstancePhase
-from bannister.domain.metric.identity import SAGEMAKER_NAMESPACE, identity
+from bannister.domain.metric.endpoint import group_metric
 from bannister.domain.routing import RoutePlan, Weight, plan_of
 from bannister.instances.backend import InstanceBackend
 from bannister.metrics.store import MetricStore
@@ -156,12 +156,7 @@ class Observer:
         began = math.floor(deadline - bake_seconds)
         count = 0.0
         for group in deployment.green.groups:
-            dimensions = {
-                "EndpointName": group.endpoint,
-                "VariantName": group.variant,
-                "EndpointConfigName": group.config_name,
-            }
-            metric = identity(SAGEMAKER_NAMESPACE, "Invocations", dimensions)
+            metric = group_metric("Invocations", group)
             (found,) = await self._metrics.read(metric, began, math.ceil(now) - began, 1)
             count += found.count if found is not None else 0
         return int(count)
