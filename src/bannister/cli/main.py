@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bannister.cli import backup, shadow
+from bannister.cli import backup, shadow_commands
 from bannister.errors import BannisterError, Refused
 
 _HELP = """Bannister guards releases of machine-learning models: it serves them behind endpoints and changes the
@@ -179,7 +179,7 @@ def service_model() -> None:
     typer.echo(OWN_MODELS)
 
 
-app.add_typer(shadow.app)
+app.add_typer(shadow_commands.app)
 backup.register(app)
 
 
