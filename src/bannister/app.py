@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import uvicorn
-from starlette.types import Receive, Scope, Send
 
 from bannister import settings as settings_module
 from bannister.aws import cloudwatch, deployments, sagemaker
@@ -34,6 +33,7 @@ from bannister.collector.instructing import instruct_capture
 from bannister.deployer.loop import Deployer
 from bannister.disk import DiskReserve
 from bannister.domain.deployment.machine import Limits
+from bannister.domain.experiment.machine import Limits as ExperimentLimits
 from bannister.domain.instance import InstancePhase
 from bannister.domain.routing import plan_of
 from bannister.envoy.admin import Admin
@@ -41,6 +41,7 @@ from bannister.envoy.ads import DiscoveryServer
 from bannister.envoy.resources.names import PROXY_NODE
 from bannister.errors import BannisterError, Fenced, Refused
 from bannister.evaluator.loop import Evaluator
+from bannister.experimenter.loop import Experimenter
 from bannister.ids import RandomIds
 from bannister.instances.backend import InstanceBackend
 from bannister.instances.images import ImageTable
@@ -104,10 +105,20 @@ class ControlPlane:
             settings,
             self._state.epoch,
         )
-        limits = Limits(settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds)
-        self._deployer = Deployer(
-            self._state, self._instances, self._publisher, self._evaluator, clock, limits, settings.turn_seconds
+        limits = Limits(
+            settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds, settings.bake_requests_min
         )
+        self._deployer = Deployer(
+            self._state,
+            self._instances,
+            self._publisher,
+            self._evaluator,
+            clock,
+            limits,
+            settings.turn_seconds,
+            self._metrics,
+        )
+        self._experimenter = Experimenter(self._state, clock, ids, experiment_limits(settings), settings.turn_seconds)
         context = Context(
             state=self._state,
             metrics=self._metrics,
@@ -129,6 +140,8 @@ class ControlPlane:
             [sagemaker.service(context), cloudwatch.service(context), deployments.service(context)],
             S3Door(self._objects, clock, ids, settings),
             self._waits_for,
+            # Proxies keep connections, so a request may still come to a process that another has succeeded.
+            self._fence,
         )
         self._stop = asyncio.Event()
         self._started_at = clock.monotonic()
@@ -150,6 +163,7 @@ class ControlPlane:
                     self._evaluator.run(),
                     self._supervisor.run(),
                     self._deployer.run(),
+                    self._experimenter.run(),
                     self._keep_house(),
                     self._watch_epoch(),
                     self._serve(),
@@ -170,9 +184,7 @@ class ControlPlane:
     async def _serve(self) -> None:
         self._settings.api_socket.unlink(missing_ok=True)
         config = uvicorn.Config(
-            self._answer,
-            # uvicorn takes a bound method for ASGI 2.
-            interface="asgi3",
+            self._gateway,
             uds=str(self._settings.api_socket),
             lifespan="off",
             log_config=None,
@@ -181,13 +193,9 @@ class ControlPlane:
             date_header=False,
             ws="none",
             timeout_keep_alive=3600,
+            timeout_graceful_shutdown=API_STOP_SECONDS,
         )
-        await _Server(config).serve()
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """One request. Proxies keep connections, so one may still come to a process that another has succeeded."""
-        self._fence()
-        await self._gateway(scope, receive, send)
+        await _Server(config).serve_until_cancelled()
 
     # --- one control plane at a time
 
@@ -228,10 +236,10 @@ class ControlPlane:
 
     async def _keep_house(self) -> None:
         """Forget what is past its time, and take the reserve back when there is room."""
+        await asyncio.sleep(HOUSEKEEPING_BEGINS_SECONDS)
         while True:
-            await asyncio.sleep(self._settings.housekeeping_interval_seconds)
             now = self._clock.now()
-            for chore in (self._metrics.expire, self._forget_history):
+            for chore in (self._metrics.expire, self._forget_history, self._keep_room):
                 try:
                     await chore(now)
                 except Fenced:
@@ -239,11 +247,20 @@ class ControlPlane:
                 except Exception:  # a disk that is full now may not be next time
                     log.exception("housekeeping.failed")
             self._reserve.take()
+            await asyncio.sleep(self._settings.housekeeping_interval_seconds)
 
     async def _forget_history(self, now: float) -> None:
         await forget_history(self._state, now, self._settings)
 
+    async def _keep_room(self, _now: float) -> None:
+        self._fence()
+        self._state.keep_room()
 
+
+#: After a start serving comes first.
+HOUSEKEEPING_BEGINS_SECONDS = 1.0
+#: Requests to the API that are being answered at a stop may take this long.
+API_STOP_SECONDS = 2
 #: The epoch is looked at this often when nothing else looks at it.
 EPOCH_INTERVAL_SECONDS = 1.0
 #: Exit code of a control plane that another one has succeeded.
@@ -259,8 +276,26 @@ def _give_way() -> NoReturn:
     os._exit(EXIT_SUCCEEDED)
 
 
+def experiment_limits(settings: Settings) -> ExperimentLimits:
+    """The settings that decisions about experiments depend on."""
+    return ExperimentLimits(
+        settings.deployment_timeout_seconds_default,
+        settings.startup_timeout_seconds_default,
+        settings.experiment_restoring_attempts_max,
+        settings.experiment_retry_seconds,
+    )
+
+
 class _Server(uvicorn.Server):
     """Signals are the control plane's business, not its HTTP server's."""
+
+    async def serve_until_cancelled(self) -> None:
+        """Answer requests; when cancelled, those that have begun, and close all connections: what they need is closed next."""
+        try:
+            await self.serve()
+        finally:
+            if self.started:
+                await self.shutdown()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

@@ -30,6 +30,7 @@ class Resource(StrEnum):
     BUCKET = "bucket"
     OBJECT = "object"
     DEPLOYMENT = "deployment"
+    EXPERIMENT = "inference experiment"
 
 
 class BannisterError(Exception):

@@ -174,8 +174,17 @@ class Settings:
     deployment_timeout_seconds_default: float = 28_800.0
     #: A deployment waits this long before its first shift for an alarm that is in ALARM.
     alarm_clear_timeout_seconds: float = 600.0
+    #: A bake in which green got fewer requests than this is not over, also when its time is; 0: it passes, "without evidence".
+    bake_requests_min: int = 0
     #: Without a watermark from telemetry for this long, a deployment rolls back.
     blind_timeout_seconds: float = 60.0
+
+    # --- inference experiments
+    #: An experiment runs at least this long (AWS's console: an hour; at most 30 days).
+    experiment_seconds_min: float = 3600.0
+    #: An endpoint that could not be restored after an experiment is tried again so often, a little later each time.
+    experiment_restoring_attempts_max: int = 3
+    experiment_retry_seconds: float = 5.0
 
     # --- launcher
     #: How often `up` asks whether the server answers yet, and how long it goes on asking.

@@ -484,6 +484,28 @@ JSON = st.recursive(
 )
 
 
+def test_a_process_that_cannot_tell_whether_it_may_act_does_nothing_and_says_so() -> None:
+    backend = Backend()
+
+    def fence() -> None:
+        raise Unavailable("The state file does not answer: disk I/O error.")
+
+    gateway = Gateway(
+        Settings(Path("/nonexistent")),
+        RandomIds(),
+        SystemClock(),
+        [Service("sagemaker", {"ListEndpoints": backend.perform})],
+        backend.objects_app,
+        backend.still_waits_for,
+        fence,
+    )
+    sent: list[Any] = []
+    asyncio.run(gateway(*exchange("SageMaker.ListEndpoints", b"{}", sent)))
+    assert sent[0]["status"] == 503
+    assert json.loads(sent[1]["body"])["message"] == "The state file does not answer: disk I/O error."
+    assert not backend.calls
+
+
 @settings(max_examples=300, deadline=None)
 @given(target=TARGETS, content=st.dictionaries(NAMES, JSON, max_size=8).map(json.dumps).map(str.encode) | st.binary())
 def test_no_body_is_a_server_error(served: Door, target: str, content: bytes) -> None:

@@ -56,6 +56,19 @@ def test_a_number_that_is_not_a_port_is_refused_before_anything_is_made(tmp_path
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.parametrize("command", [("up",), ("backup", "file"), ("restore", "file")], ids=lambda command: command[0])
+def test_an_empty_data_directory_is_not_the_current_one(command: tuple[str, ...]) -> None:
+    answer = run(*command, "--data-dir", "")
+    assert answer.returncode == 2
+    assert answer.stderr == "--data-dir is empty: name a directory, or leave the option out.\n"
+
+
+def test_a_rollback_without_a_reason_is_refused_before_anyone_is_asked() -> None:
+    answer = run("rollback", "flights", "--reason", " ", AWS_ENDPOINT_URL="http://127.0.0.1:1")
+    assert answer.returncode == 2
+    assert answer.stderr == "Say why, with --reason: it is what those who ask later will read.\n"
+
+
 def test_a_setting_that_does_not_exist_is_refused_by_name(tmp_path: Path) -> None:
     (tmp_path / "bannister.toml").write_text("prot = 4000\n")
     answer = run("up", "--data-dir", str(tmp_path))

@@ -1,11 +1,11 @@
-"""The data and the three trained versions, made once."""
+"""The data and the trained versions, made once."""
 
 from __future__ import annotations
 
 import pytest
 
 from bannister.demo.flights import Flights, load
-from bannister.demo.training import Version, train
+from bannister.demo.training import FEATURES, Version, train
 
 
 @pytest.fixture(scope="session")
@@ -15,4 +15,4 @@ def flights() -> Flights:
 
 @pytest.fixture(scope="session")
 def versions(flights: Flights) -> dict[str, Version]:
-    return {name: train(name, flights) for name in ("v1", "v2", "v3")}
+    return {name: train(name, flights) for name in FEATURES}

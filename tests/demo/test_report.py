@@ -10,13 +10,30 @@ from rich.console import Console
 
 from bannister.demo import report
 from bannister.demo.flights import Flight
-from bannister.demo.report import ERROR, Outcome, Settled, Share, percentile
+from bannister.demo.report import ERROR, Outcome, Settled, Shadowed, Share, percentile
 from bannister.demo.screen import Screen, bar, shares_of
 from bannister.demo.traffic import Answer
 from bannister.demo.training import Scores, Version
 
 KNOWN = Flight("{}", late=True, known_plane=True)
 UNKNOWN = Flight("{}", late=False, known_plane=False)
+
+
+OFFLINE = {"v1": 0.08, "v2": 0.78, "v3": 0.79, "v4": 0.78, "v5": 0.77}
+
+
+def shadow_report(agreement: float) -> dict[str, object]:
+    changed = [{"Path": "$.late", "Old": "true", "New": "false", "Count": 170}] if agreement < 0.9 else []
+    return {
+        "Agreement": {
+            "Pairs": 1000,
+            "Rate": agreement,
+            "LowerBound": agreement - 0.02,
+            "UpperBound": agreement + 0.01,
+            "Confidence": 0.95,
+        },
+        "Labels": [*changed, {"Path": "$.late", "Old": "false", "New": "false", "Count": 800}],
+    }
 
 
 def answer(flight: int, version: str, at: float, *, late: bool = True) -> Answer:
@@ -29,11 +46,23 @@ def failure(flight: int, at: float) -> Answer:
     )
 
 
+SETTLED = {
+    "v2": Settled("InService", "flights-v2", None),
+    "v3": Settled("InService", "flights-v2", "Alarm flights-v3-errors: ..."),
+    "v4": Settled("InService", "flights-v2-shadow-v4", 'alarm "flights-v4-disagreements" was in ALARM'),
+    "v5": Settled("InService", "flights-v5", None),
+}
+
+
+def settled(version: str, config: str, reason: str | None) -> dict[str, object]:
+    return {"settled": SETTLED | {version: Settled("InService", config, reason)}}
+
+
 @pytest.fixture
 def good() -> Outcome:
     """Flight 0 is of a known aircraft and late, flight 1 of an unknown one and on time."""
     return Outcome(
-        versions=[Version(name, Scores(0.9, f1), b"") for name, f1 in (("v1", 0.08), ("v2", 0.78), ("v3", 0.79))],
+        versions=[Version(name, Scores(0.9, f1), b"") for name, f1 in OFFLINE.items()],
         flights=[KNOWN, UNKNOWN],
         answers=[
             answer(0, "v1", 1),
@@ -44,11 +73,16 @@ def good() -> Outcome:
             answer(0, "v2", 10.3),
             answer(0, "v3", 12.0),
             answer(1, "v2", 20, late=False),
+            answer(1, "v5", 40, late=False),
         ],
         client_survived=True,
-        v2_settled=Settled("InService", "flights-v2", None),
-        v3_settled=Settled("InService", "flights-v2", "Alarm flights-v3-errors: ..."),
+        settled=SETTLED,
+        shadowed={
+            "v4": Shadowed(320, 0.83, 320, shadow_report(0.83)),
+            "v5": Shadowed(310, 0.99, None, shadow_report(0.98)),
+        },
         alarm_name="flights-v3-errors",
+        disagreement_alarm="flights-v4-disagreements",
         alarm_at=11.21,
         rolled_back_at=15.0,
     )
@@ -65,7 +99,9 @@ def test_a_good_run_holds(good: Outcome) -> None:
 def test_the_sentence_counts_what_happened(good: Outcome) -> None:
     assert report.conclusion(good) == (
         "v3 passed offline with F1 0.79 (v2: 0.78) and failed 33% of live requests (1 of 3); 1 caller saw an error before "
-        "it was rolled back; all at once without an alarm would have hurt 2 in the same time."
+        "it was rolled back; all at once without an alarm would have hurt 2 in the same time. v4 passed offline "
+        "with F1 0.78, answered every request in time and without an error, and said another label than v2 on 17% of them; as a "
+        "shadow it was found out after 320 copies of requests, and nobody saw an answer of it."
     )
 
 
@@ -91,18 +127,22 @@ def test_a_last_answer_before_the_alarm_is_no_negative_time(good: Outcome) -> No
 def test_live_scores_are_by_the_true_arrivals(good: Outcome) -> None:
     assert good.live_scores("v1") == Scores(1.0, 1.0)
     assert good.live_scores("v2") == Scores(0.5, 0.5)
-    assert [row[5:7] for row in report.table(good)] == [["1", "0"], ["4", "0"], ["3", "1"]]
+    assert [row[5:7] for row in report.table(good)] == [["1", "0"], ["4", "0"], ["3", "1"], ["0", "0"], ["1", "0"]]
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"v2_settled": Settled("InService", "flights-v1", "alarm")}, "v2 completed"),
-        ({"v3_settled": Settled("InService", "flights-v3", None)}, "v3 was rolled back"),
-        ({"v3_settled": Settled("InService", "flights-v2", "a timeout")}, "v3 was rolled back"),
+        (settled("v2", "flights-v1", "alarm"), "v2 completed"),
+        (settled("v3", "flights-v3", None), "v3 was rolled back"),
+        (settled("v3", "flights-v2", "a timeout"), "v3 was rolled back"),
+        (settled("v4", "flights-v4", None), "the update that would have promoted v4"),
+        (settled("v4", "flights-v2-shadow-v4", "a timeout"), "the update that would have promoted v4"),
+        (settled("v5", "flights-v2-shadow-v5", "alarm"), "v5, v2 with another seed, passed"),
+        ({"shadowed": {"v4": Shadowed(9000, 0.99)}}, "v4 was found out as a shadow"),
         ({"alarm_at": None}, "v3 was rolled back"),
-        ({"rolled_back_at": 11.0}, "all traffic is on v2 again"),
-        ({"rolled_back_at": 30.0}, "all traffic is on v2 again"),
+        ({"rolled_back_at": 11.0}, "all traffic was on v2 again"),
+        ({"rolled_back_at": 60.0}, "all traffic was on v2 again"),
         ({"client_survived": False}, "the client ran to the end"),
     ],
 )
@@ -125,9 +165,22 @@ def test_a_request_that_v3_did_not_fail_itself_is_lost(good: Outcome, lost: Answ
     assert sentence.startswith("nothing was lost")
 
 
+def test_an_answer_of_v4_is_noticed(good: Outcome) -> None:
+    good.answers.insert(0, answer(0, "v4", 3))
+    assert broken(good) == ["no caller saw an answer of v4"]
+
+
+def test_shadows_are_told_with_their_interval(good: Outcome) -> None:
+    assert report.shadows(good) == [
+        "v4 as v2's shadow agreed on 83.0% of 1,000 answers (95% interval 81.0% to 84.0%)",
+        "    $.late: true became false 170 times",
+        "v5 as v2's shadow agreed on 98.0% of 1,000 answers (95% interval 96.0% to 99.0%)",
+    ]
+
+
 def test_a_version_without_answers_is_noticed(good: Outcome) -> None:
     good.answers = [one for one in good.answers if one.version != "v1"]
-    assert broken(good) == ["every version answered live traffic"]
+    assert broken(good) == ["every other version answered live traffic"]
     assert report.table(good)[0][3:] == ["-", "-", "0", "0", "-", "-"]
 
 

@@ -1,4 +1,4 @@
-"""The three versions: what they score, and what their artifacts answer in the real model server."""
+"""The versions: what they score, and what their artifacts answer in the real model server."""
 
 from __future__ import annotations
 
@@ -47,11 +47,21 @@ def test_offline_each_version_looks_at_least_as_good_as_the_one_before(versions:
     assert versions["v2"].offline.accuracy > versions["v1"].offline.accuracy + 0.1
 
 
+def test_offline_v4_scores_exactly_what_v2_scores(versions: dict[str, Version]) -> None:
+    assert versions["v4"].offline == versions["v2"].offline
+    assert versions["v4"].artifact != versions["v2"].artifact
+
+
+def test_another_seed_gives_another_model_that_is_as_good(versions: dict[str, Version]) -> None:
+    assert versions["v5"].offline != versions["v2"].offline
+    assert versions["v5"].offline.f1 == pytest.approx(versions["v2"].offline.f1, abs=0.01)
+
+
 def test_training_again_gives_the_same_model(flights: Flights, versions: dict[str, Version]) -> None:
     assert train("v1", flights).offline == versions["v1"].offline
 
 
-@pytest.fixture(scope="module", params=["v1", "v2", "v3"])
+@pytest.fixture(scope="module", params=["v1", "v2", "v3", "v4", "v5"])
 def served(
     request: pytest.FixtureRequest, versions: dict[str, Version], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[str, int]]:

@@ -101,6 +101,16 @@ async def test_a_stranger_on_the_port_is_not_taken_for_the_instance(local_place)
         stranger.communicate()
 
 
+async def test_an_image_whose_program_is_not_there_says_so_once(local_place):
+    local_place.settings.images_path.write_text('[[image]]\nmatch = "model:*"\ncommand = ["no-such-program"]\n')
+    backend = await local_place.started()
+    await backend.ensure(local_place.spec(), 1, epoch=1)
+    (one,) = await local_place.until_all(backend, InstancePhase.FAILED)
+    assert one.reason.endswith(
+        "cannot be started: There is no program 'no-such-program' to run the image with. It printed nothing."
+    )
+
+
 async def test_one_that_answers_with_an_error_is_not_ready(local_place):
     backend = await local_place.started()
     await backend.ensure(local_place.spec("unwell", startup_timeout_seconds=1.0), 1, epoch=1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import io
+import json
 import os
 import signal
 import socket
@@ -98,6 +100,24 @@ def test_up_answers_and_a_stop_leaves_nothing(start: Start, data_dir: Path, port
     assert process.wait(PATIENCE_SECONDS) == 0
     assert of(data_dir) == []
     assert list((data_dir / "run").iterdir()) == []
+
+
+def test_a_stop_answers_what_still_comes_or_says_that_it_does_not(start: Start, port: int) -> None:
+    process = start()
+    serve_a_model(port)  # which takes a moment to stop, while Envoy still lets requests to the API in
+    process.send_signal(signal.SIGTERM)
+    seen = set()
+    while process.poll() is None:
+        api = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            api.request("POST", "/", b"{}", {"X-Amz-Target": "SageMaker.ListEndpoints"})
+            answer = api.getresponse()
+            seen.add((answer.status, json.loads(answer.read()).get("__type")))
+        except OSError:
+            pass  # Envoy has ended, too
+        finally:
+            api.close()
+    assert seen <= {(200, None), (503, "ServiceUnavailable")}
 
 
 @pytest.mark.parametrize("name", ["control plane", "telemetry", "capture", "Envoy"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bannister.clock import SystemClock
-from bannister.domain.comparison.report import ComparisonReport, GroupTally
+from bannister.domain.comparison.report import CaptureCount, ComparisonReport, Counted, GroupTally
 from bannister.domain.comparison.tally import Tally
 from bannister.domain.metric.aggregate import Aggregate, of_statistics, of_values, statistic
 from bannister.domain.metric.identity import SHADOW_NAMESPACE, MetricIdentity, identity
@@ -286,3 +286,24 @@ async def test_shadow_metrics_are_listed_and_expire_as_summaries_do(store: Metri
     assert shadow_metric("NumericDifference") not in listed
     await store.expire(start + 3 * 3600.0 + 1)
     assert await store.metrics(since=0) == []
+
+
+async def test_what_became_of_captured_exchanges_is_read_as_counts(store: MetricStore, start: int) -> None:
+    counts = (
+        CaptureCount("g", Counted.CAPTURED, 5, "", "e", "v", start),
+        CaptureCount("g", Counted.DROPPED, 2, "the spool is full", "e", "v", start),
+        CaptureCount("", Counted.DROPPED, 3, "capture was busy", second=start),
+    )
+    told = ComparisonReport("run of capture", 1, None, None, (), counts)
+    assert await store.record(told) is True
+    assert await store.record(told) is False
+    variant = {"EndpointName": "e", "VariantName": "v"}
+    for name, dimensions, total in (
+        ("Captured", variant, 5.0),
+        ("Dropped", variant, 2.0),
+        ("Dropped", {**variant, "Reason": "the spool is full"}, 2.0),
+        ("Dropped", {"Reason": "capture was busy"}, 3.0),
+        ("Dropped", {}, 3.0),
+    ):
+        metric = identity("/bannister/Capture", name, dimensions)
+        assert sums(await store.read(metric, float(start), 1.0, 1)) == [total], (name, dimensions)

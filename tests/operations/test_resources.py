@@ -1,11 +1,14 @@
 """Models and endpoint configurations that could never run are refused, and listings go on only where they stopped."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from bannister.clock import SystemClock
+from bannister.domain.deployment.admission import Retention
+from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Variant
 from bannister.domain.model import Container
 from bannister.errors import Invalid
@@ -14,10 +17,13 @@ from bannister.metrics.memory import MemoryMetrics
 from bannister.objects.memory import MemoryObjects
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import create_endpoint_config
+from bannister.operations.endpoints import create_endpoint, describe_endpoint, update_endpoint
 from bannister.operations.listing import ListRequest
 from bannister.operations.models import create_model, list_models
 from bannister.settings import Settings
 from bannister.state.memory import MemoryState
+from bannister.state.store import Put
+from bannister.state.tables import ENDPOINTS
 
 
 @pytest.fixture
@@ -38,6 +44,38 @@ def context(tmp_path: Path) -> Context:
 async def models(context: Context, *names: str) -> None:
     for name in names:
         await create_model(context, name, Container("bannister/python"))
+
+
+async def test_an_update_without_a_policy_does_not_forget_the_one_to_retain(context: Context) -> None:
+    guarded = DeploymentPolicy(wait_seconds=7)
+    await models(context, "m")
+    for name in ("c1", "c2"):
+        await create_endpoint_config(context, name, [Variant("a", "m", 1)])
+    await create_endpoint(context, "e", "c1", guarded)
+    await comes_into_service(context, "e")
+    await update_endpoint(context, "e", "c2")
+    await comes_into_service(context, "e")
+    assert (await describe_endpoint(context, "e")).last_policy == guarded
+    retained = await update_endpoint(context, "e", "c1", retention=Retention(policy=True))
+    assert retained.deployment is not None
+    assert retained.deployment.policy == guarded
+
+
+async def test_a_policy_that_no_update_could_use_is_refused_at_creation(context: Context) -> None:
+    await models(context, "m")
+    await create_endpoint_config(context, "c1", [Variant("a", "m", 1)])
+    canary = DeploymentPolicy(Routing.CANARY, CapacitySize(CapacityType.CAPACITY_PERCENT, 80))
+    with pytest.raises(Invalid, match="80 % is not allowed"):
+        await create_endpoint(context, "e", "c1", canary)
+    assert not await context.state.rows(ENDPOINTS)
+
+
+async def comes_into_service(context: Context, name: str) -> None:
+    row = await context.state.get(ENDPOINTS, name)
+    assert row is not None
+    assert row.value.deployment is not None
+    served = replace(row.value, blue=row.value.deployment.green, deployment=None)
+    await context.state.commit([Put(ENDPOINTS, name, served, row.revision)])
 
 
 @pytest.mark.parametrize("weight", [math.inf, math.nan, 1e300, -1.0])

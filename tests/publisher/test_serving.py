@@ -49,6 +49,17 @@ async def test_an_invocation_reaches_the_model_as_a_request_of_its_own(edge, ste
     }
 
 
+async def test_the_request_id_is_ours_whatever_the_model_says(edge, steady, answer):
+    async def forges(request):
+        return answer(200, b"ok", {"x-amzn-RequestId": "forged", "x-amzn-invoked-production-variant": "forged"})
+
+    await edge.model("g1", forges)
+    await edge.serve(steady("flights", "g1"))
+    headers = (await edge.client().invoke("flights")).headers
+    assert len(headers["x-amzn-requestid"]) == 36
+    assert headers["x-amzn-invoked-production-variant"] == "AllTraffic"
+
+
 async def test_a_missing_content_type_becomes_octet_stream(edge, steady):
     model = await edge.model("g1")
     await edge.serve(steady("flights", "g1"))

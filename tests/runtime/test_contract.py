@@ -231,6 +231,22 @@ def test_a_model_that_does_not_load_ends_with_the_reason_last(
     assert last_line in server.log.read_text().splitlines()[-1]
 
 
+def test_a_model_file_that_cannot_be_read_is_named(start_server: Start, tmp_path: Path) -> None:
+    (tmp_path / "model.joblib").write_bytes(b"not a joblib file")
+    server = start_server(tmp_path)
+    assert server.process.wait(TIMEOUT_SECONDS) != 0
+    assert "model.joblib cannot be loaded: KeyError" in server.log.read_text().splitlines()[-1]
+
+
+def test_requirements_are_not_passed_over_in_silence(start_server: Start, tmp_path: Path) -> None:
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "inference.py").write_text("import no_such_module")
+    (tmp_path / "code" / "requirements.txt").write_text("no-such-module==1")
+    server = start_server(tmp_path)
+    assert server.process.wait(TIMEOUT_SECONDS) != 0
+    assert "code/requirements.txt is not installed" in server.log.read_text()
+
+
 def test_several_models_without_a_name_are_refused(start_server: Start, tmp_path: Path) -> None:
     for name in ("a.joblib", "b.joblib"):
         joblib.dump(sum_model(), tmp_path / name)

@@ -3,6 +3,7 @@
 `MODE` in its environment says how it behaves towards invocations; `/ping` is answered in every mode:
 
     healthy    at once
+    sleeps     after 20 milliseconds, as a model that waits for something and computes little
     slow       after 2 seconds
     errors     with status 500
     tarpit     never; it accepts a request and reads no further
@@ -17,7 +18,7 @@ import struct
 import sys
 from typing import Any, ClassVar
 
-SLOW_SECONDS = 2.0
+LATE_SECONDS = {"sleeps": 0.02, "slow": 2.0}
 REFUSING_SECONDS = 0.5
 MODE = os.environ.get("MODE", "healthy")
 
@@ -100,9 +101,9 @@ class Connection(asyncio.Protocol):
         self._left = None
         if self._path == b"/ping":
             self._answer(200, b"")
-        elif MODE == "slow":
+        elif MODE in LATE_SECONDS:
             body = self._result()
-            asyncio.get_running_loop().call_later(SLOW_SECONDS, self._answer, 200, body)
+            asyncio.get_running_loop().call_later(LATE_SECONDS[MODE], self._answer, 200, body)
         else:
             self._answer(500 if MODE == "errors" else 200, self._result())
 

@@ -12,8 +12,9 @@ from typing import Any
 import msgspec
 
 from bannister.domain.deployment.admission import replay_admission
-from bannister.domain.deployment.recorder import DECIDED, disagreements
-from bannister.operations.story import REFUSED, STARTED
+from bannister.domain.deployment.recorder import DECIDED, STARTED, disagreements
+from bannister.domain.experiment import recorder as experiments
+from bannister.operations.story import REFUSED
 
 
 def check_decisions(data_dir: Path) -> int:
@@ -21,6 +22,7 @@ def check_decisions(data_dir: Path) -> int:
     journal = entries(data_dir)
     decided = [body for kind, body in journal if kind == DECIDED]
     assert disagreements(decided) == []
+    assert experiments.disagreements(body for kind, body in journal if kind == experiments.DECIDED) == []
     for kind, body in journal:
         if kind in (STARTED, REFUSED) and "asked" in body:
             assert replay_admission(body) == (body["reason"] if kind == REFUSED else None), body

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 from tests.scenarios.world import World
@@ -30,6 +33,18 @@ def shadow_config(
         ShadowProductionVariants=[variant(SHADOW, shadow, weight=weight)],
     )
     return name
+
+
+def quick_models(world: World, *modes: str) -> None:
+    """Models `quick-MODE` that are never the bottleneck (`quick_model.py`)."""
+    program = Path(__file__).with_name("quick_model.py")
+    (world.server.data_dir / "images.toml").write_text(
+        f'[[image]]\nmatch = "quick"\ncommand = [{json.dumps(sys.executable)}, {json.dumps(str(program))}, "{{port}}"]\n'
+    )
+    for mode in modes:
+        world.sagemaker.create_model(
+            ModelName=f"quick-{mode}", PrimaryContainer={"Image": "quick", "Environment": {"MODE": mode}}
+        )
 
 
 def total(

@@ -9,7 +9,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from tests.scenarios.shadow import PRODUCTION, SHADOW, shadow_config, total, variant
+from tests.scenarios.shadow import PRODUCTION, SHADOW, quick_models, shadow_config, total, variant
 from tests.scenarios.test_shadow import kill
 from tests.scenarios.world import World
 
@@ -169,14 +168,7 @@ def standing_still(world: World, *parts: str) -> Iterator[None]:
 @pytest.fixture(scope="module")
 def alone(world: World) -> Answered:
     """What production answers without a shadow."""
-    program = Path(__file__).with_name("quick_model.py")
-    (world.server.data_dir / "images.toml").write_text(
-        f'[[image]]\nmatch = "quick"\ncommand = [{json.dumps(sys.executable)}, {json.dumps(str(program))}, "{{port}}"]\n'
-    )
-    for mode in ("healthy", "slow", "errors", "tarpit", "refusing"):
-        world.sagemaker.create_model(
-            ModelName=f"quick-{mode}", PrimaryContainer={"Image": "quick", "Environment": {"MODE": mode}}
-        )
+    quick_models(world, "healthy", "slow", "errors", "tarpit", "refusing")
     world.sagemaker.create_endpoint_config(
         EndpointConfigName="alone", ProductionVariants=[variant(PRODUCTION, "quick-healthy")]
     )
@@ -193,7 +185,7 @@ def test_production_answers_as_it_does_without_a_shadow(world: World, alone: Ans
     name = f"inert-{condition}"
     endpoint = world.endpoint(name, shadow_config(world, name, "quick-healthy", f"quick-{mode}", instances=1))
     if condition == "killed":
-        with again_and_again(lambda: kill(world, f"{name}.{SHADOW}."), 0.3):
+        with again_and_again(lambda: kill(world, f"{name}.{SHADOW}."), 0.8):
             found = send(world, endpoint)
     elif condition == "unwatched":
         with standing_still(world, "control plane", "telemetry"):

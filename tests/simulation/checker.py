@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tests.simulation.experiment_rules import ExperimentRules
+from tests.simulation.shadow import ShadowRules
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.machine import Deployment, Phase
@@ -25,7 +27,7 @@ from bannister.envoy.resources.names import ROUTE_TABLE
 from bannister.envoy.snapshot import Snapshot
 from bannister.state.group_record import GroupRecord
 from bannister.state.store import Put, Record, Remove, Table
-from bannister.state.tables import ALARMS, ENDPOINTS, GROUPS
+from bannister.state.tables import ALARMS, ENDPOINTS, EXPERIMENTS, GROUPS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -59,6 +61,7 @@ class Checker:
     def __init__(self, world: World) -> None:
         self._world = world
         self.endpoints: dict[str, Endpoint] = {}
+        self.experiments = ExperimentRules(world)
         self.watched: dict[str, Watched] = {}
         self._entries = 0
         self._harmed: dict[str, float] = {}
@@ -71,6 +74,7 @@ class Checker:
         self.jumps = 0
         self.calm_since = 0.0
         self.outcomes: dict[str, Phase] = {}
+        self._shadows = ShadowRules(world)
 
     # --- told by the world
 
@@ -94,8 +98,12 @@ class Checker:
             )
         self._check_journal()
         for write in writes:
+            if write.table.name == EXPERIMENTS.name:
+                self.experiments.experiment_written(write.key, self._read(EXPERIMENTS, write.key))
+        for write in writes:
             if write.table.name == ENDPOINTS.name:
                 self._endpoint_written(write.key)
+        self.experiments.committed()
         for record in records:
             if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
                 self._alarm_tripped(record.subject.removeprefix("alarm/"))
@@ -104,6 +112,7 @@ class Checker:
         """A control plane hands out routes: where a share grows, the proxies already reach who takes it."""
         if ROUTE_TABLE in snapshot.withheld or not self._world.current_epoch_context:
             return
+        self._shadows.published(snapshot)
         for name, forwarding in snapshot.routes[ROUTE_TABLE].about.items():
             endpoint, weights = self.endpoints.get(name), forwarding.weights
             plan = plan_of(endpoint) if endpoint is not None else None
@@ -151,8 +160,10 @@ class Checker:
         self._recover()
         for proxy in self._proxies():
             self._check_routes(proxy)
+        self._shadows.tick(self._proxies(), self.endpoints)
         self._check_served()
         self._check_ends()
+        self.experiments.tick(self._world.calm)
 
     # --- the durable medium
 
@@ -171,6 +182,7 @@ class Checker:
 
     def _endpoint_written(self, name: str) -> None:
         before, after = self.endpoints.get(name), self._read(ENDPOINTS, name)
+        self.experiments.endpoint_written(before, after)
         if after is None:
             self.endpoints.pop(name, None)
             self._served.pop(name, None)
@@ -183,7 +195,8 @@ class Checker:
         if before is None:
             return
         promoted = before.deployment is not None and after.blue == before.deployment.green
-        if None not in (before.blue, after.blue) and before.blue != after.blue and not promoted:
+        changed = None not in (before.blue, after.blue) and before.blue != after.blue and not promoted
+        if changed and not self.experiments.may_rewrite(before, after):
             raise self._world.violated("13: what runs never changes", f"Blue of {name} was rewritten.")
         if before.deployment is not None and running is None:
             self._ended(before, after)
@@ -207,6 +220,8 @@ class Checker:
             case Phase.BAKING:
                 self._acknowledged(before, "11: a bake starts when every proxy has the split")
                 watched.baking_since, watched.jumps = self._world.loop.time(), self.jumps
+            case Phase.ROLLING_BACK:
+                self._shadows.rolls_back(new)
             case Phase.REMOVING:
                 self._acknowledged(before, "9: green goes after every proxy has left it")
         if old.phase is Phase.BAKING and new.phase in (Phase.SHIFTING, Phase.RETIRING):
@@ -351,6 +366,8 @@ class Checker:
 
     def _right(self, proxy: MemoryProxy) -> bool:
         """It routes as the endpoints ask, and reaches somebody."""
+        if any(name not in self.endpoints or self.endpoints[name].deleting for name in proxy.routes()):
+            return False  # it has yet to hear that an endpoint goes
         for name, endpoint in self.endpoints.items():
             weights = plan_of(endpoint).weights
             if not any(one.parts for one in weights):
@@ -422,6 +439,7 @@ class Checker:
 
     def settled(self) -> None:
         """At the end, when all is quiet: what exists is exactly what is wanted."""
+        self.experiments.settled()
         wanted = {group for endpoint in self.endpoints.values() for group in wanted_groups(endpoint)}
         machine = self._world.machine
         running = {machine.group_of[instance] for instance in machine._programs}
@@ -435,6 +453,7 @@ class Checker:
                     raise self._world.violated(
                         "6: rollback restores exactly what was", f"{proxy.node}, {name}: {proxy.weights(name)}"
                     )
+        self._shadows.settled(self.endpoints)
         if self._astray or self._harmed:
             raise self._world.violated("9: what was disturbed heals", f"{list(self._astray)}, {list(self._harmed)}")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.simulation.telemetry import Feed
 
+from bannister.app import experiment_limits
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.deployer.loop import Deployer
 from bannister.domain.deployment.machine import Limits
@@ -19,6 +20,7 @@ from bannister.envoy.memory import MemoryDiscovery
 from bannister.envoy.snapshot import Snapshot
 from bannister.errors import Invalid
 from bannister.evaluator.loop import Evaluator
+from bannister.experimenter.loop import Experimenter
 from bannister.instances.memory import MemoryInstances
 from bannister.operations.context import Context
 from bannister.publisher.following import follow_endpoints
@@ -40,6 +42,7 @@ class Parts:
     evaluator: Callable[..., Any] = Evaluator
     supervisor: Callable[..., Any] = Supervisor
     publisher: Callable[..., Any] = Publisher
+    experimenter: Callable[..., Any] = Experimenter
 
 
 class Ended(BaseException):
@@ -87,6 +90,7 @@ class ControlPlane:
         )
         limits = Limits(settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds)
         deployer = parts.deployer(state, instances, publisher, evaluator, clock, limits, settings.turn_seconds)
+        experimenter = parts.experimenter(state, clock, world.ids, experiment_limits(settings), settings.turn_seconds)
         await instances.start()
         self.context = Context(
             state=state,  # type: ignore[arg-type]
@@ -101,6 +105,7 @@ class ControlPlane:
         world.note("plane", f"{self.number} is up with epoch {state.epoch}")
         loops = [
             publisher.run(), follow_endpoints(publisher, state), evaluator.run(), supervisor.run(), deployer.run(),
+            experimenter.run(),
         ]  # fmt: skip
         tasks = [asyncio.create_task(work) for work in loops]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from tests.simulation.experiments import script_of
 from tests.simulation.plane import Parts
 from tests.simulation.story import Script, tell
 from tests.simulation.virtual_time import OutOfBounds
@@ -38,7 +39,7 @@ def simulate(
     """Run one world to its end. Raises `Violation` where a property does not hold."""
     logging.disable(logging.CRITICAL)  # what the loops log of faults is expected here; the trace tells
     began = time.process_time()
-    script = script or Script.of(seed)
+    script = script or script_of(seed)
     world = World(seed, proxies=script.proxies, parts=parts)
     world.listener = listener
     try:

@@ -40,31 +40,64 @@ def decision(number: int) -> list[Record]:
 def disk(tmp_path: Path) -> Quota:
     quota = Quota()
     quota.state = SqliteState(tmp_path / "state.db", quota)
+    quota.state.keep_room()
     return quota
+
+
+async def _fill(state: SqliteState) -> int:
+    """Use up the room inside the file; the number of the last decision that fitted."""
+    number = await state.sequence()
+    while True:
+        try:
+            number = await state.commit(records=decision(number + 1))
+        except Unavailable:
+            return number
+
+
+async def test_a_full_disk_is_no_matter_while_there_is_room_in_the_file(disk: Quota) -> None:
+    assert disk.state is not None
+    disk.full()
+    for number in range(1, 101):
+        assert await disk.state.commit(records=decision(number)) == number
+    assert disk.reserve == 3000, "nothing had to be given up"
+
+
+async def test_room_that_was_used_is_claimed_again(disk: Quota) -> None:
+    assert disk.state is not None
+    for number in range(1, 181):
+        await disk.state.commit(records=decision(number))
+    disk.state.keep_room()
+    disk.full()
+    for number in range(181, 281):
+        assert await disk.state.commit(records=decision(number)) == number
+    assert disk.reserve == 3000
 
 
 async def test_a_commit_takes_the_reserve_and_many_more_fit(disk: Quota) -> None:
     assert disk.state is not None
-    await disk.state.commit(records=decision(1))
+    reserve, disk.reserve = disk.reserve, 0
     disk.full()
-    assert await disk.state.commit(records=decision(2)) == 2
+    last = await _fill(disk.state)
+    disk.reserve = reserve
+    assert await disk.state.commit(records=decision(last + 1)) == last + 1
     assert disk.reserve == 0
     # The room was made inside the file: from now on nobody else can take it.
     disk.full()
-    for number in range(3, 103):
+    for number in range(last + 2, last + 102):
         assert await disk.state.commit(records=decision(number)) == number
-    assert [entry.sequence for entry in await disk.state.journal()] == list(range(1, 103))
+    assert [entry.sequence for entry in await disk.state.journal()] == list(range(1, last + 102))
 
 
 async def test_without_a_reserve_nothing_is_written_and_the_store_goes_on(disk: Quota) -> None:
     assert disk.state is not None
     disk.reserve = 0
     disk.full()
+    last = await _fill(disk.state)
     with pytest.raises(Unavailable, match="full"):
-        await disk.state.commit(records=decision(1))
-    assert await disk.state.sequence() == 0
+        await disk.state.commit(records=decision(last + 1))
+    assert await disk.state.sequence() == last
     disk.reserve = 3000
-    assert await disk.state.commit(records=decision(1)) == 1
+    assert await disk.state.commit(records=decision(last + 1)) == last + 1
 
 
 def test_the_reserve_is_real_and_comes_and_goes(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ _KINDS = {
     Resource.MODEL: ("sagemaker", "model/"),
     Resource.ENDPOINT_CONFIG: ("sagemaker", "endpoint-config/"),
     Resource.ENDPOINT: ("sagemaker", "endpoint/"),
+    Resource.EXPERIMENT: ("sagemaker", "inference-experiment/"),
     Resource.DEPLOYMENT: ("sagemaker", "deployment/"),
     Resource.ALARM: ("cloudwatch", "alarm:"),
 }

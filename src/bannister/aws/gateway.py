@@ -2,6 +2,7 @@
 
 A request is judged in this order; the first that fits answers it:
 
+0. Where this process cannot be sure that it may act, everything is answered with 503.
 1. A foreign `Host` or `Origin` is refused: the server listens on loopback and has no access control yet, so a page in the
    user's browser must not reach it, neither directly nor through a name that resolves to 127.0.0.1.
 2. `GET /-/ready` says whether the server serves.
@@ -32,7 +33,7 @@ from bannister.aws.wire import body, fault, json, rest_json, validate
 from bannister.aws.wire.answer import Answer
 from bannister.aws.wire.fault import Fault, Place
 from bannister.aws.wire.models import SIGNING_NAMES, TARGET_PREFIXES, operation_model, service_model
-from bannister.errors import BannisterError
+from bannister.errors import BannisterError, Unavailable
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -75,7 +76,9 @@ class _Request:
 
 
 class Gateway:
-    """The ASGI application. `services` are the operations it performs; `objects_app` answers for S3."""
+    """The ASGI application. `services` are the operations it performs; `objects_app` answers for S3. `fence` raises
+    `Unavailable` when it cannot be told whether this process may act.
+    """
 
     def __init__(
         self,
@@ -85,6 +88,7 @@ class Gateway:
         services: Sequence[Service],
         objects_app: ASGIApp,
         waits_for: WaitsFor,
+        fence: Callable[[], None] = lambda: None,
     ) -> None:
         self._place = Place(settings.region, settings.account_id)
         self._body_bytes_max = settings.request_body_bytes_max
@@ -93,13 +97,21 @@ class Gateway:
         self._handlers = {service.name: service.handlers for service in services}
         self._objects_app = objects_app
         self._waits_for = waits_for
+        self._fence = fence
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"The gateway speaks HTTP only, not {scope['type']}.")
         request = self._request(scope, receive)
         started_at = self._clock.monotonic()
-        for step in (self._refuse_foreign, self._ready, self._operation, self._not_invocable, self._by_signature):
+        for step in (
+            self._fenced,
+            self._refuse_foreign,
+            self._ready,
+            self._operation,
+            self._not_invocable,
+            self._by_signature,
+        ):
             try:
                 answer = await step(request)
             except body.Disconnected:
@@ -118,6 +130,13 @@ class Gateway:
         return _Request(self._ids.request(), scope["method"], path, query, headers, receive)
 
     # --- the steps: each answers, or leaves the request to the next
+
+    async def _fenced(self, request: _Request) -> Answer | None:
+        try:
+            self._fence()
+        except Unavailable as error:
+            return rest_json.render_fault(Fault("ServiceUnavailable", 503, str(error)))
+        return None
 
     async def _refuse_foreign(self, request: _Request) -> Answer | None:
         host, origin = request.headers.get("host", ""), request.headers.get("origin")

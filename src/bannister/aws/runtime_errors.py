@@ -48,7 +48,9 @@ def runtime_texts(account_id: str, body_bytes_max: int) -> RuntimeTexts:
         timed_out=_broken(_TIMED_OUT, account_id),
         model_exited=_broken(_EXITED, account_id),
         malformed_request=_plain(
-            400, "ValidationError", "The request cannot be read: its path or a header is malformed."
+            400,
+            "ValidationError",
+            "The request cannot be read: its path or a header is malformed, or its headers are too large.",
         ),
         model_client_error=_model_error("client", "CLIENT_ERROR_FROM_MODEL", account_id),
         model_server_error=_model_error("server", "INTERNAL_FAILURE_FROM_MODEL", account_id),

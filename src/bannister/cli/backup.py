@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from bannister.cli.data_dir import data_dir as parsed
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -16,7 +18,10 @@ def register(app: typer.Typer) -> None:
 
 def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE.tar.gz", help="The backup to write; it must not exist.")],
-    data_dir: Annotated[Path | None, typer.Option(help="What to back up.  [default: ~/.local/share/bannister]")] = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option(parser=parsed, metavar="<path>", help="What to back up.  [default: ~/.local/share/bannister]"),
+    ] = None,
     metrics: Annotated[bool, typer.Option("--metrics", help="With the metrics of the last hours and days.")] = False,
 ) -> None:
     """Write everything that cannot be made again to one file; the server may run meanwhile.
@@ -33,7 +38,9 @@ def backup(
 
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE.tar.gz", help="A backup.")],
-    data_dir: Annotated[Path, typer.Option(help="The directory to make; it must be new or empty.")],
+    data_dir: Annotated[
+        Path, typer.Option(parser=parsed, metavar="<path>", help="The directory to make; it must be new or empty.")
+    ],
 ) -> None:
     """Make a data directory from a backup; `bannister up --data-dir DIR` then serves what was served."""
     from bannister.backup.restoring import restore as run

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from typing import Any, Final
 
 from botocore import UNSIGNED
@@ -22,7 +23,7 @@ READ_SECONDS: Final = 15
 
 
 class Unreachable(Refused):
-    """Nobody answers at the address."""
+    """Nobody answers at the address, or only Envoy, because the control plane is away for a moment."""
 
 
 def server_url(given: str | None) -> str:
@@ -47,7 +48,7 @@ class Server:
         """One call. Members that are None are left out.
 
         Raises:
-            Unreachable: Nobody answers.
+            Unreachable: Nobody answers, or not now.
             Refused: The server said no, and why.
         """
         given = {name: value for name, value in members.items() if value is not None}
@@ -85,7 +86,8 @@ class Server:
         try:
             yield
         except ClientError as error:
-            raise Refused(self._refusal(error)) from None
+            away = error.response["ResponseMetadata"]["HTTPStatusCode"] == HTTPStatus.SERVICE_UNAVAILABLE
+            raise (Unreachable if away else Refused)(self._refusal(error)) from None
         except (ConnectionError, HTTPClientError):
             raise Unreachable(
                 f"No server answers at {self.url}. Start one with `bannister up`, or say where it is with --endpoint-url "
@@ -98,5 +100,6 @@ class Server:
         said = error.response.get("Error", {})
         code, message = said.get("Code", ""), said.get("Message", "")
         if code in ("UnknownOperationException", "404", "405", "501"):
-            return f"What answers at {self.url} is not a Bannister that this command can talk to: {message or code}"
+            said = code if message.startswith("<") else message or code  # a page of some other server
+            return f"What answers at {self.url} is not a Bannister that this command can talk to: {said}"
         return str(message or code)

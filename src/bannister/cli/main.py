@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bannister.cli import backup, shadow_commands
+from bannister.cli.data_dir import data_dir as parsed
 from bannister.errors import BannisterError, Refused
 
 _HELP = """Bannister guards releases of machine-learning models: it serves them behind endpoints and changes the
@@ -61,7 +62,9 @@ def up(
     ] = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option(help="Where everything is kept.  [default: ~/.local/share/bannister]"),
+        typer.Option(
+            parser=parsed, metavar="<path>", help="Where everything is kept.  [default: ~/.local/share/bannister]"
+        ),
     ] = None,
 ) -> None:
     """Run the server in the foreground until Ctrl-C.

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, Final
 
 from rich.console import Console
 
 from bannister.cli import words
 from bannister.cli.client import Server
+from bannister.cli.following import looks
 from bannister.cli.output import console, line, paragraph
+from bannister.errors import Refused
 
 POLL_SECONDS: Final = 0.3
 
 
 def rollback(endpoint: str, reason: str, url: str | None, wait: bool) -> int:
     """Ask for it and, unless told otherwise, see it done; the exit code: 0 when it is rolled back (or asked for), else 1."""
+    if not reason.strip():
+        raise Refused("Say why, with --reason: it is what those who ask later will read.")
     server = Server(url)
     asked = server.ask("bannister", "rollback_deployment", EndpointName=endpoint, Reason=reason)
     out = console()
@@ -35,15 +38,17 @@ def rollback(endpoint: str, reason: str, url: str | None, wait: bool) -> int:
 def _ended(server: Server, out: Console, identifier: str) -> dict[str, Any]:
     """The deployment once it has ended; until then a line for each thing it waits for."""
     shown = ""
-    while True:
-        found = server.ask("bannister", "describe_deployment", DeploymentId=identifier)
-        if "EndTime" in found:
+    for found, _ in looks(server, identifier, POLL_SECONDS):
+        if found is None:
+            moment, sentence = "        ", "The server does not answer; the rollback goes on."
+        elif "EndTime" in found:
             return found
-        sentence = found["WaitsFor"]["Sentence"]
+        else:
+            moment, sentence = words.clock(found["ObservedTime"]), found["WaitsFor"]["Sentence"]
         if sentence != shown:
-            line(out, (words.clock(found["ObservedTime"]), "dim"), f"  {sentence}")
+            line(out, (moment, "dim"), f"  {sentence}")
             shown = sentence
-        time.sleep(POLL_SECONDS)
+    raise AssertionError("a deployment that is looked at ends")
 
 
 def _effect(asked: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bannister.cli import words
 from bannister.cli.client import Server
-from bannister.cli.output import as_json, console, line
+from bannister.cli.output import as_json, console, line, paragraph
 from bannister.errors import Refused
 
 
@@ -76,7 +76,7 @@ def _show(out: Console, one: dict[str, Any], width: int) -> None:
         ended = words.day_and_clock(last["EndTime"])
         line(out, indent, ("last: ", "dim"), (f"{shape} ", style), f"{words.change(last)}, {_outcome(last)} {ended}")
         if "Reason" in last:
-            line(out, indent, ("      ", ""), (last["Reason"], "dim"))
+            paragraph(out, last["Reason"], indent=len(indent) + 6, style="dim")
 
 
 def _outcome(last: dict[str, Any]) -> str:
@@ -93,4 +93,9 @@ def _show_running(out: Console, running: dict[str, Any], indent: str) -> None:
         f"{words.percent(green.get('PercentAcknowledged'))} of the traffic on green",
     )
     waits = running["WaitsFor"]
-    line(out, indent, "      ", waits["Sentence"], (f" ({words.remaining(waits, running['ObservedTime'])})", "cyan"))
+    paragraph(
+        out,
+        f"{waits['Sentence']} ({words.remaining(waits, running['ObservedTime'])})",
+        indent=len(indent) + 6,
+        style="cyan",
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -10,13 +9,12 @@ from rich.console import Console
 from rich.live import Live
 
 from bannister.cli import words
-from bannister.cli.client import Server, Unreachable
+from bannister.cli.client import Server
+from bannister.cli.following import looks
 from bannister.cli.output import console, line, paragraph
 from bannister.cli.screen import progress_line, screen
 
 POLL_SECONDS: Final = 0.5
-#: A server that does not answer (it may be restarting; the deployment goes on) is asked for this long.
-PATIENCE_SECONDS: Final = 60.0
 
 
 def watch(endpoint: str, url: str | None) -> int:
@@ -65,22 +63,11 @@ def _in_lines(server: Server, out: Console, found: dict[str, Any]) -> dict[str, 
 
 
 def _looks(server: Server, found: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """The deployment, again and again until it has ended; with a note while the server does not answer."""
-    identifier, silent_since = found["DeploymentId"], None
+    """The deployment as it was found and at each look after that; with a note while what is given is older."""
     yield found, None
-    while "EndTime" not in found:
-        time.sleep(POLL_SECONDS)
-        try:
-            found = server.ask("bannister", "describe_deployment", DeploymentId=identifier)
-        except Unreachable:
-            silent_since = time.monotonic() if silent_since is None else silent_since
-            silent = time.monotonic() - silent_since
-            if silent > PATIENCE_SECONDS:
-                raise
-            yield found, f"The server has not answered for {words.duration(silent)}; what is shown is older."
-        else:
-            silent_since = None
-            yield found, None
+    for newer, note in looks(server, found["DeploymentId"], POLL_SECONDS):
+        found = newer or found
+        yield found, note
 
 
 def _verdict(out: Console, found: dict[str, Any]) -> None:

@@ -93,7 +93,7 @@ class Delivery:
         before = self._troubles.get(bucket)
         least, most = self._settings.capture_retry_seconds_min, self._settings.capture_retry_seconds_max
         wait = min(before.wait_seconds * 2, most) if before is not None else least
-        sentence = f"Captured records for s3://{bucket} cannot be delivered: {why}."
+        sentence = f"Captured records for s3://{bucket} cannot be delivered: {why.rstrip('.')}."
         if before is None:
             log.warning("capture.not_delivered %s They wait in %s.", sentence, self._settings.capture_dir)
         self._troubles[bucket] = _Trouble(sentence, wait, self._clock.monotonic() + wait)

@@ -8,8 +8,6 @@ import shutil
 import signal
 import sys
 import tempfile
-import time
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -20,128 +18,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bannister.demo import report
-from bannister.demo.endpoint import (
-    BAKE_SECONDS,
-    CANARY_PERCENT,
-    ENDPOINT,
-    INSTANCES,
-    Description,
-    FlightsEndpoint,
-    TookTooLong,
-    config_name,
-    error_alarm,
-    green,
-)
-from bannister.demo.flights import Flights, load
-from bannister.demo.report import Outcome, Settled
+from bannister.demo.endpoint import ENDPOINT, TookTooLong, config_name
+from bannister.demo.report import Outcome
 from bannister.demo.screen import Screen
 from bannister.demo.server import Server, ServerFailed
-from bannister.demo.traffic import Traffic
-from bannister.demo.training import Version, train
-
-REQUESTS_PER_SECOND = 100.0
-#: Enough of March for the longest run; it has 27,902 flights that landed.
-FLIGHTS_MAX = 24_000
-#: How long each version is left alone before the next step, so that there is something to see.
-STEADY_SECONDS = 5.0
-#: Generous, for busy machines: instances start at low priority.
-CREATE_TIMEOUT_SECONDS = 300.0
-UPDATE_TIMEOUT_SECONDS = 300.0
-
-
-class Demo:
-    """One run, on a server of its own."""
-
-    def __init__(self, server: Server, workspace: Path, screen: Screen) -> None:
-        self._server = server
-        self._workspace = workspace
-        self._screen = screen
-        self._seen: tuple[str, float] | None = None
-        self._status = ""
-
-    def run(self) -> Outcome:
-        """The whole story.
-
-        Raises:
-            ServerFailed: The server did not start.
-            TookTooLong: The endpoint never came to rest.
-        """
-        say = self._screen.say
-        with ThreadPoolExecutor(1) as background:
-            trained: Future[tuple[Flights, list[Version]]] = background.submit(_train)
-            self._server.wait_ready()
-            say(f"bannister is up on {self._server.url}")
-            data, versions = trained.result()
-        say("trained v1 (schedule), v2 (+ delay, weather), v3 (+ aircraft's age)")
-        flights = data.replay(FLIGHTS_MAX)
-        outcome = Outcome(versions, flights, alarm_name=error_alarm("v3"))
-        endpoint = FlightsEndpoint(self._server.url)
-        endpoint.release(versions)
-        say("uploaded three model.tar.gz to s3://flights, created their models")
-        endpoint.create("v1")
-        created = endpoint.wait_settled(CREATE_TIMEOUT_SECONDS, self._watch)
-        if created["EndpointStatus"] != "InService":
-            raise ServerFailed(f"The endpoint was not created: {created.get('FailureReason')}")
-        say(f"v1 is in service on {INSTANCES} instances")
-        self._with_traffic(endpoint, outcome)
-        return outcome
-
-    def _with_traffic(self, endpoint: FlightsEndpoint, outcome: Outcome) -> None:
-        traffic = Traffic(endpoint.invocations_url, outcome.flights, self._workspace, REQUESTS_PER_SECOND)
-        try:
-            self._screen.follow(traffic)
-            self._screen.say(f"a client replays March: {REQUESTS_PER_SECOND:.0f} requests/s, without retries")
-            self._steady()
-            outcome.v2_settled = self._update(endpoint, "v2")
-            self._steady()
-            outcome.v3_settled = self._update(endpoint, "v3")
-            outcome.rolled_back_at = time.time()
-            outcome.alarm_at = endpoint.tripped_at(outcome.alarm_name)
-            self._steady()
-            outcome.client_survived = traffic.running
-        finally:
-            self._screen.unfollow()
-            traffic.stop()
-            outcome.answers = traffic.answers()
-
-    def _update(self, endpoint: FlightsEndpoint, version: str) -> Settled:
-        alarms = endpoint.guard(version)
-        endpoint.update(version, alarms)
-        self._screen.say(
-            f"update to {version}: canary of {CANARY_PERCENT} % for {BAKE_SECONDS} s, {len(alarms)} alarms watch it",
-            "bold",
-        )
-        described = endpoint.wait_settled(UPDATE_TIMEOUT_SECONDS, self._watch)
-        settled = Settled(described["EndpointStatus"], described["EndpointConfigName"], described.get("FailureReason"))
-        if settled.failure_reason:
-            self._screen.say(settled.failure_reason, "bold red")
-        else:
-            self._screen.say(f"{version} is in service", "bold green")
-        return settled
-
-    def _watch(self, description: Description) -> None:
-        """One look at the endpoint: an event if something has changed."""
-        status = description["EndpointStatus"]
-        if status == "RollingBack" and self._status != status:
-            self._screen.say("rolling back: all traffic goes to the version before", "bold red")
-        self._status = status
-        fleet = green(description)
-        if fleet is None:
-            self._screen.asked(None)
-            self._seen = None
-        elif self._seen != (fleet.activity, fleet.share):
-            self._seen = (fleet.activity, fleet.share)
-            version = description["PendingDeploymentSummary"]["EndpointConfigName"].removeprefix(config_name(""))
-            self._screen.asked(f"asked for {version}: {fleet.share:.0%}" if fleet.share else None)
-            share = f" at {fleet.share:.0%}" if fleet.share else ""
-            self._screen.say(f"  {version}{share}: {fleet.activity}")
-        self._screen.tick()
-
-    def _steady(self) -> None:
-        deadline = time.monotonic() + STEADY_SECONDS
-        while time.monotonic() < deadline:
-            time.sleep(0.2)
-            self._screen.tick()
+from bannister.demo.story import Demo
 
 
 def main() -> int:
@@ -184,16 +65,19 @@ def _stand_alone() -> None:
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE"):
         os.environ.pop(name, None)
     os.environ["NO_PROXY"] = "127.0.0.1"
+    # The model of Bannister's own service; `bannister service-model` prints the same folder.
+    os.environ["AWS_DATA_PATH"] = str(Path(__file__).parents[1] / "service")
     # Training is small, and threads that wait for one another on busy cores take several times longer than one.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    for ending in (signal.SIGTERM, signal.SIGHUP):
+    # Also SIGINT, which a shell that starts the demo in the background has it ignore.
+    for ending in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ending, signal.default_int_handler)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m bannister.demo",
-        description="Serve a model of flight delays, update it twice under live traffic, and see the bad update taken back.",
+        description="Serve a model of flight delays under live traffic. A canary takes back a version that fails; a shadow stops one that is wrong.",
     )
     parser.add_argument("--keep", action="store_true", help="leave the server up, and print what to try next")
     parser.add_argument("--data-dir", type=Path, help="an empty folder for the server  [default: a temporary one]")
@@ -202,11 +86,6 @@ def _arguments() -> argparse.Namespace:
     if arguments.data_dir and arguments.data_dir.is_dir() and any(arguments.data_dir.iterdir()):
         parser.error(f"{arguments.data_dir} is not empty: the demo needs a server that has nothing yet.")
     return arguments
-
-
-def _train() -> tuple[Flights, list[Version]]:
-    data = load()
-    return data, [train(name, data) for name in ("v1", "v2", "v3")]
 
 
 def _show(screen: Screen, outcome: Outcome) -> bool:
@@ -220,8 +99,8 @@ def _show(screen: Screen, outcome: Outcome) -> bool:
     for row in report.table(outcome):
         table.add_row(*row, style="red" if row[6] != "0" else "")
     console.print(table)
-    for line in report.times(outcome):
-        console.print(f"  {line}")
+    for line in (*report.times(outcome), *report.shadows(outcome)):
+        console.print(Padding(Text(line), (0, 2, 0, 2)))
     console.print()
     found = report.checks(outcome)
     for check in found:

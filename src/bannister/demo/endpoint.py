@@ -13,6 +13,7 @@ from bannister.demo.training import Version
 
 ENDPOINT = "flights"
 VARIANT = "AllTraffic"
+SHADOW = "Shadow"
 BUCKET = "flights"
 INSTANCES = 2
 #: AWS's own image of scikit-learn: Bannister runs it with the built-in Python runtime.
@@ -27,6 +28,12 @@ TERMINATION_WAIT_SECONDS = 8
 ERRORS_MAX = 5.0
 #: A 99th percentile above this, twice in a row, trips the latency alarm; the models need a few milliseconds.
 P99_MICROSECONDS_MAX = 1_000_000.0
+#: More answers in ten seconds that say another label than v2 trip the alarm on a shadow; it answers about a thousand.
+DISAGREEMENTS_MAX = 50.0
+#: Two models' probabilities are never the same; that they are near is enough. Labels must be the same.
+PROBABILITY_TOLERANCE = 0.5
+#: Versions that are put beside v2 as its shadow.
+SHADOWS = ("v4", "v5")
 
 POLL_SECONDS = 0.2
 
@@ -45,6 +52,7 @@ class FlightsEndpoint:
         self._s3 = session.client("s3", endpoint_url=url)
         self._sagemaker = session.client("sagemaker", endpoint_url=url)
         self._cloudwatch = session.client("cloudwatch", endpoint_url=url)
+        self._bannister = session.client("bannister", endpoint_url=url)
         self.invocations_url = f"{url}/endpoints/{ENDPOINT}/invocations"
 
     def release(self, versions: list[Version]) -> None:
@@ -60,15 +68,14 @@ class FlightsEndpoint:
             )
             self._sagemaker.create_endpoint_config(
                 EndpointConfigName=config_name(version.name),
-                ProductionVariants=[
-                    {
-                        "VariantName": VARIANT,
-                        "ModelName": config_name(version.name),
-                        "InitialInstanceCount": INSTANCES,
-                        "InstanceType": "ml.m5.large",
-                        "InitialVariantWeight": 1.0,
-                    }
-                ],
+                ProductionVariants=[_variant(VARIANT, version.name, INSTANCES)],
+            )
+        for shadow in SHADOWS:
+            self._sagemaker.create_endpoint_config(
+                EndpointConfigName=shadow_config_name(shadow),
+                ProductionVariants=[_variant(VARIANT, "v2", INSTANCES)],
+                # Of the same weight as production: every request is copied to it.
+                ShadowProductionVariants=[_variant(SHADOW, shadow, 1)],
             )
 
     def create(self, version: str) -> None:
@@ -124,6 +131,54 @@ class FlightsEndpoint:
             },
         )
 
+    # --- shadows
+
+    def compare_labels(self) -> None:
+        """What counts as the same answer: the same label. The version is named in each answer, and always differs."""
+        self._bannister.put_comparison_rules(
+            EndpointName=ENDPOINT,
+            Rules={"IgnoredPaths": ["$.version"], "AbsoluteTolerance": PROBABILITY_TOLERANCE},
+        )
+
+    def shadow(self, version: str) -> None:
+        """Put a version beside v2: a plain update."""
+        self._sagemaker.update_endpoint(EndpointName=ENDPOINT, EndpointConfigName=shadow_config_name(version))
+
+    def guard_shadow(self, version: str) -> None:
+        """An ordinary alarm, on how often the shadow's answers differ from production's."""
+        self._cloudwatch.put_metric_alarm(
+            AlarmName=disagreement_alarm(version),
+            Namespace="/bannister/Shadow",
+            MetricName="Disagreements",
+            Dimensions=[
+                {"Name": "EndpointName", "Value": ENDPOINT},
+                {"Name": "VariantName", "Value": SHADOW},
+                {"Name": "EndpointConfigName", "Value": shadow_config_name(version)},
+            ],
+            Statistic="Sum",
+            Period=10,
+            EvaluationPeriods=1,
+            Threshold=DISAGREEMENTS_MAX,
+            ComparisonOperator="GreaterThanThreshold",
+            TreatMissingData="notBreaching",
+        )
+
+    def in_alarm(self, alarm: str) -> bool:
+        found = self._cloudwatch.describe_alarms(AlarmNames=[alarm], StateValue="ALARM")
+        return bool(found["MetricAlarms"])
+
+    def shadow_report(self) -> dict[str, Any]:
+        """What is known of the present shadow's answers."""
+        found: dict[str, Any] = self._bannister.describe_shadow_report(EndpointName=ENDPOINT)
+        return found
+
+    def agreement(self) -> tuple[int, float]:
+        """How many answers were compared, and the share of them that agreed."""
+        agreement = self.shadow_report().get("Agreement") or {}
+        return agreement.get("Pairs", 0), agreement.get("Rate", 0.0)
+
+    # --- looking
+
     def wait_settled(self, timeout_seconds: float, watch: Callable[[Description], None]) -> Description:
         """Look at the endpoint until it is in service again, showing each look to `watch`.
 
@@ -159,6 +214,15 @@ def config_name(version: str) -> str:
     return f"flights-{version}"
 
 
+def shadow_config_name(version: str) -> str:
+    """The endpoint configuration of v2 with this version as its shadow."""
+    return f"flights-v2-shadow-{version}"
+
+
+def disagreement_alarm(version: str) -> str:
+    return f"flights-{version}-disagreements"
+
+
 def error_alarm(version: str) -> str:
     return f"flights-{version}-errors"
 
@@ -186,3 +250,13 @@ def green(description: Description) -> Green | None:
             # "Baking for 15 seconds (WaitIntervalInSeconds) with traffic ..." is more than a line holds.
             return Green(message.split(" (")[0].rstrip("."), variant["CurrentWeight"] / variant["DesiredWeight"])
     return None
+
+
+def _variant(name: str, version: str, instances: int) -> dict[str, Any]:
+    return {
+        "VariantName": name,
+        "ModelName": config_name(version),
+        "InitialInstanceCount": instances,
+        "InstanceType": "ml.m5.large",
+        "InitialVariantWeight": 1.0,
+    }

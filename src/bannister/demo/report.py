@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 from bannister.demo.flights import Flight
 from bannister.demo.traffic import Answer
@@ -16,6 +17,8 @@ from bannister.demo.training import Scores, Version, scores
 ERROR = "errors"
 #: How many unexpected answers are shown as evidence.
 EVIDENCE_MAX = 3
+#: How many kinds of changed labels are shown for a shadow.
+LABELS_MAX = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,18 @@ class Settled:
 
 
 @dataclass(slots=True)
+class Shadowed:
+    """What was learned of a version that was put beside v2."""
+
+    pairs: int = 0
+    agreement: float = 0.0
+    #: How many answers had been compared when its alarm was seen to have tripped; None: it did not.
+    found_after: int | None = None
+    #: The answer of DescribeShadowReport.
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
 class Outcome:
     """Everything the demo saw."""
 
@@ -52,9 +67,11 @@ class Outcome:
     flights: list[Flight]
     answers: list[Answer] = field(default_factory=list)
     client_survived: bool = False
-    v2_settled: Settled | None = None
-    v3_settled: Settled | None = None
+    #: By version: how the update to it ended.
+    settled: dict[str, Settled] = field(default_factory=dict)
+    shadowed: dict[str, Shadowed] = field(default_factory=dict)
     alarm_name: str = ""
+    disagreement_alarm: str = ""
     #: Seconds since the epoch.
     alarm_at: float | None = None
     rolled_back_at: float = math.inf
@@ -112,7 +129,24 @@ def conclusion(outcome: Outcome) -> str:
         f"v3 passed offline with F1 {offline['v3'].f1:.2f} (v2: {offline['v2'].f1:.2f}) and failed "
         f"{errors / requests:.0%} of live requests ({errors} of {requests}); {errors} "
         f"{'caller' if errors == 1 else 'callers'} saw an error before it was rolled back; all at once without an alarm would have hurt {outcome.hurt_all_at_once()} in the same time."
+        + _silent(outcome)
     )
+
+
+def _silent(outcome: Outcome) -> str:
+    """The same for v4."""
+    found = outcome.shadowed.get("v4")
+    if found is None or found.found_after is None:
+        return ""
+    return (
+        f" v4 passed offline with F1 {_offline(outcome, 'v4').f1:.2f}, answered every request in time and without an error, and "
+        f"said another label than v2 on {1 - found.agreement:.0%} of them; as a shadow it was found out after "
+        f"{found.found_after} copies of requests, and nobody saw an answer of it."
+    )
+
+
+def _offline(outcome: Outcome, name: str) -> Scores:
+    return next(version.offline for version in outcome.versions if version.name == name)
 
 
 def table(outcome: Outcome) -> list[list[str]]:
@@ -152,18 +186,53 @@ def times(outcome: Outcome) -> list[str]:
     ]
 
 
+def shadows(outcome: Outcome) -> list[str]:
+    """What each shadow's answers were, compared with v2's."""
+    lines = []
+    for version, seen in outcome.shadowed.items():
+        found = seen.report.get("Agreement") or {}
+        if not found.get("Pairs"):
+            continue
+        low, high = found["LowerBound"], found["UpperBound"]
+        lines.append(
+            f"{version} as v2's shadow agreed on {found['Rate']:.1%} of {found['Pairs']:,} answers "
+            f"({found['Confidence']:.0%} interval {low:.1%} to {high:.1%})"
+        )
+        changed = [label for label in seen.report.get("Labels", []) if label["Old"] != label["New"]]
+        lines += [
+            f"    {label['Path']}: {label['Old']} became {label['New']} {label['Count']:,} times"
+            for label in changed[:LABELS_MAX]
+        ]
+    return lines
+
+
 def checks(outcome: Outcome) -> list[Check]:
     """The conditions, in the order of the story."""
     lost = outcome.lost()
-    v3 = outcome.v3_settled
+    silent = [name for name in ("v1", "v2", "v3", "v5") if not outcome.answered_by(name)]
+    return [
+        *_first_act(outcome),
+        *_second_act(outcome),
+        Check(
+            f"nothing was lost: of {len(outcome.answers):,} requests only v3's own failures failed",
+            bool(outcome.answers) and not lost,
+            f"{len(lost)} others failed, such as {lost[:EVIDENCE_MAX]}",
+        ),
+        Check("every other version answered live traffic", not silent, f"no answer by {', '.join(silent)}"),
+        Check("the client ran to the end", outcome.client_survived, "its process ended early"),
+    ]
+
+
+def _first_act(outcome: Outcome) -> list[Check]:
+    v2, v3 = outcome.settled.get("v2"), outcome.settled.get("v3")
     late_v3 = [answer for answer in outcome.answered_by("v3") if answer.sent_at > outcome.rolled_back_at]
     after = [answer for answer in outcome.answers if answer.sent_at > outcome.rolled_back_at]
-    silent = [version.name for version in outcome.versions if not outcome.answered_by(version.name)]
+    strangers = [answer for answer in after if answer.ok and answer.version not in ("v2", "v5")]
     return [
         Check(
             "v2 completed its canary and went into service",
-            outcome.v2_settled == Settled("InService", "flights-v2", None),
-            f"it ended as {outcome.v2_settled}",
+            v2 == Settled("InService", "flights-v2", None),
+            f"it ended as {v2}",
         ),
         Check(
             f"v3 was rolled back by the alarm {outcome.alarm_name}",
@@ -174,17 +243,35 @@ def checks(outcome: Outcome) -> list[Check]:
             f"it ended as {v3}; the alarm tripped at {outcome.alarm_at}",
         ),
         Check(
-            "all traffic is on v2 again",
-            bool(after) and not late_v3 and all(answer.version == "v2" for answer in after if answer.ok),
-            f"{len(after)} answers after the rollback, of them by v3: {late_v3[:EVIDENCE_MAX]}",
+            "all traffic was on v2 again",
+            bool(after) and not late_v3 and not strangers,
+            f"{len(after)} answers after the rollback, of them by v3: {late_v3[:EVIDENCE_MAX]}, by others: {strangers[:EVIDENCE_MAX]}",
+        ),
+    ]
+
+
+def _second_act(outcome: Outcome) -> list[Check]:
+    v4, v5 = outcome.settled.get("v4"), outcome.settled.get("v5")
+    found, seen = outcome.shadowed.get("v4", Shadowed()), outcome.answered_by("v4")
+    return [
+        Check(
+            f"v4 was found out as a shadow, by the alarm {outcome.disagreement_alarm}",
+            found.found_after is not None,
+            f"of {found.pairs} answers it agreed on {found.agreement:.1%}",
         ),
         Check(
-            f"nothing was lost: of {len(outcome.answers):,} requests only v3's own failures failed",
-            bool(outcome.answers) and not lost,
-            f"{len(lost)} others failed, such as {lost[:EVIDENCE_MAX]}",
+            "the update that would have promoted v4 was stopped before any traffic moved",
+            v4 is not None
+            and (v4.status, v4.config) == ("InService", "flights-v2-shadow-v4")
+            and outcome.disagreement_alarm in (v4.failure_reason or ""),
+            f"it ended as {v4}",
         ),
-        Check("every version answered live traffic", not silent, f"no answer by {', '.join(silent)}"),
-        Check("the client ran to the end", outcome.client_survived, "its process ended early"),
+        Check("no caller saw an answer of v4", not seen, f"{len(seen)} did, such as {seen[:EVIDENCE_MAX]}"),
+        Check(
+            "v5, v2 with another seed, passed as a shadow and went into service",
+            v5 == Settled("InService", "flights-v5", None),
+            f"it ended as {v5}",
+        ),
     ]
 
 

@@ -30,12 +30,20 @@ VISIBLE_CHANGE = 0.15
 LINE_SECONDS = 2.0
 
 INTRODUCTION = (
-    "Real flights of 2013, three versions of a model. v1 is in production. v2 is better. v3 looks as good as v2 offline, "
-    "but its code fails on one live flight in six. Both are released the same way: a canary, watched by two alarms."
+    "Real flights of 2013, five versions of a model. v1 is in production. v2 is better. v3 looks as good as v2 offline, "
+    "but its code fails on one live flight in six: a canary, watched by alarms. v4 looks as good too, never fails, and is "
+    "wrong, because it was trained on seconds and callers send minutes: a shadow, compared with v2. v5 is v2 with another seed."
 )
 
 #: Colour and shape, so that the bar can be read without either.
-_LOOK = {"v1": ("bright_black", "░"), "v2": ("green", "▒"), "v3": ("yellow", "▓"), ERROR: ("bold red", "█")}
+_LOOK = {
+    "v1": ("bright_black", "░"),
+    "v2": ("green", "▒"),
+    "v3": ("yellow", "▓"),
+    "v4": ("magenta", "▓"),
+    "v5": ("cyan", "▒"),
+    ERROR: ("bold red", "█"),
+}
 
 
 class Screen:

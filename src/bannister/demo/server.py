@@ -13,6 +13,8 @@ from pathlib import Path
 READY_TIMEOUT_SECONDS = 60.0
 STOP_TIMEOUT_SECONDS = 45.0
 LOG_LINES_SHOWN = 15
+#: An update that an alarm holds before its first shift is given up after this long, instead of after ten minutes.
+ALARM_CLEAR_TIMEOUT_SECONDS = 6
 
 
 class ServerFailed(Exception):
@@ -31,6 +33,7 @@ class Server:
         with self._output.open("wb") as output:
             self._process = subprocess.Popen(
                 [*_bannister(), "up", "--port", str(self.port), "--data-dir", str(data_dir)],
+                env=os.environ | {"BANNISTER_ALARM_CLEAR_TIMEOUT_SECONDS": str(ALARM_CLEAR_TIMEOUT_SECONDS)},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

@@ -26,6 +26,7 @@ from bannister.domain.deployment.recorder import DECIDED, evidence
 from bannister.domain.endpoint import Endpoint
 from bannister.errors import Conflict, Fenced
 from bannister.instances.backend import InstanceBackend
+from bannister.metrics.store import MetricStore
 from bannister.signals import wait_any
 from bannister.state.store import Put, Record, Row, State
 from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
@@ -45,12 +46,13 @@ class Deployer:
         clock: Clock,
         limits: Limits,
         turn_seconds: float,
+        metrics: MetricStore | None = None,
     ) -> None:
-        """`turn_seconds`: deadlines are looked at this often when nothing else changes."""
+        """`turn_seconds`: deadlines are looked at this often when nothing else changes. Without metrics, requests are not counted."""
         self._state = state
         self._turn_seconds = turn_seconds
         self._signals = (state.changed, instances.changed, traffic.changed, judge.changed)
-        self.observer = Observer(state, instances, traffic, judge, clock)
+        self.observer = Observer(state, instances, traffic, judge, clock, metrics)
         self._limits = limits
 
     async def run(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -10,12 +11,20 @@ from bannister.clock import Clock
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.comparison.metrics import watches_comparisons
-from bannister.domain.deployment.machine import AlarmObservation, Deployment, GroupObservation, Observation
+from bannister.domain.deployment.machine import (
+    AlarmObservation,
+    Deployment,
+    GroupObservation,
+    Observation,
+    bake_deadline,
+)
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.domain.instance import Instance, InstancePhase
+from bannister.domain.metric.endpoint import group_metric
 from bannister.domain.routing import RoutePlan, Weight, plan_of
 from bannister.instances.backend import InstanceBackend
+from bannister.metrics.store import MetricStore
 from bannister.signals import Signal
 from bannister.state.store import State
 from bannister.state.tables import ALARMS, COMPARISON_RULES, GROUPS
@@ -60,12 +69,21 @@ class Judge(Protocol):
 class Observer:
     """Sees the world on behalf of the deployer; changes nothing."""
 
-    def __init__(self, state: State, instances: InstanceBackend, traffic: Traffic, judge: Judge, clock: Clock) -> None:
+    def __init__(
+        self,
+        state: State,
+        instances: InstanceBackend,
+        traffic: Traffic,
+        judge: Judge,
+        clock: Clock,
+        metrics: MetricStore | None = None,
+    ) -> None:
         self._state = state
         self._instances = instances
         self._traffic = traffic
         self._judge = judge
         self._clock = clock
+        self._metrics = metrics
 
     async def observe(self, endpoint: Endpoint, deployment: Deployment) -> Observation:
         """Everything that matters for this deployment, now.
@@ -93,6 +111,7 @@ class Observer:
             green_gone=await self._gone(deployment.green, snapshot),
             stop_requested=deployment.stop_requested,
             uncompared_seconds=self._judge.uncompared_seconds() if compared else 0.0,
+            green_requests=await self._green_requests(deployment),
         )
 
     def _covered_since(self, *, compared: bool) -> float | None:
@@ -124,6 +143,23 @@ class Observer:
             if entry.kind == "alarm.deleted":
                 return replace(seen, value=None)  # and made again since: another alarm under the same name
         return seen
+
+    async def _green_requests(self, deployment: Deployment) -> int | None:
+        """Requests to green since the present bake began; only counted once its time is over, when they decide something."""
+        deadline = bake_deadline(deployment, self._judge.covered_since)
+        now = self._clock.now()
+        if self._metrics is None or deployment.blue is None or deadline is None or now < deadline:
+            return None
+        bake_seconds = deployment.steps[deployment.step].bake_seconds
+        if not bake_seconds:
+            return None
+        began = math.floor(deadline - bake_seconds)
+        count = 0.0
+        for group in deployment.green.groups:
+            metric = group_metric("Invocations", group)
+            (found,) = await self._metrics.read(metric, began, math.ceil(now) - began, 1)
+            count += found.count if found is not None else 0
+        return int(count)
 
     async def _fleet(self, fleet: Fleet, plan: RoutePlan, snapshot: Sequence[Instance]) -> tuple[GroupObservation, ...]:
         weights = self._traffic.acknowledged_weights(plan.endpoint)

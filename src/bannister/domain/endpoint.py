@@ -57,3 +57,5 @@ class Endpoint:
     #: The configuration a creation was asked for, while there is no fleet yet.
     requested_config: str = ""
     deleting: bool = False
+    #: The inference experiment that has changed what runs here; until it has ended nobody else updates or deletes the endpoint.
+    experiment: str | None = None

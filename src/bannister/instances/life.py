@@ -154,9 +154,9 @@ class Life:
         try:
             self._process = self._around.host.start(self.record, self._spec)
         except Invalid as error:
-            return _Setback(f"cannot be started: {error}", final=True)
+            return _Setback(f"cannot be started: {_clause(error)}", final=True)
         except Unavailable as error:
-            return _Setback(f"cannot be started now: {error}")
+            return _Setback(f"cannot be started now: {_clause(error)}")
         self._show(InstancePhase.UNREADY if self.record.was_ready else InstancePhase.STARTING, self._shown.reason)
         return None
 
@@ -289,6 +289,11 @@ class Life:
             restarts=max(record.starts - 1, 0),
             started_at=record.started_at,
         )
+
+
+def _clause(error: Exception) -> str:
+    """An error's sentence as the end of another, which brings the full stop."""
+    return str(error).removesuffix(".")
 
 
 def _ending(status: int | None) -> str:

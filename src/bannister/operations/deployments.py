@@ -26,7 +26,7 @@ from bannister.domain.deployment.recorder import DECIDED
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.domain.metric.aggregate import Aggregate, statistic
-from bannister.domain.metric.identity import SAGEMAKER_NAMESPACE, identity
+from bannister.domain.metric.endpoint import group_metric
 from bannister.errors import Conflict, Invalid, NotFound, Resource
 from bannister.operations.context import Context
 from bannister.operations.continuation import continued
@@ -290,18 +290,12 @@ async def _groups(
 
 
 async def _figures(context: Context, group: Group, since: float, until: float) -> Figures:
-    dimensions = {
-        "EndpointName": group.endpoint,
-        "VariantName": group.variant,
-        "EndpointConfigName": group.config_name,
-    }
     # What an earlier fleet of the same configuration did is in the same metric, and is not this one's.
     start = max(int(until) - FIGURES_SECONDS, int(since))
     seconds = max(1, int(until) - start)
 
     async def read(name: str) -> Aggregate | None:
-        metric = identity(SAGEMAKER_NAMESPACE, name, dimensions)
-        (found,) = await context.metrics.read(metric, start, seconds, 1)
+        (found,) = await context.metrics.read(group_metric(name, group), start, seconds, 1)
         return found
 
     errors, latency = await read("InvocationModelErrors"), await read("ModelLatency")

@@ -13,19 +13,20 @@ from typing import Any
 import msgspec
 
 from bannister import __version__
-from bannister.domain.deployment.admission import Admitted, Retention, UpdateRequest, admit
+from bannister.domain.deployment.admission import Admitted, Retention, UpdateRequest, admit, under_experiment
+from bannister.domain.deployment.construction import new_deployment, new_group
 from bannister.domain.deployment.machine import Deployment
-from bannister.domain.deployment.plan import steps
-from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.deployment.policy import DeploymentPolicy, refusal
 from bannister.domain.deployment.progress import status_of
+from bannister.domain.deployment.recorder import STARTED, started
 from bannister.domain.endpoint import Endpoint, Variant
 from bannister.domain.fleet import Fleet, Group, Shadow, sampled_parts
-from bannister.errors import AlreadyExists, Busy, Conflict, NotFound, Refused, Resource, Unavailable
+from bannister.errors import AlreadyExists, Busy, Conflict, Invalid, NotFound, Refused, Resource, Unavailable
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import describe_endpoint_config
 from bannister.operations.listing import Listed, ListRequest, Page, page
 from bannister.operations.models import describe_model
-from bannister.operations.story import REFUSED, STARTED
+from bannister.operations.story import REFUSED
 from bannister.state.store import Put, Record, Row
 from bannister.state.tables import ALARMS, ENDPOINT_CONFIGS, ENDPOINTS, MODELS
 
@@ -35,6 +36,10 @@ async def create_endpoint(
 ) -> Endpoint:
     """Begin to serve a configuration under a name. A policy is only stored, for later updates that retain it (AWS)."""
     context.check_room()
+    # What no configuration allows. The rest depends on the one of the update that retains it.
+    why_not = refusal(policy, {}) if policy is not None else None
+    if why_not is not None:
+        raise Invalid(why_not)
     existing = await context.state.rows(ENDPOINTS)
     # AWS: names are unique regardless of case, and invoked with exactly the case given here.
     if any(row.key.lower() == name.lower() for row in existing):
@@ -74,9 +79,9 @@ async def update_endpoint(
         raise
     deployment = await _deployment(context, name, admitted)
     now = context.clock.now()
-    endpoint = replace(
-        row.value, deployment=deployment, modified_at=now, failure_reason=None, last_policy=admitted.policy
-    )
+    # An update that names no policy is all at once and without alarms; it does not forget the one to retain.
+    retained = admitted.policy if policy is not None else row.value.last_policy
+    endpoint = replace(row.value, deployment=deployment, modified_at=now, failure_reason=None, last_policy=retained)
     try:
         await _commit(context, row, endpoint, _started(deployment, now, _evidence(row.value, asked)))
     except Busy as refusal:
@@ -87,11 +92,16 @@ async def update_endpoint(
 
 
 async def delete_endpoint(context: Context, name: str) -> None:
-    """Begin to take an endpoint away: routes first, then its instances."""
+    """Begin to take an endpoint away: routes first, then its instances.
+
+    AWS says nothing of an endpoint under an experiment; here it is refused, as an update is, until the experiment has ended.
+    """
     row = await _row(context, name)
     endpoint = row.value
     if endpoint.deleting or endpoint.deployment is not None:
         raise Busy(Resource.ENDPOINT, name)
+    if endpoint.experiment is not None:
+        raise under_experiment(endpoint, "deleted")
     now = context.clock.now()
     record = Record(now, f"endpoint/{name}", "endpoint.deletion_requested")
     await _commit(context, row, replace(endpoint, deleting=True, modified_at=now), record)
@@ -129,40 +139,28 @@ async def _commit(context: Context, row: Row[Endpoint], endpoint: Endpoint, reco
 
 
 async def _deployment(context: Context, endpoint: str, admitted: Admitted) -> Deployment:
-    now, policy, config = context.clock.now(), admitted.policy, admitted.config
+    now, config = context.clock.now(), admitted.config
     identifier = context.ids.short()
     groups = tuple([await _group(context, endpoint, variant, config.name, identifier) for variant in admitted.variants])
     shadow = None
     if admitted.shadow is not None:
         group = await _group(context, endpoint, admitted.shadow, config.name, identifier)
         shadow = Shadow(group, sampled_parts(group.weight, groups[0].weight))
-    timeout = policy.timeout_seconds or context.settings.deployment_timeout_seconds_default
-    return Deployment(
-        id=identifier,
-        endpoint=endpoint,
-        policy=policy,
-        blue=admitted.blue,
-        green=Fleet(config.name, groups, now, shadow, config.data_capture),
-        steps=steps(policy, {group.variant: group.instance_count for group in groups}),
-        started_at=now,
-        deadline_at=now + timeout,
-        phase_since=now,
-    )
+    green = Fleet(config.name, groups, now, shadow, config.data_capture)
+    timeout = context.settings.deployment_timeout_seconds_default
+    return new_deployment(identifier, endpoint, admitted.policy, admitted.blue, green, now, timeout)
 
 
 async def _group(context: Context, endpoint: str, variant: Variant, config_name: str, deployment: str) -> Group:
     model = await describe_model(context, variant.model_name)
-    return Group(
-        id=f"{endpoint}.{variant.name}.{deployment}",
+    return new_group(
+        variant,
+        model.name,
+        model.container,
         endpoint=endpoint,
-        variant=variant.name,
         config_name=config_name,
-        model_name=model.name,
-        container=model.container,
-        instance_count=variant.instance_count,
-        weight=variant.weight,
-        startup_timeout_seconds=variant.startup_timeout_seconds or context.settings.startup_timeout_seconds_default,
-        instance_type=variant.instance_type,
+        deployment=deployment,
+        startup_timeout_seconds=context.settings.startup_timeout_seconds_default,
     )
 
 
@@ -208,19 +206,4 @@ async def _journal_refusal(context: Context, endpoint: Endpoint, asked: UpdateRe
 
 
 def _started(deployment: Deployment, now: float, decided_on: dict[str, Any] | None = None) -> Record:
-    return Record(
-        now,
-        f"endpoint/{deployment.endpoint}",
-        STARTED,
-        {
-            "deployment": deployment.id,
-            "from": deployment.blue.config_name if deployment.blue is not None else None,
-            "to": deployment.green.config_name,
-            "routing": deployment.policy.routing.value,
-            "alarms": list(deployment.policy.alarms),
-            "policy": msgspec.to_builtins(deployment.policy),
-            "steps": msgspec.to_builtins(deployment.steps),
-            "version": __version__,
-            **(decided_on or {}),
-        },
-    )
+    return Record(now, f"endpoint/{deployment.endpoint}", STARTED, started(deployment, __version__, decided_on))

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from bannister.domain.deployment.recorder import DECIDED
+from bannister.domain.deployment.recorder import DECIDED, STARTED
 from bannister.errors import Invalid
 from bannister.operations.context import Context
 from bannister.state.store import Entry
 
-#: An update or creation was accepted and began a deployment.
-STARTED: Final = "deployment.started"
 #: An update was refused.
 REFUSED: Final = "deployment.refused"
 #: A person asked to roll back.

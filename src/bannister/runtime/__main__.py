@@ -72,6 +72,11 @@ def _bind(port: int) -> socket.socket:
 
 
 def _load(model_dir: Path) -> artifact.Artifact:
+    if (model_dir / "code" / "requirements.txt").is_file():
+        print(
+            "code/requirements.txt is not installed: put the packages into code/lib, or name an interpreter that has them "
+            "as `python` of the image's row in images.toml."
+        )
     try:
         return artifact.load(model_dir, os.environ, service.Context(str(model_dir)))
     except SystemExit as error:

@@ -55,7 +55,7 @@ def load(model_dir: Path, environment: Mapping[str, str], context: Any) -> Artif
 
     Raises:
         LoadError: Nothing there can be served.
-        Exception: Whatever the user's code or the model's file raises.
+        Exception: Whatever the user's code raises.
     """
     module = _user_module(model_dir, environment)
     model_fn = _function(module, "model_fn", 1)
@@ -149,7 +149,10 @@ def _model_from_file(model_dir: Path, *, required: bool) -> Any:
         import joblib  # only such a model needs it
     except ImportError as error:
         raise LoadError(f"Loading {file.name} needs joblib in the model's environment: {error}.") from error
-    model = joblib.load(file)
+    try:
+        model = joblib.load(file)
+    except Exception as error:
+        raise LoadError(f"{file.name} cannot be loaded: {type(error).__name__}: {error}") from error
     if required and not hasattr(model, "predict"):
         raise LoadError(f"{file.name} holds a {type(model).__name__}, which has no predict: define predict_fn.")
     return model

@@ -37,6 +37,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX journal_by_subject ON journal (subject, sequence)",
         "CREATE INDEX journal_by_kind ON journal (kind, sequence)",
     ),
+    # Fleets have a shadow and a capture, endpoints an experiment: an earlier version would drop them in writing.
+    (),
 )
 
 

@@ -3,7 +3,8 @@
 Write-ahead log and `synchronous=FULL`: a commit that returned survives the power going out (measured in docs/decisions/0007). One connection,
 used from the event loop's thread only: commits are short, and their order is the order in which they were called.
 
-On a full disk a commit gives up the reserve (`bannister.disk`) and is done again, so that what must be written down still can be.
+The file and its log hold some room, claimed while the disk had it (`keep_room`): on a full disk commits go on in it, whoever else fights for every byte that
+becomes free. When it is used up a commit gives up the reserve (`bannister.disk`) and is done again.
 
 Every process that opens the file claims the next epoch. A commit checks that the epoch is still its own, in the same transaction, so a process
 that was thought dead and replaced can change nothing when it wakes.
@@ -30,7 +31,7 @@ T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-#: The room that is made inside the file when the reserve is given up: what comes then needs nothing more of the disk.
+#: The room that is kept inside the file and its log: so much can be written without anything more of the disk.
 _ROOM_BYTES: Final = 4 * 1024 * 1024
 #: The write-ahead log is cut to this when it has been checkpointed.
 _WAL_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -77,6 +78,20 @@ class SqliteState:
         self._connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_MAX}")
         migrate(self._connection)
         self.epoch = self._with_room(self._claim)
+
+    def keep_room(self) -> None:
+        """Claim room for a full disk, where less than half of it is left; best effort. Call it after the start, and from time to time.
+
+        It writes and flushes some MiB, which takes longer than a commit: some tens of milliseconds.
+
+        Raises:
+            Unavailable: The file does not answer.
+        """
+        with _reported():
+            ((pages,),) = self._connection.execute("PRAGMA freelist_count")
+            ((page_bytes,),) = self._connection.execute("PRAGMA page_size")
+            if pages * page_bytes < _ROOM_BYTES // 2:
+                self._make_room()
 
     def _claim(self) -> int:
         with transaction(self._connection):
@@ -163,7 +178,7 @@ class SqliteState:
             with transaction(self._connection):
                 self._connection.execute("DROP TABLE room")
         except sqlite3.OperationalError as error:
-            _log.warning("No room could be made in the state file: %s.", error)
+            _log.warning("state.no_room No room could be made in the state file: %s.", error)
 
     def _write(self, write: Put[Any] | Remove) -> None:
         name, key, revision = write.table.name, write.key, write.revision

@@ -58,7 +58,7 @@ class Record:
     """A journal entry to append."""
 
     at: float
-    #: What it is about: `endpoint/NAME`, `alarm/NAME`.
+    #: What it is about: `endpoint/NAME`, `alarm/NAME`, `experiment/NAME`.
     subject: str
     #: A dotted past-tense noun: `alarm.transitioned`, `deployment.decided`.
     kind: str

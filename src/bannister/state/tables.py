@@ -9,6 +9,7 @@ from bannister.domain.comparison.record import ShadowRecord
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.endpoint import Endpoint, EndpointConfig
+from bannister.domain.experiment.experiment import Experiment
 from bannister.domain.model import Model
 from bannister.state.group_record import GroupRecord
 from bannister.state.store import Table
@@ -29,3 +30,5 @@ GROUPS: Final = Table("group", GroupRecord)
 SHADOWS: Final = Table("shadow", ShadowRecord)
 #: By endpoint name: what counts as the same answer there.
 COMPARISON_RULES: Final = Table("comparison_rules", Rules)
+#: Inference experiments, by name; those that have ended too, until they are deleted.
+EXPERIMENTS: Final = Table("experiment", Experiment)

@@ -83,6 +83,29 @@ def test_any_transition_to_alarm_after_the_first_shift_rolls_back_even_if_the_al
     assert "3 > 1" in after.reason
 
 
+def test_a_bake_without_a_request_passes_and_says_that_it_is_no_evidence() -> None:
+    one = walked_to(Phase.BAKING)
+    passed = notice(one, observation(one.phase_since + 100, green_requests=0), LIMITS)
+    assert passed is not None
+    assert passed.event is Event.STEP_BAKED
+    assert "without evidence: no request to green was seen" in passed.reason
+    asked = notice(one, observation(one.phase_since + 100, green_requests=1), LIMITS)
+    assert asked is not None
+    assert "evidence" not in asked.reason
+
+
+def test_a_bake_waits_for_the_requests_it_needs_and_can_be_stopped_meanwhile() -> None:
+    one, limits = walked_to(Phase.BAKING), Limits(bake_requests_min=20)
+    late = one.phase_since + 100
+    assert notice(one, observation(late, green_requests=19), limits) is None
+    enough = notice(one, observation(late, green_requests=20), limits)
+    assert enough is not None
+    assert enough.event is Event.STEP_BAKED
+    stopped = notice(one, observation(late, green_requests=19, stop_requested="why"), limits)
+    assert stopped is not None
+    assert stopped.event is Event.STOPPED
+
+
 def test_an_alarm_in_alarm_holds_the_first_shift_until_it_clears() -> None:
     held = turn(deployment(), observation(1010.0, alarms=IN_ALARM))
     assert held.phase is Phase.HELD

@@ -26,7 +26,7 @@ from bannister.domain.deployment.outlook import (
     waiting,
 )
 
-LIMITS = Limits()
+LIMITS = Limits(bake_requests_min=9)
 BAKING = replace(deployment(), phase=Phase.BAKING, step=0, baking_since=1010.0, phase_since=1010.0, alarms_seen=0)
 STARTING = (GroupObservation("e.AllTraffic.v2", wanted=2, ready=1, restarts=0),)
 IN_ALARM = (AlarmObservation("errors", AlarmValue.ALARM, 2000.0),)
@@ -47,6 +47,7 @@ IN_ALARM = (AlarmObservation("errors", AlarmValue.ALARM, 2000.0),)
         (BAKING, observation(1020.0, silent_seconds=15.0), "no progress", 1065.0),
         (BAKING, observation(1020.0, covered_since=None), "first word", None),
         (BAKING, observation(1041.0, alarms=(AlarmObservation("errors", AlarmValue.OK, 1039.0),)), "evaluated", None),
+        (BAKING, observation(1041.0, green_requests=8), "waits until green has had 9 requests in it, 8 so far", None),
         (replace(BAKING, stop_requested="why"), observation(1020.0), "rollback that was asked for", None),
         (replace(BAKING, phase=Phase.RETIRING), observation(1020.0), "waits for blue", None),
         (replace(BAKING, phase=Phase.ROLLING_BACK), observation(1020.0), "all traffic is back on blue", None),

@@ -8,10 +8,10 @@ from typing import Any, Final
 import msgspec
 
 from bannister.aws.call import Call, Handler
-from bannister.domain.deployment.recorder import DECIDED
+from bannister.domain.deployment.recorder import DECIDED, STARTED
 from bannister.operations import deployments
 from bannister.operations.context import Context
-from bannister.operations.story import REFUSED, ROLLBACK_REQUESTED, STARTED
+from bannister.operations.story import REFUSED, ROLLBACK_REQUESTED
 from bannister.state.store import Entry
 
 _PAGE_SIZE_DEFAULT: Final = 50

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from bannister.aws.call import Service
-from bannister.aws.sagemaker import endpoint, endpoint_config, model
+from bannister.aws.sagemaker import endpoint, endpoint_config, inference_experiment, model
 from bannister.operations.context import Context
 
 
 def service(context: Context) -> Service:
     """The operations of SageMaker that Bannister supports."""
-    return Service(
-        "sagemaker", {**model.handlers(context), **endpoint_config.handlers(context), **endpoint.handlers(context)}
-    )
+    resources = (model, endpoint_config, endpoint, inference_experiment)
+    return Service("sagemaker", {name: one for each in resources for name, one in each.handlers(context).items()})

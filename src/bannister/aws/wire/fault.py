@@ -105,8 +105,13 @@ TABLES = {
     "bannister": _BANNISTER,
 }
 
+#: SageMaker models the errors of some resources, which are then no ValidationException.
+_SAGEMAKER_MODELLED: Mapping[Resource, Mapping[type[BannisterError], str]] = {
+    Resource.EXPERIMENT: {NotFound: "ResourceNotFound", AlreadyExists: "ResourceInUse", Busy: "ConflictException"}
+}
+
 #: SageMaker quotes its own resources by their ARN.
-_QUOTED_BY_ARN = {Resource.MODEL, Resource.ENDPOINT_CONFIG, Resource.ENDPOINT}
+_QUOTED_BY_ARN = {Resource.MODEL, Resource.ENDPOINT_CONFIG, Resource.ENDPOINT, Resource.EXPERIMENT}
 _ARN_SENTENCES: Mapping[type, str] = {
     NotFound: 'Could not find {kind} "{arn}".',
     AlreadyExists: 'Cannot create already existing {kind} "{arn}".',
@@ -121,6 +126,8 @@ def of_error(service: str, error: BannisterError, place: Place) -> Fault:
         return _modelled(service, error.code, 400, str(error))
     if type(error) is BannisterError:
         return internal(service)
+    if service == "sagemaker" and isinstance(error, NotFound | AlreadyExists | Busy):
+        code = _SAGEMAKER_MODELLED.get(error.resource, {}).get(type(error), code)
     return _modelled(service, code, status, _message(service, error, place))
 
 

@@ -103,11 +103,21 @@ def replay_admission(body: Mapping[str, Any]) -> str | None:
 def _updatable(endpoint: Endpoint) -> Fleet:
     if endpoint.deleting or endpoint.deployment is not None:
         raise Busy(Resource.ENDPOINT, endpoint.name)
+    if endpoint.experiment is not None:
+        raise under_experiment(endpoint, "updated")
     if endpoint.blue is None:
         raise Invalid(
             f'Endpoint "{endpoint.name}" is Failed and has nothing in production to update; delete it and create it again.'
         )
     return endpoint.blue
+
+
+def under_experiment(endpoint: Endpoint, done: str) -> Invalid:
+    """Why an endpoint that an experiment holds is not `updated` or `deleted` by anybody else."""
+    return Invalid(
+        f'Endpoint "{endpoint.name}" cannot be {done}: inference experiment "{endpoint.experiment}" runs on it and restores it '
+        "when it ends. Call StopInferenceExperiment, and wait until it is Completed or Cancelled."
+    )
 
 
 def _policy(endpoint: Endpoint, policy: DeploymentPolicy | None, retention: Retention) -> DeploymentPolicy:

@@ -21,6 +21,7 @@ The rules that keep requests safe, and where they are:
   journal after `alarms_seen`, the journal's position at the decision to shift, never from an alarm's present state.
 * A bake begins when every proxy has acknowledged the split. It is over when its deadline has passed *and* every alarm has been evaluated on
   data final up to the deadline, without a gap in what telemetry saw (`_bake_over`).
+* A bake in which no request to green was seen is recorded as passed without evidence; with `bake_requests_min` it does not pass.
 * Blind is not quiet: without telemetry (or, for alarms on compared answers, the capture process) there is no progress, and after a bound the
   deployment rolls back.
 * Rolling back shifts to blue and waits for the acknowledgement; green goes after that, which is why it is a phase of its own.
@@ -207,6 +208,9 @@ class Observation:
     green_gone: bool = False
     #: Why a person asked to roll back; None: nobody did.
     stop_requested: str | None = None
+    #: Requests to green that telemetry saw in the present bake, once its time is over; None: not counted (a creation, a step
+    #: without a bake).
+    green_requests: int | None = None
     #: What blue looked like; no decision depends on it, but people ask.
     blue: tuple[GroupObservation, ...] = ()
     #: How long the capture process has been silent; 0 where no alarm looks at compared answers.
@@ -219,6 +223,8 @@ class Limits:
 
     alarm_clear_timeout_seconds: float = 600.0
     blind_timeout_seconds: float = 60.0
+    #: A bake in which green got fewer requests is not over.
+    bake_requests_min: int = 0
 
 
 # --- what the facts amount to ---------------------------------------------------------------------
@@ -238,6 +244,8 @@ def notice(deployment: Deployment, seen: Observation, limits: Limits) -> Noticed
         stop = _reason_to_stop(deployment, seen, limits)
         if stop is not None:
             return Noticed(Event.STOPPED, stop)
+    if seen.green_requests is not None and seen.green_requests < limits.bake_requests_min:
+        return None
     rule = _RULES.get(deployment.phase)
     return rule(deployment, seen) if rule is not None else None
 
@@ -368,6 +376,8 @@ def _bake_over(deployment: Deployment, seen: Observation) -> Noticed | None:
     last = deployment.step == len(deployment.steps) - 1
     baked = deployment.steps[deployment.step].bake_seconds
     judged = f" and {len(seen.alarms)} alarm(s) evaluated to its end stayed clear" if seen.alarms else ""
+    if seen.green_requests == 0:
+        judged += ", without evidence: no request to green was seen"
     return Noticed(
         Event.LAST_STEP_BAKED if last else Event.STEP_BAKED,
         f"Step {deployment.step + 1} of {len(deployment.steps)} baked for {baked} seconds{judged}.",

@@ -127,7 +127,7 @@ def _held(seen: Observation) -> str:
     names = [f'"{alarm.name}"' for alarm in seen.alarms if alarm.value is AlarmValue.ALARM]
     if not names:
         return "Waits for green's instances to be ready again."
-    return f"Alarm {', '.join(names)} is in ALARM: the first shift waits until it clears, then gives up and rolls back."
+    return f"Alarm {', '.join(names)} is in ALARM: the first shift waits; if it does not clear in time, the deployment rolls back."
 
 
 def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waiting:
@@ -158,5 +158,11 @@ def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
     if late:
         return Waiting(
             f"The time of {step} is over; waits until every alarm is evaluated on data up to its end.", deadline
+        )
+    if seen.green_requests is not None and seen.green_requests < limits.bake_requests_min:
+        return Waiting(
+            f"The time of {step} is over; waits until green has had {limits.bake_requests_min} requests in it, "
+            f"{seen.green_requests} so far.",
+            deadline,
         )
     return Waiting(f"The bake of {step} is over.", deadline)

@@ -28,6 +28,8 @@ from bannister.domain.traffic import TRAFFIC_PARTS
 
 #: The kind of a journal entry that holds a decision of the machine.
 DECIDED: Final = "deployment.decided"
+#: The kind of one that says that a deployment began: an update, a creation or an experiment asked for it.
+STARTED: Final = "deployment.started"
 
 
 class Unreplayable(ValueError):
@@ -42,6 +44,21 @@ class Replayed:
     noticed: Noticed | None
     #: The deployment after the decision; as it was, where nothing was decided.
     after: Deployment
+
+
+def started(deployment: Deployment, version: str, decided_on: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The body of the entry with which a deployment begins. `decided_on`: what it was decided on."""
+    return {
+        "deployment": deployment.id,
+        "from": deployment.blue.config_name if deployment.blue is not None else None,
+        "to": deployment.green.config_name,
+        "routing": deployment.policy.routing.value,
+        "alarms": list(deployment.policy.alarms),
+        "policy": msgspec.to_builtins(deployment.policy),
+        "steps": msgspec.to_builtins(deployment.steps),
+        "version": version,
+        **(decided_on or {}),
+    }
 
 
 def evidence(

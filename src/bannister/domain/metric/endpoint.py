@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from bannister.domain.fleet import Group
 from bannister.domain.metric import sketch as sketches
 from bannister.domain.metric.aggregate import Aggregate, of_sketch
 from bannister.domain.metric.identity import SAGEMAKER_NAMESPACE, SHADOW_NAMESPACE, MetricIdentity, identity
@@ -90,6 +91,12 @@ def endpoint_identities(
         for name in names
         for dimensions in (both, with_config)
     ]
+
+
+def group_metric(name: str, group: Group) -> MetricIdentity:
+    """One metric of one group alone: the fleets of a deployment are told apart by their configuration."""
+    _, with_config = endpoint_identities(group.endpoint, group.variant, group.config_name, names=(name,))
+    return with_config
 
 
 def endpoint_of(metric: MetricIdentity) -> tuple[str, str, str | None] | None:

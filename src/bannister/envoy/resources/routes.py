@@ -214,6 +214,8 @@ class EndpointRoutes:
                 name=share.group,
                 weight=wrappers_pb2.UInt32Value(value=share.parts),
                 response_headers_to_add=[set_header(VARIANT_HEADER, share.variant)],
+                # The caller is told the id that the request has here, whatever the model calls it.
+                response_headers_to_remove=[REQUEST_ID_HEADER],
             )
             for share in shares
         ]

@@ -1,0 +1,1 @@
+"""Inference experiments: a shadow beside production for a while, and then the endpoint as it was, or the shadow in production."""

@@ -1,0 +1,1 @@
+"""The experimenter: carries each inference experiment from one decision to the next."""

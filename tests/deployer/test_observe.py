@@ -1,0 +1,83 @@
+"""What the deployer sees of the requests that green got in a bake."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.domain.deployment.worlds import deployment
+
+from bannister.deployer.observe import Observer
+from bannister.domain.deployment.machine import Deployment, Phase
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.metric.summary import Report, Summary
+from bannister.metrics.memory import MemoryMetrics
+from bannister.metrics.store import GroupDimensions
+from bannister.settings import Settings
+from bannister.state.memory import MemoryState
+
+BAKING = replace(deployment(), phase=Phase.BAKING, step=0, baking_since=1010.5)
+OVER = 1041.0
+
+
+@dataclass
+class World:
+    """Clock, publisher, evaluator and instances, of which nothing else matters here."""
+
+    at: float = OVER
+    covered_since: float | None = 0.0
+
+    def now(self) -> float:
+        return self.at
+
+    def snapshot(self) -> tuple[()]:
+        return ()
+
+    def acknowledged(self, plan: Any) -> bool:
+        return True
+
+    def acknowledged_weights(self, endpoint: str) -> None:
+        return None
+
+    def evaluated_until(self, alarm: str) -> float:
+        return self.at
+
+    def silent_seconds(self) -> float:
+        return 0.0
+
+
+async def requests_seen(tmp_path: Path, one: Deployment, world: World, *summaries: Summary) -> int | None:
+    metrics = MemoryMetrics(Settings(tmp_path))
+    for fleet in (one.blue, one.green):
+        for group in fleet.groups if fleet is not None else ():
+            await metrics.register(
+                GroupDimensions(group.id, group.endpoint, group.variant, group.config_name, group.instance_count)
+            )
+    await metrics.record(Report("r", 1, None, None, summaries))
+    anything: Any = world
+    observer = Observer(MemoryState(), anything, anything, anything, anything, metrics)
+    return (await observer.observe(Endpoint("e", 0, 0, deployment=one, blue=one.blue), one)).green_requests
+
+
+async def test_requests_to_green_in_the_bake_are_counted(tmp_path: Path) -> None:
+    before, during = Summary("e.AllTraffic.v2", "a:1", 1009, 5), Summary("e.AllTraffic.v2", "a:1", 1020, 3)
+    blue = Summary("e.AllTraffic.v1", "b:1", 1020, 70)
+    assert await requests_seen(tmp_path, BAKING, World(), before, during, blue) == 3
+    assert await requests_seen(tmp_path, BAKING, World(), before, blue) == 0
+
+
+@pytest.mark.parametrize(
+    ("one", "world"),
+    [
+        (BAKING, World(at=1040.0)),
+        (BAKING, World(covered_since=None)),
+        (replace(BAKING, phase=Phase.SHIFTING, baking_since=None), World()),
+        (replace(BAKING, blue=None), World()),
+        (replace(BAKING, steps=(replace(BAKING.steps[0], bake_seconds=0),)), World()),
+    ],
+    ids=["not over", "not covered", "not baking", "a creation", "no bake"],
+)
+async def test_they_are_not_counted_where_they_decide_nothing(tmp_path: Path, one: Deployment, world: World) -> None:
+    assert await requests_seen(tmp_path, one, world) is None
