@@ -1,4 +1,4 @@
-"""A shadow is judged by what it answers, on a real server, with the commands and the examples of docs/shadow.md."""
+"""A shadow is judged by what it answers, on a real server, with the commands and the examples of docs/shadow-report.md."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from tests.scenarios.world import World, wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-PAGE = (Path(__file__).parents[2] / "docs" / "shadow.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "shadow-report.md").read_text()
 
 #: v4 is wrong about every fourth flight.
 FLIGHTS = b"""

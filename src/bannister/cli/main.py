@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from bannister.cli import backup, shadow
+from bannister.cli import backup, shadow_commands
 from bannister.cli.data_dir import data_dir as parsed
 from bannister.errors import BannisterError, Refused
 
@@ -182,7 +182,7 @@ def service_model() -> None:
     typer.echo(OWN_MODELS)
 
 
-app.add_typer(shadow.app)
+app.add_typer(shadow_commands.app)
 backup.register(app)
 
 

@@ -17,7 +17,7 @@ from bannister.cli.shadow_rules import told
 BAR: Final = 24
 LABEL_ROWS_MAX: Final = 10
 WORST_MAX: Final = 10
-_NAME: Final = 12
+_NAME: Final = 14
 _LATENCY_PERCENTS: Final = (50.0, 95.0, 99.0, 100.0)
 
 
@@ -70,6 +70,12 @@ def names(found: Mapping[str, Any]) -> tuple[str, str]:
     return (shadow, production) if shadow != production else ("shadow", "production")
 
 
+def short_names(found: Mapping[str, Any]) -> tuple[str, str]:
+    """The same where there is little room: what they are, where their names would look alike."""
+    shadow, production = (_cut(name, _NAME).strip() for name in names(found))
+    return (shadow, production) if shadow != production else ("shadow", "production")
+
+
 def since(found: Mapping[str, Any]) -> str:
     """How long, and whether it goes on."""
     took = words.duration((found["EndTime"] - found["StartTime"]).total_seconds())
@@ -112,11 +118,11 @@ def _heading(out: Console, text: str, more: str = "") -> None:
 
 
 def _agreement(out: Console, found: Mapping[str, Any]) -> None:
-    shadow, production = names(found)
+    shadow, _ = short_names(found)
     _heading(out, "Agreement", "with the interval that holds at every look")
     rows = [(shadow, found["Agreement"], "cyan")]
     if "NoiseFloor" in found:
-        rows.append((f"{_cut(production, 5).strip()} itself", found["NoiseFloor"], "green"))
+        rows.append(("noise floor", found["NoiseFloor"], "green"))
     for name, one, style in rows:
         if not one["Pairs"]:
             continue
@@ -171,13 +177,14 @@ def _latency(out: Console, found: Mapping[str, Any]) -> None:
     old, new = found["ProductionLatency"], found["ShadowLatency"]
     if not old or not new:
         return
+    short_shadow, short_production = short_names(found)
     _heading(out, "Latency", "both to one scale")
     longest = max(value for one in (old, new) if (value := quantile(one, 99.0)) is not None) or 1.0
     for percent in _LATENCY_PERCENTS[:-1]:
-        for name, quantiles, style in ((production, old, "green"), (shadow, new, "cyan")):
+        for name, quantiles, style in ((short_production, old, "green"), (short_shadow, new, "cyan")):
             value = quantile(quantiles, percent) or 0.0
             filled = max(1, round(BAR * value / longest))
-            label = percentile_name(percent) if name == production else ""
+            label = percentile_name(percent) if quantiles is old else ""
             line(out, f"  {label:<4}{_cut(name)} ", ("█" * filled, style), f" {words.milliseconds(value)}")
     paired = [(percentile_name(one), quantile(found["LatencyDifference"], one)) for one in (5.0, 50.0, 95.0)]
     said = ", ".join(f"{name} {value:+.3g} ms" for name, value in paired if value is not None)
@@ -208,8 +215,9 @@ def left_out(found: Mapping[str, Any]) -> list[tuple[str, int]]:
 def _worst(out: Console, found: Mapping[str, Any]) -> None:
     if not found["Worst"]:
         return
-    shadow, production = names(found)
+    shadow, production = short_names(found)
     _heading(out, "Worst pairs")
+    width = max(map(len, ("request", production, shadow))) + 2
     for number, one in enumerate(found["Worst"][:WORST_MAX], start=1):
         line(out, f"  {number:>2}  {one['Why']}", (f"  {words.clock(one['Time'])}", "dim"))
         for name, body in (
@@ -218,7 +226,7 @@ def _worst(out: Console, found: Mapping[str, Any]) -> None:
             (shadow, one.get("ShadowAnswer")),
         ):
             if body is not None:
-                line(out, (f"      {_cut(name, 10)}{_short(body['Text'], 2000)}", "dim"))
+                line(out, (f"      {_cut(name, width)}{_short(body['Text'], 2000)}", "dim"))
 
 
 def _rules(out: Console, found: Mapping[str, Any]) -> None:
