@@ -10,7 +10,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench crashes soak check simulate soak-simulation format constraints clean
+.PHONY: help setup demo test bench bench-shadow shadow-inert crashes soak check simulate soak-simulation format constraints clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test: setup ## Run all tests, with real Envoy and real processes (about 10 minut
 bench: setup ## Measure rollback, start-up and creation times, 30 and 10 times (about 8 minutes)
 	@REPEATS=30 $(BIN)/python -m pytest -q -s tests/scenarios/test_times.py -k rollback
 	@REPEATS=10 $(BIN)/python -m pytest -q -s tests/scenarios/test_times.py -k "not rollback"
+
+shadow-inert: setup ## Every shadow that misbehaves: 5,550 requests of 1 KiB to 25 MiB each, nothing lost (about 7 minutes)
+	@INERT=full $(BIN)/python -m pytest -q -s tests/scenarios/test_shadow_inert.py
+
+bench-shadow: setup ## What a shadow costs a caller in time: 10 alternated runs (about 11 minutes)
+	@RUNS=10 SECONDS=20 $(BIN)/python -m pytest -q -s tests/scenarios/test_shadow_latency.py
 
 crashes: setup ## Kill and stop every part under load: 50 crashes of the control plane, 20 s of standstill (about 25 minutes)
 	@CRASHES=50 STOPPED_SECONDS=20 $(BIN)/python -m pytest -q -s tests/crashes

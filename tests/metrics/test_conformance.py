@@ -9,7 +9,7 @@ import pytest
 
 from bannister.clock import SystemClock
 from bannister.domain.metric.aggregate import Aggregate, of_statistics, of_values, statistic
-from bannister.domain.metric.identity import MetricIdentity, identity
+from bannister.domain.metric.identity import SHADOW_NAMESPACE, MetricIdentity, identity
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, Summary
 from bannister.metrics.memory import MemoryMetrics
@@ -172,6 +172,23 @@ async def test_metrics_with_data_are_listed_in_order(store: MetricStore, start: 
     assert endpoint_metric("ModelLatency") in await store.metrics(since=start)
     assert await store.metrics(since=start + 2) == [mine]
     assert await store.metrics(since=start + 6) == []
+
+
+@pytest.mark.parametrize("ago", [0, 3600], ids=["in memory", "in the file"])
+async def test_a_shadows_own_metric_is_listed_where_there_were_copies_to_be_made(
+    store: MetricStore, start: int, ago: int
+) -> None:
+    await store.register(BLUE)
+    await store.register(GREEN)
+    await store.record(report(1, Summary("g-blue", "a:1", start, 3), Summary("g-green", "", start, 0, skipped=2)))
+    both = {"EndpointName": GREEN.endpoint, "VariantName": GREEN.variant}
+    skipped = [
+        identity(SHADOW_NAMESPACE, "Skipped", dimensions)
+        for dimensions in (both, both | {"EndpointConfigName": GREEN.config_name})
+    ]
+    found = await store.metrics(since=start - ago)
+    assert {one for one in found if one.namespace == SHADOW_NAMESPACE} == set(skipped)
+    assert sums(await store.read(skipped[0], start, 1, 1)) == [2]
 
 
 async def test_what_is_past_its_retention_is_forgotten(store: MetricStore, tmp_path: Path) -> None:

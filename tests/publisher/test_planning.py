@@ -162,7 +162,8 @@ def test_a_fleet_of_other_variants_goes_on_until_the_new_one_is_usable():
 # --- shadows ------------------------------------------------------------------------------------
 
 SHADOW = instance("shadow-1", "shadow")
-MIRRORED = replace(ALL_BLUE, mirrors=(Mirror("shadow", "s", 500_000, "blue"),), captured_parts=500_000)
+MIRRORS = (Mirror("shadow", "s", 500_000, "blue"),)
+MIRRORED = replace(ALL_BLUE, mirrors=MIRRORS, ways=MIRRORS, captured_parts=500_000)
 
 
 def test_a_mirror_is_there_while_an_instance_of_its_group_is_ready():
@@ -181,7 +182,8 @@ def test_a_mirror_is_there_while_an_instance_of_its_group_is_ready():
 def test_the_old_copies_are_made_until_the_weights_that_the_new_ones_belong_to():
     before = next_publication([MIRRORED], [BLUE, SHADOW], Publication(), [SEES_NOTHING])
     other = instance("other-1", "other")
-    asked = replace(CANARY, mirrors=(Mirror("other", "s", 1_000_000, "green"),))
+    new = (Mirror("other", "s", 1_000_000, "green"),)
+    asked = replace(CANARY, mirrors=new, ways=MIRRORS + new)
     waits = next_publication([asked], [BLUE, GREEN, SHADOW, other], before, [SEES_NOTHING])
     assert waits.waiting == {"flights"}
     assert waits.mirrors == before.mirrors

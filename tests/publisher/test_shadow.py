@@ -28,7 +28,8 @@ def plan(parts: int = 1_000_000, captured_parts: int = 0, noise_parts: int = 0) 
         (Membership("blue", 1, 0),),
         (Weight("blue", "AllTraffic", 1_000_000),),
         tuple(mirrors),
-        captured_parts,
+        ways=tuple(mirrors),
+        captured_parts=captured_parts,
     )
 
 
@@ -223,7 +224,7 @@ async def test_the_mirror_goes_and_comes_with_the_shadows_instance(edge, until):
 async def test_a_changed_share_is_acknowledged_and_a_shadow_that_went_is_unrouted(edge, until):
     await edge.model("blue")
     await edge.model("shadow", name="one")
-    before, after, without = plan(100_000), plan(900_000), replace(plan(), mirrors=())
+    before, after, without = plan(100_000), plan(900_000), replace(plan(), mirrors=(), ways=())
     await mirroring(edge, until, before)
     assert edge.publisher.acknowledged(before)
     assert not edge.publisher.acknowledged(after), "the old share is still copied"

@@ -135,7 +135,7 @@ def test_an_endpoint_in_progress_can_be_neither_updated_nor_deleted(world: World
     assert world.settled("busy")["EndpointStatus"] == "InService"
 
 
-def test_a_configuration_with_other_variant_names_is_refused(world: World, endpoint: str) -> None:
+def test_a_guarded_update_to_other_variant_names_is_refused(world: World, endpoint: str) -> None:
     world.sagemaker.create_endpoint_config(
         EndpointConfigName="renamed",
         ProductionVariants=[
@@ -143,7 +143,10 @@ def test_a_configuration_with_other_variant_names_is_refused(world: World, endpo
         ],
     )
     assert "variant names" in refused(
-        world.sagemaker.update_endpoint, EndpointName=endpoint, EndpointConfigName="renamed"
+        world.sagemaker.update_endpoint,
+        EndpointName=endpoint,
+        EndpointConfigName="renamed",
+        DeploymentConfig={"BlueGreenUpdatePolicy": PLAIN},
     )
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tests.simulation.experiment_rules import ExperimentRules
+from tests.simulation.shadow import ShadowRules
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.machine import Deployment, Phase
@@ -73,6 +74,7 @@ class Checker:
         self.jumps = 0
         self.calm_since = 0.0
         self.outcomes: dict[str, Phase] = {}
+        self._shadows = ShadowRules(world)
 
     # --- told by the world
 
@@ -110,6 +112,7 @@ class Checker:
         """A control plane hands out routes: where a share grows, the proxies already reach who takes it."""
         if ROUTE_TABLE in snapshot.withheld or not self._world.current_epoch_context:
             return
+        self._shadows.published(snapshot)
         for name, forwarding in snapshot.routes[ROUTE_TABLE].about.items():
             endpoint, weights = self.endpoints.get(name), forwarding.weights
             plan = plan_of(endpoint) if endpoint is not None else None
@@ -157,6 +160,7 @@ class Checker:
         self._recover()
         for proxy in self._proxies():
             self._check_routes(proxy)
+        self._shadows.tick(self._proxies(), self.endpoints)
         self._check_served()
         self._check_ends()
         self.experiments.tick(self._world.calm)
@@ -216,6 +220,8 @@ class Checker:
             case Phase.BAKING:
                 self._acknowledged(before, "11: a bake starts when every proxy has the split")
                 watched.baking_since, watched.jumps = self._world.loop.time(), self.jumps
+            case Phase.ROLLING_BACK:
+                self._shadows.rolls_back(new)
             case Phase.REMOVING:
                 self._acknowledged(before, "9: green goes after every proxy has left it")
         if old.phase is Phase.BAKING and new.phase in (Phase.SHIFTING, Phase.RETIRING):
@@ -360,6 +366,8 @@ class Checker:
 
     def _right(self, proxy: MemoryProxy) -> bool:
         """It routes as the endpoints ask, and reaches somebody."""
+        if any(name not in self.endpoints or self.endpoints[name].deleting for name in proxy.routes()):
+            return False  # it has yet to hear that an endpoint goes
         for name, endpoint in self.endpoints.items():
             weights = plan_of(endpoint).weights
             if not any(one.parts for one in weights):
@@ -445,6 +453,7 @@ class Checker:
                     raise self._world.violated(
                         "6: rollback restores exactly what was", f"{proxy.node}, {name}: {proxy.weights(name)}"
                     )
+        self._shadows.settled(self.endpoints)
         if self._astray or self._harmed:
             raise self._world.violated("9: what was disturbed heals", f"{list(self._astray)}, {list(self._harmed)}")
 

@@ -19,7 +19,11 @@ from bannister.domain import routing
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment import machine
 from bannister.domain.deployment.machine import Deployment, Event, Noticed, Observation, Phase
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Fleet
 from bannister.publisher import planning
+from bannister.publisher import publisher as publisher_module
+from bannister.publisher.planning import Publication
 from bannister.publisher.publisher import Publisher
 
 #: Each situation is tried with so many seeds.
@@ -99,6 +103,39 @@ def _blue_goes_in_the_bake() -> Parts:
     return Parts()
 
 
+def _shadow_stops_a_deployment() -> Parts:
+    machine._production = lambda seen: seen.green
+    return Parts()
+
+
+def _green_shadow_is_fed_at_once() -> Parts:
+    def fed(endpoint: Endpoint) -> Fleet | None:
+        running = endpoint.deployment
+        return endpoint.blue if running is None else running.green
+
+    routing.fed_fleet = fed
+    return Parts()
+
+
+def _copies_for_nobody() -> Parts:
+    honest = planning.next_publication
+
+    def following(plans: Any, instances: Any, published: Publication, proxies: Any) -> Publication:
+        found = honest(plans, instances, published, proxies)
+        mirrors = {plan.endpoint: plan.mirrors for plan in plans if plan.mirrors and plan.endpoint in found.weights}
+        return replace(found, mirrors=mirrors)
+
+    publisher_module.next_publication = following
+    return Parts()
+
+
+def _hop_goes_with_the_mirror() -> Parts:
+    planning._hops = lambda plans, rotation, published, mirrors: tuple(
+        replace(one, parts=0) for some in mirrors.values() for one in some
+    )
+    return Parts()
+
+
 class _Careless(Publisher):
     """Says that nothing routes to anybody."""
 
@@ -124,6 +161,10 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "traffic before the proxies see capacity": _traffic_before_proxies_see_capacity,
     "a rollback that removes green at once": _green_goes_at_once,
     "blue removed while green bakes": _blue_goes_in_the_bake,
+    "a shadow that stops a deployment": _shadow_stops_a_deployment,
+    "green's shadow fed with blue's requests": _green_shadow_is_fed_at_once,
+    "copies for a shadow that is not there": _copies_for_nobody,
+    "the way of copies removed with them": _hop_goes_with_the_mirror,
     "instances stopped with requests in flight": lambda: Parts(publisher=_Impatient),
     "instances stopped while they are routed to": lambda: Parts(publisher=_Careless),
 }

@@ -96,20 +96,38 @@ async def deleted_while_it_serves(world: World) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
+async def with_a_shadow_that_dies(world: World) -> None:
+    """From a version with a shadow to another one; both shadows end again and again. In some worlds the new one cannot start, and the old one is fed on."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    rng = world.rng
+    dies = Behaviour(ready_after_seconds=0.2, ends_after_seconds=1.5 + rng.random())
+    starts = rng.random() < 0.7
+    for name, behaviour in (("old", dies), ("new", dies if starts else Behaviour(None, ends_after_seconds=0.3))):
+        shadow = (rng.choice((0.5, 1.0)), behaviour)
+        config = await release.version(Model(name, Behaviour(ready_after_seconds=rng.random())), 2, shadow)
+        step = CapacitySize(CapacityType.CAPACITY_PERCENT, 50)
+        await release.update(config, DeploymentPolicy(Routing.CANARY, step, 4, 3))
+        await release.at_rest()
+    _came_to(world, Phase.RETIRING if starts else Phase.REMOVING)
+
+
 SITUATIONS: dict[str, Situation] = {
     "held by an alarm": held_by_an_alarm,
     "failing under an alarm": failing_under_an_alarm,
     "an instant in alarm": an_instant_in_alarm,
     "slow to start": slow_to_start,
     "deleted while it serves": deleted_while_it_serves,
+    "with a shadow that dies": with_a_shadow_that_dies,
 }
 
 
 def scripts(name: str) -> tuple[Script, Script]:
     """A situation undisturbed and with faults; both with two proxies."""
     return (
-        Script(fault_seconds=None, proxies=2, situation=SITUATIONS[name]),
-        Script(fault_seconds=3.0, proxies=2, situation=SITUATIONS[name]),
+        Script(fault_seconds=None, proxies=2, shadows="shadow" in name, situation=SITUATIONS[name]),
+        Script(fault_seconds=3.0, proxies=2, shadows="shadow" in name, situation=SITUATIONS[name]),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.simulation.checker import HEALING_SECONDS_MAX
 from tests.simulation.faults import Faults
+from tests.simulation.shadow import VARIANT, Shadows
 from tests.simulation.world import Model, World
 
 from bannister.domain.alarm.alarm import AlarmValue
@@ -41,6 +42,8 @@ class Script:
     #: Mean seconds between two faults; None: nothing goes wrong.
     fault_seconds: float | None = 6.0
     proxies: int = 1
+    #: Some versions have a shadow.
+    shadows: bool = False
     #: Happens instead of endpoints with deployments of every kind.
     situation: Callable[[World], Coroutine[Any, Any, None]] | None = None
 
@@ -52,6 +55,7 @@ class Script:
             endpoints=rng.choice((1, 2, 3, 4)),
             fault_seconds=rng.choice((None, 1.5, 3.0, 3.0, 6.0, 12.0)),
             proxies=rng.choice((1, 1, 2)),
+            shadows=random.Random(f"shadows in {seed}").random() < 0.5,
         )
 
 
@@ -136,16 +140,29 @@ class Release:
         self._world.note("caller", f"delete {self.name}")
         await self._caller.ask(lambda context: delete_endpoint(context, self.name))
 
-    async def version(self, model: Model, instances: int) -> str:
+    async def version(self, model: Model, instances: int, shadow: tuple[float, Behaviour] | None = None) -> str:
+        """A configuration of a model. `shadow`: weight and behaviour of its shadow; None: as the world has it."""
         self.versions += 1
         name = f"{self.name}-v{self.versions}"
         self._world.add_model(model)
         container = Container(model.image, model.artifact)
         ask = self._caller.ask
         await ask(lambda context: _create_model(context, name, container))
-        variants = [Variant("a", name, instances)]
-        await ask(lambda context: create_endpoint_config(context, name, variants))
+        variants, shadows = [Variant("a", name, instances)], await self._shadow(name, shadow)
+        await ask(lambda context: create_endpoint_config(context, name, variants, shadows))
         return name
+
+    async def _shadow(self, version: str, asked: tuple[float, Behaviour] | None) -> list[Variant]:
+        shadows, error_rate = self._world.shadows, 0.0
+        if asked is None and shadows is not None and (weight := shadows.weight()) is not None:
+            behaviour, error_rate = shadows.behaviour(sound=self.versions == 1)
+            asked = weight, behaviour
+        if asked is None:
+            return []
+        name = f"{version}-shadow"
+        self._world.add_model(Model(name, asked[1], error_rate))
+        await self._caller.ask(lambda context: _create_model(context, name, Container(name)))
+        return [Variant(VARIANT, name, 1, asked[0])]
 
     async def at_rest(self) -> bool:
         """Wait until no deployment runs; False: the endpoint is gone or has failed."""
@@ -319,6 +336,7 @@ def _works(world: World, script: Script) -> list[Coroutine[Any, Any, None]]:
 
 async def tell(world: World, script: Script) -> None:
     """Begin the world, let everything happen, then let it heal, and check."""
+    world.shadows = Shadows(world.seed) if script.shadows else None
     world.begin()
     works = [asyncio.create_task(work) for work in _works(world, script)]
     disturbing = []

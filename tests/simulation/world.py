@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.simulation.checker import Checker
 from tests.simulation.plane import ControlPlane, Parts
+from tests.simulation.shadow import Shadows
 from tests.simulation.telemetry import Telemetry
 from tests.simulation.virtual_time import PROCESS, VirtualClock, VirtualLoop
 
@@ -159,6 +160,8 @@ class World:
         self.image_of: dict[str, str] = {}
         self.machine = ObservedMachine(self)
         self.network = MemoryNetwork(settings, self.machine.up)
+        #: None: no version has a shadow.
+        self.shadows: Shadows | None = None
         self.telemetry: Telemetry = None  # type: ignore[assignment]  # made when the loop runs
         self.checker = Checker(self)
         self.trace: deque[str] = deque(maxlen=TRACE_LINES_MAX)
@@ -311,8 +314,11 @@ class World:
     def _requests(self) -> None:
         rng, machine = self.rng, self.machine
         for proxy in self.network.proxies.values():
-            for weights in proxy.routes().values():
+            for forwarding in proxy.forwardings().values():
+                weights = forwarding.weights
                 for _ in range(2):
+                    if self.shadows is not None:
+                        self.shadows.copy(self, proxy, forwarding)
                     pick = rng.random() * 1_000_000
                     for weight in weights:
                         pick -= weight.parts

@@ -68,6 +68,9 @@ class RoutePlan:
     memberships: tuple[Membership, ...] = ()
     weights: tuple[Weight, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
+    #: The mirrors of every fleet that has instances now. One that is not among `mirrors` may have been asked for before, or will be next: the way that its
+    #: copies take exists from before its first to after its last.
+    ways: tuple[Mirror, ...] = ()
     #: As `Forwarding.captured_parts`.
     captured_parts: int = 0
 
@@ -79,12 +82,13 @@ def plan_of(endpoint: Endpoint, noise_parts: int = 0) -> RoutePlan:
         endpoint: As stored.
         noise_parts: Share of the requests that is also copied to production's own group (`Rules.noise_parts`), where there is a shadow.
     """
-    plan = _production_plan(endpoint)
+    ways = tuple(mirror for fleet in wanted_fleets(endpoint) for mirror in _mirrors(fleet, noise_parts))
+    plan = replace(_production_plan(endpoint), ways=ways)
     fleet = fed_fleet(endpoint)
     if fleet is None or not plan.weights:
         return plan
     mirrors = _mirrors(fleet, noise_parts)
-    captured = [one.parts for one in mirrors] + [_captured_parts(one) for one in _fleets(endpoint)]
+    captured = [one.parts for one in mirrors] + [_captured_parts(one) for one in wanted_fleets(endpoint)]
     return replace(plan, mirrors=mirrors, captured_parts=max(captured, default=0))
 
 
@@ -113,13 +117,6 @@ def _captured_parts(fleet: Fleet) -> int:
     """The share of requests that the fleet's configuration has observed, to write them to storage."""
     capture = fleet.capture
     return capture.sampling_percent * TRAFFIC_PARTS // 100 if capture is not None and capture.enabled else 0
-
-
-def _fleets(endpoint: Endpoint) -> list[Fleet]:
-    """Those that may have traffic."""
-    deployment = endpoint.deployment
-    fleets = [endpoint.blue] if deployment is None else [deployment.blue, deployment.green]
-    return [fleet for fleet in fleets if fleet is not None]
 
 
 def _production_plan(endpoint: Endpoint) -> RoutePlan:
@@ -170,14 +167,16 @@ def _steady(endpoint: str, fleet: Fleet) -> RoutePlan:
 
 def wanted_groups(endpoint: Endpoint) -> set[str]:
     """The groups whose instances should exist for this endpoint; all others of it are to be retired."""
-    if endpoint.deleting:
-        return set()
+    return {group.id for fleet in wanted_fleets(endpoint) for group in fleet.all_groups}
+
+
+def wanted_fleets(endpoint: Endpoint) -> tuple[Fleet, ...]:
+    """The fleets whose instances should exist for this endpoint, blue first."""
     deployment = endpoint.deployment
+    if endpoint.deleting:
+        return ()
     if deployment is None:
-        return {group.id for group in endpoint.blue.all_groups} if endpoint.blue is not None else set()
-    wanted: set[str] = set()
-    if deployment.blue is not None and wants_blue(deployment):
-        wanted |= {group.id for group in deployment.blue.all_groups}
-    if wants_green(deployment):
-        wanted |= {group.id for group in deployment.green.all_groups}
-    return wanted
+        return (endpoint.blue,) if endpoint.blue is not None else ()
+    blue = deployment.blue if wants_blue(deployment) else None
+    green = deployment.green if wants_green(deployment) else None
+    return tuple(fleet for fleet in (blue, green) if fleet is not None)

@@ -27,7 +27,7 @@ from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Unavailable
 from bannister.metrics.store import Datum, GroupDimensions
-from bannister.metrics.window import MetricWindow, in_order, metrics_of
+from bannister.metrics.window import MetricWindow, in_order, kinds_of, metrics_of
 from bannister.settings import Settings
 
 _SCHEMA = """
@@ -150,9 +150,7 @@ class SqliteMetrics:
                 row = (one.group, one.endpoint, one.variant, one.config_name, one.instance_count)
                 connection.execute("INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?)", row)
             case Report():
-                rows = [
-                    (each.group, each.second, each.model_latency is not None, _encode(each)) for each in one.summaries
-                ]
+                rows = [(each.group, each.second, kinds_of(each), _encode(each)) for each in one.summaries]
                 connection.executemany("INSERT INTO summaries VALUES (?, ?, ?, ?)", rows)
                 run = (one.run, one.sequence, self._clock.now())
                 connection.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?)", run)
@@ -195,11 +193,11 @@ class SqliteMetrics:
         found: set[MetricIdentity] = set()
         with _unavailable():
             for group in self._recent.groups():
-                answered = self._connection.execute(
-                    "SELECT max(answered) FROM summaries WHERE group_name = ? AND second >= ?", (group.group, since)
-                ).fetchone()[0]
-                if answered is not None:
-                    found.update(metrics_of(group, answered=bool(answered)))
+                kinds = self._connection.execute(
+                    "SELECT DISTINCT answered FROM summaries WHERE group_name = ? AND second >= ?", (group.group, since)
+                ).fetchall()
+                if kinds:
+                    found.update(metrics_of(group, [kind for (kind,) in kinds]))
             with_data = "SELECT identity FROM metrics WHERE EXISTS (SELECT 1 FROM data WHERE metric = id AND at >= ?)"
             found.update(_identity.decode(body) for (body,) in self._connection.execute(with_data, (since,)))
         return in_order(found)

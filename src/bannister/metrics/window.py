@@ -10,9 +10,17 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 
 from bannister.domain.metric.aggregate import Aggregate, merge
-from bannister.domain.metric.endpoint import ENDPOINT_METRICS, endpoint_identities, endpoint_metric, endpoint_of
+from bannister.domain.metric.endpoint import (
+    ENDPOINT_METRICS,
+    SHADOW_METRICS,
+    endpoint_identities,
+    endpoint_metric,
+    endpoint_of,
+)
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Summary
 from bannister.metrics.store import Datum, GroupDimensions
@@ -97,8 +105,7 @@ class MetricWindow:
             dimensions = self._groups.get(group)
             recent = [one for second, ones in seconds.items() if second >= since for one in ones]
             if dimensions is not None and recent:
-                answered = any(one.model_latency is not None for one in recent)
-                found.update(metrics_of(dimensions, answered=answered))
+                found.update(metrics_of(dimensions, {kinds_of(one) for one in recent}))
         return found
 
     def forget(self, summaries_before: float, data_before: float) -> None:
@@ -125,9 +132,22 @@ class MetricWindow:
                 yield part
 
 
-def metrics_of(group: GroupDimensions, *, answered: bool) -> list[MetricIdentity]:
-    """The metrics that a group with data has; latencies only where an instance answered."""
-    names = tuple(ENDPOINT_METRICS) if answered else _COUNTED
+#: Kinds of data that a summary has, as bits of one number.
+ANSWERED, COPIED = 1, 2
+
+
+def kinds_of(summary: Summary) -> int:
+    """Whether an instance answered, and whether there were copies to be made."""
+    answered = ANSWERED if summary.model_latency is not None else 0
+    return answered | (COPIED if summary.copies or summary.skipped else 0)
+
+
+def metrics_of(group: GroupDimensions, kinds: Iterable[int]) -> list[MetricIdentity]:
+    """The metrics that a group with data of these kinds has: latencies only where an instance answered, a shadow's only where there were copies."""
+    all_kinds = reduce(or_, kinds, 0)
+    names = tuple(ENDPOINT_METRICS) if all_kinds & ANSWERED else _COUNTED
+    if all_kinds & COPIED:
+        names += tuple(SHADOW_METRICS)
     return endpoint_identities(group.endpoint, group.variant, group.config_name, names=names)
 
 

@@ -111,7 +111,7 @@ def _hops(
     mirrors: Mapping[str, tuple[Mirror, ...]],
 ) -> tuple[Mirror, ...]:
     """The ways that mirrors need now, will need, or may still be taken by a proxy."""
-    needed = [mirror for plan in plans for mirror in plan.mirrors]
+    needed = [mirror for plan in plans for mirror in plan.ways]
     needed += [mirror for some in mirrors.values() for mirror in some]
     needed += [mirror for mirror in published.hops if mirror.group in rotation]
     return tuple(dict.fromkeys(replace(mirror, parts=0) for mirror in needed))
@@ -137,7 +137,7 @@ def _rotation(
     memberships = {one.group: one for plan in plans for one in plan.memberships}
     rotation = {group: ready.get(group, ())[: one.in_rotation] for group, one in memberships.items()}
     routed = frozenset[str]().union(*(proxy.routed for proxy in proxies))
-    copied = {mirror.group for plan in plans for mirror in plan.mirrors}
+    copied = {mirror.group for plan in plans for mirror in plan.ways}
     for group in ready.keys() | copied | (published.rotation.keys() & routed):
         rotation.setdefault(group, ready.get(group, ()))
     return rotation

@@ -19,6 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 
 #: The route whose requests are heartbeats.
 HEARTBEAT_ROUTE = "heartbeat"
+#: The route of copies for shadows.
+SHADOW_ROUTE = "shadow"
 #: The metadata that the error filter sets.
 METADATA_NAMESPACE = "bannister"
 ORIGINAL_STATUS = "original_status"
@@ -72,6 +74,8 @@ class Invocation:
     #: Microseconds, for complete answers.
     model_latency: int | None
     overhead_latency: int | None
+    #: It was a copy of production's request, for a shadow.
+    copy: bool = False
 
 
 @dataclass(slots=True)
@@ -118,6 +122,7 @@ def read_entry(entry: Any) -> Invocation | Heartbeat | None:
         max(common.upstream_request_attempt_count - 1, 0),
         model_us,
         overhead_us,
+        common.route_name == SHADOW_ROUTE,
     )
 
 

@@ -21,6 +21,8 @@ class _Open:
     abandoned: int = 0
     retries: int = 0
     late: int = 0
+    copies: int = 0
+    skipped: int = 0
     model_latencies: list[int] = field(default_factory=list)
     overhead_latencies: list[int] = field(default_factory=list)
 
@@ -31,6 +33,7 @@ class _Open:
         self.abandoned += invocation.abandoned
         self.unreachable += invocation.unreachable
         self.retries += invocation.retries
+        self.copies += invocation.copy
         if status is None:
             # A client that hung up before an answer says nothing about the model.
             self.model_errors += not invocation.abandoned
@@ -55,6 +58,8 @@ class _Open:
             abandoned=self.abandoned,
             retries=self.retries,
             late=self.late,
+            copies=self.copies,
+            skipped=self.skipped,
             model_latency=Sketch.of(self.model_latencies) if self.model_latencies else None,
             overhead_latency=Sketch.of(self.overhead_latencies) if self.overhead_latencies else None,
         )
@@ -71,15 +76,21 @@ class Fold:
         self._final_before = 0
 
     def add(self, invocation: Invocation) -> None:
-        second = invocation.second
+        summary = self._summary(invocation.second, invocation.group, invocation.address)
+        summary.add(invocation, late=invocation.second < self._final_before)
+
+    def skip(self, group: str, second: int, copies: int) -> None:
+        """So many copies for a shadow were not made in this second."""
+        self._summary(second, group, "").skipped += copies
+
+    def _summary(self, second: int, group: str, address: str) -> _Open:
         of_second = self._open.get(second)
         if of_second is None:
             of_second = self._open[second] = {}
-        key = (invocation.group, invocation.address)
-        summary = of_second.get(key)
+        summary = of_second.get((group, address))
         if summary is None:
-            summary = of_second[key] = _Open()
-        summary.add(invocation, late=second < self._final_before)
+            summary = of_second[group, address] = _Open()
+        return summary
 
     def take(self, watermark: float | None) -> tuple[Summary, ...]:
         """Summaries of the seconds that are over at the watermark, late additions included, oldest first.

@@ -17,6 +17,7 @@ from bannister.telemetry.fold import Fold
 from bannister.telemetry.heartbeat import send_heartbeat
 from bannister.telemetry.outbox import Outbox
 from bannister.telemetry.report_server import ReportServer
+from bannister.telemetry.skipped import SkippedCopies, overflow_counters
 
 #: How often what is new is put into a report.
 _TICK_SECONDS = 0.05
@@ -31,6 +32,7 @@ class Telemetry:
         self._run = ids.short()
         self._coverage = Coverage(self._run, settings.watermark_margin_seconds)
         self._fold = Fold(settings.open_seconds_max)
+        self._skipped = SkippedCopies()
         self._outbox = Outbox(self._run, settings.unacknowledged_batches_max)
 
     async def run(self) -> None:
@@ -48,6 +50,7 @@ class Telemetry:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._beat())
                 tasks.create_task(self._report())
+                tasks.create_task(self._count_skipped())
         finally:
             await log_server.stop(grace=None)
             await report_server.close()
@@ -67,6 +70,15 @@ class Telemetry:
             number = self._coverage.next_heartbeat(self._clock.now(), begun_at)
             await send_heartbeat(self._settings.port, self._run, number)
             await asyncio.sleep(max(interval - (self._clock.monotonic() - begun_at), 0))
+
+    async def _count_skipped(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.shadow_poll_seconds)
+            counters = await overflow_counters(self._settings.envoy_admin_socket)
+            if counters is None:
+                continue
+            for group, copies in self._skipped.added(counters).items():
+                self._fold.skip(group, int(self._clock.now()), copies)
 
     async def _report(self) -> None:
         while True:

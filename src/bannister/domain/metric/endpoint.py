@@ -3,6 +3,9 @@
 SageMaker sends one datum for every request to each metric, also a zero for each request that had no error. So the SampleCount of an error
 metric is the number of invocations and its Average the error rate. Every metric exists under two sets of dimensions: endpoint and variant,
 where the old and the new fleet of a deployment add up; and endpoint, variant and configuration, which tells the fleets apart.
+
+A shadow has all of these, over the copies that it was sent, and `Skipped` in `/bannister/Shadow`: one datum for every copy that was to be made, 1 for one that was
+not because a bound was reached. So its Sum is the number of skipped copies and its Average their share.
 """
 
 from __future__ import annotations
@@ -11,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from bannister.domain.metric import sketch as sketches
 from bannister.domain.metric.aggregate import Aggregate, of_sketch
-from bannister.domain.metric.identity import SAGEMAKER_NAMESPACE, MetricIdentity, identity
+from bannister.domain.metric.identity import SAGEMAKER_NAMESPACE, SHADOW_NAMESPACE, MetricIdentity, identity
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Summary
 
@@ -25,6 +28,11 @@ ENDPOINT_METRICS: dict[str, str] = {
     "ModelLatency": "Microseconds",
     "OverheadLatency": "Microseconds",
 }
+
+#: What only a shadow has, in `SHADOW_NAMESPACE`.
+SHADOW_METRICS: dict[str, str] = {"Skipped": "Count"}
+
+_BY_NAMESPACE = {SAGEMAKER_NAMESPACE: ENDPOINT_METRICS, SHADOW_NAMESPACE: SHADOW_METRICS}
 
 _ERRORS: dict[str, Callable[[Summary], int]] = {
     "Invocation4XXErrors": lambda summary: summary.errors_4xx,
@@ -41,10 +49,14 @@ def endpoint_metric(name: str, summaries: Sequence[Summary], instance_count: int
     """One endpoint metric over summaries of one group; None: no data.
 
     Args:
-        name: One of `ENDPOINT_METRICS`.
+        name: One of `ENDPOINT_METRICS` or `SHADOW_METRICS`.
         summaries: Any seconds of any of the group's instances.
         instance_count: How many instances share the group's invocations.
     """
+    if name in SHADOW_METRICS:
+        skipped = sum(one.skipped for one in summaries)
+        asked = skipped + sum(one.copies for one in summaries)
+        return _zeros_and_ones(asked, skipped, SHADOW_METRICS[name]) if asked > 0 else None
     unit = ENDPOINT_METRICS[name]
     if name in _LATENCIES:
         parts = [part for one in summaries if (part := _LATENCIES[name](one)) is not None]
@@ -72,12 +84,16 @@ def endpoint_identities(
     """The metrics of one group, under both sets of dimensions."""
     both = {"EndpointName": endpoint, "VariantName": variant}
     with_config = both | {"EndpointConfigName": config_name}
-    return [identity(SAGEMAKER_NAMESPACE, name, dimensions) for name in names for dimensions in (both, with_config)]
+    return [
+        identity(SHADOW_NAMESPACE if name in SHADOW_METRICS else SAGEMAKER_NAMESPACE, name, dimensions)
+        for name in names
+        for dimensions in (both, with_config)
+    ]
 
 
 def endpoint_of(metric: MetricIdentity) -> tuple[str, str, str | None] | None:
     """Endpoint, variant and configuration (None: all) of an endpoint metric; None: it is not one."""
-    if metric.namespace != SAGEMAKER_NAMESPACE or metric.name not in ENDPOINT_METRICS:
+    if metric.name not in _BY_NAMESPACE.get(metric.namespace, ()):
         return None
     match metric.dimensions:
         case (("EndpointName", endpoint), ("VariantName", variant)):

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 #: The namespace of endpoint metrics.
 SAGEMAKER_NAMESPACE = "AWS/SageMaker"
+#: The namespace of what only shadows have.
+SHADOW_NAMESPACE = "/bannister/Shadow"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,10 @@ class Summary:
     retries: int = 0
     #: Entries that arrived after their second was final: stored, never re-evaluated.
     late: int = 0
+    #: Of the invocations, those that were copies of production's: the group is a shadow.
+    copies: int = 0
+    #: Copies for the group that were not made because a bound was reached. They are no invocations.
+    skipped: int = 0
     #: Microseconds the model took, over invocations that it answered.
     model_latency: Sketch | None = None
     #: Microseconds that were not the model's.

@@ -17,7 +17,7 @@ copies together hold at most
     shadow_requests_max x shadow_small_body_bytes_max + shadow_large_requests_max x invocation_body_bytes_max
 
 bytes of the proxy's memory: with the default settings 128 MiB + 200 MiB, and in practice almost nothing, because an answer frees a copy, and so does its end after
-`shadow_timeout_seconds`. A noise copy has hop clusters of its own, with the same bound.
+`shadow_timeout_seconds` (`copies_bytes_max`). A noise copy has hop clusters of its own, with the same bound.
 """
 
 from __future__ import annotations
@@ -82,6 +82,12 @@ def is_hop(cluster: str) -> bool:
 def copied_to(forwarding: Forwarding) -> frozenset[str]:
     """Every cluster that the mirrors name: the hops, and the groups behind them."""
     return hop_names(forwarding.mirrors) | {mirror.group for mirror in forwarding.mirrors}
+
+
+def copies_bytes_max(settings: Settings) -> int:
+    """The most that the bodies of one shadow's copies may hold of the proxy's memory."""
+    small = settings.shadow_requests_max * settings.shadow_small_body_bytes_max
+    return small + settings.shadow_large_requests_max * settings.invocation_body_bytes_max
 
 
 def mirror_policy(mirror: Mirror, size: Size) -> route_components_pb2.RouteAction.RequestMirrorPolicy:

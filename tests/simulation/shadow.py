@@ -1,0 +1,143 @@
+"""Shadows in simulated worlds: which models they run, the copies they get, and what must always be true of them.
+
+A shadow may fail in every way there is, and the rules of everything else hold all the same: that is most of property 4. What is added here are the rules of the
+copies themselves.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from bannister.domain.deployment.machine import Deployment
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Fleet
+from bannister.domain.routing import Forwarding, plan_of
+from bannister.envoy.memory import MemoryProxy
+from bannister.envoy.resources.names import ROUTE_TABLE
+from bannister.envoy.resources.shadow import copied_to
+from bannister.envoy.snapshot import Snapshot
+from bannister.instances.memory import Behaviour
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+VARIANT = "s"
+
+
+class Shadows:
+    """Which versions of a world have a shadow, and of what kind. A source of randomness of its own: worlds without shadows stay as they were."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(f"shadows of {seed}")
+
+    def weight(self) -> float | None:
+        """Of the next version's shadow, where production's is 1; None: it has none."""
+        return self.rng.choice((None, 0.0, 0.1, 0.5, 1.0, 1.0, 3.0))
+
+    def behaviour(self, *, sound: bool) -> tuple[Behaviour, float]:
+        """How its model behaves, and its error rate. `sound`: it comes up, whatever becomes of it later."""
+        rng = self.rng
+        kinds = ("well", "well", "errors", "dies", "dies", "slow") + (() if sound else ("never", "ends"))
+        match rng.choice(kinds):
+            case "errors":
+                return Behaviour(ready_after_seconds=rng.random()), 1.0
+            case "dies":
+                return Behaviour(ready_after_seconds=0.2, ends_after_seconds=2 + rng.random() * 10), 0.0
+            case "slow":
+                return Behaviour(ready_after_seconds=2 + rng.random() * 3), 0.0
+            case "never":
+                return Behaviour(ready_after_seconds=None), 0.0
+            case "ends":
+                return Behaviour(ready_after_seconds=None, ends_after_seconds=0.3), 0.0
+            case _:
+                return Behaviour(ready_after_seconds=rng.random()), 0.0
+
+    def copy(self, world: World, proxy: MemoryProxy, forwarding: Forwarding) -> None:
+        """A request was made: its copies."""
+        for mirror in forwarding.mirrors:
+            if self.rng.random() * 1_000_000 >= mirror.parts or mirror.noise:
+                continue
+            addresses = [one for one in proxy.reachable(mirror.group) if world.machine.up(one)]
+            if not addresses:
+                continue  # nobody misses it
+            address = self.rng.choice(addresses)
+            model = world.models[world.image_of[mirror.group]]
+            error = self.rng.random() < model.error_rate
+            world.telemetry.note(mirror.group, address, 1, int(error), model.microseconds)
+            world.counts["copies"] += 1
+            if self.rng.random() < 0.02:
+                proxy.begin(address)
+                world.loop.call_later(0.5 + self.rng.random() * 12, proxy.finish, address)
+
+
+class ShadowRules:
+    """Told by the checker; numbers as in its rules."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def published(self, snapshot: Snapshot) -> None:
+        """A mirror is there only while an instance of its group is ready. Who was harmed may not have been missed yet."""
+        for endpoint, forwarding in snapshot.routes[ROUTE_TABLE].about.items():
+            for mirror in forwarding.mirrors:
+                machine = self._world.machine
+                up = any(machine.up(machine.address_of[one]) for one in machine.in_group(mirror.group))
+                if not up and not machine.ever_harmed(mirror.group):
+                    self._violated(f"{endpoint}: copies for {mirror.group}, where no instance answers.")
+
+    def tick(self, proxies: Iterable[MemoryProxy], endpoints: Mapping[str, Endpoint]) -> None:
+        for proxy in proxies:
+            for name, forwarding in proxy.forwardings().items():
+                self._check(proxy, name, forwarding)
+                if name in endpoints:
+                    self._check_shares(proxy, endpoints[name], forwarding)
+
+    def _check(self, proxy: MemoryProxy, endpoint: str, forwarding: Forwarding) -> None:
+        unknown = [one for one in sorted(copied_to(forwarding)) if not proxy.knows(one)]
+        if unknown:
+            raise self._world.violated(
+                "3: routes name only known clusters", f"{proxy.node}, {endpoint}: copies to {unknown}"
+            )
+        taking = [one.group for one in forwarding.weights if one.parts > 0]
+        shadows = {one.group for one in forwarding.mirrors if not one.noise}
+        if shadows & set(taking) or len(shadows) > 1:
+            self._violated(f"{proxy.node}, {endpoint}: {taking} answer, {shadows} get copies.")
+        for mirror in forwarding.mirrors:
+            # Blue is named first: its shadow is fed until green has everything.
+            if mirror.compared_with != taking[0]:
+                self._violated(f"{proxy.node}, {endpoint}: {mirror} while {taking} answer.")
+
+    def _check_shares(self, proxy: MemoryProxy, endpoint: Endpoint, forwarding: Forwarding) -> None:
+        """A share is that of the shadow's fleet, exactly; or one it had, where an experiment has changed it and the proxy has yet to hear of that."""
+        earlier = self._world.checker.experiments.earlier_shares
+        asked = {one.shadow.group.id: one.shadow.sampled_parts for one in _fleets(endpoint) if one.shadow is not None}
+        for mirror in forwarding.mirrors:
+            known = {asked.get(mirror.group, mirror.parts), *earlier.get(mirror.group, ())}
+            if not mirror.noise and mirror.parts not in known:
+                self._violated(f"{proxy.node}, {endpoint.name}: {mirror}, asked was {asked[mirror.group]}.")
+
+    def rolls_back(self, deployment: Deployment) -> None:
+        """After the first shift the death of an instance is a reason only where one of production's died."""
+        reason = deployment.reason or ""
+        if deployment.step < 0 or not reason.startswith("An instance of the new fleet"):
+            return
+        if not any(self._world.machine.ever_harmed(group.id) for group in deployment.green.groups):
+            self._violated(f"{deployment.id} rolls back for its shadow: {reason}")
+
+    def settled(self, endpoints: Mapping[str, Endpoint]) -> None:
+        """At the end, when all is quiet: who should get copies gets them."""
+        for name, endpoint in endpoints.items():
+            for proxy in self._world.network.proxies.values():
+                if proxy.running and endpoint.blue is not None and proxy.mirrors(name) != plan_of(endpoint).mirrors:
+                    self._violated(f"{proxy.node}, {name}: {proxy.mirrors(name)}, asked {plan_of(endpoint).mirrors}")
+
+    def _violated(self, what: str) -> Any:
+        raise self._world.violated("4: a shadow is inert, and gets what it is to get", what)
+
+
+def _fleets(endpoint: Endpoint) -> list[Fleet]:
+    running = endpoint.deployment
+    fleets = [endpoint.blue] if running is None else [endpoint.blue, running.blue, running.green]
+    return [one for one in fleets if one is not None]
