@@ -49,7 +49,8 @@ def plan(*, mirrored: int = TRAFFIC_PARTS, captured: int = TRAFFIC_PARTS, noise:
     if noise:
         mirrors.append(Mirror("blue", "AllTraffic", noise, "blue", noise=True))
     weights = (Weight("blue", "AllTraffic", TRAFFIC_PARTS),)
-    return RoutePlan(ENDPOINT, (Membership("blue", 1, 0),), weights, tuple(mirrors), captured)
+    ways = tuple(mirrors)
+    return RoutePlan(ENDPOINT, (Membership("blue", 1, 0),), weights, ways, ways=ways, captured_parts=captured)
 
 
 class World:

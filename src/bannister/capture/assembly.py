@@ -27,6 +27,10 @@ _ATTRIBUTES: Final = "envoy.filters.http.ext_proc"
 _ANSWERED: Final = "x-envoy-upstream-service-time"
 _INFERENCE_ID: Final = "x-amzn-sagemaker-inference-id"
 _CUSTOM_ATTRIBUTES: Final = "x-amzn-sagemaker-custom-attributes"
+_READ_HEADERS: Final = frozenset(
+    {":path", ":status", "content-type", "content-length", "x-request-id"}
+    | {_ANSWERED, _INFERENCE_ID, _CUSTOM_ATTRIBUTES, LATENCY_HEADER}
+)
 #: An answer up to this length comes whole with its headers: its last byte is not waited for.
 _SHORT_ANSWER_BYTES: Final = 64 * 1024
 
@@ -174,7 +178,7 @@ class Assembly:
 
 
 def _plain(headers: Any) -> dict[str, str]:
-    return {one.key: (one.raw_value or one.value.encode()).decode("latin-1") for one in headers.headers.headers}
+    return {one.key: one.raw_value.decode("latin-1") for one in headers.headers.headers if one.key in _READ_HEADERS}
 
 
 def _length(headers: dict[str, str], unknown: int = 0) -> int:
