@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 from tests.scenarios.shadow import PRODUCTION, SHADOW, quick_models, shadow_config, total, variant
 from tests.scenarios.test_shadow import kill
-from tests.scenarios.world import World
+from tests.scenarios.world import World, wait_for
 
 from bannister.envoy.resources.shadow import copies_bytes_max
 from bannister.settings import Settings
@@ -205,3 +205,23 @@ def test_production_answers_as_it_does_without_a_shadow(world: World, alone: Ans
     assert found.longest < SECONDS_MAX
     bound = alone.envoy_bytes + copies_bytes_max(Settings(world.server.data_dir)) + SLACK_BYTES
     assert found.envoy_bytes < bound
+
+
+def test_the_proxys_memory_stays_within_the_bound_when_as_much_is_copied_as_is_allowed(
+    world: World, alone: Answered
+) -> None:
+    """The largest small bodies and the largest large ones, more of each than may be under way, for a shadow that reads nothing."""
+    settings = Settings(world.server.data_dir)
+    small, large = settings.shadow_requests_max, settings.shadow_large_requests_max
+    endpoint = world.endpoint("bound", shadow_config(world, "bound", "quick-healthy", "quick-tarpit", instances=1))
+    found = send(world, endpoint, {MIB: (small + 20, 4), 25 * MIB: (large + 4, 2)})
+
+    def skipped() -> float:
+        return total(world, endpoint, SHADOW, "Skipped", namespace="/bannister/Shadow")
+
+    wait_for("what was too much is counted", lambda: skipped() == 24)
+    print(f"\nbound: Envoy at most {found.envoy_bytes / MIB:.0f} MiB (alone {alone.envoy_bytes / MIB:.0f} MiB)")
+    world.sagemaker.delete_endpoint(EndpointName=endpoint)
+    assert found.lost == []
+    assert found.longest < SECONDS_MAX
+    assert found.envoy_bytes < alone.envoy_bytes + copies_bytes_max(settings) + SLACK_BYTES
