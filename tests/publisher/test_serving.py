@@ -60,6 +60,21 @@ async def test_the_request_id_is_ours_whatever_the_model_says(edge, steady, answ
     assert headers["x-amzn-invoked-production-variant"] == "AllTraffic"
 
 
+@pytest.mark.parametrize(
+    ("host", "status", "invoked"),
+    [("Host: localhost\r\n", 200, 1), ("Host: evil.example\r\n", 200, 0), ("", 400, 0)],
+    ids=["local", "foreign, to the control plane", "no host"],
+)
+async def test_http_1_0_is_answered_and_must_name_this_machine(edge, steady, host, status, invoked):
+    model = await edge.model("g1")
+    await edge.serve(steady("flights", "g1"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.port)
+    writer.write(f"POST /endpoints/flights/invocations HTTP/1.0\r\n{host}Content-Length: 2\r\n\r\n[]".encode())
+    first = (await asyncio.wait_for(reader.readline(), 10)).decode()
+    writer.close()
+    assert (int(first.split(" ")[1]), len(model.invocations)) == (status, invoked)
+
+
 async def test_a_missing_content_type_becomes_octet_stream(edge, steady):
     model = await edge.model("g1")
     await edge.serve(steady("flights", "g1"))

@@ -34,6 +34,8 @@ class ExperimentRules:
         self.experiments: dict[str, Experiment] = {}
         #: By endpoint: what it ran when an experiment took hold of it; None: it did not exist.
         self._found: dict[str, Fleet | None] = {}
+        #: By shadow's group: the shares of requests that were to be copied to it.
+        self.earlier_shares: dict[str, set[int]] = {}
         #: Since when, in virtual time, an experiment should be ending.
         self._ending_since: dict[str, float] = {}
 
@@ -55,6 +57,9 @@ class ExperimentRules:
 
     def endpoint_written(self, before: Endpoint | None, after: Endpoint | None) -> None:
         holder = before.experiment if before is not None else None
+        if holder is not None and before is not None and before.blue is not None and before.blue.shadow is not None:
+            shadow = before.blue.shadow
+            self.earlier_shares.setdefault(shadow.group.id, set()).add(shadow.sampled_parts)
         if after is None:
             if holder is not None:
                 raise self._world.violated(HELD, f"{before} was removed.")

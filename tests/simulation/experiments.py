@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from tests.simulation.experiment_rules import ExperimentRules
+from tests.simulation.shadow import Shadows
 from tests.simulation.story import LOOK_SECONDS, Release, Script
 from tests.simulation.world import World
 
@@ -37,7 +38,15 @@ def script_of(seed: int) -> Script:
     return replace(script, situation=lambda world: _everything(world, script.endpoints))
 
 
+class ByExperiment(Shadows):
+    """Only experiments bring shadows: an endpoint that has one already can have no experiment."""
+
+    def weight(self) -> float | None:
+        return None
+
+
 async def _everything(world: World, endpoints: int) -> None:
+    world.shadows = ByExperiment(world.seed)
     releases = [Experimenting(world, f"e{number + 1}") for number in range(endpoints)]
     await asyncio.gather(*(one.run(4) for one in releases))
 

@@ -155,7 +155,8 @@ def _subresources(request: Request) -> list[str]:
 def _unknown(about: str, method: str, subresources: list[str]) -> Fault:
     if subresources:
         called = " and ".join(f"?{name}" for name in subresources)
-        return Fault("NotImplemented", f"{method} of a {about} with {called} is not supported by this object store.")
+        what = "an object" if about == "object" else f"a {about}"
+        return Fault("NotImplemented", f"{method} of {what} with {called} is not supported by this object store.")
     if about == "bucket" and method == "POST":
         return Fault("NotImplemented", "Uploads from browser forms are not supported: use PUT.")
     return Fault("MethodNotAllowed", f"The specified method {method} is not allowed against this resource.")

@@ -325,9 +325,7 @@ def _too_late(deployment: Deployment, seen: Observation, limits: Limits) -> str 
         held = seen.now - deployment.phase_since
         holding = [alarm.name for alarm in seen.alarms if alarm.value is AlarmValue.ALARM]
         if holding and held >= limits.alarm_clear_timeout_seconds:
-            return (
-                f"{_quoted(holding)} was in ALARM before the first shift and did not clear within {held:.0f} seconds."
-            )
+            return f"{_named(holding)} was in ALARM before the first shift and did not clear within {held:.0f} seconds."
     return None
 
 
@@ -363,7 +361,7 @@ def _unjudged(deployment: Deployment, seen: Observation, limits: Limits) -> str 
     if not behind:
         return None
     late = seen.now - deadline
-    return f"{_quoted(behind)} could not be evaluated up to the end of the bake, {late:.0f} seconds after it."
+    return f"{_named(behind)} could not be evaluated up to the end of the bake, {late:.0f} seconds after it."
 
 
 def _bake_over(deployment: Deployment, seen: Observation) -> Noticed | None:
@@ -498,3 +496,8 @@ def instant(at: float) -> str:
 
 def _quoted(names: list[str]) -> str:
     return "alarm " + ", ".join(f'"{name}"' for name in names)
+
+
+def _named(names: list[str]) -> str:
+    """As `_quoted`, at the beginning of a sentence."""
+    return "A" + _quoted(names)[1:]

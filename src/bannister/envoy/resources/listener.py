@@ -85,6 +85,8 @@ def _manager(settings: Settings, texts: RuntimeTexts) -> _Manager:
             idle_timeout=seconds(settings.downstream_idle_timeout_seconds),
             max_headers_count=wrappers_pb2.UInt32Value(value=HEADERS_MAX),
         ),
+        # `ab`, `curl -0` and old proxies speak it; a request without a Host is still refused.
+        http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True),
         request_headers_timeout=seconds(_REQUEST_HEADERS_TIMEOUT_SECONDS),
         stream_idle_timeout=seconds(settings.stream_idle_timeout_seconds),
     )
