@@ -5,12 +5,22 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bannister.domain.routing import Weight
+from bannister.aws.runtime_errors import runtime_texts
+from bannister.domain.routing import Forwarding, Mirror, Weight
 from bannister.envoy.resources.listener import _lua_string
-from bannister.envoy.resources.routes import Share, groups_named, variant_shares, weighted_shares
+from bannister.envoy.resources.names import INVOCATION, TARGET_VARIANT_HEADER
+from bannister.envoy.resources.routes import (
+    EndpointRoutes,
+    Share,
+    clusters_named,
+    groups_named,
+    variant_shares,
+    weighted_shares,
+)
 from bannister.envoy.snapshot import Inconsistent, Resource, Snapshot
 from bannister.launcher.bootstrap import bootstrap_document, envoy_binary
 from bannister.settings import Settings
@@ -32,6 +42,42 @@ def test_a_variant_of_weight_zero_can_still_be_named():
 def test_all_groups_that_routes_name_are_found():
     assert groups_named(SPLIT) == {"blue", "green", "idle"}
     assert groups_named((Weight("blue", "a", 0),)) == frozenset(), "without parts there is no route"
+
+
+def forwarding_routes(forwarding: Forwarding) -> list[Any]:
+    settings = Settings(Path("/data"))
+    routes = EndpointRoutes(settings, runtime_texts("0", settings.invocation_body_bytes_max))
+    found = list(routes._routes("flights", forwarding))
+    return [one for one in found if one.name == INVOCATION and not _by_name(one)]
+
+
+def _by_name(route: Any) -> bool:
+    return any(one.name == TARGET_VARIANT_HEADER for one in route.match.headers)
+
+
+def test_a_request_goes_by_its_length_where_it_is_copied_and_captured_routes_come_first():
+    mirror = Mirror("shadow", "s", 250_000, "blue")
+    plain = forwarding_routes(Forwarding(SPLIT))
+    assert [len(one.route.request_mirror_policies) for one in plain] == [0, 0]
+    mirrored = forwarding_routes(Forwarding(SPLIT, (mirror,)))
+    hops = [one.route.request_mirror_policies[0].cluster for one in mirrored]
+    assert hops == ["shadow/shadow/large", "shadow/shadow/large", "shadow/shadow/small"]
+    captured = forwarding_routes(Forwarding(SPLIT, (mirror,), 400_000))
+    fractions = [one.match.runtime_fraction.default_value.numerator for one in captured]
+    assert fractions == [400_000] * 3 + [0] * 3
+    assert [one.route.request_mirror_policies[0].cluster for one in captured] == hops * 2
+    assert not any(one.match.HasField("runtime_fraction") for one in captured[3:])
+    shares = {one.route.request_mirror_policies[0].runtime_fraction.default_value.numerator for one in captured}
+    assert shares == {250_000}
+
+
+def test_all_clusters_on_the_way_of_a_copy_are_needed():
+    forwarding = Forwarding(SPLIT, (Mirror("shadow", "s", 1, "blue"),))
+    assert clusters_named(forwarding) == {*groups_named(SPLIT), "shadow", "shadow/shadow/small", "shadow/shadow/large"}
+    routes = {"edge": Resource("edge", None, {}, clusters_named(forwarding))}
+    known = {name: Resource(name, None) for name in clusters_named(forwarding) - {"shadow/shadow/large"}}
+    with pytest.raises(Inconsistent, match="shadow/shadow/large"):
+        Snapshot(1, clusters=known, routes=routes).check()
 
 
 @pytest.mark.parametrize("text", ['"', "\\", "]]", "\n\x00", "é🛫", 'a" .. os.exit() .. "'])

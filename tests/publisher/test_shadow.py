@@ -135,6 +135,7 @@ async def test_noise_goes_to_productions_own_group_and_is_no_invocation_of_it(ed
     await until(lambda: len(telemetry.of("shadow")) == 1, "the shadow's copy is logged")
     assert len(telemetry.of("invocation")) == 1
     assert telemetry.of("noise") == []
+    assert edge.publisher.acknowledged(plan()), "noise holds up nothing"
 
 
 @pytest.mark.parametrize("captured_parts", [0, 500_000, 1_000_000])

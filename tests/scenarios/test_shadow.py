@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import msgspec
 import pytest
 from botocore.exceptions import ClientError
 from tests.scenarios.shadow import PRODUCTION, SHADOW, shadow_config, total, variant
-from tests.scenarios.world import IMAGE, INFERENCE, Load, World, archive, wait_for
+from tests.scenarios.world import BANNISTER, IMAGE, INFERENCE, Load, World, archive, wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -127,6 +128,10 @@ def test_a_shadow_that_fails_has_its_own_errors_and_production_none(world: World
     endpoint = world.endpoint("fails", shadow_config(world, "fails", "fails-prod", "fails-shadow"))
     assert {world.invoke(endpoint)["version"] for _ in range(40)} == {"fails-prod"}
     wait_for("40 errors of the shadow", lambda: total(world, endpoint, SHADOW, "Invocation5XXErrors") == 40)
+    shown = subprocess.run([BANNISTER, "status", "--endpoint-url", world.server.url], capture_output=True, text=True)
+    assert f"shadow: {SHADOW}, 1 of 1 ready, 100 % copied: 40 requests, 100 % errors, p99" in " ".join(
+        shown.stdout.split()
+    ), shown
     assert total(world, endpoint, PRODUCTION) == 40
     assert total(world, endpoint, PRODUCTION, "InvocationModelErrors") == 0
     world.sagemaker.delete_endpoint(EndpointName=endpoint)

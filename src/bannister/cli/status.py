@@ -9,6 +9,7 @@ from rich.console import Console
 from bannister.cli import words
 from bannister.cli.client import Server
 from bannister.cli.output import as_json, console, line
+from bannister.cli.shadow import shadow_line, shadow_of
 from bannister.errors import Refused
 
 
@@ -45,6 +46,8 @@ def _endpoint(server: Server, name: str) -> dict[str, Any] | None:
         raise
     wanted = ("EndpointName", "EndpointStatus", "EndpointConfigName", "FailureReason")
     found: dict[str, Any] = {key: described[key] for key in wanted if key in described}
+    if (shadow := shadow_of(server, described)) is not None:
+        found["Shadow"] = shadow
     if described["EndpointStatus"] in ("Creating", "Updating", "RollingBack"):
         found["Deployment"] = server.ask("bannister", "describe_deployment", EndpointName=name)
     ended = server.ask("bannister", "list_deployments", EndpointName=name, MaxResults=2)["Deployments"]
@@ -67,6 +70,8 @@ def _show(out: Console, one: dict[str, Any], width: int) -> None:
         one["EndpointConfigName"],
     )
     indent = " " * (width + 4)
+    if "Shadow" in one:
+        line(out, indent, ("shadow: ", "dim"), shadow_line(one["Shadow"]))
     running = one.get("Deployment")
     if running is not None and "WaitsFor" in running:
         _show_running(out, running, indent)

@@ -128,7 +128,7 @@ class Publisher:
     def acknowledged(self, plan: RoutePlan) -> bool:
         """Every registered proxy (and there is one) has acknowledged exactly this plan's weights, and nothing else is on its way.
 
-        Of copies, none is made but those that the plan asks for. That one is missing, because its shadow is not there, holds up nothing.
+        Of copies for a shadow, none is made but those that the plan asks for. That one is missing, because its shadow is not there, holds up nothing; nor does noise.
         """
         wanted = plan.weights if groups_named(plan.weights) else ()
         if self._published.weights.get(plan.endpoint, ()) != wanted:
@@ -304,4 +304,5 @@ def _holds(proxy: Proxy, endpoint: str, weights: tuple[Weight, ...], mirrors: tu
     if held is None:
         return False
     routes = [one.about.get(endpoint, _NO_ROUTE) for one in (held, pending) if one is not None]
-    return all(one.weights == weights and set(one.mirrors) <= set(mirrors) for one in routes)
+    copies = [{mirror for mirror in one.mirrors if not mirror.noise} for one in routes]
+    return all(one.weights == weights for one in routes) and all(each <= set(mirrors) for each in copies)
