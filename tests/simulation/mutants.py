@@ -19,8 +19,10 @@ from bannister.domain import routing
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment import machine
 from bannister.domain.deployment.machine import Deployment, Event, Noticed, Observation, Phase
+from bannister.domain.instance import Instance, InstancePhase
 from bannister.publisher import planning
 from bannister.publisher.publisher import Publisher
+from bannister.supervisor.loop import Supervisor
 
 #: Each situation is tried with so many seeds.
 SITUATION_SEEDS = 3
@@ -113,6 +115,13 @@ class _Impatient(Publisher):
         return 0
 
 
+class _Forgetful(Supervisor):
+    """Takes one that answers again for one that was never silent."""
+
+    def _may_have_more(self, one: Instance) -> bool:
+        return one.phase is InstancePhase.UNREADY
+
+
 MUTANTS: dict[str, Callable[[], Parts]] = {
     "a dropped transition": _dropped_transition,
     "a skipped acknowledgement": _unacknowledged_bake,
@@ -125,6 +134,7 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "a rollback that removes green at once": _green_goes_at_once,
     "blue removed while green bakes": _blue_goes_in_the_bake,
     "instances stopped with requests in flight": lambda: Parts(publisher=_Impatient),
+    "requests of one that was silent forgotten": lambda: Parts(supervisor=_Forgetful),
     "instances stopped while they are routed to": lambda: Parts(publisher=_Careless),
 }
 

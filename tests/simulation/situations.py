@@ -96,11 +96,35 @@ async def deleted_while_it_serves(world: World) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
+async def silent_before_a_restart(world: World) -> None:
+    """An instance falls silent with a request in flight, and answers again; then the control plane is replaced, and its group goes."""
+    release = Release(world, "e1")
+    if not await release.create(2):
+        return
+    machine, proxy = world.machine, next(iter(world.network.proxies.values()))
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=world.rng.random())), 1)
+    for instance in list(machine.running)[:1]:
+        proxy.begin(machine.address_of[instance])
+        world.loop.call_later(40.0, proxy.finish, machine.address_of[instance])
+        machine.harm(instance)
+        machine.hang(instance)
+        await asyncio.sleep(8 + world.rng.random() * 4)  # until the proxies have lists without it
+        if instance in machine.running:
+            machine.answer(instance)
+    await asyncio.sleep(3 + world.rng.random() * 3)
+    if world.plane is not None:
+        world.kill_plane(world.plane, "is killed")
+    await release.update(config, DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, 0))
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+
+
 SITUATIONS: dict[str, Situation] = {
     "held by an alarm": held_by_an_alarm,
     "failing under an alarm": failing_under_an_alarm,
     "an instant in alarm": an_instant_in_alarm,
     "slow to start": slow_to_start,
+    "silent before a restart": silent_before_a_restart,
     "deleted while it serves": deleted_while_it_serves,
 }
 

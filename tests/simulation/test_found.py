@@ -11,6 +11,7 @@ FOUND = {
     3043: "Green was removed when one proxy of two had come back to a restarted control plane, while the other still routed to it.",
     4095: "A control plane restarted while blue retired withdrew the endpoint's routes, because not every green instance was seen healthy.",
     5076: "An instance that fell silent while its group drained was stopped with requests in flight, which no proxy counted any more.",
+    5271: "A restarted control plane took the only instance, which had hung, from the proxies; it had answered again, and a request found nobody.",
     10104: "The same, where it had answered again before its group began to drain.",
 }
 
