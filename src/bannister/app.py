@@ -136,7 +136,7 @@ class ControlPlane:
             async with asyncio.TaskGroup() as tasks:
                 work = (
                     self._publisher.run(),
-                    follow_endpoints(self._publisher, self._state),
+                    follow_endpoints(self._publisher, self._state, self._settings.state_read_again_seconds),
                     self._evaluator.run(),
                     self._supervisor.run(),
                     self._deployer.run(),

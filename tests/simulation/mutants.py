@@ -6,7 +6,7 @@ Each mutation is made in a process of its own, by replacing an entry of a table,
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -96,6 +96,16 @@ def _traffic_before_proxies_see_capacity() -> Parts:
     return Parts()
 
 
+def _silent_ones_leave() -> Parts:
+    honest = planning._ready_addresses
+
+    def ready(instances: Iterable[Instance]) -> dict[str, tuple[str, ...]]:
+        return honest([replace(one, answered=False) for one in instances])
+
+    planning._ready_addresses = ready
+    return Parts()
+
+
 def _blue_goes_in_the_bake() -> Parts:
     routing.wants_blue = lambda deployment: deployment.phase in (Phase.PROVISIONING, Phase.SHIFTING)
     return Parts()
@@ -132,6 +142,7 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "a first shift before green is ready": _first_shift_before_green_is_ready,
     "traffic before the proxies see capacity": _traffic_before_proxies_see_capacity,
     "a rollback that removes green at once": _green_goes_at_once,
+    "the last ones taken from the proxies when they are silent": _silent_ones_leave,
     "blue removed while green bakes": _blue_goes_in_the_bake,
     "instances stopped with requests in flight": lambda: Parts(publisher=_Impatient),
     "requests of one that was silent forgotten": lambda: Parts(supervisor=_Forgetful),

@@ -119,11 +119,31 @@ async def silent_before_a_restart(world: World) -> None:
     _came_to(world, Phase.RETIRING)
 
 
+async def the_only_one_hangs(world: World) -> None:
+    """An endpoint's only instance does not answer while the control plane is replaced, and answers again about when the new one acts."""
+    release = Release(world, "e1")
+    if not await release.create(1):
+        return
+    machine = world.machine
+    for instance in list(machine.running)[:1]:
+        machine.harm(instance)
+        machine.hang(instance)
+        await asyncio.sleep(world.rng.random())
+        if world.plane is not None:
+            world.kill_plane(world.plane, "is killed")
+        await asyncio.sleep(0.5 + world.settings.proxy_adoption_seconds * world.rng.random())
+        if instance in machine.running:
+            machine.answer(instance)
+    await asyncio.sleep(8)
+    await release.delete()
+
+
 SITUATIONS: dict[str, Situation] = {
     "held by an alarm": held_by_an_alarm,
     "failing under an alarm": failing_under_an_alarm,
     "an instant in alarm": an_instant_in_alarm,
     "slow to start": slow_to_start,
+    "the only one hangs": the_only_one_hangs,
     "silent before a restart": silent_before_a_restart,
     "deleted while it serves": deleted_while_it_serves,
 }

@@ -1,7 +1,10 @@
 """What the simulation found in the product, each kept as the seed that showed it."""
 
+import random
+
 import pytest
 from tests.simulation.simulate import simulate
+from tests.simulation.story import Script
 
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 
@@ -18,4 +21,15 @@ FOUND = {
 
 @pytest.mark.parametrize("seed", FOUND, ids=map(str, FOUND))
 def test_what_was_found_stays_mended(seed: int) -> None:
-    simulate(seed)
+    simulate(seed, _world(seed))
+
+
+def _world(seed: int) -> Script:
+    """As worlds were when these were found."""
+    rng = random.Random(-seed)
+    return Script(
+        endpoints=rng.choice((1, 2, 3, 4)),
+        deployments=5,
+        fault_seconds=rng.choice((None, 1.5, 3.0, 3.0, 6.0, 12.0)),
+        proxies=rng.choice((1, 1, 2)),
+    )

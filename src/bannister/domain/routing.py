@@ -79,6 +79,28 @@ def plan_of(endpoint: Endpoint) -> RoutePlan:
     return RoutePlan(endpoint.name, tuple(memberships), weights)
 
 
+#: Of more endpoints than this, plans are made again and again.
+PLANS_KEPT_MAX = 1000
+
+
+class Plans:
+    """The plans of endpoints, made again only for an endpoint that has changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Endpoint, RoutePlan]] = {}
+
+    def of(self, endpoint: Endpoint) -> RoutePlan:
+        """As `plan_of`."""
+        known = self._known.get(endpoint.name)
+        if known is None or known[0] != endpoint:
+            known = endpoint, plan_of(endpoint)
+            self._known.pop(endpoint.name, None)
+            self._known[endpoint.name] = known
+            if len(self._known) > PLANS_KEPT_MAX:
+                del self._known[next(iter(self._known))]
+        return known[1]
+
+
 def _steady(endpoint: str, fleet: Fleet) -> RoutePlan:
     parts = apportion([group.weight for group in fleet.groups])
     return RoutePlan(

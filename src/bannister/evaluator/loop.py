@@ -73,7 +73,7 @@ class Evaluator:
         self._feed = feed
         self._clock = clock
         self._settings = settings
-        #: Announced after every report that moved the watermark, when all alarms have been evaluated.
+        #: Announced when alarms were evaluated at another second, or telemetry covers another time.
         self.changed = Signal()
         #: Seconds of backlog that were not evaluated, since start.
         self.seconds_skipped = 0
@@ -152,6 +152,7 @@ class Evaluator:
                 return
 
     async def _observe(self, report: Report) -> None:
+        covers_as_before = report.covered_since == self._covered_since
         self._covered_since = report.covered_since
         if report.watermark is None or report.watermark == self._watermark:
             return
@@ -159,8 +160,10 @@ class Evaluator:
         self._heard_at = self._clock.monotonic()
         if before is not None and math.floor(report.watermark) < math.floor(before):
             self._go_back(before, report.watermark)
+        passed = self._passed
         await self._pass(math.floor(report.watermark))
-        self.changed.announce()
+        if self._passed != passed or not covers_as_before:
+            self.changed.announce()
 
     def _go_back(self, before: float, after: float) -> None:
         """The machine's clock was set back: positions on the old time must not pass for evaluations of the new one."""

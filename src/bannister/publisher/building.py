@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 from bannister.domain.routing import Weight
 from bannister.domain.runtime_texts import RuntimeTexts
@@ -17,17 +18,53 @@ from bannister.publisher.planning import Publication
 from bannister.settings import Settings
 
 
-class SnapshotBuilder:
-    """Turns publications into snapshots; the resources, and whole kinds, that did not change stay the same objects."""
+class Messages(Protocol):
+    """What resources hold for a proxy, beside what they are about."""
+
+    def listener(self) -> Any: ...
+
+    def cluster(self, group: str) -> Any: ...
+
+    def members(self, group: str, rotation: tuple[str, ...], standby: tuple[str, ...]) -> Any: ...
+
+    def route_table(self, weights: Mapping[str, tuple[Weight, ...]]) -> Any: ...
+
+
+class EnvoyMessages:
+    """Envoy's; the routes of an endpoint are made again only when its weights change."""
 
     def __init__(self, settings: Settings, texts: RuntimeTexts) -> None:
         self._settings = settings
+        self._texts = texts
         self._routes = EndpointRoutes(settings, texts)
         self._tree: dict[str, tuple[tuple[Weight, ...], tuple[str, bytes]]] = {}
+
+    def listener(self) -> Any:
+        return packed(edge_listener(self._settings, self._texts))
+
+    def cluster(self, group: str) -> Any:
+        return packed(group_cluster(group, self._settings))
+
+    def members(self, group: str, rotation: tuple[str, ...], standby: tuple[str, ...]) -> Any:
+        return packed(group_endpoints(group, map(_host_and_port, rotation), map(_host_and_port, standby)))
+
+    def route_table(self, weights: Mapping[str, tuple[Weight, ...]]) -> Any:
+        self._tree = {endpoint: self._tree_entry(endpoint, shares) for endpoint, shares in weights.items()}
+        return packed(route_table(dict(entry for _, entry in self._tree.values())))
+
+    def _tree_entry(self, endpoint: str, weights: tuple[Weight, ...]) -> tuple[tuple[Weight, ...], tuple[str, bytes]]:
+        known = self._tree.get(endpoint)
+        return known if known and known[0] == weights else (weights, self._routes.tree_entry(endpoint, weights))
+
+
+class SnapshotBuilder:
+    """Turns publications into snapshots; the resources, and whole kinds, that did not change stay the same objects."""
+
+    def __init__(self, messages: Messages) -> None:
+        self._messages = messages
         #: By group: who stands by in its endpoint list.
         self._standby: dict[str, tuple[str, ...]] = {}
-        listener = Resource(LISTENER, packed(edge_listener(settings, texts)))
-        self._last = Snapshot(version=0, listeners={LISTENER: listener})
+        self._last = Snapshot(version=0, listeners={LISTENER: Resource(LISTENER, messages.listener())})
 
     def build(self, publication: Publication, withheld: frozenset[str]) -> Snapshot:
         """The next snapshot."""
@@ -45,8 +82,7 @@ class SnapshotBuilder:
     def _clusters(self, publication: Publication) -> dict[str, Resource]:
         known = self._last.clusters
         return {
-            group: known.get(group) or Resource(group, packed(group_cluster(group, self._settings)))
-            for group in publication.rotation
+            group: known.get(group) or Resource(group, self._messages.cluster(group)) for group in publication.rotation
         }
 
     def _endpoints(self, publication: Publication) -> dict[str, Resource]:
@@ -61,21 +97,14 @@ class SnapshotBuilder:
         if known is not None and known.about == rotation and self._standby.get(group, ()) == standby:
             return known
         self._standby[group] = standby
-        message = group_endpoints(group, map(_host_and_port, rotation), map(_host_and_port, standby))
-        return Resource(group, packed(message), rotation)
+        return Resource(group, self._messages.members(group, rotation, standby), rotation)
 
     def _route_tables(self, weights: Mapping[str, tuple[Weight, ...]]) -> Mapping[str, Resource]:
         known = self._last.routes.get(ROUTE_TABLE)
         if known is not None and known.about == weights:
             return self._last.routes
-        self._tree = {endpoint: self._tree_entry(endpoint, shares) for endpoint, shares in weights.items()}
-        table = route_table(dict(entry for _, entry in self._tree.values()))
-        needs = frozenset[str]().union(*(groups_named(shares) for shares in weights.values()))
-        return {ROUTE_TABLE: Resource(ROUTE_TABLE, packed(table), dict(weights), needs)}
-
-    def _tree_entry(self, endpoint: str, weights: tuple[Weight, ...]) -> tuple[tuple[Weight, ...], tuple[str, bytes]]:
-        known = self._tree.get(endpoint)
-        return known if known and known[0] == weights else (weights, self._routes.tree_entry(endpoint, weights))
+        needs = frozenset[str]().union(*map(groups_named, weights.values()))
+        return {ROUTE_TABLE: Resource(ROUTE_TABLE, self._messages.route_table(weights), dict(weights), needs)}
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

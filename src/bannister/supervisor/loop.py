@@ -91,8 +91,9 @@ class Supervisor:
                 task.cancel()
 
     async def _turn(self) -> bool:
-        """Look at every group once; True: something is draining."""
-        endpoints = [row.value for row in await self._state.rows(ENDPOINTS)]
+        """Look at every group that is not as it should be; True: something is draining."""
+        endpoint_rows = await self._state.rows(ENDPOINTS)
+        endpoints = [row.value for row in endpoint_rows]
         wanted = {name for endpoint in endpoints for name in wanted_groups(endpoint)}
         groups = {group.id: group for endpoint in endpoints for group in _groups(endpoint)}
         records = {row.key: row for row in await self._state.rows(GROUPS)}
@@ -101,11 +102,13 @@ class Supervisor:
         draining = False
         for name, row in records.items():
             if name in wanted:
+                if name in self._ensured:
+                    continue
                 await self._contained(name, self._keep(row))
             else:
                 draining = True
                 await self._contained(name, self._retire(row))
-        for endpoint_row in await self._state.rows(ENDPOINTS):
+        for endpoint_row in endpoint_rows:
             if endpoint_row.value.deleting and not any(
                 row.value.group.endpoint == endpoint_row.key for row in records.values()
             ):
@@ -138,8 +141,6 @@ class Supervisor:
         if not record.prepared:
             if row.key not in self._preparing:
                 self._preparing[row.key] = asyncio.create_task(self._prepare(row))
-            return
-        if row.key in self._ensured:
             return
         try:
             await self._instances.ensure(_spec(record), record.group.instance_count, self._epoch)
