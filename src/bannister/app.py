@@ -37,7 +37,7 @@ from bannister.domain.routing import plan_of
 from bannister.envoy.admin import Admin
 from bannister.envoy.ads import DiscoveryServer
 from bannister.envoy.resources.names import PROXY_NODE
-from bannister.errors import BannisterError, Fenced, Refused
+from bannister.errors import EXIT_CANNOT_START, BannisterError, Fenced, Refused
 from bannister.evaluator.loop import Evaluator
 from bannister.ids import RandomIds
 from bannister.instances.backend import InstanceBackend
@@ -269,8 +269,16 @@ def _ready(instances: InstanceBackend) -> dict[str, int]:
     return Counter(one.group for one in instances.snapshot() if one.phase is InstancePhase.READY)
 
 
+class _CannotStart(Exception):
+    """Raised before anything was begun, from the `BannisterError` that says why."""
+
+
 async def _main(settings: Settings) -> None:
-    await ControlPlane(settings).run()
+    try:
+        control_plane = ControlPlane(settings)
+    except BannisterError as error:
+        raise _CannotStart(str(error)) from error
+    await control_plane.run()
 
 
 def main() -> int:
@@ -289,7 +297,10 @@ def main() -> int:
     )
     try:
         asyncio.run(_main(settings_module.load(arguments.data_dir, port=arguments.port)))
-    except BannisterError as error:  # said in a sentence, which the launcher shows
+    except _CannotStart as error:
+        print(" ".join(str(error).split()), file=sys.stderr, flush=True)  # one line, which the launcher shows
+        return EXIT_CANNOT_START
+    except BannisterError as error:  # said in a sentence; the launcher starts another one
         log.critical("%s", error)
         return 1
     return 0
