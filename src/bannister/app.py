@@ -52,7 +52,7 @@ from bannister.publisher.publisher import Publisher
 from bannister.settings import Settings
 from bannister.state.retention import forget_history
 from bannister.state.sqlite import SqliteState
-from bannister.state.tables import ENDPOINTS
+from bannister.state.tables import ENDPOINTS, GROUPS
 from bannister.supervisor.artifacts import Artifacts
 from bannister.supervisor.loop import Supervisor
 
@@ -221,7 +221,7 @@ class ControlPlane:
         while True:
             await asyncio.sleep(self._settings.housekeeping_interval_seconds)
             now = self._clock.now()
-            for chore in (self._metrics.expire, self._forget_history):
+            for chore in (self._expire_metrics, self._forget_history):
                 try:
                     await chore(now)
                 except Fenced:
@@ -229,6 +229,9 @@ class ControlPlane:
                 except Exception:  # a disk that is full now may not be next time
                     log.exception("housekeeping.failed")
             self._reserve.take()
+
+    async def _expire_metrics(self, now: float) -> None:
+        await self._metrics.expire(now, {row.key for row in await self._state.rows(GROUPS)})
 
     async def _forget_history(self, now: float) -> None:
         await forget_history(self._state, now, self._settings)

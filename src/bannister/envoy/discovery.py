@@ -213,7 +213,7 @@ class Stream:
         if request.nonce == subscription.nonce:
             self._answered(subscription, request)
         if request.nonce in ("", subscription.nonce):
-            subscription.names = request.names
+            subscription.ask(request.names)
         assert self._proxy is not None
         self._proxy.changes += 1
         self._discovery.changed.announce()
