@@ -118,6 +118,8 @@ class Release:
         """One update; False: the endpoint is gone."""
         config = await self.version(model, instances)
         alarm = await self._alarm(config) if self._rng.random() < 0.75 else None
+        if alarm is not None and self._rng.random() < 0.1:
+            await self.set_alarm(alarm, AlarmValue.ALARM)  # the first shift is held until it clears
         await self.update(config, self._policy(instances, alarm))
         rests = await self.at_rest()
         if alarm is not None and self._rng.random() < 0.8:

@@ -51,4 +51,4 @@ def test_ten_thousand_deployments_with_faults(capsys: pytest.CaptureFixture[str]
     assert tally.violations == []
     assert tally.deployments >= DEPLOYMENTS, f"Only {tally.deployments} in {SECONDS_MAX:.0f} s."
     by_phase = faults_by_phase(tally)
-    assert min(by_phase.values()) > DEPLOYMENTS / 200, f"Hardly any faults in some phase: {by_phase}"
+    assert min(by_phase.values()) > DEPLOYMENTS / 1000, f"Hardly any faults in some phase: {by_phase}"
