@@ -39,7 +39,7 @@ from bannister.domain.routing import plan_of
 from bannister.envoy.admin import Admin
 from bannister.envoy.ads import DiscoveryServer
 from bannister.envoy.resources.names import PROXY_NODE
-from bannister.errors import BannisterError, Fenced, Refused
+from bannister.errors import EXIT_CANNOT_START, BannisterError, Fenced, Refused
 from bannister.evaluator.loop import Evaluator
 from bannister.experimenter.loop import Experimenter
 from bannister.ids import RandomIds
@@ -55,7 +55,7 @@ from bannister.publisher.publisher import Publisher
 from bannister.settings import Settings
 from bannister.state.retention import forget_history
 from bannister.state.sqlite import SqliteState
-from bannister.state.tables import ENDPOINTS
+from bannister.state.tables import ENDPOINTS, GROUPS
 from bannister.supervisor.artifacts import Artifacts
 from bannister.supervisor.loop import Supervisor
 
@@ -157,7 +157,7 @@ class ControlPlane:
             async with asyncio.TaskGroup() as tasks:
                 work = (
                     self._publisher.run(),
-                    follow_endpoints(self._publisher, self._state),
+                    follow_endpoints(self._publisher, self._state, self._settings.state_read_again_seconds),
                     instruct_capture(self._capture_feed, self._state),
                     self._delivery.run(),
                     self._evaluator.run(),
@@ -239,7 +239,7 @@ class ControlPlane:
         await asyncio.sleep(HOUSEKEEPING_BEGINS_SECONDS)
         while True:
             now = self._clock.now()
-            for chore in (self._metrics.expire, self._forget_history, self._keep_room):
+            for chore in (self._expire_metrics, self._forget_history, self._keep_room):
                 try:
                     await chore(now)
                 except Fenced:
@@ -248,6 +248,9 @@ class ControlPlane:
                     log.exception("housekeeping.failed")
             self._reserve.take()
             await asyncio.sleep(self._settings.housekeeping_interval_seconds)
+
+    async def _expire_metrics(self, now: float) -> None:
+        await self._metrics.expire(now, {row.key for row in await self._state.rows(GROUPS)})
 
     async def _forget_history(self, now: float) -> None:
         await forget_history(self._state, now, self._settings)
@@ -314,8 +317,16 @@ def _ready(instances: InstanceBackend) -> dict[str, int]:
     return Counter(one.group for one in instances.snapshot() if one.phase is InstancePhase.READY)
 
 
+class _CannotStart(Exception):
+    """Raised before anything was begun, from the `BannisterError` that says why."""
+
+
 async def _main(settings: Settings) -> None:
-    await ControlPlane(settings).run()
+    try:
+        control_plane = ControlPlane(settings)
+    except BannisterError as error:
+        raise _CannotStart(str(error)) from error
+    await control_plane.run()
 
 
 def main() -> int:
@@ -334,7 +345,10 @@ def main() -> int:
     )
     try:
         asyncio.run(_main(settings_module.load(arguments.data_dir, port=arguments.port)))
-    except BannisterError as error:  # said in a sentence, which the launcher shows
+    except _CannotStart as error:
+        print(" ".join(str(error).split()), file=sys.stderr, flush=True)  # one line, which the launcher shows
+        return EXIT_CANNOT_START
+    except BannisterError as error:  # said in a sentence; the launcher starts another one
         log.critical("%s", error)
         return 1
     return 0

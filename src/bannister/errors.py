@@ -19,6 +19,9 @@ from __future__ import annotations
 
 from enum import StrEnum
 
+#: Exit code of a part that cannot start as things are (a damaged state file, say): the last line of its log says why, and trying again is of no use.
+EXIT_CANNOT_START = 4
+
 
 class Resource(StrEnum):
     """What a name can stand for; the value is the word used in sentences."""

@@ -51,6 +51,8 @@ class Settings:
     #: In-flight requests of a group that no longer gets new ones may take this long.
     drain_timeout_seconds: float = 75.0
     instance_log_bytes_max: int = 4 * 1024 * 1024
+    #: … which are measured this often.
+    instance_log_check_seconds: float = 1.0
     #: Lines of an instance's log that go into a FailureReason.
     failure_log_lines: int = 12
     #: The logs of this many instances are kept after they are gone.
@@ -87,6 +89,10 @@ class Settings:
     publish_coalesce_seconds: float = 0.01
     #: While traffic waits for instances to become healthy in the proxies, these are asked this often.
     proxy_poll_seconds: float = 0.01
+    #: … and while nothing waits, this often.
+    proxy_idle_poll_seconds: float = 1.0
+    #: Leases and time limits of proxies are looked at this often when nothing else happens.
+    proxy_turn_seconds: float = 0.5
     #: After a restart of the control plane, a proxy that still serves is left alone until we see what it serves, at most this long.
     proxy_adoption_seconds: float = 5.0
     #: A proxy's threads follow an acknowledged change within this long; only then is a group called unrouted.
@@ -168,6 +174,8 @@ class Settings:
     # --- deployments
     #: Deadlines are looked at this often when nothing else changes.
     turn_seconds: float = 0.25
+    #: What proxies should do is read again this often, should reading have failed.
+    state_read_again_seconds: float = 1.0
     #: While something drains, its requests in flight are counted this often.
     drain_poll_seconds: float = 0.05
     #: MaximumExecutionTimeoutInSeconds where none is given (AWS states no default; this is its upper limit).

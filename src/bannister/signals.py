@@ -43,8 +43,9 @@ class Signal:
 
 async def wait_any(signals: dict[Signal, int], timeout_seconds: float | None) -> None:
     """Wait until any of the signals has passed the version given for it, at most `timeout_seconds`."""
-    if any(signal.version != seen for signal, seen in signals.items()):
-        return
+    for signal, seen in signals.items():
+        if signal.version != seen:
+            return
     loop = asyncio.get_running_loop()
     waiter = loop.create_future()
     for signal in signals:

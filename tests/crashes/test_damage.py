@@ -151,3 +151,21 @@ def test_a_read_only_data_directory_is_refused_with_a_sentence(tmp_path: Path) -
     assert len(up.stderr.splitlines()) == 1, up.stderr
     assert "Choose another with --data-dir" in up.stderr
     assert list(data_dir.iterdir()) == []
+
+
+def test_a_damaged_state_file_is_said_at_the_first_start(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    (data_dir / "state.db").write_bytes(b"SQLite format 3\0" + os.urandom(20_000))
+    up = subprocess.run(
+        [BANNISTER, "up", "--data-dir", str(data_dir), "--port", str(free_port())],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert up.returncode == 1, up.stderr
+    said = up.stderr.splitlines()
+    assert said[-1].startswith("The control plane cannot start: "), up.stderr
+    assert str(data_dir / "state.db") in said[-1]
+    assert "starting it again" not in up.stderr

@@ -6,6 +6,7 @@ python stand_in.py answer SOCKET JOURNAL   the same on a unix socket (in place o
 python stand_in.py idle JOURNAL NAME       writes down its start and its end (in place of any other part)
 python stand_in.py deaf                    ignores SIGTERM
 python stand_in.py fail                    says why and ends at once
+python stand_in.py refuse JOURNAL          the same, and that trying again is of no use
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def up(data_dir: str, port: str, scenario: str) -> None:
             "with a late part": part(settings, "control plane", "idle", journal, "control", heirs=True),
             "deaf": part(settings, "control plane", "deaf", journal, "control"),
             "failing": part(settings, "control plane", "fail"),
+            "refusing": part(settings, "control plane", "refuse", journal),
             "missing": Part("control plane", ("/nowhere/at-all",), settings.logs_dir / "control plane.log", 5.0),
             "answering": part(
                 settings,
@@ -58,7 +60,7 @@ def up(data_dir: str, port: str, scenario: str) -> None:
         }[scenario]
         if scenario == "with a late part":
             return [control, telemetry, part(settings, "capture", "idle", journal, "capture", late=True), proxy]
-        return [control, telemetry, proxy] if scenario != "failing" else [control, telemetry]
+        return [control, telemetry, proxy] if scenario not in ("failing", "refusing") else [control, telemetry]
 
     try:
         sys.exit(run(load(Path(data_dir), port=int(port)), parts))
@@ -117,6 +119,14 @@ def fail() -> None:
     sys.exit(3)
 
 
+def refuse(journal: str) -> None:
+    from bannister.errors import EXIT_CANNOT_START
+
+    _note(journal, "control", "started")
+    print("The state file is damaged: restore a backup.", flush=True)
+    sys.exit(EXIT_CANNOT_START)
+
+
 def _stop_on_sigterm(journal: str, name: str) -> None:
     def stop(*_: object) -> None:
         _note(journal, name, "stopped")
@@ -133,6 +143,13 @@ def _note(journal: str, name: str, what: str) -> None:
 
 if __name__ == "__main__":
     verb, *arguments = sys.argv[1:]
-    {"up": up, "serve": serve, "answer": answer, "idle": idle, "deaf": deaf, "parent": parent, "fail": fail}[verb](
-        *arguments
-    )
+    {
+        "up": up,
+        "serve": serve,
+        "answer": answer,
+        "idle": idle,
+        "deaf": deaf,
+        "parent": parent,
+        "fail": fail,
+        "refuse": refuse,
+    }[verb](*arguments)

@@ -93,6 +93,16 @@ def test_a_part_that_cannot_run_makes_it_give_up_with_its_last_words(start: Star
     assert not [left for left in up.seen if is_alive(left)]
 
 
+def test_a_part_that_says_that_it_cannot_start_is_not_tried_again(start: Start) -> None:
+    up = start("refusing")
+    assert up.process.wait(30) == 1
+    said = up.said().splitlines()
+    assert len(said) == 1
+    assert said[0].startswith("The control plane cannot start: The state file is damaged: restore a backup. (log: ")
+    assert up.names("started").count("control") == 1
+    assert not [left for left in up.seen if is_alive(left)]
+
+
 def test_a_program_that_is_missing_is_said(start: Start) -> None:
     up = start("missing")
     assert up.process.wait(30) == 1

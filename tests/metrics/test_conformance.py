@@ -212,6 +212,28 @@ async def test_what_is_past_its_retention_is_forgotten(store: MetricStore, tmp_p
     assert not await store.record(report(3)), "which reports were stored is remembered"
 
 
+async def test_a_group_is_forgotten_with_its_last_data_unless_it_lives(store: MetricStore, tmp_path: Path) -> None:
+    retention = Settings(data_dir=tmp_path).metric_retention_seconds
+    idle = GroupDimensions("g-idle", "e", "v", "config-3", 1)
+    for group in (BLUE, GREEN, idle):
+        await store.register(group)
+    await store.record(report(1, Summary("g-blue", "a:1", int(NOW), 1), Summary("g-green", "a:1", int(NOW), 1)))
+    later, latest = NOW + retention - 5, NOW + 2 * retention
+    for now in (NOW, NOW + 60, later):
+        await store.expire(now, {"g-idle"})
+        assert sums(await store.read(endpoint_metric("Invocations"), NOW, 10, 1)) == [2], "both have data"
+    await store.record(report(2, Summary("g-blue", "a:1", int(later), 1)))
+    await store.expire(later + 60, {"g-idle"})
+    await store.expire(latest - 600, {"g-idle"})
+    for sequence, group in enumerate(("g-blue", "g-green", "g-idle"), 3):
+        await store.record(report(sequence, Summary(group, "a:1", int(latest - 300), 1)))
+    found = {
+        name: sums(await store.read(endpoint_metric("Invocations", name), latest - 310, 20, 1))
+        for name in ("config-1", "config-2", "config-3")
+    }
+    assert found == {"config-1": [1], "config-2": [None], "config-3": [1]}
+
+
 async def test_an_unknown_metric_has_no_data(store: MetricStore, start: int) -> None:
     assert await store.read(identity("Mine", "Nothing"), start, 60, 3) == [None, None, None]
     assert await store.metrics(since=0) == []

@@ -104,6 +104,27 @@ def test_ready_instances_beyond_the_rotation_stand_by_and_the_next_one_moves_up_
     assert after.standby["green"] == (address(three[2]),)
 
 
+SILENT = replace(BLUE, phase=InstancePhase.UNREADY, answered=True)
+
+
+def test_the_last_ones_stay_when_they_fall_silent_and_the_proxies_judge():
+    following = next_publication([ALL_BLUE], [SILENT], SERVING_BLUE, [])
+    assert following.rotation["blue"] == (address(SILENT),)
+    restarted = next_publication([ALL_BLUE], [SILENT], Publication(), [])
+    assert restarted.rotation["blue"] == (address(SILENT),)
+
+
+def test_a_silent_one_leaves_when_another_can_take_its_requests():
+    other = instance("blue-2", "blue")
+    following = next_publication([ALL_BLUE], [SILENT, other], SERVING_BLUE, [])
+    assert following.rotation["blue"] == (address(other),)
+
+
+def test_a_process_that_never_answered_is_not_published():
+    started_again = replace(SILENT, answered=False)
+    assert next_publication([ALL_BLUE], [started_again], SERVING_BLUE, []).rotation["blue"] == ()
+
+
 def test_without_an_instance_in_rotation_none_stands_by():
     plan = RoutePlan("e", (Membership("green", in_rotation=0, required=0),))
     assert next_publication([plan], [GREEN], Publication(), []).standby == {}

@@ -202,7 +202,7 @@ async def test_a_burst_of_plans_is_one_push(edge, split):
 
 async def test_stored_endpoints_are_followed(edge, until):
     state = MemoryState()
-    following = asyncio.ensure_future(follow_endpoints(edge.publisher, state))
+    following = asyncio.ensure_future(follow_endpoints(edge.publisher, state, 1.0))
     try:
         now = SystemClock().now()
         await state.commit([Put(ENDPOINTS, "flights", Endpoint("flights", now, now), 0)])

@@ -439,23 +439,29 @@ class Checker:
 
     def settled(self) -> None:
         """At the end, when all is quiet: what exists is exactly what is wanted."""
-        self.experiments.settled()
+        found = self.unsettled()
+        if found is not None:
+            raise self._world.violated(*found)
+
+    def unsettled(self) -> tuple[str, str] | None:
+        """What is not yet as it must be in the end: the rule, and how it is; None: nothing."""
+        found = self.experiments.unsettled() or self._shadows.unsettled(self.endpoints)
+        if found is not None:
+            return found
         wanted = {group for endpoint in self.endpoints.values() for group in wanted_groups(endpoint)}
         machine = self._world.machine
-        running = {machine.group_of[instance] for instance in machine._programs}
+        running = {machine.group_of[instance] for instance in machine.running}
         if running - wanted:
-            raise self._world.violated("15: what is not wanted goes", f"Still running: {sorted(running - wanted)}")
+            return "15: what is not wanted goes", f"Still running: {sorted(running - wanted)}"
         for name, endpoint in self.endpoints.items():
             if endpoint.deployment is not None or endpoint.deleting:
-                raise self._world.violated("15: every deployment ends", f"{name} is not at rest.")
+                return "15: every deployment ends", f"{name} is not at rest."
             for proxy in self._world.network.proxies.values():
                 if proxy.running and endpoint.blue is not None and proxy.weights(name) != plan_of(endpoint).weights:
-                    raise self._world.violated(
-                        "6: rollback restores exactly what was", f"{proxy.node}, {name}: {proxy.weights(name)}"
-                    )
-        self._shadows.settled(self.endpoints)
+                    return "6: rollback restores exactly what was", f"{proxy.node}, {name}: {proxy.weights(name)}"
         if self._astray or self._harmed:
-            raise self._world.violated("9: what was disturbed heals", f"{list(self._astray)}, {list(self._harmed)}")
+            return "9: what was disturbed heals", f"{list(self._astray)}, {list(self._harmed)}"
+        return None
 
 
 def _parts(weights: Sequence[Weight], group: str) -> int:

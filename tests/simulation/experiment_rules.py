@@ -134,10 +134,11 @@ class ExperimentRules:
             elif now - self._ending_since.setdefault(name, now) > ENDING_SECONDS_MAX:
                 raise self._world.violated(ENDS, f"{name} is {one.status.value} since {one.status_since}.")
 
-    def settled(self) -> None:
-        """At the end, when all is quiet."""
+    def unsettled(self) -> tuple[str, str] | None:
+        """At the end, when all is quiet: the rule that does not hold yet, and how it is; None: nothing."""
         for one in self.experiments.values():
             if one.status not in ENDED:
-                raise self._world.violated(ENDS, f"{one.name} is {one.status.value}.")
+                return ENDS, f"{one.name} is {one.status.value}."
         if self._found:
-            raise self._world.violated(ENDS, f"Still held: {sorted(self._found)}")
+            return ENDS, f"Still held: {sorted(self._found)}"
+        return None

@@ -62,6 +62,9 @@ class Faults:
     def _note(self, what: str) -> None:
         self._world.note("fault", what)
         self._world.counts["faults"] += 1
+        for endpoint in self._world.endpoints().values():
+            if endpoint.deployment is not None:
+                self._world.counts[f"fault while {endpoint.deployment.phase.value}"] += 1
 
     # --- instances
 

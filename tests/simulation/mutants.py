@@ -6,7 +6,7 @@ Each mutation is made in a process of its own, by replacing an entry of a table,
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -21,10 +21,12 @@ from bannister.domain.deployment import machine
 from bannister.domain.deployment.machine import Deployment, Event, Noticed, Observation, Phase
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
+from bannister.domain.instance import Instance, InstancePhase
 from bannister.publisher import planning
 from bannister.publisher import publisher as publisher_module
 from bannister.publisher.planning import Publication
 from bannister.publisher.publisher import Publisher
+from bannister.supervisor.loop import Supervisor
 
 #: Each situation is tried with so many seeds.
 SITUATION_SEEDS = 3
@@ -98,6 +100,16 @@ def _traffic_before_proxies_see_capacity() -> Parts:
     return Parts()
 
 
+def _silent_ones_leave() -> Parts:
+    honest = planning._ready_addresses
+
+    def ready(instances: Iterable[Instance]) -> dict[str, tuple[str, ...]]:
+        return honest([replace(one, answered=False) for one in instances])
+
+    planning._ready_addresses = ready
+    return Parts()
+
+
 def _blue_goes_in_the_bake() -> Parts:
     routing.wants_blue = lambda deployment: deployment.phase in (Phase.PROVISIONING, Phase.SHIFTING)
     return Parts()
@@ -150,6 +162,13 @@ class _Impatient(Publisher):
         return 0
 
 
+class _Forgetful(Supervisor):
+    """Takes one that answers again for one that was never silent."""
+
+    def _may_have_more(self, one: Instance) -> bool:
+        return one.phase is InstancePhase.UNREADY
+
+
 MUTANTS: dict[str, Callable[[], Parts]] = {
     "a dropped transition": _dropped_transition,
     "a skipped acknowledgement": _unacknowledged_bake,
@@ -160,12 +179,14 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "a first shift before green is ready": _first_shift_before_green_is_ready,
     "traffic before the proxies see capacity": _traffic_before_proxies_see_capacity,
     "a rollback that removes green at once": _green_goes_at_once,
+    "the last ones taken from the proxies when they are silent": _silent_ones_leave,
     "blue removed while green bakes": _blue_goes_in_the_bake,
     "a shadow that stops a deployment": _shadow_stops_a_deployment,
     "green's shadow fed with blue's requests": _green_shadow_is_fed_at_once,
     "copies for a shadow that is not there": _copies_for_nobody,
     "the way of copies removed with them": _hop_goes_with_the_mirror,
     "instances stopped with requests in flight": lambda: Parts(publisher=_Impatient),
+    "requests of one that was silent forgotten": lambda: Parts(supervisor=_Forgetful),
     "instances stopped while they are routed to": lambda: Parts(publisher=_Careless),
 }
 

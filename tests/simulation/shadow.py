@@ -72,6 +72,9 @@ class Shadows:
                 world.loop.call_later(0.5 + self.rng.random() * 12, proxy.finish, address)
 
 
+INERT = "4: a shadow is inert, and gets what it is to get"
+
+
 class ShadowRules:
     """Told by the checker; numbers as in its rules."""
 
@@ -126,15 +129,16 @@ class ShadowRules:
         if not any(self._world.machine.ever_harmed(group.id) for group in deployment.green.groups):
             self._violated(f"{deployment.id} rolls back for its shadow: {reason}")
 
-    def settled(self, endpoints: Mapping[str, Endpoint]) -> None:
-        """At the end, when all is quiet: who should get copies gets them."""
+    def unsettled(self, endpoints: Mapping[str, Endpoint]) -> tuple[str, str] | None:
+        """At the end, when all is quiet: who should get copies gets them. The rule that does not hold yet, and how it is; None: it holds."""
         for name, endpoint in endpoints.items():
             for proxy in self._world.network.proxies.values():
                 if proxy.running and endpoint.blue is not None and proxy.mirrors(name) != plan_of(endpoint).mirrors:
-                    self._violated(f"{proxy.node}, {name}: {proxy.mirrors(name)}, asked {plan_of(endpoint).mirrors}")
+                    return INERT, f"{proxy.node}, {name}: {proxy.mirrors(name)}, asked {plan_of(endpoint).mirrors}"
+        return None
 
     def _violated(self, what: str) -> Any:
-        raise self._world.violated("4: a shadow is inert, and gets what it is to get", what)
+        raise self._world.violated(INERT, what)
 
 
 def _fleets(endpoint: Endpoint) -> list[Fleet]:

@@ -113,11 +113,55 @@ async def with_a_shadow_that_dies(world: World) -> None:
     _came_to(world, Phase.RETIRING if starts else Phase.REMOVING)
 
 
+async def silent_before_a_restart(world: World) -> None:
+    """An instance falls silent with a request in flight, and answers again; then the control plane is replaced, and its group goes."""
+    release = Release(world, "e1")
+    if not await release.create(2):
+        return
+    machine, proxy = world.machine, next(iter(world.network.proxies.values()))
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=world.rng.random())), 1)
+    for instance in list(machine.running)[:1]:
+        proxy.begin(machine.address_of[instance])
+        world.loop.call_later(40.0, proxy.finish, machine.address_of[instance])
+        machine.harm(instance)
+        machine.hang(instance)
+        await asyncio.sleep(8 + world.rng.random() * 4)  # until the proxies have lists without it
+        if instance in machine.running:
+            machine.answer(instance)
+    await asyncio.sleep(3 + world.rng.random() * 3)
+    if world.plane is not None:
+        world.kill_plane(world.plane, "is killed")
+    await release.update(config, DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, 0))
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+
+
+async def the_only_one_hangs(world: World) -> None:
+    """An endpoint's only instance does not answer while the control plane is replaced, and answers again about when the new one acts."""
+    release = Release(world, "e1")
+    if not await release.create(1):
+        return
+    machine = world.machine
+    for instance in list(machine.running)[:1]:
+        machine.harm(instance)
+        machine.hang(instance)
+        await asyncio.sleep(world.rng.random())
+        if world.plane is not None:
+            world.kill_plane(world.plane, "is killed")
+        await asyncio.sleep(0.5 + world.settings.proxy_adoption_seconds * world.rng.random())
+        if instance in machine.running:
+            machine.answer(instance)
+    await asyncio.sleep(8)
+    await release.delete()
+
+
 SITUATIONS: dict[str, Situation] = {
     "held by an alarm": held_by_an_alarm,
     "failing under an alarm": failing_under_an_alarm,
     "an instant in alarm": an_instant_in_alarm,
     "slow to start": slow_to_start,
+    "the only one hangs": the_only_one_hangs,
+    "silent before a restart": silent_before_a_restart,
     "deleted while it serves": deleted_while_it_serves,
     "with a shadow that dies": with_a_shadow_that_dies,
 }

@@ -10,23 +10,35 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.simulation.simulate import simulate
 
+from bannister.domain.deployment.machine import ENDED, Phase
+
 PAGE = Path("docs/simulation.md")
 HEADING = "## Recorded runs"
+
+
+#: A run that finds so many violations has found enough.
+VIOLATIONS_MAX = 10
+#: A run says how far it is this often.
+PROGRESS_SECONDS = 60.0
 
 
 @dataclass
 class Tally:
     """What all worlds together came to."""
 
+    first_seed: int = 0
+    last_seed: int = 0
     worlds: int = 0
     cpu_seconds: float = 0.0
     virtual_seconds: float = 0.0
+    #: That passed.
+    seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     violations: list[str] = field(default_factory=list)
 
@@ -36,20 +48,35 @@ class Tally:
         return self.counts["completed"] + self.counts["rolled back"]
 
 
-def soak(first_seed: int, deployments: int, seconds: float, workers: int) -> Tally:
-    """Run worlds from a seed on until so many deployments have ended, the time is over, or a property does not hold."""
-    tally, until = Tally(), time.monotonic() + seconds
+def soak(
+    first_seed: int,
+    deployments: int,
+    seconds: float,
+    workers: int,
+    progress: Callable[[Tally], None] = lambda _: None,
+    violations_max: int = 1,
+) -> Tally:
+    """Run worlds from a seed on until so many deployments have ended, the time is over, or properties did not hold."""
+    began = said = time.monotonic()
+    tally, until = Tally(first_seed), began + seconds
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for one in pool.imap_unordered(_world, _seeds(first_seed, until)):
+        for seed, one in pool.imap_unordered(_world, _seeds(first_seed, until)):
+            tally.last_seed = max(tally.last_seed, seed)
             if isinstance(one, str):
                 tally.violations.append(one)
+                print(one, file=sys.stderr, flush=True)
             else:
                 cpu_seconds, virtual_seconds, counts = one
                 tally.worlds += 1
                 tally.cpu_seconds += cpu_seconds
                 tally.virtual_seconds += virtual_seconds
                 tally.counts.update(counts)
-            if tally.deployments >= deployments or tally.violations or time.monotonic() > until:
+            now = time.monotonic()
+            tally.seconds = now - began
+            if now - said >= PROGRESS_SECONDS:
+                said = now
+                progress(tally)
+            if tally.deployments >= deployments or len(tally.violations) >= violations_max or now > until:
                 break
     return tally
 
@@ -61,22 +88,28 @@ def _seeds(first: int, until: float) -> Iterator[int]:
         yield seed
 
 
-def _world(seed: int) -> tuple[float, float, Counter[str]] | str:
+def _world(seed: int) -> tuple[int, tuple[float, float, Counter[str]] | str]:
     try:
         result = simulate(seed)
     except AssertionError as error:
-        return str(error)
-    return result.cpu_seconds, result.virtual_seconds, result.counts
+        return seed, str(error)
+    return seed, (result.cpu_seconds, result.virtual_seconds, result.counts)
 
 
-def summary(tally: Tally, first_seed: int, took: float, workers: int) -> str:
+def summary(tally: Tally, workers: int) -> str:
     per_core = tally.deployments / tally.cpu_seconds if tally.cpu_seconds else 0.0
     return (
         f"{tally.deployments:,} deployments ({tally.counts['completed']:,} completed, {tally.counts['rolled back']:,} rolled back) in "
-        f"{tally.worlds:,} worlds, seeds from {first_seed} on, with {tally.counts['faults']:,} faults: {len(tally.violations)} violations. "
-        f"{tally.virtual_seconds / 3600:.0f} hours of virtual time in {took:.0f} s on {workers} processes; "
+        f"{tally.worlds:,} worlds, seeds {tally.first_seed} to {tally.last_seed}, with {tally.counts['faults']:,} faults: "
+        f"{len(tally.violations)} violations. "
+        f"{tally.virtual_seconds / 3600:.0f} hours of virtual time in {tally.seconds:.0f} s on {workers} processes; "
         f"{per_core:.0f} deployments per second of CPU ({1000 / per_core if per_core else 0:.0f} ms each)."
     )
+
+
+def faults_by_phase(tally: Tally) -> dict[str, int]:
+    """How many faults came while a deployment was in each phase."""
+    return {phase.value: tally.counts[f"fault while {phase.value}"] for phase in Phase if phase not in ENDED}
 
 
 def _revision() -> str:
@@ -99,12 +132,17 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--record", action="store_true", help="write the result into docs/simulation.md")
     arguments = parser.parse_args()
-    began = time.monotonic()
-    tally = soak(arguments.seed, arguments.deployments, arguments.seconds, arguments.workers)
-    line = summary(tally, arguments.seed, time.monotonic() - began, arguments.workers)
+    tally = soak(
+        arguments.seed,
+        arguments.deployments,
+        arguments.seconds,
+        arguments.workers,
+        lambda so_far: print(summary(so_far, arguments.workers), flush=True),
+        VIOLATIONS_MAX,
+    )
+    line = summary(tally, arguments.workers)
     print(line)
-    for violation in tally.violations:
-        print(violation, file=sys.stderr)
+    print("Faults by phase:", faults_by_phase(tally))
     if arguments.record:
         _record(line)
     return 1 if tally.violations else 0

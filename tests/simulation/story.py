@@ -31,6 +31,8 @@ from bannister.operations.models import create_model, delete_model
 #: A request to an API that is down is tried again after this long.
 RETRY_SECONDS = 0.4
 LOOK_SECONDS = 0.5
+#: A world that has healed is watched for this long.
+QUIET_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Script:
     """How much happens in one world."""
 
     endpoints: int = 3
-    deployments: int = 5
+    #: Of each endpoint, after its creation.
+    deployments: int = 10
     #: Mean seconds between two faults; None: nothing goes wrong.
     fault_seconds: float | None = 6.0
     proxies: int = 1
@@ -52,8 +55,8 @@ class Script:
         """Worlds differ: in some hardly anything goes wrong, in others something all the time."""
         rng = random.Random(-seed)
         return Script(
-            endpoints=rng.choice((1, 2, 3, 4)),
-            fault_seconds=rng.choice((None, 1.5, 3.0, 3.0, 6.0, 12.0)),
+            endpoints=rng.choice((1, 1, 1, 1, 2, 2, 3)),
+            fault_seconds=rng.choice((None, 2.0, 4.0, 6.0, 6.0, 12.0)),
             proxies=rng.choice((1, 1, 2)),
             shadows=random.Random(f"shadows in {seed}").random() < 0.5,
         )
@@ -105,7 +108,7 @@ class Release:
         if not await self.create(self._rng.choice((1, 2, 2, 3))):
             return
         for _ in range(deployments):
-            await asyncio.sleep(self._rng.random() * 2)
+            await asyncio.sleep(self._rng.random())
             if not await self.deploy(self._any_model(), self._rng.choice((1, 2, 2, 3))):
                 return
 
@@ -122,6 +125,8 @@ class Release:
         """One update; False: the endpoint is gone."""
         config = await self.version(model, instances)
         alarm = await self._alarm(config) if self._rng.random() < 0.75 else None
+        if alarm is not None and self._rng.random() < 0.1:
+            await self.set_alarm(alarm, AlarmValue.ALARM)  # the first shift is held until it clears
         await self.update(config, self._policy(instances, alarm))
         rests = await self.at_rest()
         if alarm is not None and self._rng.random() < 0.8:
@@ -217,13 +222,13 @@ class Release:
             if instances > 1 and rng.random() < 0.3:
                 step = CapacitySize(CapacityType.INSTANCE_COUNT, 1)
             else:
-                step = CapacitySize(CapacityType.CAPACITY_PERCENT, rng.choice((10, 25, 33, 50)))
-        wait = rng.choice((1, 3, 12)) if routing is Routing.CANARY else rng.choice((1, 2, 4))
+                step = CapacitySize(CapacityType.CAPACITY_PERCENT, rng.choice((10, 25, 33, 33, 50, 50)))
+        wait = rng.choice((1, 1, 2, 3, 12)) if routing is Routing.CANARY else rng.choice((0, 1, 1, 2))
         return DeploymentPolicy(
             routing=routing,
             step=step,
             wait_seconds=wait,
-            termination_wait_seconds=rng.choice((0, 2, 13)),
+            termination_wait_seconds=rng.choice((0, 0, 1, 2, 13)),
             timeout_seconds=rng.choice((None, None, 60, 600)),
             alarms=(alarm,) if alarm else (),
         )
@@ -358,10 +363,12 @@ async def tell(world: World, script: Script) -> None:
         faults.stop()
     world.heal_models()
     world.calm, world.checker.calm_since = True, world.loop.time()
-    await asyncio.sleep(HEALING_SECONDS_MAX)
     while any(one.deployment is not None or one.deleting for one in world.endpoints().values()):
         await asyncio.sleep(LOOK_SECONDS)  # the checker sees to it that this ends
-    await asyncio.sleep(HEALING_SECONDS_MAX)
+    healed_by = world.loop.time() + HEALING_SECONDS_MAX
+    while world.checker.unsettled() is not None and world.loop.time() < healed_by:
+        await asyncio.sleep(LOOK_SECONDS)
+    await asyncio.sleep(QUIET_SECONDS)  # and so it stays
     world.checker.settled()
     for outcome in world.checker.outcomes.values():
         world.counts["completed" if outcome is Phase.COMPLETED else "rolled back"] += 1

@@ -37,6 +37,8 @@ class Process:
         self.alive = True
         self.frozen = False
         self.held: list[_Handle] = []
+        #: So many more callbacks it runs, and then what ends it; see `VirtualLoop.kill_after`.
+        self.fuse: tuple[int, Callable[[], None]] | None = None
         #: In the order in which they were made.
         self.tasks: dict[asyncio.Task[Any], None] = {}
 
@@ -66,10 +68,6 @@ class _Handle:
     def cancelled(self) -> bool:
         return self.done
 
-    @property
-    def process(self) -> Process | None:
-        return self._context.get(PROCESS)
-
     def run(self) -> None:
         self.done = True
         self._context.run(self._callback, *self._args)
@@ -88,8 +86,6 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self._processes: dict[Process, None] = {}
         #: Callbacks run so far.
         self.turns = 0
-        #: Asked before each callback of a process; see `kill_after`.
-        self._fuses: dict[Process, tuple[int, Callable[[], None]]] = {}
         #: What ends the run at once, whoever else takes it for an error of their own.
         self.fatal: BaseException | None = None
         #: The run is over, and its tasks are only being unwound.
@@ -110,7 +106,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def call_later(
         self, delay: float, callback: Callable[..., object], *args: Any, context: Context | None = None
     ) -> _Handle:  # type: ignore[override]
-        return self.call_at(self._now + max(delay, 0.0), callback, *args, context=context)
+        when = self._now + delay if delay > 0.0 else self._now
+        handle = _Handle(when, callback, args, context if context is not None else copy_context())
+        self._scheduled += 1
+        heapq.heappush(self._timers, (when, self._scheduled, handle))
+        return handle
 
     def call_at(
         self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
@@ -177,11 +177,11 @@ class VirtualLoop(asyncio.AbstractEventLoop):
     def kill(self, process: Process) -> None:
         """It never runs again."""
         process.alive = False
-        self._fuses.pop(process, None)
+        process.fuse = None
 
     def kill_after(self, process: Process, callbacks: int, then: Callable[[], None]) -> None:
         """Call `then` (which kills it) before the process runs its so-many-th next callback: between any two awaits."""
-        self._fuses[process] = (callbacks, then)
+        process.fuse = (callbacks, then)
 
     def freeze(self, process: Process) -> None:
         process.frozen = True
@@ -208,30 +208,31 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             asyncio._set_running_loop(None)
 
     def _once(self) -> None:
-        if not self._ready:
-            if not self._timers:
+        ready, timers = self._ready, self._timers
+        if not ready:
+            while timers and timers[0][2].done:  # cancelled: no reason to stop there
+                heapq.heappop(timers)
+            if not timers:
                 raise OutOfBounds("Everything waits, and nothing will ever happen.")
-            self._now = max(self._now, self._timers[0][0])
+            self._now = max(self._now, timers[0][0])
             if self._now > self._seconds_max:
                 raise OutOfBounds(f"{self._seconds_max:.0f} virtual seconds are over.")
-        while self._timers and self._timers[0][0] <= self._now:
-            handle = heapq.heappop(self._timers)[2]
+        while timers and timers[0][0] <= self._now:
+            handle = heapq.heappop(timers)[2]
             if not handle.done:
-                self._ready.append(handle)
-        for _ in range(len(self._ready)):
-            self._run(self._ready.popleft())
+                ready.append(handle)
+        for _ in range(len(ready)):
+            self._run(ready.popleft())
 
     def _run(self, handle: _Handle) -> None:
         if handle.done:
             return
-        process = handle.process
+        process = handle._context.get(PROCESS)
         if process is not None:
-            fuse = self._fuses.get(process)
-            if fuse is not None:
-                left, then = fuse
-                self._fuses[process] = (left - 1, then)
+            if process.fuse is not None:
+                left, then = process.fuse
+                process.fuse = (left - 1, then) if left > 0 else None
                 if left <= 0:
-                    del self._fuses[process]
                     then()
             if process.frozen or not process.alive:
                 process.held.append(handle)
@@ -239,7 +240,8 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self.turns += 1
         if self.turns > self._turns_max:
             raise OutOfBounds(f"{self._turns_max} callbacks have run.")
-        handle.run()
+        handle.done = True
+        handle._context.run(handle._callback, *handle._args)
 
     def _unwind(self) -> None:
         """Let every task end, so that nothing is destroyed while it waits. Whatever they do now, nobody looks."""

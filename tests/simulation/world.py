@@ -31,13 +31,17 @@ from bannister.state.store import Put, Record, Remove
 SETTINGS = Settings(
     data_dir=Path("/simulation"),
     startup_timeout_seconds_default=6.0,
-    ping_interval_starting_seconds=0.1,
+    ping_interval_starting_seconds=0.25,
     stop_grace_seconds=3.0,
     drain_timeout_seconds=8.0,
     restart_backoff_seconds_max=5.0,
     proxy_lease_seconds=5.0,
     proxy_adoption_seconds=3.0,
-    proxy_poll_seconds=0.1,
+    proxy_poll_seconds=0.2,
+    proxy_idle_poll_seconds=2.0,
+    proxy_turn_seconds=1.0,
+    state_read_again_seconds=5.0,
+    instance_log_check_seconds=30.0,
     turn_seconds=1.0,
     drain_poll_seconds=0.25,
     publish_coalesce_seconds=0.01,
@@ -48,7 +52,9 @@ SETTINGS = Settings(
     experiment_retry_seconds=1.0,
 )
 
+#: Requests are made, and the checker looks, this often.
 TICK_SECONDS = 0.5
+TICKS_PER_REPORT = 2
 TRACE_LINES_MAX = 60
 
 
@@ -167,6 +173,7 @@ class World:
         self.trace: deque[str] = deque(maxlen=TRACE_LINES_MAX)
         self.digest = hashlib.blake2b(digest_size=16)
         self.listener: Callable[[str], None] | None = None
+        self._ticks = 0
         self.planes = 0
         self.plane: ControlPlane | None = None
         self.stale: list[ControlPlane] = []
@@ -307,8 +314,10 @@ class World:
 
     def _tick(self) -> None:
         self.loop.call_later(TICK_SECONDS, self._tick)
+        self._ticks += 1
         self._requests()
-        self.telemetry.tick()
+        if self._ticks % TICKS_PER_REPORT == 0:
+            self.telemetry.tick()
         self.checker.tick()
 
     def _requests(self) -> None:

@@ -22,10 +22,11 @@ from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.metric.endpoint import group_metric
-from bannister.domain.routing import RoutePlan, Weight, plan_of
+from bannister.domain.routing import Plans, RoutePlan, Weight
 from bannister.instances.backend import InstanceBackend
 from bannister.metrics.store import MetricStore
 from bannister.signals import Signal
+from bannister.state.group_record import GroupRecord
 from bannister.state.store import State
 from bannister.state.tables import ALARMS, COMPARISON_RULES, GROUPS
 
@@ -84,6 +85,7 @@ class Observer:
         self._judge = judge
         self._clock = clock
         self._metrics = metrics
+        self._plans = Plans()
 
     async def observe(self, endpoint: Endpoint, deployment: Deployment) -> Observation:
         """Everything that matters for this deployment, now.
@@ -93,22 +95,33 @@ class Observer:
         """
         sequence = await self._state.sequence()
         alarms = tuple([await self._alarm(deployment, name) for name in deployment.policy.alarms])
+        records = await self._records(deployment)
         snapshot = self._instances.snapshot()
-        blue_gone = deployment.blue is None or await self._gone(deployment.blue, snapshot)
         rules = await self._state.get(COMPARISON_RULES, endpoint.name)
-        plan = plan_of(endpoint, rules.value.noise_parts if rules is not None else 0)
+        plan = self._plans.of(endpoint, rules.value.noise_parts if rules is not None else 0)
         compared = any(one.rule is not None and watches_comparisons(one.rule.metric) for one in alarms)
+        asked, acknowledged = _by_group(plan.weights), _by_group(self._traffic.acknowledged_weights(plan.endpoint))
+
+        def seen(fleet: Fleet | None) -> tuple[GroupObservation, ...]:
+            if fleet is None:
+                return ()
+            found = [_group(group, asked, acknowledged, snapshot, records[group.id]) for group in fleet.groups]
+            if fleet.shadow is not None:
+                group = fleet.shadow.group
+                found.append(replace(_group(group, asked, acknowledged, snapshot, records[group.id]), shadow=True))
+            return tuple(found)
+
         return Observation(
             now=self._clock.now(),
             journal_sequence=sequence,
             split_acknowledged=self._traffic.acknowledged(plan),
-            green=await self._fleet(deployment.green, plan, snapshot),
-            blue=await self._fleet(deployment.blue, plan, snapshot) if deployment.blue is not None else (),
+            green=seen(deployment.green),
+            blue=seen(deployment.blue),
             alarms=alarms,
             covered_since=self._covered_since(compared=compared),
             silent_seconds=self._judge.silent_seconds(),
-            blue_gone=blue_gone,
-            green_gone=await self._gone(deployment.green, snapshot),
+            blue_gone=deployment.blue is None or _gone(deployment.blue, snapshot, records),
+            green_gone=_gone(deployment.green, snapshot, records),
             stop_requested=deployment.stop_requested,
             uncompared_seconds=self._judge.uncompared_seconds() if compared else 0.0,
             green_requests=await self._green_requests(deployment),
@@ -161,38 +174,38 @@ class Observer:
             count += found.count if found is not None else 0
         return int(count)
 
-    async def _fleet(self, fleet: Fleet, plan: RoutePlan, snapshot: Sequence[Instance]) -> tuple[GroupObservation, ...]:
-        weights = self._traffic.acknowledged_weights(plan.endpoint)
-        asked = {weight.group: weight.parts for weight in plan.weights}
-        acknowledged = None if weights is None else {weight.group: weight.parts for weight in weights}
-        production = [await self._group(group, asked, acknowledged, snapshot) for group in fleet.groups]
-        if fleet.shadow is None:
-            return tuple(production)
-        shadow = await self._group(fleet.shadow.group, asked, acknowledged, snapshot)
-        return (*production, replace(shadow, shadow=True))
+    async def _records(self, deployment: Deployment) -> dict[str, GroupRecord | None]:
+        """What the supervisor brought about for the groups of both fleets."""
+        fleets = [fleet for fleet in (deployment.blue, deployment.green) if fleet is not None]
+        rows = {group.id: await self._state.get(GROUPS, group.id) for fleet in fleets for group in fleet.all_groups}
+        return {group: None if row is None else row.value for group, row in rows.items()}
 
-    async def _group(
-        self,
-        group: Group,
-        asked: Mapping[str, int],
-        acknowledged: Mapping[str, int] | None,
-        snapshot: Sequence[Instance],
-    ) -> GroupObservation:
-        record = await self._state.get(GROUPS, group.id)
-        instances = [instance for instance in snapshot if instance.group == group.id]
-        failed = next((one.reason for one in instances if one.phase is InstancePhase.FAILED), None)
-        return GroupObservation(
-            group=group.id,
-            wanted=group.instance_count,
-            ready=sum(one.phase is InstancePhase.READY for one in instances),
-            restarts=sum(one.restarts for one in instances),
-            failure=record.value.failure if record is not None and record.value.failure is not None else failed,
-            asked_parts=asked.get(group.id, 0),
-            acknowledged_parts=None if acknowledged is None else acknowledged.get(group.id, 0),
-        )
 
-    async def _gone(self, fleet: Fleet, snapshot: Sequence[Instance]) -> bool:
-        groups = {group.id for group in fleet.all_groups}
-        if any(instance.group in groups for instance in snapshot):
-            return False
-        return not any([await self._state.get(GROUPS, group) for group in groups])
+def _by_group(weights: Sequence[Weight] | None) -> dict[str, int] | None:
+    return None if weights is None else {weight.group: weight.parts for weight in weights}
+
+
+def _group(
+    group: Group,
+    asked: Mapping[str, int] | None,
+    acknowledged: Mapping[str, int] | None,
+    snapshot: Sequence[Instance],
+    record: GroupRecord | None,
+) -> GroupObservation:
+    instances = [instance for instance in snapshot if instance.group == group.id]
+    failed = next((one.reason for one in instances if one.phase is InstancePhase.FAILED), None)
+    return GroupObservation(
+        group=group.id,
+        wanted=group.instance_count,
+        ready=sum([one.phase is InstancePhase.READY for one in instances]),
+        restarts=sum([one.restarts for one in instances]),
+        failure=record.failure if record is not None and record.failure is not None else failed,
+        asked_parts=0 if asked is None else asked.get(group.id, 0),
+        acknowledged_parts=None if acknowledged is None else acknowledged.get(group.id, 0),
+    )
+
+
+def _gone(fleet: Fleet, snapshot: Sequence[Instance], records: Mapping[str, GroupRecord | None]) -> bool:
+    """Nothing of the fleet is left: no record, and no instance."""
+    groups = {group.id for group in fleet.all_groups}
+    return all(records[group] is None for group in groups) and not any(one.group in groups for one in snapshot)

@@ -52,6 +52,10 @@ class Instance:
     #: How many times its process ended and was started again.
     restarts: int = 0
     started_at: float | None = None
+    #: Its present process has answered `/ping`; one that has not has never had a request.
+    answered: bool = False
+    #: When its present process answered again after it had fallen silent; None: it never fell silent, or still is.
+    silent_until: float | None = None
 
     @property
     def address(self) -> str | None:

@@ -156,6 +156,28 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
     return RoutePlan(endpoint.name, tuple(memberships), weights)
 
 
+#: Of more endpoints than this, plans are made again and again.
+PLANS_KEPT_MAX = 1000
+
+
+class Plans:
+    """The plans of endpoints, made again only for an endpoint that has changed."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[tuple[Endpoint, int], RoutePlan]] = {}
+
+    def of(self, endpoint: Endpoint, noise_parts: int = 0) -> RoutePlan:
+        """As `plan_of`."""
+        known = self._known.get(endpoint.name)
+        if known is None or known[0] != (endpoint, noise_parts):
+            known = (endpoint, noise_parts), plan_of(endpoint, noise_parts)
+            self._known.pop(endpoint.name, None)
+            self._known[endpoint.name] = known
+            if len(self._known) > PLANS_KEPT_MAX:
+                del self._known[next(iter(self._known))]
+        return known[1]
+
+
 def _steady(endpoint: str, fleet: Fleet) -> RoutePlan:
     parts = apportion([group.weight for group in fleet.groups])
     return RoutePlan(

@@ -72,6 +72,8 @@ class Proxy:
     #: Its open stream; None: it is gone.
     stream: object | None = None
     gone_since: float = 0.0
+    #: Grows whenever anything that is known of it changes, so that what follows from it need not be found out again.
+    changes: int = 0
     #: It was registered with an earlier control plane and has not come back yet: nobody here knows what it holds.
     expected: bool = False
 
@@ -106,8 +108,11 @@ class Proxy:
         """Since when it is gone, or leaves a response unanswered (monotonic seconds); None: it answers."""
         if self.stream is None:
             return self.gone_since
-        unanswered = [one.pending_since for one in self.subscriptions.values() if one.pending is not None]
-        return min(unanswered, default=None)
+        oldest: float | None = None
+        for one in self.subscriptions.values():
+            if one.pending is not None and (oldest is None or one.pending_since < oldest):
+                oldest = one.pending_since
+        return oldest
 
 
 class Discovery:
@@ -166,6 +171,7 @@ class Discovery:
     def register(self, node: str, stream: Stream) -> Proxy:
         proxy = self._proxies.setdefault(node, Proxy(node))
         proxy.stream = stream
+        proxy.changes += 1
         return proxy
 
     def closed(self, stream: Stream) -> None:
@@ -173,6 +179,7 @@ class Discovery:
         for proxy in self._proxies.values():
             if proxy.stream is stream:
                 proxy.stream, proxy.gone_since = None, self._clock.monotonic()
+                proxy.changes += 1
         self.changed.announce()
 
     def next_version(self) -> str:
@@ -206,7 +213,9 @@ class Stream:
         if request.nonce == subscription.nonce:
             self._answered(subscription, request)
         if request.nonce in ("", subscription.nonce):
-            subscription.names = request.names
+            subscription.ask(request.names)
+        assert self._proxy is not None
+        self._proxy.changes += 1
         self._discovery.changed.announce()
         self._wake.set()
 
@@ -263,6 +272,8 @@ class Stream:
             return
         version = self._discovery.next_version()
         subscription.send(due, snapshot, version, self._discovery.now())
+        assert self._proxy is not None
+        self._proxy.changes += 1
         await self._write(Response(kind, version, tuple(due.values())))
 
     def _ready_for(self, routes: dict[str, Resource], snapshot: Snapshot) -> bool:

@@ -112,6 +112,8 @@ class _Host:
     healthy: bool = False
     checked: bool = False
     misses: int = 0
+    #: Requests in flight from before it (last) joined the list: they go on, and are not counted with it.
+    uncounted: int = 0
     timer: asyncio.TimerHandle | None = None
 
 
@@ -267,7 +269,7 @@ class MemoryProxy:
     # --- health
 
     def _new_host(self, address: str) -> _Host:
-        host = _Host(address)
+        host = _Host(address, uncounted=self._active.get(address, 0))
         host.timer = self._later(self.conduct.first_check_seconds(), self._check, host)
         return host
 
@@ -288,7 +290,7 @@ class MemoryProxy:
             raise Unavailable(f"The proxy {self.node} does not run.")
         return {
             name: {
-                host.address: HostStatus(host.healthy, self._active.get(host.address, 0))
+                host.address: HostStatus(host.healthy, self._active.get(host.address, 0) - host.uncounted)
                 for host in cluster.hosts.values()
             }
             for name, cluster in self._held.clusters.items()
@@ -329,7 +331,11 @@ class MemoryProxy:
         self._active[address] = self._active.get(address, 0) + 1
 
     def finish(self, address: str) -> None:
-        """One that was is no longer."""
+        """One that was is no longer; the oldest end first."""
+        for cluster in self._held.clusters.values():
+            host = (cluster.hosts or {}).get(address)
+            if host is not None and host.uncounted > 0:
+                host.uncounted -= 1
         if self._active.get(address, 0) <= 1:
             self._active.pop(address, None)
         else:

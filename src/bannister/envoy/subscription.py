@@ -37,6 +37,15 @@ class Subscription:
     #: Why the proxy refused the last response; None: it did not. Nothing is sent again before something of the kind changes.
     refusal: str | None = None
 
+    def ask(self, names: frozenset[str]) -> None:
+        """The proxy asks for these from now on. What it no longer asks for it has dropped, and so do we: groups come and go for ever."""
+        self.names = names
+        if self.kind.whole:
+            return
+        for known in (self.held, self.held_since, self.sent):
+            for name in (known or {}).keys() - names:
+                del known[name]  # type: ignore[union-attr]  # None has no keys
+
     def due(self, snapshot: Snapshot) -> dict[str, Resource] | None:
         """What a response must hold now; None: there is nothing to send."""
         offered = snapshot.of(self.kind)
@@ -66,7 +75,11 @@ class Subscription:
     def acknowledge(self, count: int) -> None:
         """The proxy has accepted the last response, as its acknowledgement number `count`."""
         accepted = self.pending or {}
+        if not self.kind.whole:
+            accepted = {name: one for name, one in accepted.items() if name in self.names}
         self.held = dict(accepted) if self.kind.whole else {**(self.held or {}), **accepted}
+        if self.kind.whole:
+            self.held_since = {name: since for name, since in self.held_since.items() if name in accepted}
         self.held_since.update(dict.fromkeys(accepted, count))
         self.held_version, self.pending = self.version, None
 

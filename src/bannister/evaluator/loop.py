@@ -94,7 +94,7 @@ class Evaluator:
         self._tallies = Tallies(state, clock, settings)
         self._clock = clock
         self._settings = settings
-        #: Announced after every report that moved the watermark, when all alarms have been evaluated.
+        #: Announced when alarms were evaluated at another second, or telemetry covers another time.
         self.changed = Signal()
         #: Seconds of backlog that were not evaluated, since start.
         self.seconds_skipped = 0
@@ -206,13 +206,16 @@ class Evaluator:
 
     async def _observe(self, source: Horizon, report: Report | ComparisonReport) -> None:
         async with self._turn:
-            before = source.watermark
+            before, covered_since = source.watermark, source.covered_since
             if not source.hear(report):
                 return
             after = source.watermark or 0.0
             if before is not None and math.floor(after) < math.floor(before):
                 self._go_back(source, before, after)
+            passed = [view.passed for view in self._views]
             await self._pass()
+            told = passed != [view.passed for view in self._views] or source.covered_since != covered_since
+        if told:
             self.changed.announce()
 
     def _go_back(self, source: Horizon, before: float, after: float) -> None:

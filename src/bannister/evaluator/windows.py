@@ -20,6 +20,7 @@ class Windows:
         #: The second at which every range ends, exclusive.
         self.end = end
         self._read: dict[tuple[MetricIdentity, int, int, str | None], list[Aggregate | None]] = {}
+        self._slots: dict[tuple[MetricIdentity, int, int, str | None, str], list[Datapoint | None]] = {}
 
     async def slots(self, rule: AlarmRule) -> list[Datapoint | None]:
         """The periods of a rule's evaluation range, oldest first; the newest ends at `end`."""
@@ -28,10 +29,13 @@ class Windows:
         key = (rule.metric, rule.period_seconds, periods, rule.unit)
         if key not in self._read:
             self._read[key] = await self._metrics.read(rule.metric, start, rule.period_seconds, periods, rule.unit)
-        return [
-            _datapoint(rule, start + index * rule.period_seconds, aggregate)
-            for index, aggregate in enumerate(self._read[key])
-        ]
+        slots = self._slots.get((*key, rule.statistic))
+        if slots is None:
+            slots = self._slots[*key, rule.statistic] = [
+                _datapoint(rule, start + index * rule.period_seconds, aggregate)
+                for index, aggregate in enumerate(self._read[key])
+            ]
+        return slots
 
     def unseen(self, alarm: Alarm, slots: Sequence[Datapoint | None]) -> bool:
         """Whether one of the alarm's newest N periods has no data and reaches into a time that telemetry did not cover.

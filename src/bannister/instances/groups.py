@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 from bannister.clock import Clock
 from bannister.domain.instance import GroupSpec, Instance
@@ -22,8 +22,6 @@ from bannister.settings import Settings
 from bannister.signals import Signal
 
 _logger = logging.getLogger(__name__)
-#: How often the logs of instances are measured.
-_LOG_CHECK_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -115,7 +113,7 @@ class GroupedInstances:
                 self._keep_count(member.group)
 
     def snapshot(self) -> tuple[Instance, ...]:
-        return tuple(member.life.shown for member in self._members.values())
+        return tuple([member.life.shown for member in self._members.values()])
 
     async def log_tail(self, instance: str, lines: int) -> list[str]:
         return self._records.log_tail(instance, lines)
@@ -204,7 +202,7 @@ class GroupedInstances:
 
     async def _bound_logs(self) -> None:
         while True:
-            await asyncio.sleep(_LOG_CHECK_SECONDS)
+            await asyncio.sleep(self._settings.instance_log_check_seconds)
             try:
                 self._host.bound_logs()
             except OSError:

@@ -44,6 +44,10 @@ class InstanceRecord:
     starts: int = 0
     #: The present process has answered `/ping`.
     answered: bool = False
+    #: It has not answered for some time now.
+    silent: bool = False
+    #: When it answered again after the last such time; None: there was none.
+    silent_until: float | None = None
     #: One of its processes has.
     was_ready: bool = False
     stopping: bool = False

@@ -86,7 +86,9 @@ class Life:
         if self._process and self.record.answered and not self.record.stopping:
             for _ in range(self._settings.health_check_unhealthy_count):
                 if await self._ask_if_up():
-                    break
+                    return
+            if not self._process.ended.done():
+                self._show_silent("It did not answer /ping with 200 when the control plane found it.")
 
     async def run(self) -> None:
         """Keep a process running; returns when the instance has failed."""
@@ -150,7 +152,7 @@ class Life:
         if self.record.was_ready or self.record.first_started_at is None:
             self._deadline = self._around.clock.monotonic() + self._spec.startup_timeout_seconds
         self.record.starts += 1
-        self.record.answered = False
+        self._forget_answers()
         try:
             self._process = self._around.host.start(self.record, self._spec)
         except Invalid as error:
@@ -195,14 +197,30 @@ class Life:
         if answer is Ping.OK:
             self._show_ready()
         elif answer is Ping.STRANGER:
+            self._forget_answers()  # whatever answers there now is not ours, and gets no request
             self._show(self._shown.phase, f"The instance {answer.value}.")
         return answer is Ping.OK
 
     def _show_ready(self) -> None:
-        if not self.record.answered:
-            self.record.answered = self.record.was_ready = True
+        record = self.record
+        if not record.answered or record.silent:
+            if record.silent:
+                record.silent, record.silent_until = False, self._around.clock.now()
+            record.answered = record.was_ready = True
             self._save()
         self._show(InstancePhase.READY, None)
+
+    def _show_silent(self, why: str) -> None:
+        """Remembered before it is shown: whoever comes after us must know that proxies may have dropped it with requests in flight."""
+        if not self.record.silent:
+            self.record.silent = True
+            self._save()
+        self._show(InstancePhase.UNREADY, why)
+
+    def _forget_answers(self) -> None:
+        """What its process said does not hold for the next one."""
+        self.record.answered = self.record.silent = False
+        self.record.silent_until = None
 
     # --- being ready
 
@@ -219,7 +237,7 @@ class Life:
             misses = 0 if process.ended.done() or await self._ask_if_up() else misses + 1
             if misses >= self._settings.health_check_unhealthy_count and not process.ended.done():
                 why = f"It did not answer /ping with 200 {misses} times in a row."
-                self._show(InstancePhase.UNREADY, why)
+                self._show_silent(why)
         if self._around.clock.monotonic() - up_since >= self._settings.restart_backoff_seconds_max:
             self._setbacks = 0
         return _Setback(_ending(process.ended.result()))
@@ -236,6 +254,7 @@ class Life:
         pause = min(settings.restart_backoff_seconds_min * 2**self._setbacks, settings.restart_backoff_seconds_max)
         self._setbacks = min(self._setbacks + 1, 32)
         phase = InstancePhase.UNREADY if self.record.was_ready else InstancePhase.PENDING
+        self._forget_answers()
         self._show(phase, f"The instance {setback.why}; it is started again in {pause:g} seconds.")
         await self._end_process()
         await asyncio.sleep(pause)
@@ -261,7 +280,7 @@ class Life:
             self._around.host.give_back_port(self.record.port)
         self._process = None
         self.record.process = self.record.port = None
-        self.record.answered = False
+        self._forget_answers()
 
     def _save(self) -> None:
         try:
@@ -288,6 +307,8 @@ class Life:
             reason=reason,
             restarts=max(record.starts - 1, 0),
             started_at=record.started_at,
+            answered=record.answered,
+            silent_until=record.silent_until,
         )
 
 

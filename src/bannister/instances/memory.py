@@ -11,8 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
-from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -243,7 +242,10 @@ class _MemoryRecords:
         self._instances = {record.id: record for record in machine.remembered.instances}
 
     def load(self) -> Remembered:
-        return deepcopy(self._machine.remembered)
+        known = self._machine.remembered
+        return Remembered(
+            known.epoch, [replace(one) for one in known.groups], [replace(one) for one in known.instances]
+        )
 
     def save_epoch(self, epoch: int) -> None:
         self._fence()
@@ -251,7 +253,7 @@ class _MemoryRecords:
 
     def save_group(self, record: GroupRecord) -> None:
         self._fence()
-        self._groups[record.spec.id] = deepcopy(record)
+        self._groups[record.spec.id] = replace(record)
         self._machine.remembered.groups = list(self._groups.values())
 
     def forget_group(self, group: str) -> None:
@@ -261,7 +263,7 @@ class _MemoryRecords:
 
     def save_instance(self, record: InstanceRecord) -> None:
         self._fence()
-        self._instances[record.id] = deepcopy(record)
+        self._instances[record.id] = replace(record)
         self._machine.remembered.instances = list(self._instances.values())
 
     def forget_instance(self, instance: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 
+from bannister.errors import EXIT_CANNOT_START
 from bannister.launcher.liveness import Liveness
 from bannister.launcher.parts import Part
 from bannister.launcher.processes import Identity
@@ -26,6 +27,8 @@ class Child:
         self._liveness: Liveness | None = None
         self._began_at = 0.0
         self._ended_at: list[float] = []
+        #: It ended saying that it cannot start, however often it is tried.
+        self.cannot_start = False
 
     @property
     def identity(self) -> Identity | None:
@@ -62,6 +65,7 @@ class Child:
         """If it has ended by itself since the last look: how, in words. Then it is due to start again."""
         if self._running is None or (how := self._running.ended()) is None:
             return None
+        self.cannot_start = self._running.exit_code == EXIT_CANNOT_START
         return f"{self.part.name} {how}; {self._come_back(now)}"
 
     def replace_if_frozen(self, now: float) -> str | None:

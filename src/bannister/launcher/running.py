@@ -39,6 +39,11 @@ class Running(Protocol):
         """How it ended, in words; None: it runs."""
         ...
 
+    @property
+    def exit_code(self) -> int | None:
+        """Once it has ended, where that is known; below zero: minus the signal that ended it."""
+        ...
+
     def signal(self, number: int) -> None: ...
 
     def wait(self) -> None:
@@ -73,6 +78,10 @@ class StartedProcess:
             return None
         return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
+    @property
+    def exit_code(self) -> int | None:
+        return self._process.returncode
+
     def signal(self, number: int) -> None:
         if number == signal.SIGKILL and self._process.poll() is None:
             os.killpg(self._process.pid, number)
@@ -95,6 +104,8 @@ class AdoptedProcess:
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
         self.descriptor = _pidfd(identity)
+        #: Only a parent is told.
+        self.exit_code = None
 
     def ended(self) -> str | None:
         if self.descriptor is not None:

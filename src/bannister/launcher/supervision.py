@@ -123,7 +123,12 @@ class Supervision:
             self._screen.show_passing(f"starting, {waited:.1f} s (logs: {self._settings.logs_dir})")
 
     def _consider_giving_up(self, child: Child) -> None:
-        if not self._is_ready and child.ends >= self._settings.part_ends_max:
+        if self._is_ready:
+            return  # it serves, and may go on doing so; what cannot start now may be mended
+        if child.cannot_start:
+            (why,) = tail(child.part.log, 1) or ["It did not say why."]
+            raise GaveUp(f"The {child.part.name} cannot start: {why} (log: {child.part.log})")
+        if child.ends >= self._settings.part_ends_max:
             raise GaveUp(
                 self._with_tail(f"{child.part.name} ended {child.ends} times before Bannister was ready", child.part)
             )

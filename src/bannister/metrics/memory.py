@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate
@@ -49,10 +49,11 @@ class MemoryMetrics:
     async def metrics(self, *, since: float) -> list[MetricIdentity]:
         return in_order(self._window.metrics(since))
 
-    async def expire(self, now: float) -> None:
-        self._window.forget(
-            now - self._settings.metric_retention_seconds, now - self._settings.metric_data_retention_seconds
-        )
+    async def expire(self, now: float, living: Collection[str] = ()) -> None:
+        before = now - self._settings.metric_retention_seconds
+        self._window.forget(before, now - self._settings.metric_data_retention_seconds)
+        for group in self._window.past_groups(now, before, living):
+            self._window.forget_group(group)
 
     async def close(self) -> None:
         """Nothing to release."""

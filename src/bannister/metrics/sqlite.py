@@ -17,7 +17,7 @@ import contextlib
 import logging
 import sqlite3
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -233,7 +233,7 @@ class SqliteMetrics:
             found.update(_identity.decode(body) for (body,) in self._connection.execute(with_data, (since,)))
         return in_order(found)
 
-    async def expire(self, now: float) -> None:
+    async def expire(self, now: float, living: Collection[str] = ()) -> None:
         summaries_before = now - self._settings.metric_retention_seconds
         data_before = now - self._settings.metric_data_retention_seconds
         self._recent_since = max(self._recent_since, now - self._settings.metric_recent_seconds)
@@ -244,8 +244,22 @@ class SqliteMetrics:
         with self._transaction() as connection:
             connection.execute("DELETE FROM runs WHERE seen_at < ?", (data_before,))
             connection.execute("DELETE FROM metrics WHERE NOT EXISTS (SELECT 1 FROM data WHERE metric = id)")
+        await self._forget_groups(self._recent.past_groups(now, summaries_before, living))
         with _unavailable():
             self._give_back_pages()
+
+    async def _forget_groups(self, groups: Sequence[str]) -> None:
+        """Those without data in the file: every update makes new ones, so without this they would grow for ever."""
+        for first in range(0, len(groups), _ROWS_AT_ONCE):
+            gone = []
+            with self._transaction() as connection:
+                for group in groups[first : first + _ROWS_AT_ONCE]:
+                    query = "DELETE FROM groups WHERE name = ? AND NOT EXISTS (SELECT 1 FROM summaries WHERE group_name = name)"
+                    if connection.execute(query, (group,)).rowcount:
+                        gone.append(group)
+            for group in gone:
+                self._recent.forget_group(group)
+            await asyncio.sleep(0)
 
     async def _delete(self, table: str, condition: str, before: float) -> None:
         """Delete what is old, so many rows at a time: telemetry goes on in between."""

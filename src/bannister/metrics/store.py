@@ -8,7 +8,7 @@ Every store passes `tests/metrics/test_conformance.py`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -67,8 +67,11 @@ class MetricStore(Protocol):
         """Every metric with data since then, the derived ones included, in the order of namespace, name, dimensions."""
         ...
 
-    async def expire(self, now: float) -> None:
-        """Forget what is past its retention."""
+    async def expire(self, now: float, living: Collection[str] = ()) -> None:
+        """Forget what is past its retention; and the dimensions of groups that have no data left, unless they are `living`.
+
+        A group is kept for the retention of summaries after it was first seen here: what it answered may still be under way.
+        """
         ...
 
     async def close(self) -> None:

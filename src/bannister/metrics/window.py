@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
@@ -52,6 +52,8 @@ class MetricWindow:
 
     def __init__(self) -> None:
         self._groups: dict[str, GroupDimensions] = {}
+        #: By group: when it was first seen to be registered.
+        self._known_since: dict[str, float] = {}
         self._by_variant: dict[tuple[str, str], dict[str, GroupDimensions]] = {}
         #: Group, then second; several summaries of one second are several instances, or late additions.
         self._summaries: dict[str, dict[int, list[Summary]]] = {}
@@ -63,6 +65,25 @@ class MetricWindow:
     def register(self, group: GroupDimensions) -> None:
         self._groups[group.group] = group
         self._by_variant.setdefault((group.endpoint, group.variant), {})[group.group] = group
+
+    def past_groups(self, now: float, before: float, living: Collection[str]) -> list[str]:
+        """Groups that are not `living`, have no data here, and were first asked about before a time."""
+        for name in self._groups:
+            self._known_since.setdefault(name, now)
+        return [
+            name
+            for name, since in self._known_since.items()
+            if since < before and name not in living and name not in self._summaries
+        ]
+
+    def forget_group(self, name: str) -> None:
+        """Its summaries, if there are any, are readable no more."""
+        group = self._groups.pop(name)
+        del self._known_since[name]
+        same = self._by_variant[group.endpoint, group.variant]
+        del same[name]
+        if not same:
+            del self._by_variant[group.endpoint, group.variant]
 
     def groups(self) -> list[GroupDimensions]:
         return list(self._groups.values())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Protocol
 
-from bannister.domain.routing import Forwarding
+from bannister.domain.routing import Forwarding, Mirror
 from bannister.domain.runtime_texts import RuntimeTexts
 from bannister.envoy.resources.clusters import group_cluster
 from bannister.envoy.resources.endpoints import group_endpoints
@@ -18,19 +19,64 @@ from bannister.publisher.planning import Publication
 from bannister.settings import Settings
 
 
-class SnapshotBuilder:
-    """Turns publications into snapshots; the resources, and whole kinds, that did not change stay the same objects."""
+class Messages(Protocol):
+    """What resources hold for a proxy, beside what they are about."""
+
+    def listeners(self) -> dict[str, Any]: ...
+
+    def cluster(self, group: str) -> Any: ...
+
+    def hop(self, mirror: Mirror, size: Size) -> Any: ...
+
+    def members(self, group: str, rotation: tuple[str, ...], standby: tuple[str, ...]) -> Any: ...
+
+    def route_table(self, forwardings: Mapping[str, Forwarding]) -> Any: ...
+
+
+class EnvoyMessages:
+    """Envoy's; the routes of an endpoint are made again only when its forwarding changes."""
 
     def __init__(self, settings: Settings, texts: RuntimeTexts) -> None:
         self._settings = settings
+        self._texts = texts
         self._routes = EndpointRoutes(settings, texts)
         self._tree: dict[str, tuple[Forwarding, tuple[str, bytes]]] = {}
+
+    def listeners(self) -> dict[str, Any]:
+        return {
+            LISTENER: packed(edge_listener(self._settings, self._texts)),
+            SHADOW_LISTENER: packed(shadow_listener(self._settings)),
+        }
+
+    def cluster(self, group: str) -> Any:
+        return packed(group_cluster(group, self._settings))
+
+    def hop(self, mirror: Mirror, size: Size) -> Any:
+        return packed(hop_cluster(mirror, size, self._settings))
+
+    def members(self, group: str, rotation: tuple[str, ...], standby: tuple[str, ...]) -> Any:
+        return packed(group_endpoints(group, map(_host_and_port, rotation), map(_host_and_port, standby)))
+
+    def route_table(self, forwardings: Mapping[str, Forwarding]) -> Any:
+        self._tree = {endpoint: self._tree_entry(endpoint, one) for endpoint, one in forwardings.items()}
+        return packed(route_table(dict(entry for _, entry in self._tree.values())))
+
+    def _tree_entry(self, endpoint: str, forwarding: Forwarding) -> tuple[Forwarding, tuple[str, bytes]]:
+        known = self._tree.get(endpoint)
+        if known is not None and known[0] == forwarding:
+            return known
+        return forwarding, self._routes.tree_entry(endpoint, forwarding)
+
+
+class SnapshotBuilder:
+    """Turns publications into snapshots; the resources, and whole kinds, that did not change stay the same objects."""
+
+    def __init__(self, messages: Messages) -> None:
+        self._messages = messages
         #: By group: who stands by in its endpoint list.
         self._standby: dict[str, tuple[str, ...]] = {}
-        listeners = {LISTENER: edge_listener(settings, texts), SHADOW_LISTENER: shadow_listener(settings)}
-        self._last = Snapshot(
-            version=0, listeners={name: Resource(name, packed(one)) for name, one in listeners.items()}
-        )
+        listeners = messages.listeners()
+        self._last = Snapshot(version=0, listeners={name: Resource(name, one) for name, one in listeners.items()})
 
     def build(self, publication: Publication, withheld: frozenset[str]) -> Snapshot:
         """The next snapshot."""
@@ -48,12 +94,11 @@ class SnapshotBuilder:
     def _clusters(self, publication: Publication) -> dict[str, Resource]:
         known = self._last.clusters
         groups = {
-            group: known.get(group) or Resource(group, packed(group_cluster(group, self._settings)))
-            for group in publication.rotation
+            group: known.get(group) or Resource(group, self._messages.cluster(group)) for group in publication.rotation
         }
         hops = {hop_name(mirror, size): (mirror, size) for mirror in publication.hops for size in Size}
         return groups | {
-            name: known.get(name) or Resource(name, packed(hop_cluster(mirror, size, self._settings)))
+            name: known.get(name) or Resource(name, self._messages.hop(mirror, size))
             for name, (mirror, size) in hops.items()
         }
 
@@ -69,23 +114,14 @@ class SnapshotBuilder:
         if known is not None and known.about == rotation and self._standby.get(group, ()) == standby:
             return known
         self._standby[group] = standby
-        message = group_endpoints(group, map(_host_and_port, rotation), map(_host_and_port, standby))
-        return Resource(group, packed(message), rotation)
+        return Resource(group, self._messages.members(group, rotation, standby), rotation)
 
     def _route_tables(self, forwardings: Mapping[str, Forwarding]) -> Mapping[str, Resource]:
         known = self._last.routes.get(ROUTE_TABLE)
         if known is not None and known.about == forwardings:
             return self._last.routes
-        self._tree = {endpoint: self._tree_entry(endpoint, one) for endpoint, one in forwardings.items()}
-        table = route_table(dict(entry for _, entry in self._tree.values()))
         needs = frozenset[str]().union(*map(clusters_named, forwardings.values()))
-        return {ROUTE_TABLE: Resource(ROUTE_TABLE, packed(table), dict(forwardings), needs)}
-
-    def _tree_entry(self, endpoint: str, forwarding: Forwarding) -> tuple[Forwarding, tuple[str, bytes]]:
-        known = self._tree.get(endpoint)
-        return (
-            known if known and known[0] == forwarding else (forwarding, self._routes.tree_entry(endpoint, forwarding))
-        )
+        return {ROUTE_TABLE: Resource(ROUTE_TABLE, self._messages.route_table(forwardings), dict(forwardings), needs)}
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

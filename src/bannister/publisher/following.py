@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from bannister.domain.routing import plan_of
+from bannister.domain.routing import Plans
 from bannister.errors import Unavailable
 from bannister.publisher.publisher import Publisher
 from bannister.state.store import State
@@ -12,18 +12,16 @@ from bannister.state.tables import COMPARISON_RULES, ENDPOINTS
 
 log = logging.getLogger(__name__)
 
-#: State is read again at least this often, should its medium have failed.
-TURN_SECONDS = 1.0
 
-
-async def follow_endpoints(publisher: Publisher, state: State) -> None:
-    """Run until cancelled."""
+async def follow_endpoints(publisher: Publisher, state: State, again_seconds: float) -> None:
+    """Run until cancelled. State is read again at least every `again_seconds`, should its medium have failed."""
+    plans = Plans()
     while True:
         seen = state.changed.version
         try:
             noise = {row.key: row.value.noise_parts for row in await state.rows(COMPARISON_RULES)}
             endpoints = [row.value for row in await state.rows(ENDPOINTS)]
-            publisher.ask([plan_of(one, noise.get(one.name, 0)) for one in endpoints])
+            publisher.ask([plans.of(one, noise.get(one.name, 0)) for one in endpoints])
         except Unavailable as error:
             log.warning("The endpoints cannot be read; the proxies go on with what they have: %s", error)
-        await state.changed.wait_past(seen, TURN_SECONDS)
+        await state.changed.wait_past(seen, again_seconds)

@@ -4,6 +4,8 @@ Per endpoint, and no endpoint ever waits for another:
 
 * The instances in rotation are the first ready ones of a group, oldest first, as many as its membership allows. They are published at
   once, so that they are warm before traffic comes; an instance that is no longer ready leaves at once.
+* Where none of a group is ready, those that were and still run stay: the proxies see for themselves when one answers again, and sooner
+  than we do. Taken away, they would leave nobody to take the next request.
 * Ready instances beyond those stand by: they are warm too, and get a request only where none in rotation can take it. So the death of
   a canary's one instance loses what was in flight on it, and not all that comes until traffic is back on blue.
 * New weights wait until every group they name has its required instances healthy in every registered proxy. A group with `required` 0
@@ -118,14 +120,19 @@ def _hops(
 
 
 def _ready_addresses(instances: Iterable[Instance]) -> dict[str, tuple[str, ...]]:
-    """By group, for every group that has an instance: the addresses of its ready ones, oldest first."""
+    """By group, for every group that has an instance: the addresses of its ready ones, or of those that were; oldest first."""
     oldest_first = sorted(instances, key=lambda one: (one.started_at or 0.0, one.id))
-    found: dict[str, list[str]] = {}
+    ready: dict[str, list[str]] = {}
+    silent: dict[str, list[str]] = {}
     for one in oldest_first:
-        addresses = found.setdefault(one.group, [])
-        if one.phase is InstancePhase.READY and one.address is not None:
+        addresses = ready.setdefault(one.group, [])
+        if one.address is None:
+            continue
+        if one.phase is InstancePhase.READY:
             addresses.append(one.address)
-    return {group: tuple(addresses) for group, addresses in found.items()}
+        elif one.phase is InstancePhase.UNREADY and one.answered:
+            silent.setdefault(one.group, []).append(one.address)
+    return {group: tuple(addresses or silent.get(group, ())) for group, addresses in ready.items()}
 
 
 def _rotation(

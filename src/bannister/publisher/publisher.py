@@ -21,18 +21,13 @@ from bannister.envoy.discovery import Proxy
 from bannister.envoy.resources.names import ROUTE_TABLE
 from bannister.envoy.resources.routes import clusters_named, groups_named
 from bannister.envoy.snapshot import Inconsistent, Kind, Snapshot
-from bannister.publisher.building import SnapshotBuilder
+from bannister.publisher.building import EnvoyMessages, Messages, SnapshotBuilder
 from bannister.publisher.planning import ProxyView, Publication, next_publication
 from bannister.publisher.sight import Admin, Sight
 from bannister.settings import Settings
 from bannister.signals import Signal, wait_any
 
 log = logging.getLogger(__name__)
-
-#: Leases and time limits are looked at this often when nothing else happens.
-TURN_SECONDS = 0.5
-#: Health is asked at least this often, for `serving`.
-IDLE_LOOK_SECONDS = 1.0
 
 
 class Instances(Protocol):
@@ -90,15 +85,19 @@ class Publisher:
         clock: Clock,
         server: Server,
         admin_of: Callable[[str], Admin],
+        messages: Messages | None = None,
     ) -> None:
+        """`messages`: what makes the proxies' messages; None: Envoy's."""
         self._settings = settings
         self._instances = instances
         self._clock = clock
         self._server = server
         self._sight = Sight(admin_of)
-        self._builder = SnapshotBuilder(settings, texts)
+        self._builder = SnapshotBuilder(messages or EnvoyMessages(settings, texts))
         self._plans: tuple[RoutePlan, ...] | None = None
         self._published = Publication()
+        #: The groups that it has as clusters.
+        self._clusters: frozenset[str] = frozenset()
         #: Clusters that the published routes name.
         self._named: frozenset[str] = frozenset()
         self._started_at = clock.monotonic()
@@ -110,11 +109,13 @@ class Publisher:
         self._republished = Signal()
         #: The facts at the last turn that decided something; the same facts again change nothing.
         self._decided_from: object = None
+        #: What the answers to the questions below followed from when `changed` was last announced.
+        self._answered_from: object = None
         self._changed = Signal()
 
     @property
     def changed(self) -> Signal:
-        """Announced whenever one of the questions below may have a new answer."""
+        """Announced whenever one of the questions below may have a new answer, but for `serving` and requests in flight."""
         return self._changed
 
     def ask(self, plans: Sequence[RoutePlan]) -> None:
@@ -209,15 +210,17 @@ class Publisher:
                 self._turn()
             except Exception:  # the proxies keep the last good snapshot, and the next turn may succeed
                 log.exception("Publishing failed; the proxies go on with what they have.")
-            await wait_any(seen, TURN_SECONDS)
+            await wait_any(seen, self._settings.proxy_turn_seconds)
             if any(signal.version != seen[signal] for signal in ours):
                 await asyncio.sleep(self._settings.publish_coalesce_seconds)
 
     def _turn(self) -> None:
         if self._plans is None:
             return
-        instances, views = self._instances.snapshot(), self._views()
-        facts = (self._plans, instances, views, self._server.changed.version)
+        instances, proxies = self._instances.snapshot(), self._server.proxies()
+        views = tuple([self._sight.view(proxy, self._clusters) for proxy in proxies])
+        routes = [_routes(proxy) for proxy in proxies]
+        facts = (self._plans, instances, views, routes)
         if self._adopted and facts == self._decided_from:
             return
         following = next_publication(self._plans, instances, self._published, views)
@@ -227,7 +230,11 @@ class Publisher:
             self._publish(following)
         self._note_unrouted()
         self._decided_from = facts
-        self._changed.announce()
+        forwardings, clusters = self._published.forwardings(), self._published.rotation.keys()
+        answers = (forwardings, clusters, routes, [view.routed for view in views], self._unrouted_since.keys())
+        if answers != self._answered_from:
+            self._answered_from = answers
+            self._changed.announce()
 
     def _publish(self, following: Publication) -> None:
         withheld = frozenset() if self._adopted else self._short_groups(following) | {ROUTE_TABLE}
@@ -237,12 +244,12 @@ class Publisher:
             log.exception("A snapshot was not published because it would lose requests.")
             return
         self._published = following
+        self._clusters = frozenset(following.rotation)
         self._named = frozenset[str]().union(*map(clusters_named, following.forwardings().values()))
         self._republished.announce()
 
     def _views(self) -> tuple[ProxyView, ...]:
-        published = frozenset(self._published.rotation)
-        return tuple(self._sight.view(proxy, published) for proxy in self._server.proxies())
+        return tuple([self._sight.view(proxy, self._clusters) for proxy in self._server.proxies()])
 
     # --- after a restart
 
@@ -277,6 +284,7 @@ class Publisher:
     async def _look_repeatedly(self) -> None:
         """Ask the proxies which instances they see healthy: often while traffic waits for it, less and less where nothing does."""
         pause = shortest = self._settings.proxy_poll_seconds
+        longest = self._settings.proxy_idle_poll_seconds
         while True:
             published, started = self._republished.version, self._clock.monotonic()
             if proxies := self._server.proxies():
@@ -286,7 +294,7 @@ class Publisher:
             await asyncio.sleep(max(shortest, 2 * took))
             if self._published.waiting:
                 continue
-            pause = min(1.5 * pause, IDLE_LOOK_SECONDS) if self._unseen() else IDLE_LOOK_SECONDS
+            pause = min(1.5 * pause, longest) if self._unseen() else longest
             if await self._republished.wait_past(published, pause) != published:
                 pause = shortest
 
@@ -296,6 +304,11 @@ class Publisher:
         return any(
             not view.healthy.get(group, _NOBODY).issuperset(rotation[group]) for view in views for group in rotation
         )
+
+
+def _routes(proxy: Proxy) -> tuple[object, ...]:
+    """What is known of the proxy's routes: what it acknowledged, and what is on its way."""
+    return proxy.known(Kind.ROUTES), proxy.held(Kind.ROUTES, ROUTE_TABLE), proxy.pending(Kind.ROUTES, ROUTE_TABLE)
 
 
 def _holds(proxy: Proxy, endpoint: str, weights: tuple[Weight, ...], mirrors: tuple[Mirror, ...]) -> bool:

@@ -36,12 +36,24 @@ class _Look:
     clusters: Clusters
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """A view, and what it was made of."""
+
+    proxy: Proxy
+    changes: int
+    look: _Look | None
+    published: frozenset[str]
+    view: ProxyView
+
+
 class Sight:
     """The last look at each proxy."""
 
     def __init__(self, admin_of: Callable[[str], Admin]) -> None:
         self._admin_of = admin_of
         self._looks: dict[str, _Look] = {}
+        self._seen: dict[str, _Seen] = {}
 
     async def look(self, proxies: Sequence[Proxy]) -> None:
         """Ask every proxy now. One that does not answer is seen without healthy instances."""
@@ -57,7 +69,18 @@ class Sight:
 
     def view(self, proxy: Proxy, published: frozenset[str]) -> ProxyView:
         """What this proxy has confirmed; where its routes are not known, it may route to all that is `published`."""
-        look = self._looks.get(proxy.node)
+        look, seen = self._looks.get(proxy.node), self._seen.get(proxy.node)
+        if (
+            seen is not None
+            and (seen.proxy is proxy and seen.changes == proxy.changes)
+            and (seen.look is look and seen.published is published)
+        ):
+            return seen.view
+        view = self._view(proxy, look, published)
+        self._seen[proxy.node] = _Seen(proxy, proxy.changes, look, published, view)
+        return view
+
+    def _view(self, proxy: Proxy, look: _Look | None, published: frozenset[str]) -> ProxyView:
         current = look is not None and look.stream is proxy.stream
         healthy = {group: self._healthy(proxy, look, group) for group in published} if look and current else {}
         return ProxyView(healthy, published if not proxy.known(Kind.ROUTES) else routed_groups(proxy))

@@ -27,6 +27,8 @@ class MemoryMedium:
         #: By table, in order.
         self.keys: dict[str, list[str]] = {}
         self.entries: list[Entry] = []
+        #: By table: how often it was written.
+        self.writes: dict[str, int] = {}
 
     @property
     def sequence(self) -> int:
@@ -34,6 +36,7 @@ class MemoryMedium:
 
     def write(self, table: str, key: str, value: bytes | None, revision: int) -> None:
         """Write a row, or (None) remove it."""
+        self.writes[table] = self.writes.get(table, 0) + 1
         keys = self.keys.setdefault(table, [])
         known = (table, key) in self.rows
         if value is None:
@@ -54,7 +57,9 @@ class MemoryState:
         self.epoch = self._medium.epoch
         self._changed = Signal()
         #: What was read out of which bytes: values never change, so each is read once.
-        self._read: dict[tuple[str, str], tuple[bytes, Any]] = {}
+        self._read: dict[tuple[str, str], tuple[bytes, Row[Any]]] = {}
+        #: By table and prefix: the rows that were found, and how often the table had been written then.
+        self._found: dict[tuple[str, str], tuple[int, list[Row[Any]]]] = {}
 
     @property
     def changed(self) -> Signal:
@@ -65,15 +70,21 @@ class MemoryState:
         return None if found is None else self._row(table, key, found)
 
     async def rows(self, table: Table[T], prefix: str = "") -> list[Row[T]]:
-        keys = [key for key in self._medium.keys.get(table.name, ()) if key.startswith(prefix)]
-        return [self._row(table, key, self._medium.rows[table.name, key]) for key in keys]
+        written = self._medium.writes.get(table.name, 0)
+        known = self._found.get((table.name, prefix))
+        if known is None or known[0] != written:
+            keys = [key for key in self._medium.keys.get(table.name, ()) if key.startswith(prefix)]
+            rows = [self._row(table, key, self._medium.rows[table.name, key]) for key in keys]
+            known = self._found[table.name, prefix] = written, rows
+        return list(known[1])
 
     def _row(self, table: Table[T], key: str, found: tuple[bytes, int]) -> Row[T]:
         stored, revision = found
         known = self._read.get((table.name, key))
         if known is None or known[0] is not stored:
-            known = self._read[table.name, key] = stored, msgspec.json.decode(stored, type=table.type)
-        return Row(key, known[1], revision)
+            row = Row(key, msgspec.json.decode(stored, type=table.type), revision)
+            known = self._read[table.name, key] = stored, row
+        return known[1]
 
     async def commit(
         self,

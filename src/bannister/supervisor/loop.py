@@ -21,7 +21,7 @@ from typing import Protocol
 from bannister.clock import Clock
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Group
-from bannister.domain.instance import GroupSpec, InstancePhase
+from bannister.domain.instance import GroupSpec, Instance, InstancePhase
 from bannister.domain.routing import wanted_groups
 from bannister.errors import BannisterError, Conflict, Fenced, Refused, Unavailable
 from bannister.instances.backend import InstanceBackend
@@ -76,10 +76,6 @@ class Supervisor:
         self._preparing: dict[str, asyncio.Task[None]] = {}
         self._ensured: set[str] = set()
         self._removed: set[str] = set()
-        #: The restarts of instances at which they were last ready: another number is another process.
-        self._answered: dict[str, int] = {}
-        #: Restarts, and when an instance was last seen running and not answering; kept for as long as a request can take.
-        self._silent: dict[str, tuple[int, float]] = {}
 
     async def run(self) -> None:
         """Until cancelled, or fenced by another process."""
@@ -95,9 +91,9 @@ class Supervisor:
                 task.cancel()
 
     async def _turn(self) -> bool:
-        """Look at every group once; True: something is draining."""
-        self._note_silence()
-        endpoints = [row.value for row in await self._state.rows(ENDPOINTS)]
+        """Look at every group that is not as it should be; True: something is draining."""
+        endpoint_rows = await self._state.rows(ENDPOINTS)
+        endpoints = [row.value for row in endpoint_rows]
         wanted = {name for endpoint in endpoints for name in wanted_groups(endpoint)}
         groups = {group.id: group for endpoint in endpoints for group in _groups(endpoint)}
         records = {row.key: row for row in await self._state.rows(GROUPS)}
@@ -106,11 +102,13 @@ class Supervisor:
         draining = False
         for name, row in records.items():
             if name in wanted:
+                if name in self._ensured:
+                    continue
                 await self._contained(name, self._keep(row))
             else:
                 draining = True
                 await self._contained(name, self._retire(row))
-        for endpoint_row in await self._state.rows(ENDPOINTS):
+        for endpoint_row in endpoint_rows:
             if endpoint_row.value.deleting and not any(
                 row.value.group.endpoint == endpoint_row.key for row in records.values()
             ):
@@ -144,8 +142,6 @@ class Supervisor:
             if row.key not in self._preparing:
                 self._preparing[row.key] = asyncio.create_task(self._prepare(row))
             return
-        if row.key in self._ensured:
-            return
         try:
             await self._instances.ensure(_spec(record), record.group.instance_count, self._epoch)
         except Refused as refusal:
@@ -175,30 +171,6 @@ class Supervisor:
         except Conflict:
             log.debug("supervisor.row_changed group=%s", row.key)
 
-    def _note_silence(self) -> None:
-        """Remember who ran without answering `/ping`: the proxies dropped it from their lists, not the requests it still has."""
-        now, longest = self._clock.monotonic(), self._settings.invocation_timeout_seconds
-        silent: dict[str, tuple[int, float]] = {}
-        for one in self._instances.snapshot():
-            if one.phase is InstancePhase.READY:
-                self._answered[one.id] = one.restarts
-            elif one.phase is InstancePhase.UNREADY:
-                self._answered.setdefault(one.id, one.restarts)  # adopted as it was
-            if self._answered.get(one.id) != one.restarts:
-                continue  # a new process, which has had no requests yet
-            if one.phase is InstancePhase.UNREADY and one.address is not None:
-                silent[one.id] = (one.restarts, now)
-            elif (
-                (known := self._silent.get(one.id)) is not None
-                and known[0] == one.restarts
-                and now - known[1] < longest
-            ):
-                silent[one.id] = known
-        self._silent = silent
-        self._answered = {
-            one.id: self._answered[one.id] for one in self._instances.snapshot() if one.id in self._answered
-        }
-
     # --- no longer wanted ---------------------------------------------------------------------------
 
     async def _retire(self, row: Row[GroupRecord]) -> None:
@@ -222,13 +194,25 @@ class Supervisor:
 
     async def _in_flight(self, group: str) -> int | None:
         """Requests in flight; None: there may be some that no proxy counts."""
-        if any(one.group == group and one.id in self._silent for one in self._instances.snapshot()):
+        if any(one.group == group and self._may_have_more(one) for one in self._instances.snapshot()):
             return None
         try:
             return await self._routes.active_requests(group)
         except Unavailable as error:
             log.debug("group.drain_unknown group=%s: %s", group, error)
             return None
+
+    def _may_have_more(self, one: Instance) -> bool:
+        """Whether it may have requests in flight that no proxy counts: one that falls silent leaves the proxies' lists, not so its requests.
+
+        When it answers again and joins them anew, only new ones are counted; the old ones may take as long as a request can.
+        """
+        if not one.answered:
+            return False
+        if one.phase is InstancePhase.UNREADY:
+            return True
+        passed = None if one.silent_until is None else self._clock.now() - one.silent_until
+        return passed is not None and passed < self._settings.invocation_timeout_seconds
 
     async def _cut(self, row: Row[GroupRecord], in_flight: int | None, now: float) -> None:
         log.warning("group.drain_cut group=%s requests=%s", row.key, in_flight)

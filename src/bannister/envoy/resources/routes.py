@@ -27,6 +27,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from envoy.config.core.v3 import base_pb2
@@ -117,9 +118,9 @@ def variant_shares(weights: Iterable[Weight]) -> dict[str, tuple[Share, ...]]:
     }
 
 
-def groups_named(weights: Iterable[Weight]) -> frozenset[str]:
+@lru_cache(maxsize=1024)  # asked again for the same few weights at every turn of a loop
+def groups_named(weights: tuple[Weight, ...]) -> frozenset[str]:
     """Every group that an endpoint's routes name."""
-    weights = tuple(weights)
     if not weighted_shares(weights):
         return frozenset()
     named = {share.group for share in weighted_shares(weights)}
