@@ -18,7 +18,7 @@ DAY = 86400.0
 SETTINGS = Settings(data_dir=Path("unused"))
 FIXTURES = Path(__file__).with_name("fixtures")
 [ENDED] = msgspec.json.decode((FIXTURES / "deployment.json").read_bytes(), type=list[Deployment])
-[RUNNING, _] = msgspec.json.decode((FIXTURES / "endpoint.json").read_bytes(), type=list[Endpoint])
+[RUNNING, *_] = msgspec.json.decode((FIXTURES / "endpoint.json").read_bytes(), type=list[Endpoint])
 
 
 @pytest.fixture
