@@ -154,6 +154,8 @@ class Settings:
     capture_exchange_seconds_max: float = 120.0
     #: A heartbeat goes through each proxy to the capture process this often.
     capture_heartbeat_interval_seconds: float = 0.5
+    #: Reports of the capture process kept for a control plane that is away; they hold excerpts of bodies, so they are fewer than telemetry's.
+    capture_reports_max: int = 1000
     #: Exchanges that wait for their other side: so many, with so many bytes of bodies, each for so long (a shadow may take `shadow_timeout_seconds`).
     pairing_exchanges_max: int = 20_000
     pairing_bytes_max: int = 64 * 1024 * 1024

@@ -69,7 +69,7 @@ class Capture:
         self._untold = Untold()
         self._groups: dict[str, CapturedGroup] = {}
         self._outbox = Outbox[_Item, ComparisonReport](
-            self._run, settings.unacknowledged_batches_max, _report, items_per_report_max=_ITEMS_PER_REPORT_MAX
+            self._run, settings.capture_reports_max, _report, items_per_report_max=_ITEMS_PER_REPORT_MAX
         )
 
     async def run(self) -> None:
