@@ -445,6 +445,8 @@ class Checker:
 
     def unsettled(self) -> tuple[str, str] | None:
         """What is not yet as it must be in the end: the rule, and how it is; None: nothing."""
+        if self._world.plane is None:
+            return "15: when faults stop, a control plane acts", "It is still to be started again."
         found = self.experiments.unsettled() or self._shadows.unsettled(self.endpoints)
         if found is not None:
             return found
