@@ -366,9 +366,11 @@ async def tell(world: World, script: Script) -> None:
     while any(one.deployment is not None or one.deleting for one in world.endpoints().values()):
         await asyncio.sleep(LOOK_SECONDS)  # the checker sees to it that this ends
     healed_by = world.loop.time() + HEALING_SECONDS_MAX
-    while world.checker.unsettled() is not None and world.loop.time() < healed_by:
+    quiet_since = world.loop.time()
+    while world.loop.time() < min(quiet_since + QUIET_SECONDS, healed_by):  # once all is well, it stays so
         await asyncio.sleep(LOOK_SECONDS)
-    await asyncio.sleep(QUIET_SECONDS)  # and so it stays
+        if world.checker.unsettled() is not None:
+            quiet_since = world.loop.time()
     world.checker.settled()
     for outcome in world.checker.outcomes.values():
         world.counts["completed" if outcome is Phase.COMPLETED else "rolled back"] += 1
