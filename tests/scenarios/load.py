@@ -1,7 +1,7 @@
 """A client without retries at a constant rate, as a program of its own: `python load.py PORT ENDPOINT RATE RECORD`.
 
 Requests leave on schedule whatever the answers do (open loop). Half of them use kept-alive connections from a pool, half a fresh connection each.
-Every request becomes one JSON line in RECORD, written when it ended, whatever happened to it. It stops on SIGTERM, after the last answers.
+Each body holds the number of its request: `{"x": 7}`. Every request becomes one JSON line in RECORD, written when it ended, whatever happened to it. It stops on SIGTERM, after the last answers.
 """
 
 import asyncio
@@ -12,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-BODY = b'{"x": 1}'
 TIMEOUT_SECONDS = 70.0
 
 
@@ -34,14 +33,15 @@ class Connections:
         self._idle.append(connection)
 
 
-async def invoke(connections: Connections, endpoint: str, fresh: bool, headers: str) -> dict[str, object]:
+async def invoke(connections: Connections, endpoint: str, number: int, headers: str) -> dict[str, object]:
     """One request, and all that is known of its answer."""
+    fresh, content = number % 2 == 0, b'{"x": %d}' % number
     reader, writer = await connections.take(fresh)
     close = "Connection: close\r\n" if fresh else ""
     writer.write(
         f"POST /endpoints/{endpoint}/invocations HTTP/1.1\r\nHost: 127.0.0.1\r\n{close}{headers}"
-        f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\n\r\n".encode()
-        + BODY
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode()
+        + content
     )
     await writer.drain()
     status = int((await reader.readline()).split()[1])
@@ -83,7 +83,7 @@ async def main(port: int, endpoint: str, rate: float, record: str, headers: str 
             outcome: dict[str, object] = {"number": number, "fresh": number % 2 == 0, "began": began}
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
-                    outcome |= await invoke(connections, endpoint, number % 2 == 0, headers)
+                    outcome |= await invoke(connections, endpoint, number, headers)
             except (OSError, EOFError, ValueError, IndexError, TimeoutError) as error:
                 outcome["lost"] = f"{type(error).__name__}: {error}"
             file.write(json.dumps(outcome | {"ended": time.time()}) + "\n")
