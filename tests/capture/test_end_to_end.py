@@ -72,6 +72,7 @@ async def test_every_copied_request_makes_a_pair(world: World) -> None:
     print(f"\n{per_exchange:.0f} us of CPU for each captured exchange")
     assert world.pairs() == world.agreeing() == 1000
     assert world.unpaired() == {}
+    await until(lambda: world.count(Counted.CAPTURED, "shadow") >= 1000, "they are counted")
     assert world.count(Counted.CAPTURED, "blue") == world.count(Counted.CAPTURED, "shadow") == 1000
     latency = [one.tally.production_latency for one in world.tallies()]
     assert sum(one.count for one in latency if one is not None) == 1000
