@@ -21,7 +21,7 @@ demo: setup ## Will this flight land late? A canary takes back a bad version, a 
 	@$(BIN)/python -m bannister.demo $(DEMO_OPTIONS)
 
 test: setup ## Run all tests, with real Envoy and real processes, two at a time (about 15 minutes)
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=10 $(TEST_OPTIONS)
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal --durations=10 --basetemp="$$(mktemp -d /tmp/bannister-XXXXXX)/t" $(TEST_OPTIONS)
 
 bench: setup ## Measure rollback, start-up and creation times, 30 and 10 times (about 8 minutes)
 	@REPEATS=30 $(BIN)/python -m pytest -q -s tests/scenarios/test_times.py -k rollback

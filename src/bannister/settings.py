@@ -16,6 +16,9 @@ from pathlib import Path
 
 from bannister.errors import Invalid
 
+#: A socket's path may have about 100 characters (macOS: 104), its name included.
+SOCKET_FOLDER_CHARACTERS_MAX = 80
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -248,12 +251,13 @@ class Settings:
 
     @property
     def run_dir(self) -> Path:
-        """Sockets. In the data directory, or beside it in the temporary directory where a socket's path would be too long."""
-        inside = self.data_dir / "run"
-        if len(str(inside)) <= 80:
-            return inside
+        """Sockets. In the data directory; where a socket's path would be too long, in the temporary directory, and where that is deep too, in `/tmp`."""
         digest = hashlib.sha256(str(self.data_dir).encode()).hexdigest()[:12]
-        return Path(tempfile.gettempdir()) / f"bannister-{os.getuid()}-{digest}"
+        name = f"bannister-{os.getuid()}-{digest}"
+        places = (self.data_dir / "run", Path(tempfile.gettempdir()) / name)
+        return next(
+            (place for place in places if len(str(place)) <= SOCKET_FOLDER_CHARACTERS_MAX), Path("/tmp") / name
+        )  # made with mode 0700
 
     @property
     def logs_dir(self) -> Path:

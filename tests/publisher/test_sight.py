@@ -27,7 +27,7 @@ class Admin:
 
 def proxy_holding(*addresses: str) -> Proxy:
     proxy = Proxy("edge-1", stream=object())
-    endpoints = Subscription(Kind.ENDPOINTS)
+    endpoints = Subscription(Kind.ENDPOINTS, names=PUBLISHED)
     endpoints.pending = {"g": Resource("g", None, addresses)}
     proxy.acknowledgements += 1
     endpoints.acknowledge(proxy.acknowledgements)

@@ -68,8 +68,8 @@ class RoutePlan:
     memberships: tuple[Membership, ...] = ()
     weights: tuple[Weight, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
-    #: The mirrors of every fleet that has instances now. One that is not among `mirrors` may have been asked for before, or will be next: the way that its
-    #: copies take exists from before its first to after its last.
+    #: Every mirror that a fleet which has instances now may have, whatever its share is now (here it is 0). One that is not among `mirrors` may have been
+    #: asked for before, or will be next: the way that its copies take exists from before its first to after its last.
     ways: tuple[Mirror, ...] = ()
     #: As `Forwarding.captured_parts`.
     captured_parts: int = 0
@@ -82,7 +82,7 @@ def plan_of(endpoint: Endpoint, noise_parts: int = 0) -> RoutePlan:
         endpoint: As stored.
         noise_parts: Share of the requests that is also copied to production's own group (`Rules.noise_parts`), where there is a shadow.
     """
-    ways = tuple(mirror for fleet in wanted_fleets(endpoint) for mirror in _mirrors(fleet, noise_parts))
+    ways = tuple(mirror for fleet in wanted_fleets(endpoint) for mirror in _ways(fleet))
     plan = replace(_production_plan(endpoint), ways=ways)
     fleet = fed_fleet(endpoint)
     if fleet is None or not plan.weights:
@@ -111,6 +111,17 @@ def _mirrors(fleet: Fleet, noise_parts: int) -> tuple[Mirror, ...]:
             Mirror(production.id, production.variant, min(noise_parts, TRAFFIC_PARTS), production.id, noise=True)
         )
     return tuple(copies)
+
+
+def _ways(fleet: Fleet) -> tuple[Mirror, ...]:
+    """What `_mirrors` may ask for as long as the fleet exists: shares change, and a proxy may still have an earlier one."""
+    if fleet.shadow is None:
+        return ()
+    production, shadow = fleet.groups[0], fleet.shadow.group
+    return (
+        Mirror(shadow.id, shadow.variant, 0, compared_with=production.id),
+        Mirror(production.id, production.variant, 0, production.id, noise=True),
+    )
 
 
 def _captured_parts(fleet: Fleet) -> int:
