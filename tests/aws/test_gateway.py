@@ -363,6 +363,7 @@ def test_a_body_over_the_limit_is_refused_and_the_connection_kept(door: Door, ch
         (gzip.compress(b'{"EndpointName":"e"}')[:-9], 400, "SerializationException"),
         (b'{"EndpointName":"e"}', 400, "SerializationException"),
     ],
+    ids=["whole", "two parts", "too large", "cut", "not compressed"],
 )
 def test_compressed_bodies(door: Door, body: bytes, status: int, code: str | None) -> None:
     found, _, content = door.operation("SageMaker.DeleteEndpoint", body, **{"Content-Encoding": "gzip"})
