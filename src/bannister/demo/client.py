@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import itertools
 import json
 import sys
 import time
@@ -60,13 +59,12 @@ class Client:
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def replay(self, bodies: list[str], rate: float) -> None:
-        """Send one body after the other, `rate` in a second; after the last one, the first again."""
+        """Send one body after the other, `rate` in a second."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        for number in itertools.count():
-            await asyncio.sleep(started + number / rate - loop.time())
-            index = number % len(bodies)
-            task = asyncio.create_task(self._send(index, bodies[index]))
+        for index, body in enumerate(bodies):
+            await asyncio.sleep(started + index / rate - loop.time())
+            task = asyncio.create_task(self._send(index, body))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
 
