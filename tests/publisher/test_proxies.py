@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from dataclasses import replace
 
 import pytest
@@ -14,6 +15,7 @@ from bannister.domain.instance import InstancePhase
 from bannister.domain.routing import RoutePlan
 from bannister.errors import Unavailable
 from bannister.publisher.following import follow_endpoints
+from bannister.publisher.publisher import LAPSED_ANSWER_SECONDS_MAX
 from bannister.state.memory import MemoryState
 from bannister.state.store import Put
 from bannister.state.tables import ENDPOINTS
@@ -90,6 +92,9 @@ async def test_a_proxy_that_hangs_holds_up_others_no_longer_than_its_lease(edge,
         await edge.model("g2")
         edge.publisher.ask([steady("flights", "g2")])
         await until(lambda: edge.publisher.proxies() == (), "it leaves a response unanswered for too long")
+        began = time.monotonic()
+        assert await edge.publisher.active_requests("g1") == 0, "nobody knows, and nobody waits for it"
+        assert time.monotonic() - began < 2 * LAPSED_ANSWER_SECONDS_MAX
     finally:
         edge.signal_envoy("SIGCONT")
     await until(lambda: edge.publisher.acknowledged(steady("flights", "g2")), "it answers again")

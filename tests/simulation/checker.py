@@ -150,6 +150,7 @@ class Checker:
                 raise self._world.violated(
                     "9: no request is lost", f"{instance} of {group} ends while {proxy.node} routes to it."
                 )
+        for proxy in self._countable(group):
             if proxy.in_flight(address) and not self._overdue(group):
                 raise self._world.violated(
                     "10: draining",
@@ -306,12 +307,12 @@ class Checker:
                 watched.tripped_at = watched.tripped_at or self._world.loop.time()
 
     def _acknowledged(self, endpoint: Endpoint, rule: str) -> None:
-        """Every proxy shares the requests as was asked; who has no part of them gets none, named or not."""
-        asked = [one for one in plan_of(endpoint).weights if one.parts]
+        plan = plan_of(endpoint)
         for proxy in self._proxies():
-            routed = [one for one in proxy.weights(endpoint.name) if one.parts]
-            if routed != asked:
-                raise self._world.violated(rule, f"{proxy.node} routes {routed}, asked was {asked}.")
+            if proxy.weights(endpoint.name) != plan.weights:
+                raise self._world.violated(
+                    rule, f"{proxy.node} routes {proxy.weights(endpoint.name)}, asked was {plan.weights}."
+                )
 
     # --- the proxies
 
@@ -319,6 +320,14 @@ class Checker:
         """Those that run and are not astray."""
         for node, proxy in self._world.network.proxies.items():
             if proxy.running and node not in self._astray:
+                yield proxy
+
+    def _countable(self, group: str) -> Iterator[MemoryProxy]:
+        """Those whose requests in flight on a group can be known and will end: they get it no new ones, and can be asked."""
+        asked = list(self._proxies())
+        for proxy in self._world.network.proxies.values():
+            routed = any(one.group == group for weights in proxy.routes().values() for one in weights if one.parts)
+            if proxy in asked or (proxy.running and proxy.heard and not routed):
                 yield proxy
 
     def _check_routes(self, proxy: MemoryProxy) -> None:
@@ -358,7 +367,8 @@ class Checker:
                 self._away_since.pop(node, None)
             elif now - self._away_since.setdefault(node, now) > world.settings.proxy_lease_seconds - 1.0:
                 self._astray.setdefault(node, now)
-            if node in self._astray and node not in self.slow and proxy.connected and self._right(proxy):
+            on_time = proxy.connected and node not in self.slow and not proxy.owes_answers
+            if node in self._astray and on_time and self._right(proxy):
                 del self._astray[node]
         for group in list(self._harmed):
             if self._whole(group):

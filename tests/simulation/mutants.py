@@ -162,6 +162,13 @@ class _Impatient(Publisher):
         return 0
 
 
+class _Hasty(Publisher):
+    """Asks only those who answer in time."""
+
+    async def _active_with_lapsed(self, group: str) -> int:
+        return 0
+
+
 class _Forgetful(Supervisor):
     """Takes one that answers again for one that was never silent."""
 
@@ -186,6 +193,7 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "copies for a shadow that is not there": _copies_for_nobody,
     "the way of copies removed with them": _hop_goes_with_the_mirror,
     "instances stopped with requests in flight": lambda: Parts(publisher=_Impatient),
+    "requests of a proxy that is late forgotten": lambda: Parts(publisher=_Hasty),
     "requests of one that was silent forgotten": lambda: Parts(supervisor=_Forgetful),
     "instances stopped while they are routed to": lambda: Parts(publisher=_Careless),
 }

@@ -136,6 +136,31 @@ async def silent_before_a_restart(world: World) -> None:
     _came_to(world, Phase.RETIRING)
 
 
+async def counted_by_one_that_lapsed(world: World) -> None:
+    """A request is in flight through a proxy that does as it is told, but says so only after its lease; meanwhile its group goes."""
+    release = Release(world, "e1")
+    if not await release.create(2):
+        return
+    machine, proxy = world.machine, next(iter(world.network.proxies.values()))
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=world.rng.random())), 1)
+    instance = next(iter(machine.running), None)
+    if instance is None:
+        return
+    blue, late = machine.group_of[instance], [world.settings.proxy_lease_seconds * (2 + world.rng.random())]
+    world.checker.astray(proxy.node)
+    world.checker.slow[proxy.node] = None
+    proxy.conduct.answer_seconds = lambda: (
+        late[0] if any(one.parts and one.group != blue for one in proxy.weights("e1")) else 0.0
+    )
+    proxy.begin(machine.address_of[instance])
+    world.loop.call_later(3.0 + world.settings.proxy_lease_seconds, proxy.finish, machine.address_of[instance])
+    await release.update(config, DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, 0))
+    await release.at_rest()
+    late[0] = 0.0
+    world.checker.slow.pop(proxy.node, None)
+    _came_to(world, Phase.RETIRING)
+
+
 async def the_only_one_hangs(world: World) -> None:
     """An endpoint's only instance does not answer while the control plane is replaced, and answers again about when the new one acts."""
     release = Release(world, "e1")
@@ -162,6 +187,7 @@ SITUATIONS: dict[str, Situation] = {
     "slow to start": slow_to_start,
     "the only one hangs": the_only_one_hangs,
     "silent before a restart": silent_before_a_restart,
+    "counted by one that lapsed": counted_by_one_that_lapsed,
     "deleted while it serves": deleted_while_it_serves,
     "with a shadow that dies": with_a_shadow_that_dies,
 }

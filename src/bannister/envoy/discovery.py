@@ -8,7 +8,7 @@ Order is kept per stream: routes wait until this proxy has answered clusters and
 reverse order is the publisher's part: a cluster leaves the snapshot only after the routes without it are acknowledged.
 
 A proxy is registered by a lease: from its first request until it has been gone, or has left a response unanswered, for longer than the
-lease. One that was registered with an earlier control plane is expected back for as long as that: until then it may hold anything, so
+lease. One whose lease has *lapsed* while it stays connected holds up no acknowledgement, but its requests in flight still count. One that was registered with an earlier control plane is expected back for as long as that: until then it may hold anything, so
 nothing is acknowledged and nothing is unrouted. What a proxy holds is known from its acknowledgements, also from those on an earlier stream if it names the same version when it comes
 back. A proxy that comes back with a version that we do not know, because an earlier control plane sent it, holds something *unknown*
 until its first acknowledgement.
@@ -145,16 +145,22 @@ class Discovery:
 
     def proxies(self) -> tuple[Proxy, ...]:
         """The registered proxies. One that is gone for longer than its lease is forgotten."""
-        now = self._clock.monotonic()
         registered = []
         for proxy in list(self._proxies.values()):
-            silent_since = proxy.silent_since()
-            if silent_since is None or now - silent_since <= self._lease_seconds:
+            if not self._has_lapsed(proxy):
                 registered.append(proxy)
             elif proxy.stream is None:
                 log.warning("Proxy %s is gone; it no longer holds up an acknowledgement.", proxy.node)
                 del self._proxies[proxy.node]
         return tuple(registered)
+
+    def lapsed(self) -> tuple[Proxy, ...]:
+        """Those that are connected, but have left a response unanswered for longer than their lease."""
+        return tuple([one for one in self._proxies.values() if one.stream is not None and self._has_lapsed(one)])
+
+    def _has_lapsed(self, proxy: Proxy) -> bool:
+        silent_since = proxy.silent_since()
+        return silent_since is not None and self._clock.monotonic() - silent_since > self._lease_seconds
 
     def open(self, write: Callable[[Response], Awaitable[None]]) -> Stream:
         """A proxy has opened a stream; `write` sends it a response."""

@@ -178,6 +178,16 @@ class MemoryProxy:
     def connected(self) -> bool:
         return self._line is not None
 
+    @property
+    def heard(self) -> bool:
+        """Whether its control plane has heard of it since it connected."""
+        return self._line is not None and self._line.heard
+
+    @property
+    def owes_answers(self) -> bool:
+        """Whether something that it was told, or an answer of it, is still on its way."""
+        return self._line is not None and self._line.busy
+
     def disconnect(self) -> None:
         """The stream breaks, on both sides; it stays away until `reconnect`."""
         line, self._line = self._line, None
@@ -356,6 +366,7 @@ class _Line:
         self.nonces: dict[Kind, str] = {}
         self._proxy = proxy
         self._open = True
+        self._heard = False
         self._stream: Stream | None = None
         self._sender: asyncio.Task[None] | None = None
         self._next_response_at = self._next_request_at = 0.0
@@ -372,6 +383,14 @@ class _Line:
         self._open = False
         self._at_server(0.0, self._ended)
 
+    @property
+    def heard(self) -> bool:
+        return self._heard
+
+    @property
+    def busy(self) -> bool:
+        return max(self._next_response_at, self._next_request_at) >= asyncio.get_running_loop().time()
+
     # --- at the server
 
     def _accepted(self) -> None:
@@ -381,6 +400,7 @@ class _Line:
 
     def _asked(self, request: Request) -> None:
         if self._open and self._stream is not None:
+            self._heard = True
             self._stream.receive(request)
 
     async def _write(self, response: Response) -> None:

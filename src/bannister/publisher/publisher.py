@@ -11,7 +11,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from bannister.clock import Clock
 from bannister.domain.instance import Instance
@@ -21,6 +21,7 @@ from bannister.envoy.discovery import Proxy
 from bannister.envoy.resources.names import ROUTE_TABLE
 from bannister.envoy.resources.routes import clusters_named, groups_named
 from bannister.envoy.snapshot import Inconsistent, Kind, Snapshot
+from bannister.errors import Unavailable
 from bannister.publisher.building import EnvoyMessages, Messages, SnapshotBuilder
 from bannister.publisher.planning import ProxyView, Publication, next_publication
 from bannister.publisher.sight import Admin, Sight
@@ -59,6 +60,13 @@ class Server(Protocol):
         """The registered ones."""
         ...
 
+    def lapsed(self) -> tuple[Proxy, ...]:
+        """Those that are connected, though their lease has lapsed."""
+        ...
+
+
+#: How long a proxy whose lease has lapsed is waited for when it is asked for its requests in flight.
+LAPSED_ANSWER_SECONDS_MAX: Final = 0.5
 
 _NOBODY: frozenset[str] = frozenset()
 _NO_ROUTE = Forwarding()
@@ -168,12 +176,24 @@ class Publisher:
         return settled and group not in self._routed()
 
     async def active_requests(self, group: str) -> int:
-        """Requests in flight on the group, over all registered proxies.
+        """Requests in flight on the group, over all registered proxies, and those whose lease has lapsed if they say it at once.
 
         Raises:
-            Unavailable: A proxy does not answer, so nobody knows.
+            Unavailable: A registered proxy does not answer, so nobody knows.
         """
-        return await self._sight.active_requests(self._server.proxies(), group)
+        known = await self._sight.active_requests(self._server.proxies(), group)
+        return known or await self._active_with_lapsed(group)
+
+    async def _active_with_lapsed(self, group: str) -> int:
+        """A proxy that is slow to take in what it is told is late, not dead: its callers wait for their answers like any others."""
+        total = 0
+        for proxy in self._server.lapsed():
+            try:
+                async with asyncio.timeout(LAPSED_ANSWER_SECONDS_MAX):
+                    total += await self._sight.active_requests([proxy], group)
+            except (Unavailable, TimeoutError):
+                continue  # it stands still: nobody knows when it goes on, and with what
+        return total
 
     async def drained(self, group: str) -> bool:
         """No route names the group and none of its requests is in flight.
