@@ -176,6 +176,8 @@ class World:
         self._ticks = 0
         self.planes = 0
         self.plane: ControlPlane | None = None
+        #: The one that was started last, which may have ended.
+        self._newest: ControlPlane | None = None
         self.stale: list[ControlPlane] = []
         self.counts: Counter[str] = Counter()
         #: Crash points passed so far, and the one at which to crash: (number, or None for any) in `crash_at`.
@@ -243,7 +245,7 @@ class World:
 
     def start_plane(self) -> None:
         self.planes += 1
-        self.plane = ControlPlane(self, self.planes)
+        self.plane = self._newest = ControlPlane(self, self.planes)
         self.plane.start()
 
     def kill_plane(self, plane: ControlPlane, why: str) -> None:
@@ -356,4 +358,4 @@ class World:
     def current_epoch_context(self) -> bool:
         """Whether the code that runs now belongs to the newest control plane, or to none."""
         process = PROCESS.get()
-        return self.loop.over or process is None or self.plane is None or process is self.plane.process
+        return self.loop.over or process is None or self._newest is None or process is self._newest.process
