@@ -49,6 +49,31 @@ async def test_an_invocation_reaches_the_model_as_a_request_of_its_own(edge, ste
     }
 
 
+async def test_no_caller_sets_a_time_limit_a_retry_or_the_request_id(edge, steady, answer):
+    """Everybody calls from this machine, which Envoy trusts unless it is told otherwise."""
+
+    async def slow(request):
+        await asyncio.sleep(0.1)
+        return answer(500 if len(model.invocations) == 1 else 200, b"ok")
+
+    model = await edge.model("g1", slow)
+    await edge.serve(steady("flights", "g1"))
+    forged = {
+        "x-envoy-upstream-rq-timeout-ms": "1",
+        "x-envoy-retry-on": "5xx",
+        "x-envoy-max-retries": "3",
+        "x-request-id": "forged",
+    }
+    first = await edge.client().call("/endpoints/flights/invocations", b"[1]", forged)
+    second = await edge.client().call("/endpoints/flights/invocations", b"[1]", forged)
+    assert (first.status, second.status) == (424, 200), "the model's error, and its answer"
+    assert b'"OriginalStatusCode":500' in first.body.replace(b" ", b"")
+    assert len(model.invocations) == 2, "each was sent once"
+    given = [one.headers["x-amzn-requestid"] for one in (first, second)]
+    assert [one.headers["x-request-id"] for one in model.invocations] == given
+    assert all(len(one) == 36 for one in given)
+
+
 async def test_the_request_id_is_ours_whatever_the_model_says(edge, steady, answer):
     async def forges(request):
         return answer(200, b"ok", {"x-amzn-RequestId": "forged", "x-amzn-invoked-production-variant": "forged"})

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from envoy.config.accesslog.v3 import accesslog_pb2
-from envoy.config.core.v3 import base_pb2, grpc_service_pb2, protocol_pb2
+from envoy.config.core.v3 import address_pb2, base_pb2, grpc_service_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.access_loggers.grpc.v3 import als_pb2
@@ -49,6 +49,8 @@ _Filter: TypeAlias = http_connection_manager_pb2.HttpFilter
 _ACCESS_LOG_BUFFER_BYTES = 64 * 1024
 _REQUEST_HEADERS_TIMEOUT_SECONDS = 10.0
 HEADERS_MAX = 200
+#: An address that no caller has (RFC 5737). Without any range Envoy takes private addresses and loopback, where everybody calls from, for internal.
+_NOBODY = address_pb2.CidrRange(address_prefix="192.0.2.0", prefix_len=wrappers_pb2.UInt32Value(value=32))
 #: Invocations and heartbeats. What we refused by ourselves never reached a model and is not its doing.
 _LOGGED = f"xds.route_name in ['{INVOCATION}', '{HEARTBEAT}'] && response.code_details != 'request_payload_too_large'"
 _LUA_FILE = Path(__file__).with_name("model_errors.lua")
@@ -76,9 +78,9 @@ def _manager(settings: Settings, texts: RuntimeTexts) -> _Manager:
         http_filters=[_buffer(settings), _model_errors(texts), *observing_filters(settings), router()],
         local_reply_config=local_replies(texts),
         access_log=[access_log(settings, LISTENER, _LOGGED)],
-        # Nobody is trusted to set x-envoy-* headers, which could change time-outs and retries.
+        # Nobody is trusted: who is internal may set x-envoy-* headers, which change time-outs and retries, and the request's id.
         use_remote_address=wrappers_pb2.BoolValue(value=True),
-        internal_address_config=_Manager.InternalAddressConfig(unix_sockets=False),
+        internal_address_config=_Manager.InternalAddressConfig(cidr_ranges=[_NOBODY]),
         skip_xff_append=True,
         server_header_transformation=_Manager.PASS_THROUGH,
         common_http_protocol_options=protocol_pb2.HttpProtocolOptions(
