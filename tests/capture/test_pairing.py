@@ -43,6 +43,16 @@ def test_whoever_comes_first_waits_for_the_other() -> None:
     assert not made.take_alone()
 
 
+def test_a_request_that_is_told_twice_makes_one_pair_and_the_rest_is_counted() -> None:
+    made = pairing(SHADOW, NOISE)
+    made.add(exchange("1", "blue"), Role.PRODUCTION, 0)
+    assert made.add(exchange("1", "blue", b"again"), Role.PRODUCTION, 0) == []
+    [pair] = made.add(exchange("1", "shadow"), Role.SHADOW, 0)
+    assert pair.production.response == Message(b"x")
+    assert made.add(exchange("1", "shadow", b"again"), Role.SHADOW, 0) == []
+    assert made.take_alone() == {(SHADOW, Unpaired.REPEATED): 2, (NOISE, Unpaired.REPEATED): 1}
+
+
 def test_each_reason_to_stay_alone_is_its_own() -> None:
     made = pairing(exchanges=4)
     made.add(exchange("late", "blue"), Role.PRODUCTION, 0)

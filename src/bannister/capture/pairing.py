@@ -89,16 +89,17 @@ class Pairing:
 
     @property
     def size(self) -> int:
-        """Bytes of the bodies that wait."""
+        """Bytes of the bodies that wait, and of what callers say besides."""
         return self._bytes
 
     # --- the two sides
 
     def _add_production(self, exchange: Exchange, now: float) -> list[Pair]:
         waiting = self._waiting.get(exchange.request_id)
-        if waiting is not None and waiting.production is not None:  # the same again: never a second pair
-            return []
         expected = self._of_endpoint[exchange.endpoint]
+        if waiting is not None and waiting.production is not None:  # never a second pair
+            self._alone.update((self._compared[key], Unpaired.REPEATED) for key in expected)
+            return []
         made: list[Pair] = []
         if waiting is None:
             waiting = self._enter(exchange, now)
@@ -118,7 +119,8 @@ class Pairing:
         if key not in self._compared:
             return []
         waiting = self._waiting.get(exchange.request_id)
-        if waiting is not None and (key in waiting.done or key in waiting.copies):  # the same again
+        if waiting is not None and (key in waiting.done or key in waiting.copies):
+            self._alone[self._compared[key], Unpaired.REPEATED] += 1
             return []
         if waiting is None or waiting.production is None:
             if waiting is None:
@@ -205,7 +207,8 @@ def _why_not(compared: ComparedGroups, production: Exchange, copy: Exchange) -> 
 
 
 def _size(exchange: Exchange) -> int:
-    return _length(exchange.request) + _length(exchange.response)
+    told = len(exchange.request_id) + len(exchange.inference_id or "") + len(exchange.custom_attributes or "")
+    return told + _length(exchange.request) + _length(exchange.response)
 
 
 def _length(message: Message | None) -> int:

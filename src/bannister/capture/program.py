@@ -12,7 +12,7 @@ from bannister.capture.folding import Counts, TallyFold, unpaired_tallies
 from bannister.capture.pairing import Pairing
 from bannister.capture.service import CaptureService
 from bannister.capture.spool import Spool
-from bannister.capture.untold import UNTOLD, Untold
+from bannister.capture.untold import UNHEARD, UNTOLD, Unheard, Untold
 from bannister.clock import Clock
 from bannister.domain.capture.exchange import Exchange
 from bannister.domain.capture.instructions import CapturedGroup, Instructions
@@ -46,6 +46,7 @@ _ITEMS_PER_REPORT_MAX = 20
 
 _INCOMPLETE = "a body was not captured whole"
 _UNANSWERED = "there was no answer"
+_UNFOLLOWED = "its group is not captured any more, or not yet"
 
 _Item: TypeAlias = GroupTally | CaptureCount
 
@@ -67,6 +68,7 @@ class Capture:
         self._counts = Counts()
         self._counted_at = 0.0
         self._untold = Untold()
+        self._unheard = Unheard()
         self._groups: dict[str, CapturedGroup] = {}
         self._outbox = Outbox[_Item, ComparisonReport](
             self._run, settings.capture_reports_max, _report, items_per_report_max=_ITEMS_PER_REPORT_MAX
@@ -125,8 +127,10 @@ class Capture:
             self._heartbeat(assembly.path, now)
             return
         group = self._groups.get(assembly.group)
-        if group is None or assembly.role is None:
+        if group is None:
+            self._counts.add(None, Counted.DROPPED, _UNFOLLOWED)
             return
+        assert assembly.role is not None
         exchange = assembly.exchange(group.endpoint, now, self._clock.monotonic())
         self._counts.add(group, Counted.CAPTURED)
         if assembly.role is not Role.NOISE:
@@ -185,13 +189,14 @@ class Capture:
             await asyncio.sleep(max(interval - (self._clock.monotonic() - begun_at), 0))
 
     async def _count_overflow(self) -> None:
-        """What the proxy did not tell of, because as many streams were open as are allowed, or nobody listened here."""
+        """What the proxy did not tell of, because as many streams were open as are allowed, or nobody listened here in time."""
         while True:
             await asyncio.sleep(_COUNTS_SECONDS)
-            for reason, count in self._untold.added(
-                await counters_of(self._settings.envoy_admin_socket, UNTOLD)
-            ).items():
+            counters = await counters_of(self._settings.envoy_admin_socket, UNTOLD)
+            for reason, count in self._untold.added(counters).items():
                 self._counts.add(None, Counted.DROPPED, reason, count)
+            if unheard := self._unheard.added(counters, self._service.heard):
+                self._counts.add(None, Counted.DROPPED, UNHEARD, unheard)
 
     async def _report(self) -> None:
         while True:

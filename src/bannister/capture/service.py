@@ -24,20 +24,28 @@ _parse = external_processor_pb2.ProcessingRequest.FromString
 class _Exchange:
     """Listens to one stream and puts its messages together."""
 
-    __slots__ = ("_service", "assembly", "since")
+    __slots__ = ("_heard", "_service", "assembly", "since")
 
     def __init__(self, service: CaptureService, assembly: Assembly, since: float) -> None:
         self._service = service
+        self._heard = False
         self.assembly = assembly
         self.since = since
 
     def take(self, message: bytes) -> bool:
+        self._hear()
         self.assembly.take(_parse(message), self._service.clock.monotonic())
         return self.assembly.is_whole
 
     def skip(self) -> bool:
+        self._hear()
         self.assembly.skip()
         return self.assembly.is_whole
+
+    def _hear(self) -> None:
+        if not self._heard:
+            self._heard = True
+            self._service.heard += 1
 
     def end(self) -> None:
         self._service.ended(self)
@@ -51,6 +59,8 @@ class CaptureService:
     ) -> None:
         self.clock = clock
         self._settings = settings
+        #: Streams of which something came, or that found no room, since the start.
+        self.heard = 0
         self._done = done
         self._lost = lost
         self._budget = Budget(settings.capture_open_bytes_max)
@@ -85,6 +95,7 @@ class CaptureService:
 
     def _admit(self) -> Listener | None:
         if len(self._open) >= self._settings.capture_open_exchanges_max:
+            self.heard += 1
             self._lost("too many exchanges at the same time")
             return None
         assembly = Assembly(self._budget, self._settings.capture_body_bytes_max)

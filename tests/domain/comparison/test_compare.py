@@ -154,6 +154,13 @@ def test_json_lines() -> None:
     assert against(lines({"a": 1}), lines({"a": 1}, {"a": 1}), LINES).structural == "$: 1 elements became 2"
 
 
+def test_lines_of_csv_end_where_its_quotes_allow() -> None:
+    assert against(b'"a\nb",1\r\n', b'"a\nb",1\n', "text/csv").agrees
+    assert not against(b'"a\nb",1\n', b'"ab",1\n', "text/csv").agrees
+    for inside in ("\u2028", "\x0b", "\x1c", "\x85"):
+        assert not against(f"x{inside}y\n".encode(), b"x\ny\n", "text/csv").agrees
+
+
 def test_csv() -> None:
     assert against(b"0.50,a\r\n1,b\r\n", b"0.5, a\n1,b", "text/csv; charset=utf-8").agrees
     assert against(b"1,2\n", b"1\n", CSV).structural == "$[0]: 2 elements became 1"

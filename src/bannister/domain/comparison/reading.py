@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import io
 import json
 import math
 import re
@@ -94,7 +95,8 @@ def _flat(output: dict[str, Any]) -> dict[str, Any]:
 def _csv(body: bytes) -> list[list[Any]]:
     try:
         text = body.decode("utf-8-sig")
-        return [[_cell(cell) for cell in row] for row in csv.reader(text.splitlines()) if row]
+        # A quoted cell may hold line breaks, and `splitlines` would break at characters that end no line of CSV.
+        return [[_cell(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline="")) if row]
     except UnicodeDecodeError:
         raise Unreadable("is not UTF-8") from None
     except csv.Error as error:

@@ -23,6 +23,8 @@ class Unpaired(StrEnum):
     INCOMPLETE = "a body was not captured whole"
     #: Too many exchanges waited for their other side.
     CROWDED_OUT = "too many exchanges were waiting"
+    #: Whose answer is whose nobody knows.
+    REPEATED = "the same request was told twice"
     #: Another fleet than the shadow's answered.
     OTHER_FLEET = "another fleet's production answered"
 
