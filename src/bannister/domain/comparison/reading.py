@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import csv
-import io
 import json
 import math
 import re
@@ -20,6 +19,7 @@ READ_BYTES_MAX: Final = 4 * 1024 * 1024
 _JSON_LINES: Final = frozenset(
     {"application/jsonlines", "application/x-jsonlines", "application/jsonl", "application/x-ndjson"}
 )
+_CSV_LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|[\r\n])|[^\r\n]+")
 _WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
 
@@ -96,7 +96,7 @@ def _csv(body: bytes) -> list[list[Any]]:
     try:
         text = body.decode("utf-8-sig")
         # A quoted cell may hold line breaks, and `splitlines` would break at characters that end no line of CSV.
-        return [[_cell(cell) for cell in row] for row in csv.reader(io.StringIO(text, newline="")) if row]
+        return [[_cell(cell) for cell in row] for row in csv.reader(_CSV_LINE.findall(text)) if row]
     except UnicodeDecodeError:
         raise Unreadable("is not UTF-8") from None
     except csv.Error as error:
