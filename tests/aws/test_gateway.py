@@ -285,7 +285,7 @@ def test_cloudwatch_names_missing_and_invalid_parameters_by_its_own_codes(door: 
             "Bannister does not support the operation CreateTrainingJob of sagemaker. It supports: Cr",
         ),
         ("MakeCoffee", "There is no operation 'MakeCoffee' of sagemaker."),
-        ("", "The request names no operation of sagemaker in X-Amz-Target"),
+        ("", "The request names no operation of sagemaker. JSON names it in X-Amz-Target"),
     ],
 )
 def test_an_unknown_operation_is_refused_with_a_sentence(door: Door, operation: str, says: str) -> None:
@@ -423,7 +423,7 @@ def test_signed_s3_and_unsigned_paths_go_to_the_objects(door: Door) -> None:
 def test_a_service_that_is_only_named_by_its_signature_is_refused_with_a_sentence(door: Door) -> None:
     authorization = "AWS4-HMAC-SHA256 Credential=AKID/20261123/us-east-1/{}/aws4_request, Signature=x"
     for name, says in (
-        ("monitoring", "The request names no operation of cloudwatch in X-Amz-Target"),
+        ("monitoring", "The request names no operation of cloudwatch. JSON names it in X-Amz-Target"),
         ("sts", "Bannister does not speak the service 'sts'."),
     ):
         status, _, content = door.request("POST", "/", b"Action=X", {"Authorization": authorization.format(name)})

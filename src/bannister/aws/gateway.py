@@ -6,14 +6,16 @@ A request is judged in this order; the first that fits answers it:
 1. A foreign `Host` or `Origin` is refused: the server listens on loopback and has no access control yet, so a page in the
    user's browser must not reach it, neither directly nor through a name that resolves to 127.0.0.1.
 2. `GET /-/ready` says whether the server serves.
-3. `X-Amz-Target` names a JSON service and its operation.
+3. A POST that is written in one of AWS's protocols is for an operation. `smithy-protocol` (or CBOR sent to a path of RPC v2) says RPC v2,
+   and the path names service and operation; `X-Amz-Target` says JSON and names both; a form says query: its signature names the service,
+   its `Action` the operation. Whatever is then wrong is answered in that protocol.
 4. `POST /endpoints/NAME/invocations` arrives here only where the proxy has no route for NAME: there is no such endpoint. The
    other ways to invoke one are not supported. The body is not read.
 5. The signature's scope names the service: `s3` is for the objects; another gets an error in its wire format.
 6. Anything else is a path of an object, unsigned.
 
 An operation is parse, validate, call, serialise, and nothing else; whatever goes wrong becomes a `Fault` of the service, in the
-service's wire format.
+wire format of the request. The three protocols differ in the first and the last of these only.
 """
 
 from __future__ import annotations
@@ -29,10 +31,12 @@ import msgspec
 
 from bannister.aws.call import Call, Service
 from bannister.aws.runtime_errors import unknown_endpoint
-from bannister.aws.wire import body, fault, json, rest_json, validate
+from bannister.aws.wire import body, fault, json, query, rest_json, rpc_v2_cbor, validate
 from bannister.aws.wire.answer import Answer
 from bannister.aws.wire.fault import Fault, Place
-from bannister.aws.wire.models import SIGNING_NAMES, TARGET_PREFIXES, operation_model, service_model
+from bannister.aws.wire.models import SIGNING_NAMES, TARGET_PREFIXES, UNSIGNED_FORMS, operation_model, service_model
+from bannister.aws.wire.protocol import Wire
+from bannister.aws.wire.values import Malformed
 from bannister.errors import BannisterError, Unavailable
 
 if TYPE_CHECKING:
@@ -53,6 +57,8 @@ _INVOCATIONS = {
     "invocations-bidirectional-stream": "InvokeEndpointWithBidirectionalStream",
 }
 _INVOCATION = re.compile(rf"/endpoints/([^/]+)/({'|'.join(_INVOCATIONS)})")
+#: RPC v2; a prefix of the path, as an endpoint's URL may have one, is passed over.
+_RPC = re.compile(r"(?:/.*)?/service/([^/]+)/operation/([^/]+)")
 _LOCAL = r"(?:(?:[a-z0-9._-]+\.)?localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?"
 _LOCAL_HOST = re.compile(_LOCAL, re.IGNORECASE)
 _LOCAL_ORIGIN = re.compile(r"https?://" + _LOCAL, re.IGNORECASE)
@@ -73,6 +79,18 @@ class _Request:
     query: str
     headers: dict[str, str]
     receive: Receive
+
+
+@dataclass(frozen=True, slots=True)
+class _Addressed:
+    """What a request in one of AWS's protocols is meant for."""
+
+    wire: Wire
+    #: The service as the request names it, and its name in botocore; None where it is none that is spoken.
+    named: str
+    service: str | None
+    #: Empty where it is named in the body, or nowhere.
+    operation: str
 
 
 class Gateway:
@@ -125,9 +143,10 @@ class Gateway:
 
     def _request(self, scope: Scope, receive: Receive) -> _Request:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        query = scope["query_string"].decode("latin-1")
         path = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-        return _Request(self._ids.request(), scope["method"], path, query, headers, receive)
+        return _Request(
+            self._ids.request(), scope["method"], path, scope["query_string"].decode("latin-1"), headers, receive
+        )
 
     # --- the steps: each answers, or leaves the request to the next
 
@@ -135,15 +154,16 @@ class Gateway:
         try:
             self._fence()
         except Unavailable as error:
-            return rest_json.render_fault(Fault("ServiceUnavailable", 503, str(error)))
+            return _refusal(request, Fault("ServiceUnavailable", 503, str(error)))
         return None
 
     async def _refuse_foreign(self, request: _Request) -> Answer | None:
         host, origin = request.headers.get("host", ""), request.headers.get("origin")
         if not _LOCAL_HOST.fullmatch(host):
-            return _refused(f"The host {host!r} is not this machine. Use localhost, 127.0.0.1 or [::1].")
+            return _foreign(request, f"The host {host!r} is not this machine. Use localhost, 127.0.0.1 or [::1].")
         if origin is not None and not _LOCAL_ORIGIN.fullmatch(origin):
-            return _refused(f"Pages of the origin {origin!r} may not use this server; only those of this machine may.")
+            sentence = f"Pages of the origin {origin!r} may not use this server; only those of this machine may."
+            return _foreign(request, sentence)
         return None
 
     async def _ready(self, request: _Request) -> Answer | None:
@@ -155,43 +175,51 @@ class Gateway:
         return _document(503, {"status": "starting", "waits_for": waits_for})
 
     async def _operation(self, request: _Request) -> Answer | None:
-        target = request.headers.get("x-amz-target")
-        if target is None or request.method != "POST":
+        addressed = _addressed(request)
+        if addressed is None:
             return None
-        prefix, _, name = target.partition(".")
-        service = TARGET_PREFIXES.get(prefix)
+        service = addressed.service
         if service is None:
-            return self._unknown_service(prefix)
+            return _refusal(request, self._unknown_service(addressed.named))
+        operation = addressed.operation
         try:
-            return await self._performed(service, name, request)
+            if addressed.wire.PROTOCOL not in fault.protocols(service_model(service)):
+                return _refusal(request, fault.unspoken_protocol(service, addressed.wire.PROTOCOL))
+            content = await body.read(request.receive, request.headers, self._body_bytes_max)
+            if addressed.wire.PROTOCOL == query.PROTOCOL:
+                operation, version = query.asked(content)
+                if version not in ("", service_model(service).api_version):
+                    return _refusal(request, fault.unknown_version(service, version))
+            return await self._performed(addressed.wire, service, operation, content, request)
         except body.TooLarge:
             found = fault.too_large(self._body_bytes_max)
-        except (body.Undecodable, json.Malformed) as error:
+        except (body.Undecodable, Malformed) as error:
             found = fault.malformed(str(error))
         except BannisterError as error:
             found = fault.of_error(service, error, self._place)
         except body.Disconnected:
             raise
         except Exception:  # the request boundary: one operation's bug is one request's 500
-            log.exception("%s: %s of %s failed", request.id, name, service)
+            log.exception("%s: %s of %s failed", request.id, operation, service)
             found = fault.internal(service)
         if found.status >= 500:
-            log.warning("%s: %s of %s answered %s: %s", request.id, name, service, found.code, found.message)
-        return _in_json(service, found, request)
+            log.warning("%s: %s of %s answered %s: %s", request.id, operation, service, found.code, found.message)
+        return _refusal(request, found)
 
-    async def _performed(self, service: str, name: str, request: _Request) -> Answer:
+    async def _performed(self, wire: Wire, service: str, name: str, content: bytes, request: _Request) -> Answer:
         """One operation, from the bytes of its input to those of its output."""
         handlers = self._handlers.get(service, {})
         operation = operation_model(service, name)
         handler = handlers.get(name)
         if operation is None or handler is None:
-            return _in_json(service, fault.unknown_operation(service, name, handlers), request)
-        content = await body.read(request.receive, request.headers, self._body_bytes_max)
-        params = json.parse(operation.input_shape, content)
+            return _refusal(request, fault.unknown_operation(service, name, handlers))
+        if wire.PROTOCOL == rpc_v2_cbor.PROTOCOL:
+            _check_rpc(request)
+        params = wire.parse(operation.input_shape, content)
         if found := validate.violations(operation.input_shape, params):
-            return _in_json(service, fault.of_violations(service, found), request)
+            return _refusal(request, fault.of_violations(service, found))
         call = Call(service, name, params, request.id, self._place.region, self._place.account_id)
-        return json.render(operation, await handler(call))
+        return wire.render(operation, await handler(call), request.id)
 
     async def _not_invocable(self, request: _Request) -> Answer | None:
         path = _INVOCATION.fullmatch(request.path)
@@ -206,16 +234,55 @@ class Gateway:
         name = _signing_name(request)
         if name == "s3" or (name is None and (request.method, request.path) != ("POST", "/")):
             return None
-        if name is None:
-            return _unspoken("The request names no service: it has neither a signature nor X-Amz-Target.")
-        service = SIGNING_NAMES.get(name)
+        service = SIGNING_NAMES.get(name or "")
         if service is None:
-            return self._unknown_service(name)
-        return _in_json(service, fault.unknown_operation(service, "", self._handlers.get(service, {})), request)
+            return _refusal(request, self._unknown_service(name or ""))
+        return _refusal(request, fault.unknown_operation(service, "", self._handlers.get(service, {})), service)
 
-    def _unknown_service(self, name: str) -> Answer:
-        spoken = ", ".join(sorted({*self._handlers, "sagemaker-runtime", "s3"}))
-        return _unspoken(f"Bannister does not speak the service {name!r}. It speaks: {spoken}.")
+    def _unknown_service(self, name: str) -> Fault:
+        if not name:
+            sentence = "The request names no service: it has no signature, no X-Amz-Target, and not a path of RPC v2."
+        else:
+            spoken = ", ".join(sorted({*self._handlers, "sagemaker-runtime", "s3"}))
+            sentence = f"Bannister does not speak the service {name!r}. It speaks: {spoken}."
+        return Fault("UnknownOperationException", 400, sentence, query_code="InvalidAction")
+
+
+def _addressed(request: _Request) -> _Addressed | None:
+    """The protocol, service and operation of a request; None where it is in none of AWS's protocols for operations."""
+    if request.method != "POST":
+        return None
+    headers = request.headers
+    content_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+    rpc = _RPC.fullmatch(request.path)
+    if headers.get(rpc_v2_cbor.HEADER) == rpc_v2_cbor.HEADER_VALUE or (
+        rpc and content_type == rpc_v2_cbor.CONTENT_TYPE
+    ):
+        named, operation = rpc.groups() if rpc else ("", "")
+        return _Addressed(rpc_v2_cbor, named, TARGET_PREFIXES.get(named), operation)
+    target = headers.get("x-amz-target")
+    if target is not None:
+        named, _, operation = target.partition(".")
+        return _Addressed(json, named, TARGET_PREFIXES.get(named), operation)
+    if content_type == query.FORM and not _INVOCATION.fullmatch(request.path):
+        signed = _signing_name(request)
+        if signed is None and request.path == "/":
+            return _Addressed(query, UNSIGNED_FORMS, UNSIGNED_FORMS, "")
+        if signed is not None and signed != "s3":
+            return _Addressed(query, signed, SIGNING_NAMES.get(signed), "")
+    return None
+
+
+def _check_rpc(request: _Request) -> None:
+    """What RPC v2 asks of a request's headers.
+
+    Raises:
+        Malformed: The protocol is not named, or a second one is.
+    """
+    if request.headers.get(rpc_v2_cbor.HEADER) != rpc_v2_cbor.HEADER_VALUE:
+        raise Malformed(f"The request needs the header {rpc_v2_cbor.HEADER}: {rpc_v2_cbor.HEADER_VALUE}.")
+    if "x-amz-target" in request.headers:
+        raise Malformed("A request in RPC v2 must not have the header X-Amz-Target: it would name two operations.")
 
 
 def _signing_name(request: _Request) -> str | None:
@@ -226,17 +293,20 @@ def _signing_name(request: _Request) -> str | None:
     return presigned[3] if len(presigned) == 5 else None
 
 
-def _in_json(service: str, found: Fault, request: _Request) -> Answer:
+def _refusal(request: _Request, found: Fault, service: str | None = None) -> Answer:
+    """A fault in the wire format of the request, also where that is all that is known of the request."""
+    addressed = _addressed(request)
+    service = service or (addressed.service if addressed else None)
+    wire: Wire = addressed.wire if addressed else json
+    if service is None and wire.PROTOCOL == json.PROTOCOL:
+        return rest_json.render_fault(found)
+    model = service_model(service) if service else None
     query_mode = request.headers.get("x-amzn-query-mode") == "true"
-    return json.render_fault(service_model(service), found, query_mode=query_mode)
+    return wire.render_fault(model, found, request.id, query_mode=query_mode)
 
 
-def _unspoken(sentence: str) -> Answer:
-    return rest_json.render_fault(Fault("UnknownOperationException", 400, sentence))
-
-
-def _refused(sentence: str) -> Answer:
-    return rest_json.render_fault(Fault("AccessDeniedException", 403, sentence))
+def _foreign(request: _Request, sentence: str) -> Answer:
+    return _refusal(request, Fault("AccessDeniedException", 403, sentence))
 
 
 def _document(status: int, content: dict[str, Any]) -> Answer:
@@ -244,12 +314,9 @@ def _document(status: int, content: dict[str, Any]) -> Answer:
 
 
 async def _send(answer: Answer, request: _Request, send: Send) -> None:
-    headers = {
-        "content-type": answer.content_type,
-        "content-length": str(len(answer.body)),
-        "x-amzn-requestid": request.id,
-        **answer.headers,
-    }
+    headers = {"content-length": str(len(answer.body)), "x-amzn-requestid": request.id, **answer.headers}
+    if answer.content_type:
+        headers["content-type"] = answer.content_type
     encoded = [(name.encode("ascii"), value.encode("ascii")) for name, value in headers.items()]
     await send({"type": "http.response.start", "status": answer.status, "headers": encoded})
     await send({"type": "http.response.body", "body": answer.body})

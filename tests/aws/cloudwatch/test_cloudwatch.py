@@ -1,4 +1,4 @@
-"""CloudWatch as unmodified boto3 meets it: over HTTP, through the gateway, on the in-memory stores."""
+"""CloudWatch as boto3 meets it: over HTTP, through the gateway, on the in-memory stores, in each of its three protocols."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 import uvicorn
-from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from bannister.aws import cloudwatch
@@ -48,14 +46,8 @@ async def waits_for_nothing() -> str | None:
     return None
 
 
-@pytest.fixture(scope="module")
-def session() -> Any:
-    """Shared, because each new one reads CloudWatch's model again."""
-    return boto3.Session(aws_access_key_id="AKIDEXAMPLE", aws_secret_access_key="secret", region_name="us-east-1")
-
-
 @pytest.fixture
-def client(tmp_path: Path, session: Any) -> Iterator[Any]:
+def client(tmp_path: Path, cloudwatch_at: Callable[[str], Any]) -> Iterator[Any]:
     settings, clock, ids = Settings(tmp_path), SystemClock(), RandomIds()
     context = Context(
         state=MemoryState(),
@@ -73,11 +65,7 @@ def client(tmp_path: Path, session: Any) -> Iterator[Any]:
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
     try:
-        yield session.client(
-            "cloudwatch",
-            endpoint_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
-            config=Config(retries={"total_max_attempts": 1}),
-        )
+        yield cloudwatch_at(f"http://127.0.0.1:{listener.getsockname()[1]}")
     finally:
         server.should_exit = True
         thread.join(30)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from botocore.model import Shape
 from botocore.parsers import create_parser
 from botocore.serialize import create_serializer
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.aws.wire.drawing import CLOUDWATCH, PROTOCOL, ours, values
 
 from bannister.aws.wire import json as wire
 from bannister.aws.wire.models import service_model
+from bannister.aws.wire.values import Malformed
 
 OPERATIONS = [
     ("sagemaker", "CreateEndpointConfig"),
@@ -24,65 +25,8 @@ OPERATIONS = [
     ("sagemaker", "DescribeEndpoint"),
     ("sagemaker", "DescribeEndpointConfig"),
     ("sagemaker", "ListEndpoints"),
-    ("cloudwatch", "PutMetricAlarm"),
-    ("cloudwatch", "PutMetricData"),
-    ("cloudwatch", "DescribeAlarms"),
-    ("cloudwatch", "GetMetricStatistics"),
-    ("cloudwatch", "DescribeAlarmHistory"),
-    ("cloudwatch", "GetMetricWidgetImage"),
+    *(("cloudwatch", name) for name in CLOUDWATCH),
 ]
-PROTOCOL = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-
-
-def values(shape: Shape, depth: int = 0) -> st.SearchStrategy[Any]:
-    """Values of a shape as botocore has them: timestamps are datetimes."""
-    match shape.type_name:
-        case "structure" if shape.metadata.get("union"):
-            return st.one_of(
-                values(member, depth + 1).map(lambda value, name=name: {name: value})
-                for name, member in shape.members.items()
-            )
-        case "structure":
-            required = {name: values(shape.members[name], depth + 1) for name in shape.required_members}
-            optional = {
-                name: values(member, depth + 1) for name, member in shape.members.items() if name not in required
-            }
-            return st.fixed_dictionaries(required, optional=optional if depth < 4 else {})
-        case "list":
-            return st.lists(values(shape.member, depth + 1), max_size=2 if depth < 5 else 0)
-        case "map":
-            return st.dictionaries(st.text(max_size=5), values(shape.value, depth + 1), max_size=2)
-        case "integer":
-            return st.integers(-(2**31), 2**31 - 1)
-        case "long":
-            return st.integers(-(2**63), 2**63 - 1)
-        case "float" | "double":
-            # Infinity is "Infinity" on the wire; botocore writes it so, and leaves it a string when it reads it.
-            return st.floats(allow_nan=False, allow_infinity=False)
-        case "boolean":
-            return st.booleans()
-        case "blob":
-            return st.binary(max_size=20)
-        case "timestamp":
-            # Milliseconds are what the wire carries, and what a double holds exactly enough to round back.
-            return st.integers(0, 4_102_444_800_000).map(
-                lambda ms: datetime.fromtimestamp(ms // 1000, UTC).replace(microsecond=ms % 1000 * 1000)
-            )
-        case _:
-            return st.text(max_size=10)
-
-
-def ours(value: Any) -> Any:
-    """botocore's value as a handler has it: timestamps are seconds."""
-    match value:
-        case datetime():
-            return value.timestamp()
-        case dict():
-            return {key: ours(item) for key, item in value.items()}
-        case list():
-            return [ours(item) for item in value]
-        case _:
-            return value
 
 
 @pytest.mark.parametrize(("service", "operation"), OPERATIONS, ids=[name for _, name in OPERATIONS])
@@ -91,10 +35,10 @@ def ours(value: Any) -> Any:
 def test_botocore_reads_what_we_write(service: str, operation: str, data: st.DataObject) -> None:
     model = service_model(service).operation_model(operation)
     if model.output_shape is None:
-        assert wire.render(model, {}).body == b""
+        assert wire.render(model, {}, "id").body == b""
         return
     output = data.draw(values(model.output_shape))
-    answer = wire.render(model, ours(output))
+    answer = wire.render(model, ours(output), "id")
     response = {"status_code": answer.status, "headers": {}, "body": answer.body}
     read = create_parser("json").parse(response, model.output_shape)
     del read["ResponseMetadata"]
@@ -163,7 +107,7 @@ METRICS = service_model("cloudwatch").operation_model("PutMetricData").input_sha
     ],
 )
 def test_a_wrong_type_is_named_with_its_place(shape: Shape, body: dict[str, Any], says: str) -> None:
-    with pytest.raises(wire.Malformed) as raised:
+    with pytest.raises(Malformed) as raised:
         wire.parse(shape, json.dumps(body).encode())
     assert str(raised.value).startswith(says)
 
@@ -184,7 +128,7 @@ def test_numbers_that_json_cannot_say_are_read_from_strings() -> None:
 def test_numbers_that_json_cannot_say_are_written_as_strings() -> None:
     operation = service_model("cloudwatch").operation_model("GetMetricStatistics")
     answer = wire.render(
-        operation, {"Datapoints": [{"Sum": float("inf"), "Minimum": float("-inf"), "Average": math.nan}]}
+        operation, {"Datapoints": [{"Sum": float("inf"), "Minimum": float("-inf"), "Average": math.nan}]}, "id"
     )
     assert json.loads(answer.body) == {"Datapoints": [{"Sum": "Infinity", "Minimum": "-Infinity", "Average": "NaN"}]}
 
@@ -200,4 +144,4 @@ def test_numbers_that_json_cannot_say_are_written_as_strings() -> None:
 )
 def test_an_answer_that_is_not_of_the_shape_is_not_sent(output: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"ListEndpoints\.Endpoints"):
-        wire.render(service_model("sagemaker").operation_model("ListEndpoints"), output)
+        wire.render(service_model("sagemaker").operation_model("ListEndpoints"), output, "id")

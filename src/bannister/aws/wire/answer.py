@@ -11,5 +11,6 @@ class Answer:
 
     status: int
     body: bytes
+    #: Empty: there is no body that would have one.
     content_type: str
     headers: dict[str, str] = field(default_factory=dict)

@@ -31,6 +31,8 @@ from bannister.errors import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    from botocore.model import ServiceModel
+
     from bannister.aws.wire.validate import Violations
 
 _INTERNAL = "An internal error occurred. The server's log has its cause, under this request id."
@@ -50,6 +52,11 @@ class Fault:
     def __post_init__(self) -> None:
         if not self.query_code:
             object.__setattr__(self, "query_code", self.code)
+
+    @property
+    def blamed(self) -> str:
+        """Whose mistake it is, as the query protocol says it."""
+        return "Sender" if self.status < 500 else "Receiver"
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +154,7 @@ def of_violations(service: str, found: Violations) -> Fault:
 
 def malformed(message: str) -> Fault:
     """The body cannot be read, or a value in it has the wrong type."""
-    return Fault("SerializationException", 400, message)
+    return Fault("SerializationException", 400, message, query_code="MalformedInput")
 
 
 def too_large(bytes_max: int) -> Fault:
@@ -157,17 +164,54 @@ def too_large(bytes_max: int) -> Fault:
 def unknown_operation(service: str, operation: str, supported: Iterable[str]) -> Fault:
     """AWS knows the operation and Bannister does not do it, or nobody knows it."""
     if not operation:
-        text = f"The request names no operation of {service} in X-Amz-Target, as AWS's JSON protocols do; only those are spoken."
-    elif operation in service_model(service).operation_names:
+        text = (
+            f"The request names no operation of {service}. JSON names it in X-Amz-Target, "
+            "a form as its Action, RPC v2 at the end of the path."
+        )
+        return Fault("UnknownOperationException", 400, text, query_code="MissingAction")
+    if operation in service_model(service).operation_names:
         listed = ", ".join(sorted(supported)) or "none"
         text = f"Bannister does not support the operation {operation} of {service}. It supports: {listed}."
     else:
-        text = (
-            f"There is no operation {operation!r} of {service}."
-            if operation
-            else f"No operation of {service} is named."
-        )
+        text = f"There is no operation {operation!r} of {service}."
     return Fault("UnknownOperationException", 400, text, query_code="InvalidAction")
+
+
+def unknown_version(service: str, version: str) -> Fault:
+    """A form names another version of the service's API."""
+    spoken = service_model(service).api_version
+    text = f"There is no version {version!r} of the API of {service}; give Version={spoken}."
+    return Fault("UnknownOperationException", 400, text, query_code="InvalidAction")
+
+
+def unspoken_protocol(service: str, protocol: str) -> Fault:
+    """The service exists, and never spoke the protocol of the request."""
+    spoken = ", ".join(protocols(service_model(service)))
+    text = f"The service {service} does not speak the protocol {protocol}. It speaks: {spoken}."
+    return Fault("UnknownOperationException", 400, text, query_code="InvalidAction")
+
+
+def protocols(model: ServiceModel) -> list[str]:
+    """The names of the protocols that a service speaks."""
+    return list(model.metadata.get("protocols") or [model.metadata["protocol"]])
+
+
+def type_name(model: ServiceModel | None, fault: Fault) -> str:
+    """What the error is called in `__type`: a service that once spoke the query protocol says the whole name of the shape."""
+    if model is None or not _compatible(model):
+        return fault.code
+    return f"com.amazonaws.{model.service_name}#{fault.code}"
+
+
+def query_error_header(model: ServiceModel | None, fault: Fault, *, query_mode: bool) -> dict[str, str]:
+    """The header that tells a client in query mode what the query protocol calls the error."""
+    if not (query_mode and _compatible(model)):
+        return {}
+    return {"x-amzn-query-error": f"{fault.query_code};{fault.blamed}"}
+
+
+def _compatible(model: ServiceModel | None) -> bool:
+    return model is not None and "awsQueryCompatible" in model.metadata
 
 
 def _modelled(service: str, code: str, status: int, message: str) -> Fault:

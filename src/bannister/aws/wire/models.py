@@ -27,6 +27,9 @@ TARGET_PREFIXES = {
 #: The name in a signature's credential scope, and the service meant by a request that names no target.
 SIGNING_NAMES = {"sagemaker": "sagemaker", "monitoring": "cloudwatch", "bannister": "bannister"}
 
+#: The service meant by a form that is not signed, or was signed before signatures named a service: the one that speaks forms.
+UNSIGNED_FORMS = "cloudwatch"
+
 #: The model of our own service, where botocore looks for it when `AWS_DATA_PATH` names this folder.
 OWN_MODELS = Path(bannister.__file__).parent / "service"
 
