@@ -8,124 +8,22 @@ import gzip
 import http.client
 import json
 import logging
-import socket
-import threading
-from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
-import uvicorn
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.aws.door import ACCOUNT, BODY_BYTES_MAX, Backend, Door, code_and_text
 
-from bannister.aws.call import Call, Service
+from bannister.aws.call import Service
 from bannister.aws.gateway import Gateway
 from bannister.clock import SystemClock
 from bannister.errors import AlreadyExists, Busy, Conflict, Fenced, Invalid, NotFound, Resource, Unavailable
 from bannister.ids import RandomIds
 from bannister.settings import Settings
-
-ACCOUNT = "000000000000"
-BODY_BYTES_MAX = 64 * 1024
-
-
-@dataclass
-class Backend:
-    """What stands behind the door: answers what a test puts here, and keeps what it was asked."""
-
-    calls: list[Call] = field(default_factory=list)
-    answers: dict[str, Any] = field(default_factory=dict)
-    waits_for: str | None = None
-    objects: list[tuple[str, str]] = field(default_factory=list)
-
-    async def perform(self, call: Call) -> dict[str, Any]:
-        self.calls.append(call)
-        answer = self.answers.get(call.operation, {})
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    async def still_waits_for(self) -> str | None:
-        return self.waits_for
-
-    async def objects_app(self, scope: Any, receive: Any, send: Any) -> None:
-        self.objects.append((scope["method"], scope["path"]))
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
-
-
-class Door:
-    """The gateway on a port of this machine, and ways to knock."""
-
-    def __init__(self, port: int, backend: Backend) -> None:
-        self.port = port
-        self.backend = backend
-        self._clients: dict[str, Any] = {}
-
-    def client(self, service: str) -> Any:
-        if service not in self._clients:
-            self._clients[service] = boto3.client(
-                service,
-                endpoint_url=f"http://127.0.0.1:{self.port}",
-                region_name="us-east-1",
-                aws_access_key_id="AKIDEXAMPLE",
-                aws_secret_access_key="secret",
-                config=Config(retries={"total_max_attempts": 1}, parameter_validation=False),
-            )
-        return self._clients[service]
-
-    def request(
-        self, method: str, path: str, body: bytes | Iterator[bytes] | None = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, dict[str, str], bytes]:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        with contextlib.closing(connection):
-            connection.request(method, path, body, headers or {})  # an iterator is sent in chunks
-            response = connection.getresponse()
-            content = response.read()
-        return response.status, {name.lower(): value for name, value in response.getheaders()}, content
-
-    def operation(self, target: str, body: bytes, **headers: str) -> tuple[int, dict[str, str], dict[str, Any]]:
-        status, found, content = self.request("POST", "/", body, {"X-Amz-Target": target, **headers})
-        return status, found, json.loads(content) if content else {}
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Door]:
-    backend = Backend()
-    names = {
-        "sagemaker": "CreateEndpointConfig CreateModel DescribeEndpoint DeleteEndpoint UpdateEndpoint ListEndpoints",
-        "cloudwatch": "PutMetricAlarm PutMetricData DescribeAlarms SetAlarmState GetMetricStatistics",
-    }
-    services = [Service(name, dict.fromkeys(names[name].split(), backend.perform)) for name in names]
-    bounds = Settings(Path("/nonexistent"), request_body_bytes_max=BODY_BYTES_MAX)
-    gateway = Gateway(
-        bounds, RandomIds(), SystemClock(), services, backend.objects_app, waits_for=backend.still_waits_for
-    )
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield Door(listener.getsockname()[1], backend)
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        listener.close()
-
-
-@pytest.fixture
-def door(served: Door) -> Door:
-    fresh = Backend()
-    served.backend.calls, served.backend.objects = fresh.calls, fresh.objects
-    served.backend.answers, served.backend.waits_for = fresh.answers, fresh.waits_for
-    return served
-
 
 # --- operations that succeed
 
@@ -177,11 +75,6 @@ def test_cloudwatch_answers_in_json_1_0(door: Door) -> None:
 
 
 # --- operations that are refused
-
-
-def code_and_text(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, str, int]:
-    response = error.value.response
-    return response["Error"]["Code"], response["Error"]["Message"], response["ResponseMetadata"]["HTTPStatusCode"]
 
 
 @pytest.mark.parametrize(
