@@ -100,6 +100,8 @@ class Settings:
     proxy_adoption_seconds: float = 5.0
     #: A proxy's threads follow an acknowledged change within this long; only then is a group called unrouted.
     proxy_settle_seconds: float = 0.1
+    #: Where a proxy took longer to acknowledge, its threads get as long as that, up to this.
+    proxy_settle_seconds_max: float = 5.0
 
     # --- shadows (what the bounds add up to: bannister.envoy.resources.shadow)
     #: Copies under way to one shadow with a body of at most `shadow_small_body_bytes_max`; further ones are not made.

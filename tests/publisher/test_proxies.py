@@ -25,7 +25,8 @@ pytestmark = pytest.mark.real
 
 @pytest.fixture
 def settings(settings):
-    return replace(settings, proxy_lease_seconds=1.0)
+    # One thread, because each may have one connection whatever the bound is.
+    return replace(settings, proxy_lease_seconds=1.0, upstream_connections_max=4, proxy_workers=1)
 
 
 async def test_nothing_is_acknowledged_without_a_proxy(bare_edge, steady):
@@ -137,6 +138,28 @@ async def test_requests_in_flight_are_counted_until_they_end(edge, steady, answe
     release.set()
     assert [(await call).body for call in calls] == [b"done"] * 3
     await until(lambda: edge.publisher.drained("g1"), "its requests have ended")
+
+
+async def test_requests_that_wait_for_a_connection_are_in_flight(edge, steady, answer, until):
+    release = asyncio.Event()
+
+    async def slow(request):
+        await release.wait()
+        return answer(body=b"done")
+
+    model = await edge.model("g1", slow)
+    await edge.serve(steady("flights", "g1"))
+    most = edge.settings.upstream_connections_max
+    calls = [asyncio.ensure_future(edge.client().invoke("flights")) for _ in range(most + 5)]
+    await until(lambda: len(model.invocations) == most, "no more connections are made")
+
+    async def all_counted():
+        return await edge.publisher.active_requests("g1") == most + 5
+
+    await until(all_counted, "the others wait, and are counted")
+    release.set()
+    assert [(await call).body for call in calls] == [b"done"] * (most + 5)
+    assert await edge.publisher.active_requests("g1") == 0
 
 
 async def test_requests_in_flight_are_not_guessed(edge, steady):

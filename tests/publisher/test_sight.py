@@ -13,6 +13,8 @@ from bannister.publisher.sight import Sight
 ADDRESS = "127.0.0.1:1"
 PUBLISHED = frozenset({"g"})
 
+PENDING = 3
+
 
 class Admin:
     def __init__(self, *, healthy: bool = True, answers: bool = True) -> None:
@@ -23,6 +25,9 @@ class Admin:
         if not self.answers:
             raise Unavailable("no")
         return {"g": {ADDRESS: HostStatus(self.healthy, 2)}}
+
+    async def pending_requests(self, cluster):
+        return PENDING if cluster == "g" else 0
 
 
 def proxy_holding(*addresses: str) -> Proxy:
@@ -93,5 +98,5 @@ def test_routes_on_their_way_count_as_routed():
 
 async def test_requests_in_flight_are_added_up_over_proxies():
     proxies = [proxy_holding(ADDRESS), proxy_holding(ADDRESS)]
-    assert await Sight(lambda _node: Admin()).active_requests(proxies, "g") == 4
+    assert await Sight(lambda _node: Admin()).active_requests(proxies, "g") == 4 + 2 * PENDING
     assert await Sight(lambda _node: Admin()).active_requests(proxies, "other") == 0

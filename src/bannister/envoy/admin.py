@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 
@@ -83,6 +85,15 @@ class Admin:
             }
             for cluster in found.cluster_statuses
         }
+
+    async def pending_requests(self, cluster: str) -> int:
+        """Requests for a cluster that wait for a connection to one of its instances: no instance counts them as its own yet."""
+        name = f"cluster.{cluster}.upstream_rq_pending_active"
+        document = await self._get(f"/stats?filter=^{quote(re.escape(name))}$")
+        try:
+            return sum(int(line.rpartition(b":")[2]) for line in document.splitlines() if line)
+        except ValueError as error:
+            raise Unavailable(f"The proxy's answer about its requests cannot be read: {error}") from error
 
     async def live(self) -> bool:
         """Whether the proxy has been configured and serves."""

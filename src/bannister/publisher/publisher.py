@@ -111,6 +111,8 @@ class Publisher:
         self._started_at = clock.monotonic()
         #: Everything that serves was seen once since this process started.
         self._adopted = False
+        #: Since when the published routes do not name a group, and since when no proxy's do.
+        self._withdrawn_at: dict[str, float] = {}
         self._unrouted_since: dict[str, float] = {}
         self._asked = Signal()
         self._looked = Signal()
@@ -172,8 +174,13 @@ class Publisher:
         if group not in self._published.rotation:
             return True  # not even a cluster is left
         since = self._unrouted_since.get(group)
-        settled = since is not None and self._clock.monotonic() - since >= self._settings.proxy_settle_seconds
-        return settled and group not in self._routed()
+        return since is not None and self._has_settled(group, since) and group not in self._routed()
+
+    def _has_settled(self, group: str, since: float) -> bool:
+        """A proxy acknowledges before all its threads have followed. Where that took long, the machine is busy, and they get as long again."""
+        took = since - self._withdrawn_at.get(group, since)
+        settle_seconds = max(self._settings.proxy_settle_seconds, min(took, self._settings.proxy_settle_seconds_max))
+        return self._clock.monotonic() - since >= settle_seconds
 
     async def active_requests(self, group: str) -> int:
         """Requests in flight on the group, over all registered proxies, and those whose lease has lapsed if they say it at once.
@@ -266,6 +273,8 @@ class Publisher:
         self._published = following
         self._clusters = frozenset(following.rotation)
         self._named = frozenset[str]().union(*map(clusters_named, following.forwardings().values()))
+        now = self._clock.monotonic()
+        self._withdrawn_at = {group: self._withdrawn_at.get(group, now) for group in self._clusters - self._named}
         self._republished.announce()
 
     def _views(self) -> tuple[ProxyView, ...]:

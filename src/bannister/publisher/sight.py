@@ -27,6 +27,10 @@ class Admin(Protocol):
         """By cluster and `host:port`: every instance of the clusters that are in use. Raises `Unavailable`: no answer."""
         ...
 
+    async def pending_requests(self, cluster: str) -> int:
+        """Requests for a cluster that wait for a connection. Raises `Unavailable`: no answer."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Look:
@@ -93,7 +97,7 @@ class Sight:
         return frozenset(address for address in members.about if address in seen and seen[address].healthy)
 
     async def active_requests(self, proxies: Sequence[Proxy], group: str) -> int:
-        """Requests in flight on a group, asked now from every proxy.
+        """Requests in flight on a group, asked now from every proxy: those on an instance, and those that wait for a connection to one.
 
         Raises:
             Unavailable: A proxy that is connected does not answer.
@@ -101,6 +105,8 @@ class Sight:
         total = 0
         for proxy in proxies:
             try:
+                # Those that wait first: in between they may only become those on an instance.
+                total += await self._admin_of(proxy.node).pending_requests(group)
                 clusters = await self._admin_of(proxy.node).clusters()
             except Unavailable:
                 if proxy.stream is not None:
