@@ -18,7 +18,7 @@ from bannister.operations.metrics import (
     Sample,
     StatisticSet,
     StatisticsRequest,
-    _floored,
+    floored_start,
     get_metric_statistics,
     list_metrics,
     put_metric_data,
@@ -157,13 +157,13 @@ async def test_a_statistic_that_only_cloudwatch_has(context: Context) -> None:
     ],
 )
 def test_where_the_first_period_begins(start, period, floored) -> None:
-    assert _floored(start, period, NOW) == floored
+    assert floored_start(start, period, NOW) == floored
 
 
 @given(st.floats(0, 1400), st.sampled_from([1, 5, 10, 20, 30, 60, 120]))
 def test_the_first_period_holds_the_start_time(before, period) -> None:
     start = NOW - before
-    assert start - max(period, 60) < _floored(start, period, NOW) <= start
+    assert start - max(period, 60) < floored_start(start, period, NOW) <= start
 
 
 async def test_listing_selects_by_name_and_dimension(context: Context) -> None:

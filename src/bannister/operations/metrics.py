@@ -190,7 +190,7 @@ async def get_metric_statistics(context: Context, request: StatisticsRequest) ->
     """
     period = request.period_seconds
     _check_request(request)
-    start = _floored(request.start, period, context.clock.now())
+    start = floored_start(request.start, period, context.clock.now())
     periods = math.ceil((request.end - start) / period)
     found = await context.metrics.read(request.metric, start, period, periods, request.unit)
     points = [
@@ -220,7 +220,7 @@ def _check_request(request: StatisticsRequest) -> None:
         check_statistic(name)
 
 
-def _floored(start: float, period: int, now: float) -> float:
+def floored_start(start: float, period: int, now: float) -> float:
     """AWS: down to the minute (5 minutes beyond 15 days, the hour beyond 63), and for periods under a minute to the period."""
     age_days = (now - start) / 86_400
     unit = period if period < 60 else 60 if age_days <= 15 else 300 if age_days <= 63 else 3600

@@ -1,4 +1,4 @@
-"""PutMetricData, GetMetricStatistics, ListMetrics."""
+"""PutMetricData, GetMetricStatistics, GetMetricData, ListMetrics."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from typing import Any
 
 from bannister.aws.call import Call, Handler
 from bannister.aws.cloudwatch.dimensions import dimension_members, metric_identity
-from bannister.errors import Unsupported
-from bannister.operations import metrics
+from bannister.errors import Invalid, Unsupported
+from bannister.operations import metric_data, metrics
 from bannister.operations.context import Context
+
+_MISSING = "MissingRequiredParameterException"
+#: CloudWatch's message where not all metrics could be given.
+_CUT = {"Code": "MaxMetricsExceeded", "Value": "Maximum number of allowed metrics exceeded"}
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:
@@ -25,6 +29,21 @@ def handlers(context: Context) -> Mapping[str, Handler]:
         points = await metrics.get_metric_statistics(context, _statistics_request(call.params))
         return {"Label": call.params["MetricName"], "Datapoints": [_point_members(point) for point in points]}
 
+    async def data(call: Call) -> dict[str, Any]:
+        _refuse_accounts(call)
+        page = await metric_data.get_metric_data(
+            context,
+            _data_request(call.params),
+            token=call.params.get("NextToken"),
+            region=call.region,
+            account_id=call.account_id,
+        )
+        return {
+            "MetricDataResults": [_result_members(result) for result in page.results],
+            "Messages": [_CUT] if page.cut else [],
+            "NextToken": page.token,
+        }
+
     async def list_(call: Call) -> dict[str, Any]:
         page = await metrics.list_metrics(context, _selection(call.params), token=call.params.get("NextToken"))
         members = [
@@ -33,7 +52,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
         ]
         return {"Metrics": members, "NextToken": page.token}
 
-    return {"PutMetricData": put, "GetMetricStatistics": statistics, "ListMetrics": list_}
+    return {"PutMetricData": put, "GetMetricStatistics": statistics, "GetMetricData": data, "ListMetrics": list_}
 
 
 def _sample(namespace: str, datum: dict[str, Any]) -> metrics.Sample:
@@ -72,6 +91,57 @@ def _point_members(point: metrics.StatisticsPoint) -> dict[str, Any]:
         **point.statistics,
         "ExtendedStatistics": dict(point.percentiles) or None,
         "Unit": point.unit or "None",
+    }
+
+
+def _refuse_accounts(call: Call) -> None:
+    for query in call.params["MetricDataQueries"]:
+        if query.get("AccountId", call.account_id) != call.account_id:
+            raise Unsupported(f"AccountId {query['AccountId']} cannot be used: there is only {call.account_id} here.")
+
+
+def _data_request(params: dict[str, Any]) -> metric_data.DataRequest:
+    return metric_data.DataRequest(
+        queries=[_data_query(query) for query in params["MetricDataQueries"]],
+        start=params["StartTime"],
+        end=params["EndTime"],
+        newest_first=params.get("ScanBy", "TimestampDescending") == "TimestampDescending",
+        datapoints_max=params.get("MaxDatapoints", metric_data.PAGE_DATAPOINTS_MAX),
+        time_zone=params.get("LabelOptions", {}).get("Timezone", "+0000"),
+    )
+
+
+def _data_query(query: dict[str, Any]) -> metric_data.DataQuery:
+    return metric_data.DataQuery(
+        id=query["Id"],
+        stat=None if "MetricStat" not in query else _metric_stat(query["MetricStat"]),
+        expression=query.get("Expression"),
+        label=query.get("Label"),
+        return_data=query.get("ReturnData", True),
+        period_seconds=query.get("Period"),
+    )
+
+
+def _metric_stat(given: dict[str, Any]) -> metric_data.MetricStat:
+    metric = given["Metric"]
+    missing = [name for name in ("Namespace", "MetricName") if name not in metric]
+    if missing:
+        raise Invalid(f"The parameter {missing[0]} of each MetricStat.Metric is required.", code=_MISSING)
+    return metric_data.MetricStat(
+        metric=metric_identity(metric["Namespace"], metric["MetricName"], metric.get("Dimensions")),
+        statistic=given["Stat"],
+        period_seconds=given["Period"],
+        unit=given.get("Unit"),
+    )
+
+
+def _result_members(result: metric_data.DataResult) -> dict[str, Any]:
+    return {
+        "Id": result.id,
+        "Label": result.label,
+        "Timestamps": [at for at, _ in result.points],
+        "Values": [value for _, value in result.points],
+        "StatusCode": "Complete" if result.complete else "PartialData",
     }
 
 

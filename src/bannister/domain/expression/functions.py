@@ -181,11 +181,14 @@ def chosen(condition: Slots, yes: Slots, no: Slots) -> list[Slot]:
     ]
 
 
-def part_of_time(name: str, at: int) -> float:
-    """MINUTE, HOUR, DAY (Monday is 1), DATE, MONTH, YEAR or EPOCH of a time, in UTC."""
+def part_of_time(name: str, at: int) -> Slot:
+    """MINUTE, HOUR, DAY (Monday is 1), DATE, MONTH, YEAR or EPOCH of a time, in UTC; None beyond the calendar."""
     if name == "EPOCH":
         return float(at)
-    moment = datetime.fromtimestamp(at, UTC)
+    try:
+        moment = datetime.fromtimestamp(at, UTC)
+    except (ArithmeticError, ValueError):
+        return None
     parts = {
         "MINUTE": moment.minute,
         "HOUR": moment.hour,

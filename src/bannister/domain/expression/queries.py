@@ -15,13 +15,15 @@ from typing import Final
 from bannister.domain.expression.evaluation import Allowance, Scope, Value, evaluate
 from bannister.domain.expression.kinds import Kind, kind_of
 from bannister.domain.expression.parser import ExpressionError, parse
+from bannister.domain.expression.search import Search, search_of
 from bannister.domain.expression.series import Grid, Series
-from bannister.domain.expression.tree import Node, calls, references
+from bannister.domain.expression.tree import Call, Node, nodes, references
 from bannister.errors import Invalid
 
 #: AWS's bounds on the queries of one request, and on those of an alarm.
 QUERIES_MAX: Final = 500
 ALARM_METRICS_MAX: Final = 10
+ALARM_EXPRESSIONS_MAX: Final = 10
 
 VALIDATION: Final = "ValidationException"
 #: Slots that the expressions of an alarm may compute in one evaluation: hundreds of periods, tens of operators.
@@ -52,6 +54,8 @@ class Expression:
     kind: Kind
     return_data: bool
     period_seconds: int | None = None
+    #: Every call of SEARCH in it.
+    searches: tuple[tuple[Call, Search], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +84,9 @@ def checked(asked: Sequence[Query], *, queries_max: int = QUERIES_MAX) -> Querie
     expressions = []
     for name in _ordered(trees, frozenset(by_id)):
         query = by_id[name]
-        kind = kinds[name] = _kind(query, trees[name], kinds, frozenset(metrics))
-        expressions.append(Expression(name, trees[name], kind, query.return_data, query.period_seconds))
+        tree = trees[name]
+        kind = kinds[name] = _kind(query, tree, kinds, frozenset(metrics))
+        expressions.append(Expression(name, tree, kind, query.return_data, query.period_seconds, _searches(name, tree)))
     returned = tuple(query.id for query in asked if query.return_data)
     return Queries(metrics, tuple(expressions), returned)
 
@@ -160,6 +165,14 @@ def _kind(query: Query, tree: Node, kinds: Mapping[str, Kind], metrics: frozense
         raise in_expression(query.id, error) from None
 
 
+def _searches(name: str, tree: Node) -> tuple[tuple[Call, Search], ...]:
+    asked = [node for node in nodes(tree) if isinstance(node, Call) and node.function == "SEARCH"]
+    try:
+        return tuple((call, search_of(call)) for call in asked)
+    except ExpressionError as error:
+        raise in_expression(name, error) from None
+
+
 # --- alarms
 
 
@@ -174,9 +187,10 @@ def for_alarm(asked: Sequence[Query]) -> Queries:
         raise Invalid("Exactly one element of the metrics list should return data.", code=VALIDATION)
     if not queries.metrics:
         raise Invalid("The metrics list must contain at least one metric.", code=VALIDATION)
-    if len(queries.metrics) > ALARM_METRICS_MAX:
+    if len(queries.metrics) > ALARM_METRICS_MAX or len(queries.expressions) > ALARM_EXPRESSIONS_MAX:
         raise Invalid(
-            f"The metrics list contains {len(queries.metrics)} metrics; an alarm can have {ALARM_METRICS_MAX}.",
+            f"The metrics list contains {len(queries.metrics)} metrics and {len(queries.expressions)} expressions; an alarm can have "
+            f"{ALARM_METRICS_MAX} metrics and {ALARM_EXPRESSIONS_MAX} expressions.",
             code=VALIDATION,
         )
     periods = {query.period_seconds for query in asked if query.period_seconds is not None}
@@ -184,7 +198,7 @@ def for_alarm(asked: Sequence[Query]) -> Queries:
         listed = ", ".join(map(str, sorted(periods)))
         raise Invalid(f"All elements of the metrics list must have the same Period, not {listed}.", code=VALIDATION)
     for expression in queries.expressions:
-        if calls(expression.tree, "SEARCH"):
+        if expression.searches:
             raise Invalid(
                 f"Error in expression '{expression.id}': SEARCH is not supported on Metric Alarms.", code=VALIDATION
             )

@@ -130,11 +130,6 @@ def references(tree: Node) -> frozenset[str]:
     return frozenset(node.id for node in nodes(tree) if isinstance(node, Reference))
 
 
-def calls(tree: Node, function: str) -> bool:
-    """Whether a function is called anywhere in an expression."""
-    return any(isinstance(node, Call) and node.function == function for node in nodes(tree))
-
-
 def show(tree: Node) -> str:
     """An expression that parses to this tree."""
     match tree:
