@@ -269,6 +269,8 @@ async def test_wrong_requests(context: Context, queries: list[DataQuery], change
 
 
 async def test_statistics_of_one_metric_are_read_once(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metric_data, "SLOTS_READ_MAX", 5)
+    monkeypatch.setattr(metric_data, "SLOTS_READ_MAX", 50)
     page = await asked(context, stat("a"), stat("b", statistic="Maximum"))
     assert [value for one in page.results for _, value in one.points] == [4.0, 5.0, 3.0, 5.0]
+    with pytest.raises(Invalid, match="cover more than 50 periods"):
+        await asked(context, stat("a"), stat("b", FRENCH))

@@ -34,6 +34,8 @@ PAGE_DATAPOINTS_MAX: Final = 100_800
 #: Periods that one request may read, over all its metrics; and datapoints that its expressions may compute.
 SLOTS_READ_MAX: Final = 500_000
 SLOTS_COMPUTED_MAX: Final = 2_000_000
+#: A read counts as so many periods at least.
+_SLOTS_OF_READ_MIN: Final = 50
 #: Other requests and alarms get their turn after so many periods.
 _SLOTS_PER_TURN: Final = 500
 #: The period of what has none: a constant in a request without metrics.
@@ -113,11 +115,11 @@ async def get_metric_data(
         Invalid: A query, the time range or the token is wrong, or more is asked for than a request can have.
         Unsupported: A statistic that CloudWatch has and Bannister has not.
     """
-    queries = _checked(request)
+    # In threads, as all that goes over every query or datapoint: alarms do not wait for it.
+    queries = await asyncio.to_thread(_checked, request)
     around = Surroundings(context.clock.now(), region, account_id, zone_of(request.time_zone))
     after = None if token is None else _read_token(token, request)
     values, cut = await _Reading(context, request, queries, around.now).values()
-    # In a thread, as all that goes over every datapoint: alarms do not wait for it.
     return await asyncio.to_thread(_answered, request, queries, values, around, after, cut=cut)
 
 
@@ -197,6 +199,7 @@ class _Reading:
         self._now = now
         self._slots_left = SLOTS_READ_MAX
         self._aggregates: dict[tuple[MetricIdentity, Grid, str | None], list[Aggregate | None]] = {}
+        self._known: Sequence[MetricIdentity] | None = None
         self._cut = False
 
     async def values(self) -> tuple[dict[str, Value], bool]:
@@ -232,13 +235,14 @@ class _Reading:
         return Series(grid, values, label, Source(stat.metric, stat.statistic, stat.period_seconds))
 
     async def _aggregated(self, stat: MetricStat, grid: Grid) -> list[Aggregate | None]:
-        if grid.count > self._slots_left:
+        slots = max(grid.count, _SLOTS_OF_READ_MIN)
+        if slots > self._slots_left:
             raise Invalid(
                 f"The queries cover more than {SLOTS_READ_MAX:,} periods in all. You may reduce them by increasing Period, decreasing the "
                 "time range, or asking for fewer metrics at once.",
                 code=_COMBINATION,
             )
-        self._slots_left -= grid.count
+        self._slots_left -= slots
         found: list[Aggregate | None] = []
         for first in range(0, grid.count, _SLOTS_PER_TURN):
             count = min(_SLOTS_PER_TURN, grid.count - first)
@@ -251,7 +255,8 @@ class _Reading:
         """What each SEARCH of an expression finds, among the metrics that had data lately."""
         if not expression.searches:
             return {}
-        known = await self._context.metrics.metrics(since=self._now - LISTED_SECONDS)
+        if self._known is None:
+            self._known = await self._context.metrics.metrics(since=self._now - LISTED_SECONDS)
         found = {}
         for call, search in expression.searches:
             seconds = search.period_seconds or period
@@ -261,11 +266,11 @@ class _Reading:
                     code="ValidationException",
                 )
             _check_period(seconds, "Period of SEARCH")
-            found[call] = await self._found(known, search, seconds)
+            found[call] = await self._found(self._known, search, seconds)
         return found
 
     async def _found(self, known: Sequence[MetricIdentity], search: Search, period: int) -> tuple[Series, ...]:
-        metrics = [metric for metric in known if finds(search, metric)]
+        metrics = await asyncio.to_thread(_matching, search, known)
         self._cut = self._cut or len(metrics) > SERIES_MAX
         metrics = metrics[:SERIES_MAX]
         labels = _distinguishing(metrics)
@@ -275,6 +280,10 @@ class _Reading:
                 for metric, label in zip(metrics, labels, strict=True)
             ]
         )
+
+
+def _matching(search: Search, known: Sequence[MetricIdentity]) -> list[MetricIdentity]:
+    return [metric for metric in known if finds(search, metric)]
 
 
 def _statistics(aggregates: Sequence[Aggregate | None], name: str) -> tuple[float | None, ...]:

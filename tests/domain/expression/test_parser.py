@@ -44,6 +44,9 @@ READ: list[tuple[str, Node]] = [
     ("(-a)^2", Power(Minus(A), Number(2))),
     ("2^-a", Power(Number(2), Minus(A))),
     ("a^b^c", Power(A, Power(B, C))),
+    ("(a^b)^c", Power(Power(A, B), C)),
+    ("(a-b)-c", Row(Row(A, (("-", B),)), (("-", C),))),
+    ("a-(b-c)", Row(A, (("-", Row(B, (("-", C),))),))),
     ("-a*b", Row(Minus(A), (("*", B),))),
     ("a>1 AND b<2 OR c==3", parse("((a > 1) AND (b < 2)) OR (c == 3)")),
     ("a && b || c", Row(Row(A, (("AND", B),)), (("OR", C),))),
@@ -63,6 +66,11 @@ READ: list[tuple[str, Node]] = [
 @pytest.mark.parametrize(("text", "tree"), READ, ids=[text for text, _ in READ])
 def test_reads(text: str, tree: Node) -> None:
     assert parse(text) == tree
+
+
+@pytest.mark.parametrize(("text", "tree"), READ, ids=[text for text, _ in READ])
+def test_is_shown_as_it_is_read(text: str, tree: Node) -> None:
+    assert parse(show(parse(text))) == tree
 
 
 REFUSED = [

@@ -45,6 +45,7 @@ WRONG: list[tuple[list[Query], str]] = [
     ([expression("e1", "'x'", returned=False)], "It yields String"),
     ([expression("e1", "SELECT AVG(x) FROM y")], r"Error in expression 'e1': Metrics Insights \(SELECT …\) is not supported"),
     ([expression("e1", "SEARCH('(', 'Sum', 60)")], "Error in expression 'e1': Invalid syntax in SEARCH at character 8"),
+    ([expression(f"e{n}", "SEARCH('a', 'Sum', 60)") for n in range(101)], "There are 101 calls of SEARCH; 100 are allowed"),
     ([expression("e1", "SEARCH('a', 'Foo', 60)")], "Foo is not a statistic"),
 ]  # fmt: skip
 

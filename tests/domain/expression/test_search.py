@@ -148,4 +148,4 @@ PARTS = [
 
 @pytest.mark.parametrize(("name", "parts"), PARTS, ids=[name for name, _ in PARTS])
 def test_parts_of_names(name: str, parts: list[str]) -> None:
-    assert _parts(name) == parts
+    assert _parts(name) == tuple(parts)

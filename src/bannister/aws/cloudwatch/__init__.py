@@ -1,6 +1,6 @@
 """CloudWatch: one translation per operation, from AWS's words to ours and back.
 
-Metric alarms on a single metric, their history, and metric data. Composite alarms, metric math and anomaly detection are refused by name; a new
+Metric alarms on a single metric, their history, and metric data with expressions over it. Composite alarms and anomaly detection are refused by name; a new
 kind of alarm is a module beside `alarm`.
 """
 

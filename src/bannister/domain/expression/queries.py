@@ -20,8 +20,9 @@ from bannister.domain.expression.series import Grid, Series
 from bannister.domain.expression.tree import Call, Node, nodes, references
 from bannister.errors import Invalid
 
-#: AWS's bounds on the queries of one request, and on those of an alarm.
+#: AWS's bounds on the queries of one request, on its searches (those of one graph), and on the queries of an alarm.
 QUERIES_MAX: Final = 500
+SEARCHES_MAX: Final = 100
 ALARM_METRICS_MAX: Final = 10
 ALARM_EXPRESSIONS_MAX: Final = 10
 
@@ -87,6 +88,9 @@ def checked(asked: Sequence[Query], *, queries_max: int = QUERIES_MAX) -> Querie
         tree = trees[name]
         kind = kinds[name] = _kind(query, tree, kinds, frozenset(metrics))
         expressions.append(Expression(name, tree, kind, query.return_data, query.period_seconds, _searches(name, tree)))
+    searches = sum(len(one.searches) for one in expressions)
+    if searches > SEARCHES_MAX:
+        raise Invalid(f"There are {searches} calls of SEARCH; {SEARCHES_MAX} are allowed.", code=VALIDATION)
     returned = tuple(query.id for query in asked if query.return_data)
     return Queries(metrics, tuple(expressions), returned)
 

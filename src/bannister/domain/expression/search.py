@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from bannister.domain.expression.parser import ExpressionError
@@ -34,6 +35,8 @@ DEPTH_MAX: Final = 20
 _TOKEN = re.compile(r'\s*(?:(?P<quoted>"(?:[^"\\]|\\.)*")|(?P<sign>[(){},=])|(?P<word>[^\s(){},="]+))')
 _ESCAPED = re.compile(r"\\(.)")
 _RUN = re.compile(r"[^\W\d_]+|\d+")
+#: Names that were cut into parts lately: metrics share most of theirs.
+_NAMES_REMEMBERED_MAX: Final = 10_000
 _BOOLEAN: Final = ("AND", "OR", "NOT")
 
 
@@ -254,11 +257,12 @@ def _matches(term: Term, name: str) -> bool:
     if len(wanted) == 1:
         return wanted[0].lower() in {*(part.lower() for part in parts), "".join(parts).lower()}
     if "".join(wanted) != term.text:
-        wanted, parts = [part.lower() for part in wanted], [part.lower() for part in parts]
+        wanted, parts = tuple(map(str.lower, wanted)), tuple(map(str.lower, parts))
     return any(parts[place : place + len(wanted)] == wanted for place in range(len(parts) - len(wanted) + 1))
 
 
-def _parts(name: str) -> list[str]:
+@lru_cache(maxsize=_NAMES_REMEMBERED_MAX)
+def _parts(name: str) -> tuple[str, ...]:
     """`SDBFailure2` is SDB, Failure and 2."""
     parts = []
     for run in _RUN.findall(name):
@@ -269,4 +273,4 @@ def _parts(name: str) -> list[str]:
                 parts.append(run[begin:place])
                 begin = place
         parts.append(run[begin:])
-    return parts
+    return tuple(parts)
