@@ -79,6 +79,8 @@ class Settings:
     upstream_idle_timeout_seconds: float = 1.5
     #: An idle client connection is closed after this long.
     downstream_idle_timeout_seconds: float = 600.0
+    #: A client that is to be hung up on has this long to take the last of its answer, and to hang up itself.
+    downstream_close_seconds: float = 60.0
     #: A request or answer during which nothing moves at all for this long is given up (a client that vanished).
     stream_idle_timeout_seconds: float = 900.0
     #: Envoy sheds load before its heap reaches this.

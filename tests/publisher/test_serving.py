@@ -221,3 +221,24 @@ async def _invoke(edge, count: int, headers: dict[str, str] | None = None) -> Co
         for _ in range(8):
             tasks.create_task(one_connection())
     return found
+
+
+async def test_a_proxy_that_is_held_up_delivers_what_it_has_before_it_hangs_up(edge, steady):
+    """Again and again for longer than Envoy would give a client to hang up, in the middle of answers to many who ask for that."""
+    await edge.model("g1")
+    await edge.serve(steady("flights", "g1"))
+    over = asyncio.Event()
+
+    async def call_repeatedly():
+        while not over.is_set():
+            answer = await edge.client().invoke("flights", b"[1]", {"connection": "close"})
+            assert (answer.status, answer.body) == (200, b"ok")
+
+    callers = [asyncio.ensure_future(call_repeatedly()) for _ in range(500)]
+    for pause in range(12):
+        await asyncio.sleep(0.004 * (1 + pause))
+        edge.signal_envoy("SIGSTOP")
+        await asyncio.sleep(1.1)
+        edge.signal_envoy("SIGCONT")
+    over.set()
+    await asyncio.gather(*callers)

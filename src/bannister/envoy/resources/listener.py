@@ -89,6 +89,8 @@ def _manager(settings: Settings, texts: RuntimeTexts) -> _Manager:
         ),
         # `ab`, `curl -0` and old proxies speak it; a request without a Host is still refused.
         http_protocol_options=protocol_pb2.Http1ProtocolOptions(accept_http_10=True),
+        # When it is over Envoy closes the connection with what is not yet written, also where only its own thread was held up.
+        delayed_close_timeout=seconds(settings.downstream_close_seconds),
         request_headers_timeout=seconds(_REQUEST_HEADERS_TIMEOUT_SECONDS),
         stream_idle_timeout=seconds(settings.stream_idle_timeout_seconds),
     )
