@@ -41,6 +41,7 @@ from bannister.envoy.ads import DiscoveryServer
 from bannister.envoy.resources.names import PROXY_NODE
 from bannister.errors import EXIT_CANNOT_START, BannisterError, Fenced, Refused
 from bannister.evaluator.loop import Evaluator
+from bannister.evaluator.notifier import Notifier
 from bannister.experimenter.loop import Experimenter
 from bannister.ids import RandomIds
 from bannister.instances.backend import InstanceBackend
@@ -95,6 +96,7 @@ class ControlPlane:
         self._evaluator = Evaluator(
             self._state, self._metrics, TelemetryFeed(settings, clock), clock, settings, self._capture_feed
         )
+        self._notifier = Notifier(self._state, clock, settings, self._evaluator.end_suppressions)
         self._supervisor = Supervisor(
             self._state,
             self._instances,
@@ -161,6 +163,7 @@ class ControlPlane:
                     instruct_capture(self._capture_feed, self._state),
                     self._delivery.run(),
                     self._evaluator.run(),
+                    self._notifier.run(),
                     self._supervisor.run(),
                     self._deployer.run(),
                     self._experimenter.run(),

@@ -135,6 +135,18 @@ class Settings:
     alarm_history_per_page_max: int = 100
     #: Seconds that became final at once (a pause, a restart) are evaluated one by one, at most so many; older ones are skipped.
     evaluation_backlog_seconds_max: int = 120
+    # An action that is an address (http:// or https://) is told of a transition; what it does not take is tried again.
+    webhook_timeout_seconds: float = 5.0
+    webhook_attempts_max: int = 5
+    #: … after the first, doubling up to the second.
+    webhook_retry_seconds_min: float = 1.0
+    webhook_retry_seconds_max: float = 60.0
+    #: Addresses that are being told at the same time.
+    webhook_parallel_max: int = 8
+    #: Transitions that addresses have not been told of; of more, the oldest are given up.
+    webhook_pending_max: int = 1000
+    #: Actions that were held back by a suppressor's periods are looked at this often.
+    suppression_check_seconds: float = 1.0
     #: A report that cannot be stored is tried again this often.
     report_retry_seconds: float = 0.2
 

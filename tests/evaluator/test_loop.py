@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,6 +16,9 @@ from bannister.errors import Fenced, Unavailable
 from bannister.evaluator.loop import Evaluator
 from bannister.metrics.memory import MemoryMetrics
 from bannister.metrics.store import GroupDimensions
+from bannister.operations.alarms import Extras
+from bannister.operations.composite_alarms import CompositeDefinition, put_composite_alarm
+from bannister.operations.context import Context
 from bannister.settings import Settings
 from bannister.state.memory import MemoryMedium, MemoryState
 from bannister.state.store import Entry, Put, Remove
@@ -370,3 +374,129 @@ async def test_the_loop_announces_each_pass(world: World) -> None:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+# --- composite alarms
+
+
+class Place:
+    """Alarms by operations, as callers put them."""
+
+    def __init__(self, world: World) -> None:
+        self.context = Context(
+            state=world.state,
+            metrics=world.metrics,
+            objects=None,  # type: ignore[arg-type]
+            clock=world.clock,
+            ids=None,  # type: ignore[arg-type]
+            settings=world.settings,
+            image_refusal=lambda image: None,
+            ready_instances=dict,
+        )
+
+    async def composite(self, name: str, rule: str, **more: Any) -> None:
+        extras = Extras(**{key: more.pop(key) for key in list(more) if key.endswith("actions")})
+        await put_composite_alarm(self.context, name, CompositeDefinition(rule, **more), extras)
+
+
+async def test_a_composite_moves_in_the_commit_of_its_child(world: World) -> None:
+    await world.put("a")
+    await Place(world).composite("c", "ALARM(a)")
+    await Place(world).composite("above", "ALARM(c)")
+    await world.take(START + 1, second(START))
+    before = await world.state.sequence()
+    await world.take(START + 2, second(START + 1, 9, 9))
+    entries = await world.state.journal(after=before)
+    assert [(one.subject, one.body["to"]) for one in entries] == [
+        ("alarm/a", "ALARM"),
+        ("alarm/c", "ALARM"),
+        ("alarm/above", "ALARM"),
+    ]
+    assert entries[1].body["children"] == {"a": "ALARM"}
+    assert (
+        entries[1].body["reason"].startswith("arn:aws:cloudwatch:us-east-1:000000000000:alarm:a transitioned to ALARM")
+    )
+
+
+async def test_composites_see_one_second_whole(world: World) -> None:
+    """Both alarms go to ALARM in the same second: one without the other never was."""
+    await world.put("a")
+    await world.put("b")
+    await Place(world).composite("one", "ALARM(a) AND NOT ALARM(b)")
+    await Place(world).composite("other", "ALARM(b) AND NOT ALARM(a)")
+    await world.take(START + 1, second(START))
+    await world.take(START + 2, second(START + 1, 9, 9))
+    assert (await world.value("a"), await world.value("b")) == (ALARM, ALARM)
+    for name in ("one", "other"):
+        assert [entry.body["to"] for entry in await world.transitions(name)] == ["OK"]
+
+
+async def test_an_instant_of_a_child_is_not_missed(world: World) -> None:
+    await world.put(statistic="Minimum", threshold=1.0)
+    await Place(world).composite("c", "ALARM(a)")
+    await world.take(START + 1, second(START))
+    await world.take(START + 35.0, *(second(START + at, 1, errors=int(12 <= at < 22)) for at in range(1, 35)))
+    assert [entry.body["to"] for entry in await world.transitions("c")] == ["OK", "ALARM", "OK"]
+
+
+async def test_a_composite_is_evaluated_as_far_as_its_children(world: World) -> None:
+    broken = MetricIdentity("N", "broken")
+    await world.put("a")
+    await world.put("b", metric=broken)
+    place = Place(world)
+    await place.composite("c", "ALARM(a) OR ALARM(b)")
+    await place.composite("above", "ALARM(c) OR TRUE")
+    await place.composite("constant", "FALSE")
+    assert world.evaluator.evaluated_until("above") is None
+    await world.take(START + 1, second(START))
+    world.metrics.broken = broken
+    await world.take(START + 2, second(START + 1))
+    assert world.evaluator.evaluated_until("a") == START + 2
+    assert world.evaluator.evaluated_until("c") == START + 1
+    assert world.evaluator.evaluated_until("above") == START + 1
+    assert world.evaluator.evaluated_until("constant") == START + 2
+
+
+async def test_a_composite_written_in_the_middle_is_decided_again(world: World) -> None:
+    """Its rule changes between its being read and its transition being written."""
+    await world.put("a")
+    await Place(world).composite("c", "ALARM(a)")
+
+    class Meddling(MemoryState):
+        meddled = False
+
+        async def commit(self, writes=(), records=(), *, at_sequence=None):
+            if records and not self.meddled:
+                self.meddled = True
+                world.state = self
+                await Place(world).composite("c", "OK(a)")
+            return await super().commit(writes, records, at_sequence=at_sequence)
+
+    world.state = Meddling(world.medium)
+    world.restart()
+    await world.take(START + 1, second(START, 1, 1))
+    assert await world.value("a") is ALARM
+    assert await world.value("c") is OK
+
+
+async def test_held_actions_are_run_when_their_time_is_over(world: World) -> None:
+    await world.put("a")
+    await world.put("s", metric=MetricIdentity("N", "never"))
+    await Place(world).composite(
+        "c", "ALARM(a)", suppressor="s", wait_seconds=20, extension_seconds=5, alarm_actions=("arn:x",)
+    )
+    await world.take(START + 1, second(START))
+    await world.evaluator.end_suppressions()
+    world.clock.time = START + 30.0
+    await world.evaluator.end_suppressions()
+    await world.take(START + 30.0, second(START + 29, 9, 9))
+    assert await world.value("c") is ALARM
+    assert await world.state.journal(kind="alarm.acted") == []
+    world.clock.time += 19.9
+    await world.evaluator.end_suppressions()
+    assert await world.state.journal(kind="alarm.acted") == []
+    world.clock.time += 0.2
+    await world.evaluator.end_suppressions()
+    await world.evaluator.end_suppressions()
+    (entry,) = await world.state.journal(kind="alarm.acted")
+    assert (entry.body["action"], entry.body["state"]) == ("arn:x", "ALARM")

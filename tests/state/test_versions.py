@@ -19,7 +19,7 @@ FIXTURES = Path(__file__).with_name("fixtures")
 LATER = {"shadow", "comparison_rules"}
 TABLES = [value for value in vars(tables).values() if isinstance(value, Table)]
 #: The version in which a table first had rows, where it was not the first one.
-SINCE = {tables.EXPERIMENTS.name: 2}
+SINCE = {tables.EXPERIMENTS.name: 2, tables.ACTIONS.name: 3}
 
 
 def written_by(version: int, path: Path) -> None:

@@ -109,7 +109,8 @@ def _alarm(alarm: dict[str, Any]) -> str:
         state += " (tripped)"
     rule = alarm.get("rule")
     if rule is None:
-        return str(state)
+        parts = [f'"{name}" {value}' for name, value in alarm.get("children", {}).items()]
+        return f"{state}: {', '.join(parts)}" if parts else str(state)
     points = [one["value"] for one in alarm["datapoints"] if one is not None]
     value = words.number(points[-1]) if points else "no data"
     return f"{state}: {value}, alarm if {words.COMPARISONS[rule['comparison']]} {words.number(rule['threshold'])}"

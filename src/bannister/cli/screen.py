@@ -230,7 +230,7 @@ def _alarms(alarms: Sequence[dict[str, Any]]) -> list[Text]:
     for one in sorted(alarms, key=lambda one: "TrippedTime" not in one and one["State"] == "OK")[:shown]:
         shape, style = _ALARMS[one["State"]]
         tripped = f"  tripped {words.clock(one['TrippedTime'])}" if "TrippedTime" in one else ""
-        metric = f"{one['Statistic']} {one['MetricName']}" if "Statistic" in one else ""
+        metric = f"{one['Statistic']} {one['MetricName']}" if "Statistic" in one else one.get("Rule", "")
         lines.append(
             Text.assemble(
                 (f"  {shape} {one['AlarmName'][:21]:<22}", style),

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from bannister.clock import Clock
-from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.alarm.alarm import Alarm, AlarmValue
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.comparison.metrics import watches_comparisons
 from bannister.domain.deployment.machine import (
@@ -99,7 +99,7 @@ class Observer:
         snapshot = self._instances.snapshot()
         rules = await self._state.get(COMPARISON_RULES, endpoint.name)
         plan = self._plans.of(endpoint, rules.value.noise_parts if rules is not None else 0)
-        compared = any(one.rule is not None and watches_comparisons(one.rule.metric) for one in alarms)
+        compared = any(one.compares for one in alarms)
         asked, acknowledged = _by_group(plan.weights), _by_group(self._traffic.acknowledged_weights(plan.endpoint))
 
         def seen(fleet: Fleet | None) -> tuple[GroupObservation, ...]:
@@ -147,6 +147,9 @@ class Observer:
             rule=alarm.rule,
             datapoints=self._judge.datapoints(name),
             reason=alarm.state.reason,
+            composite_rule=None if alarm.composite is None else alarm.composite.text,
+            children=await self._children(alarm),
+            compares=await self._compares(alarm),
         )
         if deployment.alarms_seen is None:
             return seen
@@ -156,6 +159,26 @@ class Observer:
             if entry.kind == "alarm.deleted":
                 return replace(seen, value=None)  # and made again since: another alarm under the same name
         return seen
+
+    async def _children(self, alarm: Alarm) -> dict[str, AlarmValue]:
+        """The states of the alarms in a composite alarm's rule."""
+        names = () if alarm.composite is None else alarm.composite.children
+        rows = [await self._state.get(ALARMS, name) for name in names]
+        return {row.key: row.value.state.value for row in rows if row is not None}
+
+    async def _compares(self, alarm: Alarm) -> bool:
+        """Whether an alarm looks at compared answers, itself or by an alarm that its rule leads to."""
+        pending, known = [alarm], {alarm.name}
+        while pending:
+            one = pending.pop()
+            if one.rule is not None and watches_comparisons(one.rule.metric):
+                return True
+            for name in () if one.composite is None else one.composite.children:
+                row = None if name in known else await self._state.get(ALARMS, name)
+                if row is not None:
+                    pending.append(row.value)
+                known.add(name)
+        return False
 
     async def _green_requests(self, deployment: Deployment) -> int | None:
         """Requests to green since the present bake began; only counted once its time is over, when they decide something."""

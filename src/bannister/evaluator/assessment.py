@@ -1,67 +1,94 @@
-"""One alarm at one second: read its range, judge it, and write the transition down before anybody acts on it."""
+"""Alarms at one second: read their ranges, judge them, and write transitions down before anybody acts on them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bannister.clock import Clock
-from bannister.domain.alarm.alarm import Alarm, AlarmState
+from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState
+from bannister.domain.alarm.cascade import cascade
 from bannister.domain.alarm.evaluation import evaluate
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.errors import Conflict
+from bannister.evaluator.settlement import Place, written
 from bannister.evaluator.windows import Windows
-from bannister.state.store import Put, Record, Row, State
+from bannister.state.store import Row, State
 from bannister.state.tables import ALARMS
 
-#: Each failure means that the alarm's row was written by somebody else in between.
-_ATTEMPTS_MAX = 5
+#: Each failure means that an alarm's row was written by somebody else in between.
+ATTEMPTS_MAX = 5
 
 
-async def assess(state: State, clock: Clock, row: Row[Alarm], windows: Windows) -> Row[Alarm] | None:
-    """Evaluate an alarm on the ranges that end at `windows.end`.
+async def assess(
+    state: State, clock: Clock, row: Row[Alarm], rule: AlarmRule, windows: Windows, place: Place
+) -> Row[Alarm] | None:
+    """Evaluate an alarm that no composite alarm depends on, on the ranges that end at `windows.end`.
 
     Returns:
         The alarm's row afterwards; None: the alarm was deleted in the meantime.
 
     Raises:
-        Conflict: The row changed at every attempt.
+        Conflict: The row changed at every attempt, or composite alarms depend on it now.
     """
     current: Row[Alarm] | None = row
-    for _ in range(_ATTEMPTS_MAX):
+    for _ in range(ATTEMPTS_MAX):
         if current is None:
             return None
         alarm = current.value
-        slots = await windows.slots(alarm.rule)
-        unseen = windows.unseen(alarm, slots)
-        after = evaluate(alarm.rule, slots, alarm.state, clock.now(), unseen=unseen)
+        if alarm.rule is None or alarm.dependents:
+            break
+        after, evidence = await judged(alarm, alarm.rule, windows, clock.now())
         if after is alarm.state:
             return current
-        records = [transition(alarm, after, windows.end, slots)] if after.value is not alarm.state.value else []
+        changes = cascade({alarm.name: alarm}, {alarm.name: after}, clock.now(), place.alarm_arn)
+        revision = current.revision
+        writes = written(changes, lambda _, read=revision: read, {alarm.name: evidence}, place)  # type: ignore[misc]
         try:
-            await state.commit([Put(ALARMS, alarm.name, replace(alarm, state=after), current.revision)], records)
+            await state.commit(writes.puts, writes.records)
         except Conflict:
             pass  # Its rule or its state is another one now: decide again.
         else:
             return await state.get(ALARMS, alarm.name)
         current = await state.get(ALARMS, alarm.name)
-    raise Conflict(f'Alarm "{row.key}" changed {_ATTEMPTS_MAX} times while it was evaluated.')
+    raise Conflict(
+        f'Alarm "{row.key}" changed {ATTEMPTS_MAX} times while it was evaluated, or is part of a composite now.'
+    )
 
 
-def transition(alarm: Alarm, after: AlarmState, end: int, slots: list[Datapoint | None]) -> Record:
-    """The journal entry of a transition, with the evidence: what was looked at, and what was found there."""
-    period = alarm.rule.period_seconds
-    body: dict[str, Any] = {
-        "from": alarm.state.value.value,
-        "to": after.value.value,
-        "reason": after.reason,
-        "reason_data": after.reason_data,
-        "from_reason": alarm.state.reason,
-        "from_reason_data": alarm.state.reason_data,
+async def judged(alarm: Alarm, rule: AlarmRule, windows: Windows, now: float) -> tuple[AlarmState, dict[str, Any]]:
+    """The state of a metric alarm on the ranges that end at `windows.end`, and what was looked at."""
+    slots = await windows.slots(rule)
+    unseen = windows.unseen(alarm.configured_at, rule, slots)
+    return evaluate(rule, slots, alarm.state, now, unseen=unseen), _evidence(rule, windows.end, slots)
+
+
+async def settle(
+    state: State,
+    rows: Mapping[str, Row[Alarm]],
+    states: Mapping[str, AlarmState],
+    evidence: Mapping[str, Mapping[str, Any]],
+    at: float,
+    place: Place,
+) -> list[str]:
+    """Write new states of some alarms together with all that follows from them; returns the names of all that were written.
+
+    Raises:
+        Conflict: One of them was written by somebody else since `rows` were read; nothing was written.
+    """
+    alarms = {name: row.value for name, row in rows.items()}
+    changes = cascade(alarms, states, at, place.alarm_arn)
+    writes = written(changes, lambda name: rows[name].revision, evidence, place)
+    await state.commit(writes.puts, writes.records)
+    return [change.after.name for change in changes]
+
+
+def _evidence(rule: AlarmRule, end: int, slots: Sequence[Datapoint | None]) -> dict[str, Any]:
+    period = rule.period_seconds
+    return {
         "evaluated_until": end,
         "window": {"start": end - len(slots) * period, "end": end, "period_seconds": period},
         #: One for each period of the window, oldest first; None: no data.
         "values": [None if slot is None else slot.value for slot in slots],
         "samples": [0 if slot is None else slot.samples for slot in slots],
     }
-    return Record(after.updated_at, f"alarm/{alarm.name}", "alarm.transitioned", body)

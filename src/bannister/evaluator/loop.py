@@ -10,6 +10,10 @@ An evaluation at second E looks at the periods that end at E: a window that slid
 once (after a pause of the machine, or while a restarted control plane catches up) are evaluated one by one, so a short transition is not
 missed; only a backlog beyond `evaluation_backlog_seconds_max` is cut to its newest part, counted and logged.
 
+Composite alarms have no position of their own: they are decided, and written, in the commit of the transitions that they follow from
+(`bannister.domain.alarm.cascade`), and are evaluated as far as the alarms in their rules. Alarms that composites depend on are therefore evaluated together, one commit
+for all of a second.
+
 Every alarm has its own position. An alarm whose evaluation fails keeps its position, is tried again at the next pass from there, and stops no other.
 
 *Blind is not quiet.* While no new watermark arrives nothing is evaluated, missing data is not treated as anything, and positions stand still; whoever needs to
@@ -28,17 +32,19 @@ import logging
 import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from bannister.clock import Clock
-from bannister.domain.alarm.alarm import Alarm
+from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState
+from bannister.domain.alarm.cascade import released
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.comparison.metrics import watches_comparisons
 from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.metric.summary import Report
-from bannister.errors import Fenced
-from bannister.evaluator.assessment import assess
+from bannister.errors import Conflict, Fenced
+from bannister.evaluator.assessment import ATTEMPTS_MAX, assess, judged, settle
 from bannister.evaluator.horizon import Horizon, View
+from bannister.evaluator.settlement import Place, written
 from bannister.evaluator.tallies import Tallies
 from bannister.evaluator.windows import Windows
 from bannister.metrics.store import MetricStore
@@ -74,6 +80,18 @@ class Position:
     slots: tuple[Datapoint | None, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """An alarm judged at one second."""
+
+    state: AlarmState
+    evidence: dict[str, Any]
+    position: Position
+
+
+_FAULT: Final = 'Alarm "%s" cannot be evaluated; it is tried again at every pass.'
+
+
 class Evaluator:
     """Evaluates all alarms on every newly final second. For one event loop."""
 
@@ -94,6 +112,7 @@ class Evaluator:
         self._tallies = Tallies(state, clock, settings)
         self._clock = clock
         self._settings = settings
+        self._place = Place.of(settings)
         #: Announced when alarms were evaluated at another second, or telemetry covers another time.
         self.changed = Signal()
         #: Seconds of backlog that were not evaluated, since start.
@@ -127,9 +146,34 @@ class Evaluator:
         return self._capture.covered_since
 
     def evaluated_until(self, alarm_name: str) -> float | None:
-        """The alarm has been evaluated on all data before this moment; None: not since it was put, or since the start."""
-        position = self._positions.get(alarm_name)
-        return None if position is None else float(position.until)
+        """The alarm has been evaluated on all data before this moment; None: not since it was put, or since the start.
+
+        A composite alarm: all alarms that it depends on have been.
+        """
+        until: list[float] = []
+        for name in self._leaves(alarm_name):
+            position = self._positions.get(name)
+            if position is None:
+                return None
+            until.append(float(position.until))
+        if until:
+            return min(until)
+        passed = self._views[0].passed  # a rule of nothing but constants
+        return None if passed is None or alarm_name not in self._alarms else float(passed)
+
+    def _leaves(self, alarm_name: str) -> list[str]:
+        """The metric alarms that decide about an alarm: itself, or those that its rule leads to."""
+        leaves, known, pending = [], {alarm_name}, [alarm_name]
+        while pending:
+            name = pending.pop()
+            row = self._alarms.get(name)
+            if row is None or row.value.composite is None:
+                leaves.append(name)
+                continue
+            fresh = [child for child in row.value.composite.children if child not in known]
+            known.update(fresh)
+            pending += fresh
+        return leaves
 
     def datapoints(self, alarm_name: str) -> tuple[Datapoint | None, ...]:
         """What the alarm's newest evaluation looked at, by period, oldest first (None: no data); empty: as `evaluated_until`."""
@@ -225,7 +269,7 @@ class Evaluator:
             if view.needs(source):
                 view.passed = None
                 for name, row in self._alarms.items():
-                    if self._view_of(row.value) is view:
+                    if row.value.rule is not None and self._view_of(row.value.rule) is view:
                         self._positions.pop(name, None)
 
     async def _pass(self) -> None:
@@ -243,17 +287,22 @@ class Evaluator:
 
     async def _pass_view(self, view: View, end: int) -> None:
         failed: set[str] = set()
-        names = [name for name, row in self._alarms.items() if self._view_of(row.value) is view]
+        rules = [(name, row.value.rule) for name, row in self._alarms.items()]
+        names = [name for name, rule in rules if rule is not None and self._view_of(rule) is view]
         for second in range(self._first_second(view, end, names), end + 1):
             windows = Windows(self._metrics, second, view.covered_since)
-            for name in [name for name in names if name not in failed and self._is_due(name, second, end)]:
-                if not await self._evaluate(name, windows):
+            due = [name for name in names if name not in failed and self._is_due(name, second, end)]
+            related = [name for name in due if name in self._alarms and self._alarms[name].value.dependents]
+            for name in due:
+                if name not in related and not await self._evaluate(name, windows):
                     failed.add(name)
+            if related:
+                failed |= await self._evaluate_together(related, windows)
             await asyncio.sleep(0)  # A backlog must not hold up the loops that act on it.
         view.passed = end
 
-    def _view_of(self, alarm: Alarm) -> View:
-        return self._views[watches_comparisons(alarm.rule.metric)]
+    def _view_of(self, rule: AlarmRule) -> View:
+        return self._views[watches_comparisons(rule.metric)]
 
     async def _refresh(self) -> None:
         """Read the alarms if anything was written since they were read, and forget positions that are not theirs."""
@@ -283,16 +332,19 @@ class Evaluator:
         return second == end if position is None else second > position.until
 
     async def _evaluate(self, name: str, windows: Windows) -> bool:
-        """Evaluate one alarm at one second; False: that failed, and its position stays."""
+        """Evaluate one alarm that no composite depends on at one second; False: that failed, and its position stays."""
+        before = self._alarms.get(name)
+        if before is None or before.value.rule is None:
+            return True  # gone since the pass began
         try:
-            row = await assess(self._state, self._clock, self._alarms[name], windows)
-            slots = () if row is None else tuple(await windows.slots(row.value.rule))  # read already, kept by `windows`
+            row = await assess(self._state, self._clock, before, before.value.rule, windows, self._place)
+            rule = None if row is None else row.value.rule
+            slots = () if rule is None else tuple(await windows.slots(rule))  # read already, kept by `windows`
         except Fenced:
             raise
         except Exception:
-            if name not in self._faulty:
-                log.exception('Alarm "%s" cannot be evaluated; it is tried again at every pass.', name)
-            self._faulty.add(name)
+            if self._first_fault(name):
+                log.exception(_FAULT, name)
             return False
         self._faulty.discard(name)
         if row is None:
@@ -302,3 +354,82 @@ class Evaluator:
             self._alarms[name] = row
             self._positions[name] = Position(row.value.configured_at, windows.end, slots)
         return True
+
+    async def _evaluate_together(self, names: list[str], windows: Windows) -> set[str]:
+        """Evaluate alarms that composites depend on at one second, in one commit with those; returns those that failed, whose positions stay."""
+        for _ in range(ATTEMPTS_MAX):
+            present = [name for name in names if name in self._alarms]  # others were deleted in the meantime
+            looks = {name: await self._look(self._alarms[name].value, windows) for name in present}
+            seen = {name: look for name, look in looks.items() if look is not None}
+            states = {name: look.state for name, look in seen.items() if look.state is not self._state_of(name)}
+            failed = looks.keys() - seen.keys()
+            try:
+                if states:
+                    await self._settle(states, {name: look.evidence for name, look in seen.items()})
+            except Conflict:
+                self._alarms_version = -1
+                await self._refresh()
+                continue
+            except Fenced:
+                raise
+            except Exception:
+                log.exception("The transitions of %s cannot be written; tried again at the next pass.", sorted(states))
+                failed = failed | states.keys()
+            for name in seen.keys() - failed:
+                self._faulty.discard(name)
+                self._positions[name] = seen[name].position
+            return set(failed)
+        log.warning("Alarms changed at every attempt to evaluate them; they are tried again at the next pass.")
+        return set(names)
+
+    async def _look(self, alarm: Alarm, windows: Windows) -> _Look | None:
+        """Judge an alarm at one second and write nothing; None: that failed."""
+        assert alarm.rule is not None
+        try:
+            state, evidence = await judged(alarm, alarm.rule, windows, self._clock.now())
+            slots = tuple(await windows.slots(alarm.rule))
+        except Fenced:
+            raise
+        except Exception:
+            if self._first_fault(alarm.name):
+                log.exception(_FAULT, alarm.name)
+            return None
+        return _Look(state, evidence, Position(alarm.configured_at, windows.end, slots))
+
+    def _state_of(self, name: str) -> AlarmState:
+        return self._alarms[name].value.state
+
+    async def _settle(self, states: dict[str, AlarmState], evidence: dict[str, dict[str, Any]]) -> None:
+        """Write new states with what follows from them, and read what was written."""
+        names = await settle(self._state, self._alarms, states, evidence, self._clock.now(), self._place)
+        for name in names:
+            row = await self._state.get(ALARMS, name)
+            if row is not None:
+                self._alarms[name] = row
+
+    async def end_suppressions(self) -> None:
+        """Run the actions of composite alarms whose time of waiting is over; to be called once a second or so.
+
+        Raises:
+            Fenced: Another process has taken over.
+        """
+        async with self._turn:
+            await self._refresh()
+            now = self._clock.now()
+            for name, row in list(self._alarms.items()):
+                change = released(row.value, now)
+                if change is None:
+                    continue
+                writes = written([change], lambda _, read=row.revision: read, {}, self._place)  # type: ignore[misc]
+                try:
+                    await self._state.commit(writes.puts, writes.records)
+                except Conflict:
+                    continue  # it has changed: next time
+                found = await self._state.get(ALARMS, name)
+                if found is not None:
+                    self._alarms[name] = found
+
+    def _first_fault(self, name: str) -> bool:
+        first = name not in self._faulty
+        self._faulty.add(name)
+        return first

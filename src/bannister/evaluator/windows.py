@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bannister.domain.alarm.alarm import Alarm, AlarmRule
+from bannister.domain.alarm.alarm import AlarmRule
 from bannister.domain.alarm.judgement import Datapoint, range_periods
 from bannister.domain.metric.aggregate import Aggregate, statistic
 from bannister.domain.metric.identity import MetricIdentity
@@ -37,18 +37,18 @@ class Windows:
             ]
         return slots
 
-    def unseen(self, alarm: Alarm, slots: Sequence[Datapoint | None]) -> bool:
-        """Whether one of the alarm's newest N periods has no data and reaches into a time that telemetry did not cover.
+    def unseen(self, configured_at: float, rule: AlarmRule, slots: Sequence[Datapoint | None]) -> bool:
+        """Whether one of an alarm's newest N periods has no data and reaches into a time that telemetry did not cover.
 
         What came before the alarm was put is not asked for: it is missing, as in CloudWatch.
         """
-        if self._covered_since is None or alarm.configured_at >= self._covered_since:
+        if self._covered_since is None or configured_at >= self._covered_since:
             return False
-        newest = reversed(slots[-alarm.rule.evaluation_periods :])
+        newest = reversed(slots[-rule.evaluation_periods :])
         for age, slot in enumerate(newest, start=1):
-            start = self.end - age * alarm.rule.period_seconds
-            end = start + alarm.rule.period_seconds
-            if slot is None and start < self._covered_since and end > alarm.configured_at:
+            start = self.end - age * rule.period_seconds
+            end = start + rule.period_seconds
+            if slot is None and start < self._covered_since and end > configured_at:
                 return True
         return False
 

@@ -16,10 +16,11 @@ _JOURNAL_PAGE: Final = 1000
 
 
 class ItemType(StrEnum):
-    """AWS's HistoryItemType, as far as Bannister has such items (it performs no actions)."""
+    """AWS's HistoryItemType, as far as Bannister has such items."""
 
     CONFIGURATION_UPDATE = "ConfigurationUpdate"
     STATE_UPDATE = "StateUpdate"
+    ACTION = "Action"
 
 
 _KINDS: Final = {
@@ -27,6 +28,7 @@ _KINDS: Final = {
     "alarm.updated": ItemType.CONFIGURATION_UPDATE,
     "alarm.deleted": ItemType.CONFIGURATION_UPDATE,
     "alarm.transitioned": ItemType.STATE_UPDATE,
+    "alarm.acted": ItemType.ACTION,
 }
 
 
@@ -38,9 +40,15 @@ class HistoryItem:
     sequence: int
     at: float
     type: ItemType
-    #: The journal's: `alarm.created`, `alarm.updated`, `alarm.deleted`, `alarm.transitioned`.
+    #: The journal's: `alarm.created`, `alarm.updated`, `alarm.deleted`, `alarm.transitioned`, `alarm.acted`.
     kind: str
     body: dict[str, Any]
+
+    @property
+    def composite(self) -> bool:
+        """The alarm was a composite one."""
+        alarm = self.body.get("alarm")
+        return bool(self.body.get("composite") if alarm is None else alarm.get("composite"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,9 @@ class HistoryRequest:
     item_type: str | None = None
     start: float | None = None
     end: float | None = None
+    #: Which kinds of alarms; AWS: metric alarms, unless others are asked for.
+    metric: bool = True
+    composite: bool = False
     ascending: bool = False
     limit: int = 100
     token: str | None = None
@@ -66,6 +77,7 @@ async def describe_alarm_history(context: Context, request: HistoryRequest) -> P
         for entry in await _entries(context, request.alarm, kind)
         if (request.start is None or entry.at >= request.start) and (request.end is None or entry.at <= request.end)
     ]
+    items = [item for item in items if (request.composite if item.composite else request.metric)]
     limit = min(request.limit, context.settings.alarm_history_per_page_max)
     return continued(
         items, lambda item: f"{item.sequence:020d}", limit, request.token, descending=not request.ascending

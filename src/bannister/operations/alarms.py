@@ -13,11 +13,16 @@ from typing import Any, Final
 
 import msgspec
 
+from bannister.domain.alarm.action import check_action
 from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState, AlarmValue
+from bannister.domain.alarm.cascade import depends_on
 from bannister.domain.alarm.definition import Definition, rule_of
 from bannister.domain.alarm.evaluation import initial_state
+from bannister.domain.alarm.tags import check_tags
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.errors import Conflict, Invalid, NotFound, Resource
+from bannister.evaluator.assessment import settle
+from bannister.evaluator.settlement import Place, subject
 from bannister.operations.context import Context
 from bannister.operations.continuation import continued
 from bannister.operations.listing import Page
@@ -28,7 +33,9 @@ from bannister.state.tables import ALARMS
 PAGE_SIZE_DEFAULT: Final = 50
 
 #: Each failure means that another task wrote the same alarm in between; the evaluator does so at most once a second.
-_ATTEMPTS_MAX: Final = 10
+ATTEMPTS_MAX: Final = 10
+#: AWS: composite alarms in one DeleteAlarms.
+COMPOSITES_DELETED_MAX: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +60,12 @@ class Selection:
     value: AlarmValue | None = None
     #: Of the ARN of any of an alarm's actions.
     action_prefix: str | None = None
+    #: Which kinds; AWS: metric alarms, unless others are asked for.
+    metric: bool = True
+    composite: bool = False
+    #: Those in the rule of this composite alarm, or the composite alarms with this one in their rules; of either kind.
+    children_of: str | None = None
+    parents_of: str | None = None
 
 
 async def put_metric_alarm(context: Context, name: str, asked: Definition, extras: Extras) -> Alarm:
@@ -63,20 +76,38 @@ async def put_metric_alarm(context: Context, name: str, asked: Definition, extra
         Unsupported: CloudWatch can do this and Bannister cannot.
     """
     rule = rule_of(asked)
-    for _ in range(_ATTEMPTS_MAX):
+    check_extras(extras)
+    for _ in range(ATTEMPTS_MAX):
         row = await context.state.get(ALARMS, name)
         before = None if row is None else row.value
-        alarm = _configured(name, rule, extras, before, context.clock.now())
+        if before is not None and before.composite is not None:
+            raise Invalid(
+                f'"{name}" is the name of a composite alarm; choose another name, or delete that one first.',
+                code="ResourceConflict",
+            )
+        alarm = configured(name, rule, extras, before, context.clock.now())
         put = Put(ALARMS, name, alarm, 0 if row is None else row.revision)
         try:
-            await context.state.commit([put], [_configuration(alarm, before)])
+            await context.state.commit([put], [configuration(alarm, before)])
         except Conflict:
             continue
         return alarm
-    raise _contended(name)
+    raise contended(name)
 
 
-def _configured(name: str, rule: AlarmRule, extras: Extras, before: Alarm | None, now: float) -> Alarm:
+def check_extras(extras: Extras) -> None:
+    """Whether actions and tags are acceptable.
+
+    Raises:
+        Invalid: They are not.
+    """
+    for action in extras.ok_actions + extras.alarm_actions + extras.insufficient_data_actions:
+        check_action(action)
+    check_tags(extras.tags)
+
+
+def configured(name: str, rule: AlarmRule | None, extras: Extras, before: Alarm | None, now: float) -> Alarm:
+    """An alarm with another configuration; what is not configuration stays."""
     return Alarm(
         name=name,
         rule=rule,
@@ -87,16 +118,19 @@ def _configured(name: str, rule: AlarmRule, extras: Extras, before: Alarm | None
         ok_actions=extras.ok_actions,
         alarm_actions=extras.alarm_actions,
         insufficient_data_actions=extras.insufficient_data_actions,
-        tags=extras.tags if before is None else before.tags,
+        tags=tuple(dict(extras.tags).items()) if before is None else before.tags,
+        parents=() if before is None else before.parents,
+        suppresses=() if before is None else before.suppresses,
     )
 
 
-def _configuration(alarm: Alarm, before: Alarm | None) -> Record:
+def configuration(alarm: Alarm, before: Alarm | None) -> Record:
+    """The journal entry of a change of the configuration."""
     body: dict[str, Any] = {"alarm": msgspec.to_builtins(alarm)}
     if before is not None:
         body["before"] = msgspec.to_builtins(before)
     kind = "alarm.created" if before is None else "alarm.updated"
-    return Record(alarm.configured_at, _subject(alarm.name), kind, body)
+    return Record(alarm.configured_at, subject(alarm.name), kind, body)
 
 
 async def describe_alarms(
@@ -105,15 +139,33 @@ async def describe_alarms(
     """Alarms by name; names that do not exist are just absent."""
     if selection.names is not None and selection.prefix is not None:
         raise Invalid("Give either AlarmNames or AlarmNamePrefix, not both.", code="ValidationException")
+    related = await _related(context, selection)
+    if related is not None:
+        found = [row.value for name in related if (row := await context.state.get(ALARMS, name)) is not None]
+        return continued(found, lambda alarm: alarm.name, limit, token)
     rows = await context.state.rows(ALARMS, selection.prefix or "")
     alarms = [row.value for row in rows if _selected(row.value, selection)]
     return continued(alarms, lambda alarm: alarm.name, limit, token)
 
 
+async def _related(context: Context, selection: Selection) -> Sequence[str] | None:
+    """The children or parents that were asked for; None: neither was."""
+    name = selection.children_of if selection.children_of is not None else selection.parents_of
+    if name is None:
+        return None
+    row = await context.state.get(ALARMS, name)
+    if row is None:
+        raise NotFound(Resource.ALARM, name)
+    if selection.parents_of is not None:
+        return row.value.parents
+    return () if row.value.composite is None else row.value.composite.children
+
+
 def _selected(alarm: Alarm, selection: Selection) -> bool:
     actions = alarm.ok_actions + alarm.alarm_actions + alarm.insufficient_data_actions
     return (
-        (selection.names is None or alarm.name in selection.names)
+        (selection.metric if alarm.composite is None else selection.composite)
+        and (selection.names is None or alarm.name in selection.names)
         and (selection.value is None or alarm.state.value is selection.value)
         and (selection.action_prefix is None or any(action.startswith(selection.action_prefix) for action in actions))
     )
@@ -132,7 +184,8 @@ async def describe_alarms_for_metric(
     return [
         alarm
         for alarm, rule in rules
-        if rule.metric == metric
+        if rule is not None
+        and rule.metric == metric
         and statistic in (None, rule.statistic)
         and period_seconds in (None, rule.period_seconds)
         and unit in (None, rule.unit)
@@ -143,26 +196,62 @@ async def delete_alarms(context: Context, names: Sequence[str]) -> None:
     """Delete alarms; those that exist go even if others do not.
 
     Raises:
+        Invalid: A composite alarm that stays depends on one of them, or more than one of them is composite; all are still there.
         NotFound: One that does not exist, after the others are gone.
     """
-    unknown = [name for name in dict.fromkeys(names) if not await _delete(context, name)]
+    asked = list(dict.fromkeys(names))
+    found = [row.value for name in asked if (row := await context.state.get(ALARMS, name)) is not None]
+    composites = [alarm.name for alarm in found if alarm.composite is not None]
+    if len(composites) > COMPOSITES_DELETED_MAX:
+        raise Invalid(
+            f"At most {COMPOSITES_DELETED_MAX} composite alarm can be deleted in one operation, not {len(composites)}: "
+            f"{', '.join(composites)}.",
+            code="ValidationException",
+        )
+    held = [alarm.name for alarm in found if not set(alarm.dependents) <= set(composites)]
+    if held:
+        raise _depended_on(held)
+    # A composite alarm first: what it depends on is free then.
+    order = composites + [name for name in asked if name not in composites]
+    unknown = [name for name in order if not await _delete(context, name)]
     if unknown:
         raise NotFound(Resource.ALARM, unknown[0])
 
 
+def _depended_on(names: Sequence[str]) -> Invalid:
+    them = "it" if len(names) == 1 else "them"
+    return Invalid(
+        f"Cannot delete {','.join(names)} as there are composite alarm(s) depending on {them}.",
+        code="ValidationException",
+    )
+
+
 async def _delete(context: Context, name: str) -> bool:
-    for _ in range(_ATTEMPTS_MAX):
+    for _ in range(ATTEMPTS_MAX):
         row = await context.state.get(ALARMS, name)
         if row is None:
             return False
+        if row.value.dependents:
+            raise _depended_on([name])
         body = {"alarm": msgspec.to_builtins(row.value)}
-        record = Record(context.clock.now(), _subject(name), "alarm.deleted", body)
+        record = Record(context.clock.now(), subject(name), "alarm.deleted", body)
+        freed = [found for one in depends_on(row.value.composite) if (found := await context.state.get(ALARMS, one))]
+        writes = [Put(ALARMS, one.key, without(one.value, name), one.revision) for one in freed]
         try:
-            await context.state.commit([Remove(ALARMS, name, row.revision)], [record])
+            await context.state.commit([Remove(ALARMS, name, row.revision), *writes], [record])
         except Conflict:
             continue
         return True
-    raise _contended(name)
+    raise contended(name)
+
+
+def without(alarm: Alarm, dependent: str) -> Alarm:
+    """An alarm that a composite alarm does not depend on any more."""
+    return replace(
+        alarm,
+        parents=tuple(one for one in alarm.parents if one != dependent),
+        suppresses=tuple(one for one in alarm.suppresses if one != dependent),
+    )
 
 
 async def set_alarm_state(
@@ -175,16 +264,24 @@ async def set_alarm_state(
         Invalid: The reason data is not JSON.
     """
     _check_json(reason_data)
-    now = context.clock.now()
-
-    def revised(alarm: Alarm) -> tuple[Alarm, list[Record]]:
-        before = alarm.state
-        moved = value is not before.value
-        since = now if moved else before.transitioned_at
+    for _ in range(ATTEMPTS_MAX):
+        row = await context.state.get(ALARMS, name)
+        if row is None:
+            raise NotFound(Resource.ALARM, name)
+        concerned = row.value.dependents or row.value.composite is not None
+        rows = {one.key: one for one in await context.state.rows(ALARMS)} if concerned else {name: row}
+        row = rows.get(name, row)
+        now = context.clock.now()
+        before = row.value.state
+        since = before.transitioned_at if value is before.value else now
         after = AlarmState(value, reason, reason_data, updated_at=now, transitioned_at=since)
-        return replace(alarm, state=after), [_set_by_request(name, before, after)] if moved else []
-
-    await _revise(context, name, revised)
+        evidence = {name: {"set_by_request": True}}
+        try:
+            await settle(context.state, rows, {name: after}, evidence, now, Place.of(context.settings))
+        except Conflict:
+            continue
+        return
+    raise contended(name)
 
 
 def _check_json(text: str | None) -> None:
@@ -195,19 +292,6 @@ def _check_json(text: str | None) -> None:
         raise Invalid(f"StateReasonData is not JSON: {error}.", code="InvalidFormatFault") from None
 
 
-def _set_by_request(name: str, before: AlarmState, after: AlarmState) -> Record:
-    body = {
-        "from": before.value.value,
-        "to": after.value.value,
-        "reason": after.reason,
-        "reason_data": after.reason_data,
-        "from_reason": before.reason,
-        "from_reason_data": before.reason_data,
-        "set_by_request": True,
-    }
-    return Record(after.updated_at, _subject(name), "alarm.transitioned", body)
-
-
 async def enable_alarm_actions(context: Context, names: Sequence[str], *, enabled: bool) -> None:
     """Switch the actions of alarms on or off; names that do not exist are ignored (AWS)."""
     now = context.clock.now()
@@ -216,18 +300,18 @@ async def enable_alarm_actions(context: Context, names: Sequence[str], *, enable
         if alarm.actions_enabled is enabled:
             return alarm, []
         after = replace(alarm, actions_enabled=enabled)
-        return after, [replace(_configuration(after, alarm), at=now)]
+        return after, [replace(configuration(after, alarm), at=now)]
 
     for name in dict.fromkeys(names):
         try:
-            await _revise(context, name, revised)
+            await revise(context, name, revised)
         except NotFound:
             continue
 
 
-async def _revise(context: Context, name: str, revised: Callable[[Alarm], tuple[Alarm, list[Record]]]) -> None:
+async def revise(context: Context, name: str, revised: Callable[[Alarm], tuple[Alarm, list[Record]]]) -> None:
     """Write what `revised` makes of the alarm as it is now."""
-    for _ in range(_ATTEMPTS_MAX):
+    for _ in range(ATTEMPTS_MAX):
         row = await context.state.get(ALARMS, name)
         if row is None:
             raise NotFound(Resource.ALARM, name)
@@ -239,12 +323,9 @@ async def _revise(context: Context, name: str, revised: Callable[[Alarm], tuple[
         except Conflict:
             continue
         return
-    raise _contended(name)
+    raise contended(name)
 
 
-def _contended(name: str) -> Conflict:
+def contended(name: str) -> Conflict:
+    """Others were faster at every attempt."""
     return Conflict(f'Alarm "{name}" was changed by others at every attempt; try again.')
-
-
-def _subject(name: str) -> str:
-    return f"alarm/{name}"

@@ -39,6 +39,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     # Fleets have a shadow and a capture, endpoints an experiment: an earlier version would drop them in writing.
     (),
+    # Alarms may be composite, and are named by composites: an earlier version could not read the former, and would forget the latter.
+    (),
 )
 
 

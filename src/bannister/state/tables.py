@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from bannister.domain.alarm.action import PendingAction
 from bannister.domain.alarm.alarm import Alarm
 from bannister.domain.comparison.record import ShadowRecord
 from bannister.domain.comparison.rules import Rules
@@ -22,6 +23,8 @@ ENDPOINT_CONFIGS: Final = Table("endpoint_config", EndpointConfig)
 ENDPOINTS: Final = Table("endpoint", Endpoint)
 #: By name.
 ALARMS: Final = Table("alarm", Alarm)
+#: By time, alarm and number: what addresses have not been told yet.
+ACTIONS: Final = Table("alarm_action", PendingAction)
 #: Deployments that have ended, by id; a running one is in its endpoint's row.
 DEPLOYMENTS: Final = Table("deployment", Deployment)
 #: By group id: what the supervisor brought about for a group.

@@ -1,18 +1,24 @@
 """CloudWatch: one translation per operation, from AWS's words to ours and back.
 
-Metric alarms on a single metric, their history, and metric data with expressions over it. Composite alarms and anomaly detection are refused by name; a new
-kind of alarm is a module beside `alarm`.
+Metric alarms and composite alarms, their history and tags, and metric data with expressions over it. Anomaly detection and Metrics Insights are refused by name; a new kind of alarm is a module beside `alarm`.
 """
 
 from __future__ import annotations
 
 from bannister.aws.call import Service
-from bannister.aws.cloudwatch import alarm, alarm_history, metric
+from bannister.aws.cloudwatch import alarm, alarm_history, composite_alarm, metric, tags
 from bannister.operations.context import Context
 
 
 def service(context: Context) -> Service:
     """The operations of CloudWatch that Bannister supports."""
     return Service(
-        "cloudwatch", {**metric.handlers(context), **alarm.handlers(context), **alarm_history.handlers(context)}
+        "cloudwatch",
+        {
+            **metric.handlers(context),
+            **alarm.handlers(context),
+            **composite_alarm.handlers(context),
+            **alarm_history.handlers(context),
+            **tags.handlers(context),
+        },
     )

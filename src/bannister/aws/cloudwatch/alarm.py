@@ -8,8 +8,9 @@ from typing import Any, Final
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
 from bannister.aws.cloudwatch.dimensions import dimension_members, metric_identity
-from bannister.domain.alarm.alarm import Alarm, AlarmValue
+from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmValue, CompositeRule, Suppression
 from bannister.domain.alarm.definition import Definition
+from bannister.domain.alarm.suppression import suppression_reason
 from bannister.domain.metric.aggregate import SIMPLE_STATISTICS
 from bannister.errors import Invalid, Resource, Unsupported
 from bannister.operations import alarms
@@ -22,30 +23,33 @@ _REFUSED: Final = {
     "EvaluationInterval": "alarms are evaluated every second",
     "ThresholdMetricId": "anomaly detection is not supported: give a Threshold",
     "WarmUpConfiguration": "warm-up is not supported",
-    "ActionConfiguration": "Bannister performs no actions",
+    "ActionConfiguration": "actions are addresses to be told, or ARNs that are written down",
 }
+
+#: Members of DescribeAlarms that ask for an alarm's relatives.
+_RELATIVES: Final = ("ChildrenOfAlarmName", "ParentsOfAlarmName")
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:
     async def put(call: Call) -> dict[str, Any]:
         _refuse(call.params)
-        await alarms.put_metric_alarm(context, call.params["AlarmName"], _definition(call.params), _extras(call.params))
+        await alarms.put_metric_alarm(context, call.params["AlarmName"], _definition(call.params), extras(call.params))
         return {}
 
     async def describe(call: Call) -> dict[str, Any]:
         params = call.params
-        if "ChildrenOfAlarmName" in params or "ParentsOfAlarmName" in params:
-            raise Unsupported("Composite alarms are not supported, so no alarm has children or parents.")
-        if "MetricAlarm" not in (params.get("AlarmTypes") or ["MetricAlarm"]):
-            return {"MetricAlarms": [], "CompositeAlarms": []}
         page = await alarms.describe_alarms(
             context,
             _selection(params),
             limit=params.get("MaxRecords", alarms.PAGE_SIZE_DEFAULT),
             token=params.get("NextToken"),
         )
-        members = [alarm_members(alarm, call) for alarm in page.items]
-        return {"MetricAlarms": members, "CompositeAlarms": [], "NextToken": page.token}
+        shown = [(alarm.composite is None, _shown(alarm, call)) for alarm in page.items]
+        return {
+            "MetricAlarms": [members for metric, members in shown if metric],
+            "CompositeAlarms": [members for metric, members in shown if not metric],
+            "NextToken": page.token,
+        }
 
     async def describe_for_metric(call: Call) -> dict[str, Any]:
         params = call.params
@@ -117,7 +121,8 @@ def _definition(params: dict[str, Any]) -> Definition:
     )
 
 
-def _extras(params: dict[str, Any]) -> alarms.Extras:
+def extras(params: dict[str, Any]) -> alarms.Extras:
+    """What every kind of alarm has besides its rule."""
     return alarms.Extras(
         description=params.get("AlarmDescription"),
         actions_enabled=params.get("ActionsEnabled", True),
@@ -129,19 +134,38 @@ def _extras(params: dict[str, Any]) -> alarms.Extras:
 
 
 def _selection(params: dict[str, Any]) -> alarms.Selection:
+    relatives = [member for member in _RELATIVES if member in params]
+    others = params.keys() - {*_RELATIVES, "MaxRecords", "NextToken"}
+    if len(relatives) > 1 or (relatives and others):
+        raise Invalid(f"With {relatives[0]}, only MaxRecords and NextToken may be given.", code="ValidationException")
     value = params.get("StateValue")
+    kinds = params.get("AlarmTypes") or ["MetricAlarm"]
     return alarms.Selection(
         names=params.get("AlarmNames") or None,  # AWS: an empty list filters nothing
         prefix=params.get("AlarmNamePrefix"),
         value=None if value is None else AlarmValue(value),
         action_prefix=params.get("ActionPrefix"),
+        metric="MetricAlarm" in kinds,
+        composite="CompositeAlarm" in kinds,
+        children_of=params.get("ChildrenOfAlarmName"),
+        parents_of=params.get("ParentsOfAlarmName"),
     )
 
 
+def _shown(alarm: Alarm, call: Call) -> dict[str, Any]:
+    """As DescribeAlarms shows it: of relatives, AWS tells little."""
+    members = alarm_members(alarm, call)
+    if "ParentsOfAlarmName" in call.params:
+        return {name: members[name] for name in ("AlarmName", "AlarmArn")}
+    if "ChildrenOfAlarmName" in call.params:
+        return {name: members[name] for name in ("AlarmName", "AlarmArn", "StateValue", "StateUpdatedTimestamp")}
+    return members
+
+
 def alarm_members(alarm: Alarm, call: Call) -> dict[str, Any]:
-    """The shape MetricAlarm."""
+    """The shape MetricAlarm or CompositeAlarm."""
     state = alarm.state
-    return {
+    members = {
         "AlarmName": alarm.name,
         "AlarmArn": arn(call.region, call.account_id, Resource.ALARM, alarm.name),
         "AlarmDescription": alarm.description,
@@ -155,12 +179,27 @@ def alarm_members(alarm: Alarm, call: Call) -> dict[str, Any]:
         "StateReasonData": state.reason_data,
         "StateUpdatedTimestamp": state.updated_at,
         "StateTransitionedTimestamp": state.transitioned_at,
-        **_rule_members(alarm),
+    }
+    if alarm.rule is not None:
+        members |= _rule_members(alarm.rule)
+    if alarm.composite is not None:
+        members |= _composite_members(alarm.composite, alarm.suppression)
+    return members
+
+
+def _composite_members(rule: CompositeRule, held: Suppression | None) -> dict[str, Any]:
+    suppressor = rule.suppressor
+    return {
+        "AlarmRule": rule.text,
+        "ActionsSuppressor": suppressor,
+        "ActionsSuppressorWaitPeriod": rule.wait_seconds if suppressor is not None else None,
+        "ActionsSuppressorExtensionPeriod": rule.extension_seconds if suppressor is not None else None,
+        "ActionsSuppressedBy": held.by.value if held is not None else None,
+        "ActionsSuppressedReason": suppression_reason(held) if held is not None else None,
     }
 
 
-def _rule_members(alarm: Alarm) -> dict[str, Any]:
-    rule = alarm.rule
+def _rule_members(rule: AlarmRule) -> dict[str, Any]:
     basic = rule.statistic in SIMPLE_STATISTICS
     return {
         "MetricName": rule.metric.name,

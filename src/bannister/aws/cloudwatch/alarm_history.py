@@ -11,7 +11,7 @@ import msgspec
 from bannister.aws.call import Call, Handler
 from bannister.aws.cloudwatch.alarm import alarm_members
 from bannister.domain.alarm.alarm import Alarm
-from bannister.operations.alarm_history import HistoryItem, HistoryRequest, describe_alarm_history
+from bannister.operations.alarm_history import HistoryItem, HistoryRequest, ItemType, describe_alarm_history
 from bannister.operations.context import Context
 
 #: AWS: HistoryData is never longer.
@@ -27,8 +27,6 @@ _CHANGES: Final = {
 
 def handlers(context: Context) -> Mapping[str, Handler]:
     async def describe(call: Call) -> dict[str, Any]:
-        if "MetricAlarm" not in (call.params.get("AlarmTypes") or ["MetricAlarm"]):
-            return {"AlarmHistoryItems": []}
         page = await describe_alarm_history(context, _request(call.params))
         return {"AlarmHistoryItems": [_members(item, call) for item in page.items], "NextToken": page.token}
 
@@ -36,7 +34,10 @@ def handlers(context: Context) -> Mapping[str, Handler]:
 
 
 def _request(params: dict[str, Any]) -> HistoryRequest:
+    kinds = params.get("AlarmTypes") or ["MetricAlarm"]
     return HistoryRequest(
+        metric="MetricAlarm" in kinds,
+        composite="CompositeAlarm" in kinds,
         alarm=params.get("AlarmName"),
         item_type=params.get("HistoryItemType"),
         start=params.get("StartDate"),
@@ -49,7 +50,9 @@ def _request(params: dict[str, Any]) -> HistoryRequest:
 
 def _members(item: HistoryItem, call: Call) -> dict[str, Any]:
     change = _CHANGES.get(item.kind)
-    if change is None:
+    if item.type is ItemType.ACTION:
+        summary, data = _action(item.body)
+    elif change is None:
         summary = f"Alarm updated from {item.body['from']} to {item.body['to']}"
         data = _transition(item.body)
     else:
@@ -63,12 +66,26 @@ def _members(item: HistoryItem, call: Call) -> dict[str, Any]:
         }
     return {
         "AlarmName": item.alarm,
-        "AlarmType": "MetricAlarm",
+        "AlarmType": "CompositeAlarm" if item.composite else "MetricAlarm",
         "Timestamp": item.at,
         "HistoryItemType": item.type.value,
         "HistorySummary": summary,
         "HistoryData": _bounded(data),
     }
+
+
+def _action(body: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """What became of an action; an ARN is written down, and nobody is told."""
+    action = body["action"]
+    said = {
+        "delivered": f"Successfully executed action {action}",
+        "recorded": f"Recorded action {action}, which Bannister does not execute",
+    }
+    outcome = body["outcome"]
+    summary = said.get(outcome, f"Failed to execute action {action}")
+    members = {"actionState": outcome.capitalize(), "stateUpdateValue": body["state"], "notificationResource": action}
+    detail: dict[str, Any] = {name: body[name] for name in ("attempts", "status", "error") if name in body}
+    return summary[:255], {"version": "1.0", **members, **detail}
 
 
 def _transition(body: dict[str, Any]) -> dict[str, Any]:

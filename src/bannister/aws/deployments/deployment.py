@@ -198,6 +198,8 @@ def _alarm(alarm: AlarmObservation) -> dict[str, Any]:
         "EvaluatedUntil": alarm.evaluated_until,
         "TrippedTime": alarm.tripped_at,
     }
+    if alarm.composite_rule is not None:
+        members["Rule"] = alarm.composite_rule
     if alarm.rule is not None:
         members |= {
             "Rule": summary(alarm.rule),

@@ -1,4 +1,8 @@
-"""What an alarm is: the metric it watches, its threshold, M of N, its rule for missing data, and its present state."""
+"""What an alarm is: a metric with a threshold, M of N and a rule for missing data, or a rule over other alarms; and its present state.
+
+A composite alarm is an `Alarm` like any other: it has a state, actions and transitions, and only its evaluation asks which kind it is. Alarms and the composites
+over them name each other, so that whoever changes an alarm knows at once whom it concerns.
+"""
 
 from __future__ import annotations
 
@@ -53,6 +57,40 @@ class AlarmRule:
 
 
 @dataclass(frozen=True, slots=True)
+class CompositeRule:
+    """The configuration of a composite alarm."""
+
+    #: As it was given; `alarm_rule.parse` reads it.
+    text: str
+    #: The names of the alarms in it, each once.
+    children: tuple[str, ...] = ()
+    #: The name of the alarm that keeps actions from being run while it is in ALARM.
+    suppressor: str | None = None
+    #: For how long actions wait for the suppressor to go to ALARM, and after it has left ALARM.
+    wait_seconds: int = 0
+    extension_seconds: int = 0
+
+
+class SuppressedBy(StrEnum):
+    """AWS's ActionsSuppressedBy."""
+
+    ALARM = "Alarm"
+    WAIT = "WaitPeriod"
+    EXTENSION = "ExtensionPeriod"
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Actions of a composite alarm are held back."""
+
+    by: SuppressedBy
+    #: When it ends; None: when the suppressor leaves ALARM.
+    until: float | None = None
+    #: The alarm has gone to another state in the meantime, whose actions are run at the end.
+    pending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmState:
     """The present state and its reason, as DescribeAlarms prints them."""
 
@@ -71,7 +109,8 @@ class Alarm:
     """An alarm, whole."""
 
     name: str
-    rule: AlarmRule
+    #: None: it is a composite alarm.
+    rule: AlarmRule | None
     state: AlarmState
     configured_at: float
     description: str | None = None
@@ -81,3 +120,26 @@ class Alarm:
     insufficient_data_actions: tuple[str, ...] = ()
     #: (key, value) pairs, as given when the alarm was created.
     tags: tuple[tuple[str, str], ...] = ()
+    composite: CompositeRule | None = None
+    suppression: Suppression | None = None
+    #: The composite alarms that have this one in their rules, and those whose actions it suppresses.
+    parents: tuple[str, ...] = ()
+    suppresses: tuple[str, ...] = ()
+
+    @property
+    def dependents(self) -> tuple[str, ...]:
+        """The composite alarms that a transition of this one concerns."""
+        return self.parents + self.suppresses
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """What is to be done for the present state; nothing while actions are switched off."""
+        if not self.actions_enabled:
+            return ()
+        match self.state.value:
+            case AlarmValue.OK:
+                return self.ok_actions
+            case AlarmValue.ALARM:
+                return self.alarm_actions
+            case AlarmValue.INSUFFICIENT_DATA:
+                return self.insufficient_data_actions

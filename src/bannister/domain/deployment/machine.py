@@ -35,7 +35,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -185,6 +185,11 @@ class AlarmObservation:
     datapoints: tuple[Datapoint | None, ...] = ()
     #: Why the alarm is in its state.
     reason: str = ""
+    #: A composite alarm: its rule, and the states of the alarms in it.
+    composite_rule: str | None = None
+    children: Mapping[str, AlarmValue] = field(default_factory=dict)
+    #: It looks at compared answers, itself or by an alarm in its rule.
+    compares: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,7 +352,11 @@ def _blind(deployment: Deployment, seen: Observation, limits: Limits) -> str | N
 
 def comparing(seen: Observation) -> list[str]:
     """The alarms that look at compared answers."""
-    return [one.name for one in seen.alarms if one.rule is not None and watches_comparisons(one.rule.metric)]
+    return [
+        one.name
+        for one in seen.alarms
+        if one.compares or (one.rule is not None and watches_comparisons(one.rule.metric))
+    ]
 
 
 def _unjudged(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:

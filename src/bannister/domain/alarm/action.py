@@ -1,0 +1,56 @@
+"""What is done when an alarm goes to another state: an address is told; everything else is written down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from bannister.errors import Invalid
+
+_SCHEMES = ("http", "https")
+
+
+@dataclass(frozen=True, slots=True)
+class PendingAction:
+    """A transition that an address has not been told of yet."""
+
+    alarm: str
+    url: str
+    #: The state that the alarm went to.
+    state: str
+    #: Of the transition.
+    at: float
+    #: The JSON text to send.
+    body: str
+    #: For the history: the alarm is a composite one.
+    composite: bool = False
+
+
+def is_webhook(action: str) -> bool:
+    """Whether an action is an address to be told, and no ARN."""
+    return action.lower().startswith(("http:", "https:"))
+
+
+def check_action(action: str) -> None:
+    """Whether an action can be one: an ARN or an address.
+
+    Raises:
+        Invalid: It is an address, and not a whole one.
+    """
+    if not is_webhook(action):
+        return
+    if not _is_whole(action):
+        raise Invalid(
+            f"The action {action!r} is not an address that can be told: give http://HOST[:PORT]/PATH or https://…, percent-encoded, without a user name.",
+            code="ValidationException",
+        )
+
+
+def _is_whole(url: str) -> bool:
+    if any(one <= " " or one > "~" for one in url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0 and parts.username is None
+    except ValueError:  # the port is no number, or the host no address
+        return False
