@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmValue, Comparison, MissingData
+from bannister.domain.alarm.alarm import Alarm, AlarmQuery, AlarmRule, AlarmValue, Comparison, MissingData
 from bannister.domain.alarm.evaluation import initial_state
 from bannister.domain.metric.identity import MetricIdentity, identity
 from bannister.domain.metric.summary import Report, Summary
@@ -500,3 +500,40 @@ async def test_held_actions_are_run_when_their_time_is_over(world: World) -> Non
     await world.evaluator.end_suppressions()
     (entry,) = await world.state.journal(kind="alarm.acted")
     assert (entry.body["action"], entry.body["state"]) == ("arn:x", "ALARM")
+
+
+# --- alarms on expressions
+
+
+REQUESTS = identity("AWS/SageMaker", "Invocations", {"EndpointName": "e", "VariantName": "v"})
+
+
+def queries(expression: str) -> tuple[AlarmQuery, ...]:
+    return (
+        AlarmQuery("bad", ERRORS, "Sum", period_seconds=10, return_data=False),
+        AlarmQuery("all", REQUESTS, "Sum", period_seconds=10, return_data=False),
+        AlarmQuery("result", expression=expression),
+    )
+
+
+async def test_an_alarm_on_an_expression(world: World) -> None:
+    await world.put(metric=None, statistic="", queries=queries("100 * bad / all"), threshold=50.0)
+    await Place(world).composite("c", "ALARM(a)")
+    await world.take(START + 1, second(START, 4, 1))
+    assert await world.value() is OK
+    await world.take(START + 2, second(START + 1, 4, 3))
+    assert await world.value() is ALARM
+    entry = (await world.transitions())[-1]
+    assert (entry.body["values"], entry.body["evaluated_until"]) == ([None, None, 50.0], START + 2)
+    assert await world.value("c") is ALARM
+
+
+async def test_fill_does_not_speak_for_what_nobody_saw(world: World) -> None:
+    """Telemetry was away: that no error was counted in that time does not mean that there was none."""
+    await world.put(metric=None, statistic="", queries=queries("FILL(bad, 0) + 0 * FILL(all, 0)"), threshold=1.0)
+    await world.take(START + 1, second(START, 1, 1))
+    assert await world.value() is ALARM
+    await world.evaluator.take(world.report(START + 62.0, covered_since=START + 61.0))
+    assert await world.value() is ALARM
+    await world.evaluator.take(world.report(START + 71.0, covered_since=START + 61.0))
+    assert await world.value() is OK

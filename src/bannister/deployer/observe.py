@@ -171,7 +171,7 @@ class Observer:
         pending, known = [alarm], {alarm.name}
         while pending:
             one = pending.pop()
-            if one.rule is not None and watches_comparisons(one.rule.metric):
+            if one.rule is not None and watches_comparisons(*one.rule.metrics):
                 return True
             for name in () if one.composite is None else one.composite.children:
                 row = None if name in known else await self._state.get(ALARMS, name)

@@ -302,7 +302,7 @@ class Evaluator:
         view.passed = end
 
     def _view_of(self, rule: AlarmRule) -> View:
-        return self._views[watches_comparisons(rule.metric)]
+        return self._views[watches_comparisons(*rule.metrics)]
 
     async def _refresh(self) -> None:
         """Read the alarms if anything was written since they were read, and forget positions that are not theirs."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from bannister.domain.alarm.alarm import AlarmRule
+from bannister.domain.alarm.alarm import AlarmQuery, AlarmRule
+from bannister.domain.alarm.expression import values
 from bannister.domain.alarm.judgement import Datapoint, range_periods
 from bannister.domain.metric.aggregate import Aggregate, statistic
 from bannister.domain.metric.identity import MetricIdentity
@@ -22,20 +23,62 @@ class Windows:
         self._read: dict[tuple[MetricIdentity, int, int, str | None], list[Aggregate | None]] = {}
         self._slots: dict[tuple[MetricIdentity, int, int, str | None, str], list[Datapoint | None]] = {}
 
+        #: By queries, period and number of periods.
+        self._results: dict[tuple[tuple[AlarmQuery, ...], int, int], list[Datapoint | None]] = {}
+
     async def slots(self, rule: AlarmRule) -> list[Datapoint | None]:
         """The periods of a rule's evaluation range, oldest first; the newest ends at `end`."""
         periods = range_periods(rule)
         start = self.end - periods * rule.period_seconds
+        if rule.metric is None:
+            return await self._result_slots(rule, start, periods)
         key = (rule.metric, rule.period_seconds, periods, rule.unit)
         if key not in self._read:
             self._read[key] = await self._metrics.read(rule.metric, start, rule.period_seconds, periods, rule.unit)
         slots = self._slots.get((*key, rule.statistic))
         if slots is None:
             slots = self._slots[*key, rule.statistic] = [
-                _datapoint(rule, start + index * rule.period_seconds, aggregate)
+                _datapoint(rule.statistic, start + index * rule.period_seconds, aggregate)
                 for index, aggregate in enumerate(self._read[key])
             ]
         return slots
+
+    async def _result_slots(self, rule: AlarmRule, start: int, periods: int) -> list[Datapoint | None]:
+        """The result of the alarm's expressions, as if it were a metric's."""
+        key = (rule.queries, rule.period_seconds, periods)
+        if key not in self._results:
+            found = {
+                query.id: await self._of_query(query, query.metric, rule.period_seconds, start, periods)
+                for query in rule.queries
+                if query.metric is not None
+            }
+            given = {name: [None if one is None else one.value for one in slots] for name, slots in found.items()}
+            results = values(rule.queries, given, start, rule.period_seconds)
+            inputs = list(zip(*found.values(), strict=True))
+            begins = range(start, self.end, rule.period_seconds)
+            self._results[key] = [
+                self._result(at, value, slots) for at, value, slots in zip(begins, results, inputs, strict=True)
+            ]
+        return self._results[key]
+
+    async def _of_query(
+        self, query: AlarmQuery, metric: MetricIdentity, period_seconds: int, start: int, periods: int
+    ) -> list[Datapoint | None]:
+        key = (metric, period_seconds, periods, query.unit)
+        if key not in self._read:
+            self._read[key] = await self._metrics.read(metric, start, period_seconds, periods, query.unit)
+        return [
+            _datapoint(query.statistic, start + index * period_seconds, aggregate)
+            for index, aggregate in enumerate(self._read[key])
+        ]
+
+    def _result(self, start: int, value: float | None, inputs: Sequence[Datapoint | None]) -> Datapoint | None:
+        """FILL must not speak for a metric that nobody looked at: what rests on that is no data."""
+        found = [one.samples for one in inputs if one is not None]
+        uncovered = self._covered_since is not None and start < self._covered_since
+        if value is None or (uncovered and len(found) < len(inputs)):
+            return None
+        return Datapoint(start, value, min(found, default=0.0))
 
     def unseen(self, configured_at: float, rule: AlarmRule, slots: Sequence[Datapoint | None]) -> bool:
         """Whether one of an alarm's newest N periods has no data and reaches into a time that telemetry did not cover.
@@ -53,8 +96,8 @@ class Windows:
         return False
 
 
-def _datapoint(rule: AlarmRule, start: int, aggregate: Aggregate | None) -> Datapoint | None:
-    value = None if aggregate is None else statistic(aggregate, rule.statistic)
+def _datapoint(name: str, start: int, aggregate: Aggregate | None) -> Datapoint | None:
+    value = None if aggregate is None else statistic(aggregate, name)
     if aggregate is None or value is None:
         return None
     return Datapoint(start, value, aggregate.count)

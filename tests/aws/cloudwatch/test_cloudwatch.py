@@ -171,7 +171,7 @@ def refused(call: Any, **arguments: Any) -> tuple[str, int, str]:
             "InvalidParameterValue",
             "more than once",
         ),
-        ({"Metrics": [{"Id": "m1", "Expression": "1"}]}, "InvalidParameterValue", "Metrics cannot be used"),
+        ({"Metrics": [{"Id": "m1", "Expression": "1"}]}, "InvalidParameterCombination", "With Metrics"),
         ({"ThresholdMetricId": "m1"}, "InvalidParameterValue", "anomaly"),
         ({"ComparisonOperator": "LessThanLowerThreshold"}, "InvalidParameterValue", "anomaly"),
         ({"AlarmActions": ["arn"] * 6}, "ValidationError", "alarmActions"),

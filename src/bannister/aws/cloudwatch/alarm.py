@@ -8,7 +8,7 @@ from typing import Any, Final
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
 from bannister.aws.cloudwatch.dimensions import dimension_members, metric_identity
-from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmValue, CompositeRule, Suppression
+from bannister.domain.alarm.alarm import Alarm, AlarmQuery, AlarmRule, AlarmValue, CompositeRule, Suppression
 from bannister.domain.alarm.definition import Definition
 from bannister.domain.alarm.suppression import suppression_reason
 from bannister.domain.metric.aggregate import SIMPLE_STATISTICS
@@ -18,7 +18,6 @@ from bannister.operations.context import Context
 
 #: Members of PutMetricAlarm that would change what is watched or how, and are not supported: saying so beats ignoring them.
 _REFUSED: Final = {
-    "Metrics": "metric math is not supported yet: give MetricName, Namespace, Statistic and Period",
     "EvaluationCriteria": "alarms on queries are not supported: give MetricName, Namespace, Statistic and Period",
     "EvaluationInterval": "alarms are evaluated every second",
     "ThresholdMetricId": "anomaly detection is not supported: give a Threshold",
@@ -103,11 +102,16 @@ def _refuse(params: dict[str, Any]) -> None:
 def _definition(params: dict[str, Any]) -> Definition:
     if ("MetricName" in params) != ("Namespace" in params):
         raise Invalid("MetricName and Namespace must be specified together.", code="MissingRequiredParameterException")
-    metric = None
+    metric, queries = None, tuple(_query(one) for one in params.get("Metrics", []))
+    if queries and params.get("Dimensions"):
+        raise Invalid(
+            "With Metrics, Dimensions belong into each MetricStat.", code="InvalidParameterCombinationException"
+        )
     if "MetricName" in params:
         metric = metric_identity(params["Namespace"], params["MetricName"], params.get("Dimensions"))
     return Definition(
         metric=metric,
+        queries=queries,
         statistic=params.get("Statistic"),
         extended_statistic=params.get("ExtendedStatistic"),
         period_seconds=params.get("Period"),
@@ -118,6 +122,38 @@ def _definition(params: dict[str, Any]) -> Definition:
         missing_data=params.get("TreatMissingData"),
         low_samples=params.get("EvaluateLowSampleCountPercentile"),
         unit=params.get("Unit"),
+    )
+
+
+def _query(given: dict[str, Any]) -> AlarmQuery:
+    """One element of Metrics."""
+    if given.get("AccountId"):
+        raise Unsupported("AccountId cannot be used: metrics of other accounts are not known here.")
+    stat = given.get("MetricStat")
+    if stat is None:
+        return AlarmQuery(
+            given["Id"],
+            expression=given.get("Expression"),
+            period_seconds=given.get("Period"),
+            label=given.get("Label"),
+            return_data=given.get("ReturnData", True),
+        )
+    metric = stat["Metric"]
+    if "Namespace" not in metric or "MetricName" not in metric:
+        raise Invalid(
+            f"The Metric of {given['Id']} must have Namespace and MetricName.", code="MissingRequiredParameterException"
+        )
+    if given.get("Period", stat["Period"]) != stat["Period"]:
+        raise Invalid(f"The element {given['Id']} of Metrics has two Periods.", code="ValidationException")
+    return AlarmQuery(
+        given["Id"],
+        metric=metric_identity(metric["Namespace"], metric["MetricName"], metric.get("Dimensions")),
+        statistic=stat["Stat"],
+        unit=stat.get("Unit"),
+        expression=given.get("Expression"),
+        period_seconds=stat["Period"],
+        label=given.get("Label"),
+        return_data=given.get("ReturnData", True),
     )
 
 
@@ -200,14 +236,18 @@ def _composite_members(rule: CompositeRule, held: Suppression | None) -> dict[st
 
 
 def _rule_members(rule: AlarmRule) -> dict[str, Any]:
-    basic = rule.statistic in SIMPLE_STATISTICS
+    watched: dict[str, Any] = {"Metrics": [_query_members(query) for query in rule.queries]}
+    if rule.metric is not None:
+        watched = {
+            "MetricName": rule.metric.name,
+            "Namespace": rule.metric.namespace,
+            "Dimensions": dimension_members(rule.metric),
+            "Statistic" if rule.statistic in SIMPLE_STATISTICS else "ExtendedStatistic": rule.statistic,
+            "Period": rule.period_seconds,
+            "Unit": rule.unit,
+        }
     return {
-        "MetricName": rule.metric.name,
-        "Namespace": rule.metric.namespace,
-        "Dimensions": dimension_members(rule.metric),
-        "Statistic" if basic else "ExtendedStatistic": rule.statistic,
-        "Period": rule.period_seconds,
-        "Unit": rule.unit,
+        **watched,
         "EvaluationPeriods": rule.evaluation_periods,
         "DatapointsToAlarm": rule.datapoints_to_alarm,
         "Threshold": rule.threshold,
@@ -215,3 +255,17 @@ def _rule_members(rule: AlarmRule) -> dict[str, Any]:
         "TreatMissingData": rule.missing_data.value,
         "EvaluateLowSampleCountPercentile": "ignore" if rule.ignore_low_samples else None,
     }
+
+
+def _query_members(query: AlarmQuery) -> dict[str, Any]:
+    """The shape MetricDataQuery."""
+    members: dict[str, Any] = {"Id": query.id, "Label": query.label, "ReturnData": query.return_data}
+    if query.metric is None:
+        return members | {"Expression": query.expression, "Period": query.period_seconds}
+    metric = {
+        "Namespace": query.metric.namespace,
+        "MetricName": query.metric.name,
+        "Dimensions": dimension_members(query.metric),
+    }
+    stat = {"Metric": metric, "Period": query.period_seconds, "Stat": query.statistic, "Unit": query.unit}
+    return members | {"MetricStat": stat}

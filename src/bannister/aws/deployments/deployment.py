@@ -203,8 +203,8 @@ def _alarm(alarm: AlarmObservation) -> dict[str, Any]:
     if alarm.rule is not None:
         members |= {
             "Rule": summary(alarm.rule),
-            "MetricName": alarm.rule.metric.name,
-            "Statistic": alarm.rule.statistic,
+            "MetricName": alarm.rule.metric.name if alarm.rule.metric is not None else None,
+            "Statistic": alarm.rule.statistic or None,
             "ComparisonOperator": alarm.rule.comparison.value,
             "Threshold": alarm.rule.threshold,
         }

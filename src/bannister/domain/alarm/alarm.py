@@ -39,11 +39,29 @@ class AlarmValue(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class AlarmQuery:
+    """One element of an alarm's `Metrics`: a statistic of a metric, or an expression over others."""
+
+    id: str
+    #: None: it is an expression.
+    metric: MetricIdentity | None = None
+    statistic: str = ""
+    unit: str | None = None
+    expression: str | None = None
+    #: Of the metric, or as it was given with the expression.
+    period_seconds: int | None = None
+    label: str | None = None
+    #: The alarm watches this one.
+    return_data: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class AlarmRule:
     """The configuration of a metric alarm: everything an evaluation depends on."""
 
-    metric: MetricIdentity
-    #: SampleCount, Average, Sum, Minimum, Maximum, or a percentile such as `p99` or `p99.9`.
+    #: None: the alarm watches the result of `queries`.
+    metric: MetricIdentity | None
+    #: SampleCount, Average, Sum, Minimum, Maximum, or a percentile such as `p99` or `p99.9`; empty with `queries`.
     statistic: str
     period_seconds: int
     evaluation_periods: int
@@ -54,6 +72,14 @@ class AlarmRule:
     unit: str | None = None
     #: AWS: EvaluateLowSampleCountPercentile=ignore keeps the state when a percentile has too few samples.
     ignore_low_samples: bool = False
+    #: Exactly one of them returns data; empty: a single metric is watched.
+    queries: tuple[AlarmQuery, ...] = ()
+
+    @property
+    def metrics(self) -> tuple[MetricIdentity, ...]:
+        """All metrics that the alarm looks at."""
+        named = (self.metric, *(query.metric for query in self.queries))
+        return tuple(metric for metric in named if metric is not None)
 
 
 @dataclass(frozen=True, slots=True)

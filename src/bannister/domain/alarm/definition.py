@@ -9,7 +9,8 @@ import math
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-from bannister.domain.alarm.alarm import AlarmRule, Comparison, MissingData
+from bannister.domain.alarm.alarm import AlarmQuery, AlarmRule, Comparison, MissingData
+from bannister.domain.alarm.expression import queries_of
 from bannister.domain.metric.aggregate import SIMPLE_STATISTICS, check_statistic
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.errors import Invalid, Unsupported
@@ -33,6 +34,8 @@ class Definition:
     """A metric alarm as it was asked for; None: left out."""
 
     metric: MetricIdentity | None
+    #: `Metrics`.
+    queries: tuple[AlarmQuery, ...] = ()
     statistic: str | None = None
     extended_statistic: str | None = None
     period_seconds: int | None = None
@@ -53,24 +56,72 @@ def rule_of(asked: Definition) -> AlarmRule:
         Invalid: Values are missing, wrong, or do not fit together; `code` is CloudWatch's.
         Unsupported: CloudWatch can do this and Bannister cannot.
     """
+    if asked.queries:
+        return _rule_of_queries(asked)
     if asked.metric is None:
         raise Invalid("MetricName and Namespace must be specified.", code=_MISSING)
     periods = _given(asked.evaluation_periods, "EvaluationPeriods")
-    threshold = _given(asked.threshold, "Threshold")
-    if not math.isfinite(threshold):
-        raise Invalid("Threshold must be a finite number.", code=VALIDATION)
     return AlarmRule(
         metric=asked.metric,
         statistic=_statistic(asked),
         period_seconds=_period(_given(asked.period_seconds, "Period"), periods),
         evaluation_periods=periods,
         datapoints_to_alarm=_datapoints_to_alarm(asked.datapoints_to_alarm, periods),
-        threshold=threshold,
+        threshold=_threshold(asked),
         comparison=_comparison(_given(asked.comparison, "ComparisonOperator")),
         missing_data=_missing_data(asked.missing_data),
         unit=asked.unit,
         ignore_low_samples=_ignore_low_samples(asked),
     )
+
+
+def _rule_of_queries(asked: Definition) -> AlarmRule:
+    """The rule of an alarm on `Metrics`: one period for all, and exactly one result."""
+    single = (asked.metric, asked.statistic, asked.extended_statistic, asked.period_seconds, asked.unit)
+    if any(one is not None for one in single):
+        raise Invalid(
+            "With Metrics, none of MetricName, Namespace, Dimensions, Period, Unit, Statistic and ExtendedStatistic may be "
+            "specified.",
+            code=_COMBINATION,
+        )
+    if asked.low_samples is not None:
+        raise Invalid("EvaluateLowSampleCountPercentile is for alarms on a percentile.", code=_COMBINATION)
+    for query in asked.queries:
+        if (query.metric is None) == (query.expression is None):
+            raise Invalid(
+                f"The element {query.id} of Metrics must have exactly one of MetricStat and Expression.",
+                code=_COMBINATION,
+            )
+        if query.metric is not None:
+            _check_statistic(query.statistic)
+    queries_of(asked.queries)
+    periods = _given(asked.evaluation_periods, "EvaluationPeriods")
+    period = next(query.period_seconds for query in asked.queries if query.metric is not None)
+    return AlarmRule(
+        metric=None,
+        statistic="",
+        period_seconds=_period(_given(period, "Period"), periods),
+        evaluation_periods=periods,
+        datapoints_to_alarm=_datapoints_to_alarm(asked.datapoints_to_alarm, periods),
+        threshold=_threshold(asked),
+        comparison=_comparison(_given(asked.comparison, "ComparisonOperator")),
+        missing_data=_missing_data(asked.missing_data),
+        queries=asked.queries,
+    )
+
+
+def _threshold(asked: Definition) -> float:
+    threshold = _given(asked.threshold, "Threshold")
+    if not math.isfinite(threshold):
+        raise Invalid("Threshold must be a finite number.", code=VALIDATION)
+    return threshold
+
+
+def _check_statistic(name: str) -> None:
+    try:
+        check_statistic(name)
+    except Invalid as error:
+        raise Invalid(str(error), code=VALIDATION) from None
 
 
 def _given(value: T | None, name: str) -> T:
@@ -89,10 +140,7 @@ def _statistic(asked: Definition) -> str:
             f"{asked.extended_statistic} is a Statistic, not an ExtendedStatistic; percentiles are written as p99 or p99.9.",
             code=VALIDATION,
         )
-    try:
-        check_statistic(asked.extended_statistic)
-    except Invalid as error:
-        raise Invalid(str(error), code=VALIDATION) from None
+    _check_statistic(asked.extended_statistic)
     return asked.extended_statistic
 
 

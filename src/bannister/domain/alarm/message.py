@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState
+from bannister.domain.alarm.alarm import Alarm, AlarmQuery, AlarmRule, AlarmState
 from bannister.domain.alarm.reason import timestamp
 from bannister.domain.metric.identity import MetricIdentity
 
@@ -58,13 +58,19 @@ def _configuration(alarm: Alarm) -> dict[str, Any]:
 
 
 def _metrics(rule: AlarmRule) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": "m1",
-            "metricStat": _metric_stat(rule.metric, rule.period_seconds, rule.statistic, rule.unit),
-            "returnData": True,
-        }
-    ]
+    queries = rule.queries or (AlarmQuery("m1", rule.metric, rule.statistic, rule.unit),)
+    return [_query(query, rule.period_seconds) for query in queries]
+
+
+def _query(query: AlarmQuery, period_seconds: int) -> dict[str, Any]:
+    found: dict[str, Any] = {"id": query.id, "returnData": query.return_data}
+    if query.metric is not None:
+        found["metricStat"] = _metric_stat(query.metric, period_seconds, query.statistic, query.unit)
+    if query.expression is not None:
+        found["expression"] = query.expression
+    if query.label is not None:
+        found["label"] = query.label
+    return found
 
 
 def _metric_stat(metric: MetricIdentity, period_seconds: int, statistic: str, unit: str | None) -> dict[str, Any]:

@@ -106,8 +106,9 @@ def reason_data(rule: AlarmRule, judgement: Judgement, at: float) -> str:
         data["startDate"] = timestamp(points[-1].start_at)
     if rule.unit is not None:
         data["unit"] = rule.unit
+    if not rule.queries:
+        data["statistic"] = rule.statistic
     data |= {
-        "statistic": rule.statistic,
         "period": rule.period_seconds,
         "recentDatapoints": [point.value for point in reversed(points)],
         "threshold": rule.threshold,

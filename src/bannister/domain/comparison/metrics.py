@@ -67,9 +67,9 @@ def _signed(above: Sequence[Sketch | None], below: Sequence[Sketch | None], unit
     )
 
 
-def watches_comparisons(metric: MetricIdentity) -> bool:
-    """Whether it can only be known as far as answers were compared."""
-    return metric.namespace == SHADOW_NAMESPACE and metric.name in COMPARISON_METRICS
+def watches_comparisons(*metrics: MetricIdentity) -> bool:
+    """Whether one of them can only be known as far as answers were compared."""
+    return any(metric.namespace == SHADOW_NAMESPACE and metric.name in COMPARISON_METRICS for metric in metrics)
 
 
 def compared_variant_of(metric: MetricIdentity) -> tuple[str, str, str | None] | None:

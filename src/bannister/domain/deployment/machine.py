@@ -355,7 +355,7 @@ def comparing(seen: Observation) -> list[str]:
     return [
         one.name
         for one in seen.alarms
-        if one.compares or (one.rule is not None and watches_comparisons(one.rule.metric))
+        if one.compares or (one.rule is not None and watches_comparisons(*one.rule.metrics))
     ]
 
 
