@@ -229,6 +229,6 @@ async def test_an_address_that_says_nothing_or_is_not_there(listening: Any) -> N
     answers[0] = b""
     with pytest.raises(Unavailable, match=r"no answer within 0\.05 seconds"):
         await post(f"http://127.0.0.1:{port}/", "{}", 0.05)
-    for url in ("http://127.0.0.1:1/", "http://nowhere.invalid/", f"https://127.0.0.1:{port}/"):
+    for url in ("http://127.0.0.1:1/", f"https://127.0.0.1:{port}/"):
         with pytest.raises(Unavailable):
-            await post(url, "{}", TIMEOUT)
+            await post(url, "{}", 1.0)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from tests.simulation.composites import CompositeRules
 from tests.simulation.experiment_rules import ExperimentRules
 from tests.simulation.shadow import ShadowRules
 
@@ -75,6 +76,7 @@ class Checker:
         self.calm_since = 0.0
         self.outcomes: dict[str, Phase] = {}
         self._shadows = ShadowRules(world)
+        self._composites = CompositeRules(world)
 
     # --- told by the world
 
@@ -104,6 +106,8 @@ class Checker:
             if write.table.name == ENDPOINTS.name:
                 self._endpoint_written(write.key)
         self.experiments.committed()
+        if self._world.composites is not None and any(write.table.name == ALARMS.name for write in writes):
+            self._composites.committed(self._all(ALARMS), records)
         for record in records:
             if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
                 self._alarm_tripped(record.subject.removeprefix("alarm/"))
@@ -171,6 +175,10 @@ class Checker:
     def _read(self, table: Table[Any], key: str) -> Any:
         found = self._world.medium.rows.get((table.name, key))
         return None if found is None else msgspec.json.decode(found[0], type=table.type)
+
+    def _all(self, table: Table[Any]) -> list[Any]:
+        rows = [value for (name, _), (value, _) in self._world.medium.rows.items() if name == table.name]
+        return [msgspec.json.decode(value, type=table.type) for value in rows]
 
     def _check_journal(self) -> None:
         entries = self._world.medium.entries

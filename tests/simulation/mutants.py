@@ -22,6 +22,7 @@ from bannister.domain.deployment.machine import Deployment, Event, Noticed, Obse
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.instance import Instance, InstancePhase
+from bannister.evaluator import assessment
 from bannister.publisher import planning
 from bannister.publisher import publisher as publisher_module
 from bannister.publisher.planning import Publication
@@ -148,6 +149,27 @@ def _hop_goes_with_the_mirror() -> Parts:
     return Parts()
 
 
+def _lost_composites() -> Parts:
+    honest = assessment.cascade
+
+    def alone(alarms: Any, states: Any, at: float, arn_of: Any) -> list[Any]:
+        return [change for change in honest(alarms, states, at, arn_of) if change.after.name in states]
+
+    assessment.cascade = alone
+    return Parts()
+
+
+def _composites_of_composites_forgotten() -> Parts:
+    honest = assessment.cascade
+
+    def shallow(alarms: Any, states: Any, at: float, arn_of: Any) -> list[Any]:
+        changes = honest(alarms, states, at, arn_of)
+        return [one for one in changes if one.after.name in states or {*states} & {*one.after.composite.children}]
+
+    assessment.cascade = shallow
+    return Parts()
+
+
 class _Careless(Publisher):
     """Says that nothing routes to anybody."""
 
@@ -192,6 +214,8 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "green's shadow fed with blue's requests": _green_shadow_is_fed_at_once,
     "copies for a shadow that is not there": _copies_for_nobody,
     "the way of copies removed with them": _hop_goes_with_the_mirror,
+    "transitions of composite alarms lost": _lost_composites,
+    "composites over composites forgotten": _composites_of_composites_forgotten,
     "instances stopped with requests in flight": lambda: Parts(publisher=_Impatient),
     "requests of a proxy that is late forgotten": lambda: Parts(publisher=_Hasty),
     "requests of one that was silent forgotten": lambda: Parts(supervisor=_Forgetful),

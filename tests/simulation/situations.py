@@ -71,6 +71,24 @@ async def an_instant_in_alarm(world: World) -> None:
     _came_to(world, Phase.ROLLING_BACK)
 
 
+async def an_instant_in_alarm_beneath(world: World) -> None:
+    """A sound version; an alarm two composites below the one that is watched is in ALARM for an instant in the bake."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    config = await release.version(Model("suspect", Behaviour(ready_after_seconds=world.rng.random())), 2)
+    alarm = await release.watch(config, "notBreaching")
+    rules = [("middle", f"ALARM({alarm}) OR ALARM({config}-share)"), ("top", "NOT OK(middle)")]
+    await release.put_composites(config, rules)
+    await release.update(config, _all_at_once(12, "top"))
+    while (running := world.endpoints()["e1"].deployment) is not None and running.phase is not Phase.BAKING:
+        await asyncio.sleep(LOOK_SECONDS)
+    await asyncio.sleep(world.rng.random() * 8)
+    await release.set_alarm(alarm, AlarmValue.ALARM, AlarmValue.OK)
+    await release.at_rest()
+    _came_to(world, Phase.ROLLING_BACK)
+
+
 async def slow_to_start(world: World) -> None:
     """A version of several instances that take seconds to become ready, shifted to instance by instance, with slow proxies."""
     release = Release(world, "e1")
@@ -190,14 +208,27 @@ SITUATIONS: dict[str, Situation] = {
     "counted by one that lapsed": counted_by_one_that_lapsed,
     "deleted while it serves": deleted_while_it_serves,
     "with a shadow that dies": with_a_shadow_that_dies,
+    "an instant in alarm beneath a composite": an_instant_in_alarm_beneath,
 }
 
 
 def scripts(name: str) -> tuple[Script, Script]:
     """A situation undisturbed and with faults; both with two proxies."""
     return (
-        Script(fault_seconds=None, proxies=2, shadows="shadow" in name, situation=SITUATIONS[name]),
-        Script(fault_seconds=3.0, proxies=2, shadows="shadow" in name, situation=SITUATIONS[name]),
+        Script(
+            fault_seconds=None,
+            proxies=2,
+            shadows="shadow" in name,
+            composites="composite" in name,
+            situation=SITUATIONS[name],
+        ),
+        Script(
+            fault_seconds=3.0,
+            proxies=2,
+            shadows="shadow" in name,
+            composites="composite" in name,
+            situation=SITUATIONS[name],
+        ),
     )
 
 

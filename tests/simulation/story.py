@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.simulation.checker import HEALING_SECONDS_MAX
+from tests.simulation.composites import Composites, share_of_errors
 from tests.simulation.faults import Faults
 from tests.simulation.shadow import VARIANT, Shadows
 from tests.simulation.world import Model, World
@@ -23,6 +24,7 @@ from bannister.domain.model import Container
 from bannister.errors import BannisterError, Refused
 from bannister.instances.memory import Behaviour
 from bannister.operations.alarms import Extras, delete_alarms, put_metric_alarm, set_alarm_state
+from bannister.operations.composite_alarms import CompositeDefinition, put_composite_alarm
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import create_endpoint_config, delete_endpoint_config
 from bannister.operations.endpoints import create_endpoint, delete_endpoint, update_endpoint
@@ -47,6 +49,8 @@ class Script:
     proxies: int = 1
     #: Some versions have a shadow.
     shadows: bool = False
+    #: Some deployments name a composite alarm.
+    composites: bool = False
     #: Happens instead of endpoints with deployments of every kind.
     situation: Callable[[World], Coroutine[Any, Any, None]] | None = None
 
@@ -59,6 +63,7 @@ class Script:
             fault_seconds=rng.choice((None, 2.0, 4.0, 6.0, 6.0, 12.0)),
             proxies=rng.choice((1, 1, 2)),
             shadows=random.Random(f"shadows in {seed}").random() < 0.5,
+            composites=random.Random(f"composites in {seed}").random() < 0.5,
         )
 
 
@@ -127,11 +132,32 @@ class Release:
         alarm = await self._alarm(config) if self._rng.random() < 0.75 else None
         if alarm is not None and self._rng.random() < 0.1:
             await self.set_alarm(alarm, AlarmValue.ALARM)  # the first shift is held until it clears
-        await self.update(config, self._policy(instances, alarm))
+        over = [] if alarm is None else await self._composites(config, alarm)
+        await self.update(config, self._policy(instances, over[-1] if over else alarm))
         rests = await self.at_rest()
         if alarm is not None and self._rng.random() < 0.8:
+            for name in reversed(over):
+                await self._caller.ask(lambda context, one=name: delete_alarms(context, [one]))  # type: ignore[misc]
             await self._caller.ask(lambda context: delete_alarms(context, [alarm]))
         return rests
+
+    async def _composites(self, config: str, errors: str) -> list[str]:
+        """Composite alarms over an alarm, each over the one before it; most often none."""
+        composites = self._world.composites
+        rules = [] if composites is None else composites.rules(errors, f"{config}-share")
+        return await self.put_composites(config, rules)
+
+    async def put_composites(self, config: str, rules: list[tuple[str, str]]) -> list[str]:
+        """Composite alarms by name and rule, over the alarms of a version."""
+        ask, share = self._caller.ask, share_of_errors(self.name, config)
+        if rules:
+            await ask(lambda context: put_metric_alarm(context, f"{config}-share", share, Extras()))
+        for name, rule in rules:
+            asked = CompositeDefinition(rule)
+            error = await ask(lambda context, n=name, a=asked: put_composite_alarm(context, n, a, Extras()))  # type: ignore[misc]
+            if error is not None:
+                raise self._world.violated("A composite alarm was refused", f"{rule}: {error}")
+        return [name for name, _ in rules]
 
     async def update(self, config: str, policy: DeploymentPolicy) -> None:
         """Ask for a deployment."""
@@ -327,8 +353,11 @@ class Meddler:
             case "delete alarm" if alarms:
                 await ask(lambda context: delete_alarms(context, list(alarms)))
             case "set alarm" if alarms:
-                await ask(lambda context: set_alarm_state(context, alarms[0], AlarmValue.ALARM, "An instant.", None))
-                await ask(lambda context: set_alarm_state(context, alarms[0], AlarmValue.OK, "Over.", None))
+                name = alarms[0]
+                if world.composites is not None and world.composites.meddles_with_a_child():
+                    name = name.split("-composite")[0]
+                await ask(lambda context: set_alarm_state(context, name, AlarmValue.ALARM, "An instant.", None))
+                await ask(lambda context: set_alarm_state(context, name, AlarmValue.OK, "Over.", None))
             case _:
                 pass
 
@@ -342,6 +371,7 @@ def _works(world: World, script: Script) -> list[Coroutine[Any, Any, None]]:
 async def tell(world: World, script: Script) -> None:
     """Begin the world, let everything happen, then let it heal, and check."""
     world.shadows = Shadows(world.seed) if script.shadows else None
+    world.composites = Composites(world.seed) if script.composites else None
     world.begin()
     works = [asyncio.create_task(work) for work in _works(world, script)]
     disturbing = []

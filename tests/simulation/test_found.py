@@ -1,6 +1,7 @@
 """What the simulation found in the product, each kept as the seed that showed it."""
 
 import random
+from dataclasses import replace
 
 import pytest
 from tests.simulation.simulate import simulate
@@ -19,7 +20,7 @@ FOUND = {
 }
 
 
-#: The same, in worlds as they are drawn since.
+#: The same, in worlds as they were drawn before some had composite alarms.
 FOUND_SINCE = {
     2552: "A proxy was held to a split that it had been sent, and had not answered for longer than its lease.",
     4496: "The same proxy's requests in flight were not waited for when their group went, though it was there to be asked.",
@@ -33,7 +34,7 @@ def test_what_was_found_stays_mended(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", FOUND_SINCE, ids=map(str, FOUND_SINCE))
 def test_what_was_found_since_stays_mended(seed: int) -> None:
-    simulate(seed)
+    simulate(seed, replace(Script.of(seed), composites=False))
 
 
 def _world(seed: int) -> Script:

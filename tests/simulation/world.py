@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.simulation.checker import Checker
+from tests.simulation.composites import Composites
 from tests.simulation.plane import ControlPlane, Parts
 from tests.simulation.shadow import Shadows
 from tests.simulation.telemetry import Telemetry
@@ -168,6 +169,7 @@ class World:
         self.network = MemoryNetwork(settings, self.machine.up)
         #: None: no version has a shadow.
         self.shadows: Shadows | None = None
+        self.composites: Composites | None = None
         self.telemetry: Telemetry = None  # type: ignore[assignment]  # made when the loop runs
         self.checker = Checker(self)
         self.trace: deque[str] = deque(maxlen=TRACE_LINES_MAX)
