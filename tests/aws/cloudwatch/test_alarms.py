@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -224,3 +226,15 @@ def test_history_by_kind_of_alarm_and_of_item(client: Any) -> None:
         "AlarmHistoryItems"
     ]
     assert json.loads(action["HistoryData"])["notificationResource"] == "arn:aws:sns:us-east-1:1:topic"
+
+
+def test_the_examples_of_the_page(client: Any) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "alarms.md").read_text()
+    found: dict[str, Any] = {"cloudwatch": client}
+    for example in re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL):
+        exec(example, found)
+    assert [one["AlarmName"] for one in found["children"]] == ["iris-failing", "iris-slow"]
+    assert [one["AlarmName"] for one in found["parents"]] == ["iris-unwell"]
+    assert [one["AlarmName"] for one in found["unwell"]] == ["iris-unwell"]
+    assert [one["HistorySummary"] for one in found["history"]] == ["Alarm updated from INSUFFICIENT_DATA to OK"]
+    assert found["tags"] == [{"Key": "team", "Value": "flowers"}]
