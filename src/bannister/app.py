@@ -96,7 +96,7 @@ class ControlPlane:
         self._evaluator = Evaluator(
             self._state, self._metrics, TelemetryFeed(settings, clock), clock, settings, self._capture_feed
         )
-        self._notifier = Notifier(self._state, clock, settings, self._evaluator.end_suppressions)
+        self._notifier = Notifier(self._state, clock, settings, self._evaluator.end_suppressions, self._fence)
         self._supervisor = Supervisor(
             self._state,
             self._instances,

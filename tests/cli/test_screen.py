@@ -190,3 +190,11 @@ def test_numbers() -> None:
     ]
     assert [words.milliseconds(value) for value in (None, 0.5, 999.0, 1250.0)] == ["-", "0.5 ms", "999 ms", "1.25 s"]
     assert [words.number(value) for value in (0.05, 12.0, 1e6)] == ["0.05", "12", "1,000,000"]
+
+
+def test_a_composite_alarm_is_shown_with_its_rule() -> None:
+    found = described()
+    found["Alarms"] = [{"AlarmName": "unwell", "State": "OK", "Rule": "ALARM(slow) OR ALARM(failing)"}]
+    (shown,) = (one for one in drawn(found) if "unwell" in one)
+    assert "ALARM(slow) OR ALARM(failing)" in shown
+    assert "no data" not in shown

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from tests.domain.deployment.worlds import deployment, fleet
 from tests.evaluator.test_comparisons import AGREEMENT, ShadowWorld, tallied
-from tests.evaluator.test_loop import START
+from tests.evaluator.test_loop import START, Place
 
 from bannister.deployer.loop import Deployer
-from bannister.domain.alarm.alarm import Comparison, MissingData
+from bannister.domain.alarm.alarm import AlarmValue, Comparison, MissingData
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.deployment.machine import Deployment, Limits, Phase
 from bannister.domain.deployment.outlook import waiting
@@ -61,7 +61,9 @@ class Baking(ShadowWorld):
         self.plane = plane = Plane()
         self.deployer = Deployer(self.state, plane, plane, self.evaluator, self.clock, LIMITS, 1.0)  # type: ignore[arg-type]
 
-    async def begin(self) -> None:
+    async def begin(self, named: str) -> None:
+        """`named`: the deployment's alarm, itself on compared answers or a composite alarm over one that is."""
+        self.named = named
         await self.metrics.register(GroupDimensions("shadow", "e", "s", "c", 1))
         await self.put(
             "differs",
@@ -70,10 +72,12 @@ class Baking(ShadowWorld):
             comparison=Comparison.LESS,
             missing_data=MissingData.NOT_BREACHING,
         )
+        await Place(self).composite("over", "ALARM(differs) OR FALSE")
+        await Place(self).composite("over all", "ALARM(over)")
         one = deployment()
         one = replace(
             one,
-            policy=replace(one.policy, alarms=("differs",)),
+            policy=replace(one.policy, alarms=(named,)),
             phase=Phase.BAKING,
             step=0,
             phase_since=float(START),
@@ -99,10 +103,10 @@ class Baking(ShadowWorld):
         return row.value.deployment
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[Baking]:
+@pytest.fixture(params=["differs", "over all"])
+async def world(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Baking]:
     made = Baking(tmp_path)
-    await made.begin()
+    await made.begin(request.param)
     yield made
     await asyncio.sleep(0)
 
@@ -125,8 +129,8 @@ async def test_a_capture_process_that_stops_in_the_bake_never_lets_it_advance(wo
     one = await world.second(70, compares=False)
     assert one.phase is Phase.ROLLING_BACK
     assert one.reason == (
-        'No answers have been compared for 60 seconds, because the capture process is silent, so alarm "differs" cannot be '
-        "judged; a bake without data is no evidence."
+        f'No answers have been compared for 60 seconds, because the capture process is silent, so alarm "{world.named}" cannot '
+        "be judged; a bake without data is no evidence."
     )
     entries = await world.state.journal(kind=DECIDED)
     assert disagreements(entry.body for entry in entries) == []
@@ -158,3 +162,14 @@ async def test_the_noise_copies_that_the_rules_ask_for_are_expected_of_the_proxi
     await world.state.commit([Put(COMPARISON_RULES, "e", Rules(noise_parts=50_000), 0)])
     await world.deployer.observer.observe(replace(row.value, deployment=one), one)
     assert [mirror.noise for mirror in world.plane.asked[-1].mirrors] == [False, True]
+
+
+async def test_a_composite_is_evidence_with_the_states_beneath_it(world: Baking) -> None:
+    one = await world.second(1, compares=True)
+    (seen,) = (await world.deployer.observer.observe(Endpoint("e", 0.0, 0.0, deployment=one), one)).alarms
+    assert seen.compares
+    if world.named == "differs":
+        assert (seen.composite_rule, seen.children) == (None, {})
+    else:
+        assert (seen.composite_rule, seen.children) == ("ALARM(over)", {"over": AlarmValue.OK})
+        assert (seen.rule, seen.evaluated_until) == (None, START + 1)

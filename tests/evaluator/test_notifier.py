@@ -13,7 +13,7 @@ import pytest
 
 from bannister.clock import SystemClock
 from bannister.domain.alarm.action import PendingAction
-from bannister.errors import Unavailable
+from bannister.errors import Fenced, Unavailable
 from bannister.evaluator.notifier import Notifier
 from bannister.evaluator.webhook import post
 from bannister.settings import Settings
@@ -62,8 +62,12 @@ class World:
         self.addresses = Addresses()
         self.tasks: list[asyncio.Task[None]] = []
 
+    def fence(self) -> None:
+        if self.medium.epoch != self.state.epoch:
+            raise Fenced("Another process has taken over.")
+
     def start(self, told: Callable[[str, str, float], Awaitable[int]] | None = None) -> asyncio.Task[None]:
-        notifier = Notifier(self.state, SystemClock(), self.settings, nothing, told or self.addresses.post)
+        notifier = Notifier(self.state, SystemClock(), self.settings, nothing, self.fence, told or self.addresses.post)
         self.tasks.append(asyncio.create_task(notifier.run()))
         return self.tasks[-1]
 
@@ -169,6 +173,17 @@ async def test_what_was_not_delivered_is_after_a_restart(world: World) -> None:
     world.start()
     await world.history(1)
     assert world.addresses.told == [("http://a/", "body 1")] * 2
+
+
+async def test_one_that_was_replaced_tells_nobody(world: World) -> None:
+    await world.put(1)
+    successor = MemoryState(world.medium)
+    task = world.start()
+    with pytest.raises(Fenced):
+        async with asyncio.timeout(TIMEOUT):
+            await task
+    assert world.addresses.told == []
+    assert len(await successor.rows(ACTIONS)) == 1
 
 
 async def test_a_fault_of_ours_is_one_addresss_failure(world: World, caplog: pytest.LogCaptureFixture) -> None:

@@ -231,11 +231,14 @@ def _alarms(alarms: Sequence[dict[str, Any]]) -> list[Text]:
         shape, style = _ALARMS[one["State"]]
         tripped = f"  tripped {words.clock(one['TrippedTime'])}" if "TrippedTime" in one else ""
         metric = f"{one['Statistic']} {one['MetricName']}" if "Statistic" in one else one.get("Rule", "")
+        figures = [
+            (f"{words.value(one):>9}", "bold" if one["State"] == "OK" else style),
+            (f"  {words.threshold(one):<18}", ""),
+        ]
         lines.append(
             Text.assemble(
                 (f"  {shape} {one['AlarmName'][:21]:<22}", style),
-                (f"{words.value(one):>9}", "bold" if one["State"] == "OK" else style),
-                f"  {words.threshold(one):<18}",
+                *(figures if "Threshold" in one else []),  # a composite alarm has none
                 (tripped or f"  {metric}", style if tripped else "dim"),
             )
         )

@@ -103,9 +103,7 @@ def remaining(waits: Mapping[str, Any], now: datetime) -> str:
 
 
 def value(alarm: Mapping[str, Any]) -> str:
-    """The newest value of what an alarm watches; of a composite alarm, which watches others, nothing."""
-    if "Threshold" not in alarm:
-        return ""
+    """The newest value of what an alarm watches."""
     return number(alarm["Value"]) if "Value" in alarm else "no data"
 
 

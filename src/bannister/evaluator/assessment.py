@@ -38,9 +38,10 @@ async def assess(
         alarm = current.value
         if alarm.rule is None or alarm.dependents:
             break
-        after, evidence = await judged(alarm, alarm.rule, windows, clock.now())
+        after, slots = await judged(alarm, alarm.rule, windows, clock.now())
         if after is alarm.state:
             return current
+        evidence = evidence_of(alarm.rule, windows.end, slots)
         changes = cascade({alarm.name: alarm}, {alarm.name: after}, clock.now(), place.alarm_arn)
         revision = current.revision
         writes = written(changes, lambda _, read=revision: read, {alarm.name: evidence}, place)  # type: ignore[misc]
@@ -56,11 +57,13 @@ async def assess(
     )
 
 
-async def judged(alarm: Alarm, rule: AlarmRule, windows: Windows, now: float) -> tuple[AlarmState, dict[str, Any]]:
-    """The state of a metric alarm on the ranges that end at `windows.end`, and what was looked at."""
+async def judged(
+    alarm: Alarm, rule: AlarmRule, windows: Windows, now: float
+) -> tuple[AlarmState, Sequence[Datapoint | None]]:
+    """The state of a metric alarm on the ranges that end at `windows.end`, and the periods that were looked at."""
     slots = await windows.slots(rule)
     unseen = windows.unseen(alarm.configured_at, rule, slots)
-    return evaluate(rule, slots, alarm.state, now, unseen=unseen), _evidence(rule, windows.end, slots)
+    return evaluate(rule, slots, alarm.state, now, unseen=unseen), slots
 
 
 async def settle(
@@ -83,7 +86,8 @@ async def settle(
     return [change.after.name for change in changes]
 
 
-def _evidence(rule: AlarmRule, end: int, slots: Sequence[Datapoint | None]) -> dict[str, Any]:
+def evidence_of(rule: AlarmRule, end: int, slots: Sequence[Datapoint | None]) -> dict[str, Any]:
+    """What the journal's entry of a transition says of what was looked at."""
     period = rule.period_seconds
     return {
         "evaluated_until": end,

@@ -42,7 +42,7 @@ from bannister.domain.comparison.metrics import watches_comparisons
 from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.metric.summary import Report
 from bannister.errors import Conflict, Fenced
-from bannister.evaluator.assessment import ATTEMPTS_MAX, assess, judged, settle
+from bannister.evaluator.assessment import ATTEMPTS_MAX, assess, evidence_of, judged, settle
 from bannister.evaluator.horizon import Horizon, View
 from bannister.evaluator.settlement import Place, written
 from bannister.evaluator.tallies import Tallies
@@ -293,10 +293,11 @@ class Evaluator:
             windows = Windows(self._metrics, second, view.covered_since)
             due = [name for name in names if name not in failed and self._is_due(name, second, end)]
             related = [name for name in due if name in self._alarms and self._alarms[name].value.dependents]
+            together = dict.fromkeys(related)
             for name in due:
-                if name not in related and not await self._evaluate(name, windows):
+                if name not in together and not await self._evaluate(name, windows):
                     failed.add(name)
-            if related:
+            if together:
                 failed |= await self._evaluate_together(related, windows)
             await asyncio.sleep(0)  # A backlog must not hold up the loops that act on it.
         view.passed = end
@@ -361,11 +362,12 @@ class Evaluator:
             present = [name for name in names if name in self._alarms]  # others were deleted in the meantime
             looks = {name: await self._look(self._alarms[name].value, windows) for name in present}
             seen = {name: look for name, look in looks.items() if look is not None}
-            states = {name: look.state for name, look in seen.items() if look.state is not self._state_of(name)}
+            moves = {name: look for name, look in seen.items() if look.state is not self._state_of(name)}
+            states = {name: look.state for name, look in moves.items()}
             failed = looks.keys() - seen.keys()
             try:
                 if states:
-                    await self._settle(states, {name: look.evidence for name, look in seen.items()})
+                    await self._settle(states, {name: look.evidence for name, look in moves.items()})
             except Conflict:
                 self._alarms_version = -1
                 await self._refresh()
@@ -386,15 +388,15 @@ class Evaluator:
         """Judge an alarm at one second and write nothing; None: that failed."""
         assert alarm.rule is not None
         try:
-            state, evidence = await judged(alarm, alarm.rule, windows, self._clock.now())
-            slots = tuple(await windows.slots(alarm.rule))
+            state, slots = await judged(alarm, alarm.rule, windows, self._clock.now())
         except Fenced:
             raise
         except Exception:
             if self._first_fault(alarm.name):
                 log.exception(_FAULT, alarm.name)
             return None
-        return _Look(state, evidence, Position(alarm.configured_at, windows.end, slots))
+        evidence = {} if state is alarm.state else evidence_of(alarm.rule, windows.end, slots)
+        return _Look(state, evidence, Position(alarm.configured_at, windows.end, tuple(slots)))
 
     def _state_of(self, name: str) -> AlarmState:
         return self._alarms[name].value.state

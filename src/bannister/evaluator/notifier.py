@@ -38,12 +38,15 @@ class Notifier:
         clock: Clock,
         settings: Settings,
         end_suppressions: Callable[[], Awaitable[None]],
+        fence: Callable[[], None],
         post: Post = post,
     ) -> None:
+        """`fence`: called before everything that is said; raises, or does not return, once another process has taken over."""
         self._state = state
         self._clock = clock
         self._settings = settings
         self._end_suppressions = end_suppressions
+        self._fence = fence
         self._post = post
         self._places = asyncio.Semaphore(settings.webhook_parallel_max)
         #: By alarm and address: who tells it.
@@ -100,10 +103,13 @@ class Notifier:
                 wait = min(2 * wait, settings.webhook_retry_seconds_max)
             try:
                 async with self._places:
+                    self._fence()
                     status = await self._post(action.url, action.body, settings.webhook_timeout_seconds)
             except Unavailable as error:
                 outcome = {"outcome": "failed", "attempts": attempt, "error": str(error)[:500]}
                 continue
+            except Fenced:
+                raise
             except Exception as error:  # whatever it is, it concerns this address alone
                 log.exception("actions.fault %s", action.url)
                 return {"outcome": "failed", "attempts": attempt, "error": type(error).__name__}
