@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
@@ -36,9 +36,9 @@ OPERATORS = {
 
 
 @pytest.fixture
-def cloudwatch(world: World) -> Any:
-    """A client; the same is true over every protocol that it may speak."""
-    return world.cloudwatch
+def cloudwatch(world: World, cloudwatch_at: Callable[[str], Any]) -> Any:
+    """A client, once for each protocol that it may speak."""
+    return cloudwatch_at(world.server.url)
 
 
 class Table:
@@ -169,10 +169,11 @@ def hook() -> Iterator[Hook]:
         made.close()
 
 
-def test_an_address_is_told_of_a_composites_transition(cloudwatch: Any, hook: Hook) -> None:
+def test_an_address_is_told_of_a_composites_transition(cloudwatch: Any, hook: Hook, wire: str) -> None:
+    loud, quiet = f"loud over {wire}", f"quiet over {wire}"
     hook.statuses = [503]
     cloudwatch.put_metric_alarm(
-        AlarmName="quiet",
+        AlarmName=quiet,
         Namespace="hooks",
         MetricName="m",
         Statistic="Sum",
@@ -182,25 +183,27 @@ def test_an_address_is_told_of_a_composites_transition(cloudwatch: Any, hook: Ho
         ComparisonOperator="GreaterThanThreshold",
         TreatMissingData="ignore",
     )
-    cloudwatch.put_composite_alarm(AlarmName="loud", AlarmRule="ALARM(quiet)", AlarmActions=[hook.url])
-    cloudwatch.set_alarm_state(AlarmName="quiet", StateValue="ALARM", StateReason="a drill")
+    cloudwatch.put_composite_alarm(AlarmName=loud, AlarmRule=f"ALARM({quiet})", AlarmActions=[hook.url])
+    cloudwatch.set_alarm_state(AlarmName=quiet, StateValue="ALARM", StateReason="a drill")
     # The first attempt is answered 503, so it comes a second time.
     wait_for("told", lambda: len(hook.told) == 2, 20)
     event = hook.told[1]
     assert event == hook.told[0]
     assert event["detail-type"] == "CloudWatch Alarm State Change"
-    assert event["resources"] == ["arn:aws:cloudwatch:us-east-1:000000000000:alarm:loud"]
+    assert event["resources"] == ["arn:aws:cloudwatch:us-east-1:000000000000:alarm:" + loud]
     assert (event["detail"]["previousState"]["value"], event["detail"]["state"]["value"]) == ("OK", "ALARM")
-    assert event["detail"]["configuration"] == {"alarmRule": "ALARM(quiet)"}
+    assert event["detail"]["configuration"] == {"alarmRule": f"ALARM({quiet})"}
 
     def acted() -> list[dict[str, Any]]:
-        found = cloudwatch.describe_alarm_history(AlarmTypes=["CompositeAlarm"], HistoryItemType="Action")
+        found = cloudwatch.describe_alarm_history(
+            AlarmName=loud, AlarmTypes=["CompositeAlarm"], HistoryItemType="Action"
+        )
         return list(found["AlarmHistoryItems"])
 
     (item,) = wait_for("in the history", acted, 20)
     assert item["HistorySummary"] == f"Successfully executed action {hook.url}"
     assert json.loads(item["HistoryData"])["attempts"] == 2
-    cloudwatch.delete_alarms(AlarmNames=["loud", "quiet"])
+    cloudwatch.delete_alarms(AlarmNames=[loud, quiet])
 
 
 def test_a_composite_over_an_expression_rolls_a_deployment_back(world: World) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.aws.cloudwatch.test_cloudwatch import ALARM, client, refused, session
+from tests.aws.cloudwatch.test_cloudwatch import ALARM, client, refused
 
-__all__ = ["client", "session"]
+__all__ = ["client"]
 
 ARN = "arn:aws:cloudwatch:us-east-1:000000000000:alarm:"
 METRICS: list[dict[str, Any]] = [
