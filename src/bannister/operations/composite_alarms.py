@@ -92,7 +92,9 @@ def _rule_of(asked: CompositeDefinition) -> CompositeRule:
         )
     if asked.wait_seconds < 0 or asked.extension_seconds < 0:
         raise Invalid("The periods of an ActionsSuppressor must not be negative.", code=_VALIDATION)
-    return CompositeRule(asked.rule, named, name_of(asked.suppressor), asked.wait_seconds, asked.extension_seconds)
+    return CompositeRule(
+        asked.rule, named, name_of(asked.suppressor), asked.wait_seconds, asked.extension_seconds, asked.suppressor
+    )
 
 
 def _check(name: str, rule: CompositeRule, alarms: Mapping[str, Alarm], place: Place) -> None:

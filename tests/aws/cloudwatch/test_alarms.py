@@ -72,7 +72,7 @@ def test_a_composite_comes_back_as_it_was_put(client: Any) -> None:
         "InsufficientDataActions": [],
         "StateValue": "OK",
         "StateReason": f"{ARN}c was created and its alarm rule evaluates to OK",
-        "ActionsSuppressor": "s",
+        "ActionsSuppressor": f"{ARN}s",
         "ActionsSuppressorWaitPeriod": 60,
         "ActionsSuppressorExtensionPeriod": 30,
         # It went from INSUFFICIENT_DATA to OK: that is a transition like any other.

@@ -227,7 +227,7 @@ def _composite_members(rule: CompositeRule, held: Suppression | None) -> dict[st
     suppressor = rule.suppressor
     return {
         "AlarmRule": rule.text,
-        "ActionsSuppressor": suppressor,
+        "ActionsSuppressor": rule.suppressor_reference,
         "ActionsSuppressorWaitPeriod": rule.wait_seconds if suppressor is not None else None,
         "ActionsSuppressorExtensionPeriod": rule.extension_seconds if suppressor is not None else None,
         "ActionsSuppressedBy": held.by.value if held is not None else None,

@@ -95,6 +95,8 @@ class CompositeRule:
     #: For how long actions wait for the suppressor to go to ALARM, and after it has left ALARM.
     wait_seconds: int = 0
     extension_seconds: int = 0
+    #: The suppressor as it was given: a name or an ARN.
+    suppressor_reference: str | None = None
 
 
 class SuppressedBy(StrEnum):

@@ -49,7 +49,7 @@ def _configuration(alarm: Alarm) -> dict[str, Any]:
     if alarm.composite is not None:
         found["alarmRule"] = alarm.composite.text
         if alarm.composite.suppressor is not None:
-            found["actionsSuppressor"] = alarm.composite.suppressor
+            found["actionsSuppressor"] = alarm.composite.suppressor_reference
             found["actionsSuppressorWaitPeriod"] = alarm.composite.wait_seconds
             found["actionsSuppressorExtensionPeriod"] = alarm.composite.extension_seconds
     if alarm.rule is not None:
