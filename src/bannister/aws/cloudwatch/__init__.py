@@ -1,6 +1,7 @@
 """CloudWatch: one translation per operation, from AWS's words to ours and back.
 
-Metric alarms and composite alarms, their history and tags, and metric data with expressions over it. Anomaly detection and Metrics Insights are refused by name; a new kind of alarm is a module beside `alarm`.
+Metric alarms and composite alarms, their history and tags, and metric data with expressions over it. Anomaly detection and Metrics
+Insights are refused by name; a new kind of alarm is a module beside `alarm`.
 """
 
 from __future__ import annotations
