@@ -164,14 +164,14 @@ async def counted_by_one_that_lapsed(world: World) -> None:
     instance = next(iter(machine.running), None)
     if instance is None:
         return
-    blue, late = machine.group_of[instance], [world.settings.proxy_lease_seconds * (2 + world.rng.random())]
+    blue, late = machine.group_of[instance], [world.settings.proxy_lease_seconds * (3 + world.rng.random())]
     world.checker.astray(proxy.node)
     world.checker.slow[proxy.node] = None
     proxy.conduct.answer_seconds = lambda: (
         late[0] if any(one.parts and one.group != blue for one in proxy.weights("e1")) else 0.0
     )
     proxy.begin(machine.address_of[instance])
-    world.loop.call_later(3.0 + world.settings.proxy_lease_seconds, proxy.finish, machine.address_of[instance])
+    world.loop.call_later(8.0 + world.settings.proxy_lease_seconds, proxy.finish, machine.address_of[instance])
     await release.update(config, DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, 0))
     await release.at_rest()
     late[0] = 0.0
