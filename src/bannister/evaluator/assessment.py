@@ -18,8 +18,10 @@ from bannister.state.tables import ALARMS
 _ATTEMPTS_MAX = 5
 
 
-async def assess(state: State, clock: Clock, row: Row[Alarm], windows: Windows) -> Row[Alarm] | None:
-    """Evaluate an alarm on the ranges that end at `windows.end`.
+async def assess(
+    state: State, clock: Clock, row: Row[Alarm], windows: Windows, *, early: bool = False
+) -> Row[Alarm] | None:
+    """Evaluate an alarm on the ranges that end at `windows.end`; `early`: also on those that end later, where these are certain.
 
     Returns:
         The alarm's row afterwards; None: the alarm was deleted in the meantime.
@@ -34,7 +36,8 @@ async def assess(state: State, clock: Clock, row: Row[Alarm], windows: Windows) 
         alarm = current.value
         slots = await windows.slots(alarm.rule)
         unseen = windows.unseen(alarm, slots)
-        after = evaluate(alarm.rule, slots, alarm.state, clock.now(), unseen=unseen)
+        ahead = await windows.foreseen(alarm.rule) if early else None
+        after = evaluate(alarm.rule, slots, alarm.state, clock.now(), unseen=unseen, ahead=ahead)
         if after is alarm.state:
             return current
         records = [transition(alarm, after, windows.end, slots)] if after.value is not alarm.state.value else []

@@ -17,6 +17,8 @@ know how long that has lasted asks `silent_seconds`. Afterwards, a period withou
 (`bannister.domain.alarm.judgement`). A report that cannot be stored is tried again for as long as it takes, for the same reason: judging
 without it would take its requests for silence.
 
+An alarm that a running deployment names does not wait for the end of a period whose outcome is known (`bannister.domain.alarm.certainty`).
+
 The capture process reports in the same way what compared answers say, with a watermark of its own. An alarm on a metric of `/bannister/Shadow` needs both
 sources, because what was never captured is not compared: it is evaluated as far as the one that is behind, and covered as far as both were.
 """
@@ -40,9 +42,10 @@ from bannister.errors import Fenced
 from bannister.evaluator.assessment import assess
 from bannister.evaluator.horizon import Horizon, View
 from bannister.evaluator.tallies import Tallies
+from bannister.evaluator.watched import watched_alarms
 from bannister.evaluator.windows import Windows
 from bannister.metrics.store import MetricStore
-from bannister.settings import Settings
+from bannister.settings import Settings, Timing
 from bannister.signals import Signal
 from bannister.state.store import Row, State
 from bannister.state.tables import ALARMS
@@ -108,6 +111,9 @@ class Evaluator:
         self._faulty: set[str] = set()
         self._alarms: dict[str, Row[Alarm]] = {}
         self._alarms_version = -1
+        #: Alarms that stop a running deployment, which are decided as soon as it is certain.
+        self._watched: frozenset[str] = frozenset()
+        self._early = settings.timing is Timing.BANNISTER
 
     # --- what others may ask
 
@@ -260,6 +266,7 @@ class Evaluator:
         version = self._state.changed.version
         if version != self._alarms_version:
             self._alarms = {row.key: row for row in await self._state.rows(ALARMS)}
+            self._watched = await watched_alarms(self._state)
             self._alarms_version = version
         for name, position in list(self._positions.items()):
             row = self._alarms.get(name)
@@ -285,7 +292,8 @@ class Evaluator:
     async def _evaluate(self, name: str, windows: Windows) -> bool:
         """Evaluate one alarm at one second; False: that failed, and its position stays."""
         try:
-            row = await assess(self._state, self._clock, self._alarms[name], windows)
+            early = self._early and name in self._watched
+            row = await assess(self._state, self._clock, self._alarms[name], windows, early=early)
             slots = () if row is None else tuple(await windows.slots(row.value.rule))  # read already, kept by `windows`
         except Fenced:
             raise

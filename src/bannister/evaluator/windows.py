@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bannister.domain.alarm.alarm import Alarm, AlarmRule
+from bannister.domain.alarm.certainty import Foreseen, can_be_certain, foreseen, may_be_foreseen, seconds_needed
 from bannister.domain.alarm.judgement import Datapoint, range_periods
 from bannister.domain.metric.aggregate import Aggregate, statistic
 from bannister.domain.metric.identity import MetricIdentity
@@ -36,6 +37,17 @@ class Windows:
                 for index, aggregate in enumerate(self._read[key])
             ]
         return slots
+
+    async def foreseen(self, rule: AlarmRule) -> Foreseen | None:
+        """The evaluation after `end` that is certain to say ALARM, by all that is stored."""
+        if not can_be_certain(rule):
+            return None
+        period = rule.period_seconds
+        (around,) = await self._metrics.read(rule.metric, self.end - period, 2 * period, 1, rule.unit)
+        if not may_be_foreseen(rule, around):
+            return None
+        start, seconds = seconds_needed(rule, self.end)
+        return foreseen(rule, await self._metrics.read(rule.metric, start, 1, seconds, rule.unit), self.end)
 
     def unseen(self, alarm: Alarm, slots: Sequence[Datapoint | None]) -> bool:
         """Whether one of the alarm's newest N periods has no data and reaches into a time that telemetry did not cover.
