@@ -41,6 +41,7 @@ from bannister.domain.metric.summary import Report
 from bannister.errors import Fenced
 from bannister.evaluator.assessment import assess
 from bannister.evaluator.horizon import Horizon, View
+from bannister.evaluator.quiet import Quiet
 from bannister.evaluator.tallies import Tallies
 from bannister.evaluator.watched import watched_alarms
 from bannister.evaluator.windows import Windows
@@ -113,6 +114,7 @@ class Evaluator:
         self._alarms_version = -1
         #: Alarms that stop a running deployment, which are decided as soon as it is certain.
         self._watched: frozenset[str] = frozenset()
+        self._quiet = Quiet()
         self._early = settings.timing is Timing.BANNISTER
 
     # --- what others may ask
@@ -252,8 +254,12 @@ class Evaluator:
         names = [name for name, row in self._alarms.items() if self._view_of(row.value) is view]
         for second in range(self._first_second(view, end, names), end + 1):
             windows = Windows(self._metrics, second, view.covered_since)
-            for name in [name for name in names if name not in failed and self._is_due(name, second, end)]:
-                if not await self._evaluate(name, windows):
+            due = [name for name in names if name not in failed and self._is_due(name, second, end)]
+            for name in self._in_turn(due):
+                row = self._alarms[name]
+                if self._quiet.is_unchanged(row, self._metrics, windows.covered_since):
+                    self._positions[name] = Position(row.value.configured_at, second, self._positions[name].slots)
+                elif not await self._evaluate(name, windows):
                     failed.add(name)
             await asyncio.sleep(0)  # A backlog must not hold up the loops that act on it.
         view.passed = end
@@ -273,6 +279,7 @@ class Evaluator:
             if row is None or row.value.configured_at != position.configured_at:
                 del self._positions[name]
         self._faulty &= self._alarms.keys()
+        self._quiet.keep(self._positions)
 
     def _first_second(self, view: View, end: int, names: list[str]) -> int:
         """The oldest second that some of these alarms needs, within the bound on a backlog."""
@@ -289,9 +296,15 @@ class Evaluator:
         # A new alarm starts at the newest second: it has no past.
         return second == end if position is None else second > position.until
 
+    def _in_turn(self, names: list[str]) -> list[str]:
+        """Those that stop a running deployment first: traffic waits for them."""
+        return sorted(names, key=lambda name: name not in self._watched) if self._watched else names
+
     async def _evaluate(self, name: str, windows: Windows) -> bool:
         """Evaluate one alarm at one second; False: that failed, and its position stays."""
         try:
+            # Before the reading: what comes meanwhile makes the alarm be looked at again.
+            additions = self._metrics.additions(self._alarms[name].value.rule.metric)
             early = self._early and name in self._watched
             row = await assess(self._state, self._clock, self._alarms[name], windows, early=early)
             slots = () if row is None else tuple(await windows.slots(row.value.rule))  # read already, kept by `windows`
@@ -307,6 +320,7 @@ class Evaluator:
             del self._alarms[name]
             self._positions.pop(name, None)
         else:
+            self._quiet.note(row, slots, windows, additions)
             self._alarms[name] = row
             self._positions[name] = Position(row.value.configured_at, windows.end, slots)
         return True

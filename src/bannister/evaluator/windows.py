@@ -17,7 +17,7 @@ class Windows:
 
     def __init__(self, metrics: MetricStore, end: int, covered_since: float | None) -> None:
         self._metrics = metrics
-        self._covered_since = covered_since
+        self.covered_since = covered_since
         #: The second at which every range ends, exclusive.
         self.end = end
         self._read: dict[tuple[MetricIdentity, int, int, str | None], list[Aggregate | None]] = {}
@@ -54,13 +54,13 @@ class Windows:
 
         What came before the alarm was put is not asked for: it is missing, as in CloudWatch.
         """
-        if self._covered_since is None or alarm.configured_at >= self._covered_since:
+        if self.covered_since is None or alarm.configured_at >= self.covered_since:
             return False
         newest = reversed(slots[-alarm.rule.evaluation_periods :])
         for age, slot in enumerate(newest, start=1):
             start = self.end - age * alarm.rule.period_seconds
             end = start + alarm.rule.period_seconds
-            if slot is None and start < self._covered_since and end > alarm.configured_at:
+            if slot is None and start < self.covered_since and end > alarm.configured_at:
                 return True
         return False
 
