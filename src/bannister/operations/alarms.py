@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState, AlarmValue
+from bannister.domain.alarm.caveats import of_rule
 from bannister.domain.alarm.definition import Definition, rule_of
 from bannister.domain.alarm.evaluation import initial_state
 from bannister.domain.metric.identity import MetricIdentity
@@ -93,6 +94,8 @@ def _configured(name: str, rule: AlarmRule, extras: Extras, before: Alarm | None
 
 def _configuration(alarm: Alarm, before: Alarm | None) -> Record:
     body: dict[str, Any] = {"alarm": msgspec.to_builtins(alarm)}
+    if caveats := of_rule(alarm.name, alarm.rule):
+        body["caveats"] = msgspec.to_builtins(caveats)
     if before is not None:
         body["before"] = msgspec.to_builtins(before)
     kind = "alarm.created" if before is None else "alarm.updated"

@@ -41,6 +41,7 @@ from enum import StrEnum
 from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
+from bannister.domain.alarm.caveats import Caveat
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.comparison.metrics import watches_comparisons
 from bannister.domain.deployment.plan import Step, all_blue
@@ -143,6 +144,8 @@ class Deployment:
     ended_at: float | None = None
     #: A person asked to roll back, and why; the next decision acts on it.
     stop_requested: str | None = None
+    #: What is wrong with its alarms, as found at its start.
+    caveats: tuple[Caveat, ...] = ()
 
     @property
     def instance_counts(self) -> dict[str, int]:
