@@ -41,6 +41,7 @@ from bannister.envoy.ads import DiscoveryServer
 from bannister.envoy.resources.names import PROXY_NODE
 from bannister.errors import EXIT_CANNOT_START, BannisterError, Fenced, Refused
 from bannister.evaluator.loop import Evaluator
+from bannister.evaluator.timing import MINUTE
 from bannister.experimenter.loop import Experimenter
 from bannister.ids import RandomIds
 from bannister.instances.backend import InstanceBackend
@@ -106,7 +107,10 @@ class ControlPlane:
             self._state.epoch,
         )
         limits = Limits(
-            settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds, settings.bake_requests_min
+            settings.alarm_clear_timeout_seconds,
+            settings.blind_timeout_seconds,
+            settings.bake_requests_min,
+            float(MINUTE) if settings.timing is settings_module.Timing.AWS else 0.0,
         )
         self._deployer = Deployer(
             self._state,

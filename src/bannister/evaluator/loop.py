@@ -43,6 +43,7 @@ from bannister.evaluator.assessment import assess
 from bannister.evaluator.horizon import Horizon, View
 from bannister.evaluator.quiet import Quiet
 from bannister.evaluator.tallies import Tallies
+from bannister.evaluator.timing import evaluation_step
 from bannister.evaluator.watched import watched_alarms
 from bannister.evaluator.windows import Windows
 from bannister.metrics.store import MetricStore
@@ -253,7 +254,7 @@ class Evaluator:
         failed: set[str] = set()
         names = [name for name, row in self._alarms.items() if self._view_of(row.value) is view]
         for second in range(self._first_second(view, end, names), end + 1):
-            windows = Windows(self._metrics, second, view.covered_since)
+            windows = Windows(self._metrics, second, view.covered_since, self._settings.timing)
             due = [name for name in names if name not in failed and self._is_due(name, second, end)]
             for name in self._in_turn(due):
                 row = self._alarms[name]
@@ -288,11 +289,19 @@ class Evaluator:
             skipped = oldest - view.passed - 1
             self.seconds_skipped += skipped
             log.warning("%d seconds became final at once; the oldest %d are not evaluated.", end - view.passed, skipped)
+        if self._settings.timing is Timing.AWS:
+            # Positions stay behind until the next minute: what matters is which seconds were looked at, and what failed then.
+            again = [self._positions[name].until + 1 for name in self._faulty if name in self._positions]
+            return max(oldest, min([end if view.passed is None else view.passed + 1, *again]))
         positions = [self._positions[name].until + 1 for name in names if name in self._positions]
         return max(oldest, min([end, *positions]))
 
     def _is_due(self, name: str, second: int, end: int) -> bool:
         position = self._positions.get(name)
+        if self._settings.timing is Timing.AWS:
+            if second % evaluation_step(self._alarms[name].value.rule, Timing.AWS):
+                return False
+            return position is None or second > position.until
         # A new alarm starts at the newest second: it has no past.
         return second == end if position is None else second > position.until
 

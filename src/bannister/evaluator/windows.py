@@ -9,13 +9,18 @@ from bannister.domain.alarm.certainty import Foreseen, can_be_certain, foreseen,
 from bannister.domain.alarm.judgement import Datapoint, range_periods
 from bannister.domain.metric.aggregate import Aggregate, statistic
 from bannister.domain.metric.identity import MetricIdentity
+from bannister.evaluator.timing import is_published_by_minute, read_by_minute
 from bannister.metrics.store import MetricStore
+from bannister.settings import Timing
 
 
 class Windows:
     """The evaluation ranges that end at one second; each distinct one is read once, however many alarms share it."""
 
-    def __init__(self, metrics: MetricStore, end: int, covered_since: float | None) -> None:
+    def __init__(
+        self, metrics: MetricStore, end: int, covered_since: float | None, timing: Timing = Timing.BANNISTER
+    ) -> None:
+        self._timing = timing
         self._metrics = metrics
         self.covered_since = covered_since
         #: The second at which every range ends, exclusive.
@@ -29,7 +34,10 @@ class Windows:
         start = self.end - periods * rule.period_seconds
         key = (rule.metric, rule.period_seconds, periods, rule.unit)
         if key not in self._read:
-            self._read[key] = await self._metrics.read(rule.metric, start, rule.period_seconds, periods, rule.unit)
+            if is_published_by_minute(rule, self._timing):
+                self._read[key] = await read_by_minute(self._metrics, rule, start, periods, self.end)
+            else:
+                self._read[key] = await self._metrics.read(rule.metric, start, rule.period_seconds, periods, rule.unit)
         slots = self._slots.get((*key, rule.statistic))
         if slots is None:
             slots = self._slots[*key, rule.statistic] = [
