@@ -42,6 +42,7 @@ from bannister.envoy.resources.names import PROXY_NODE
 from bannister.errors import EXIT_CANNOT_START, BannisterError, Fenced, Refused
 from bannister.evaluator.loop import Evaluator
 from bannister.evaluator.notifier import Notifier
+from bannister.evaluator.timing import MINUTE
 from bannister.experimenter.loop import Experimenter
 from bannister.ids import RandomIds
 from bannister.instances.backend import InstanceBackend
@@ -51,6 +52,8 @@ from bannister.metrics.feed import CaptureFeed, TelemetryFeed
 from bannister.metrics.sqlite import SqliteMetrics
 from bannister.objects.folder import FolderObjects
 from bannister.operations.context import Context
+from bannister.operations.monitoring import Health, Monitoring
+from bannister.operations.totals import Totals
 from bannister.publisher.following import follow_endpoints
 from bannister.publisher.publisher import Publisher
 from bannister.settings import Settings
@@ -93,9 +96,8 @@ class ControlPlane:
         )
         #: What the capture process is to do is said here, with `instruct`.
         self._capture_feed = CaptureFeed(settings, clock)
-        self._evaluator = Evaluator(
-            self._state, self._metrics, TelemetryFeed(settings, clock), clock, settings, self._capture_feed
-        )
+        totals = Totals(TelemetryFeed(settings, clock))
+        self._evaluator = Evaluator(self._state, self._metrics, totals, clock, settings, self._capture_feed)
         self._notifier = Notifier(self._state, clock, settings, self._evaluator.end_suppressions, self._fence)
         self._supervisor = Supervisor(
             self._state,
@@ -108,7 +110,10 @@ class ControlPlane:
             self._state.epoch,
         )
         limits = Limits(
-            settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds, settings.bake_requests_min
+            settings.alarm_clear_timeout_seconds,
+            settings.blind_timeout_seconds,
+            settings.bake_requests_min,
+            float(MINUTE) if settings.timing is settings_module.Timing.AWS else 0.0,
         )
         self._deployer = Deployer(
             self._state,
@@ -135,6 +140,7 @@ class ControlPlane:
             limits=limits,
             delivery_trouble=self._delivery.trouble,
         )
+        self._monitoring = Monitoring(self._state, totals, self._publisher, self._health, clock)
         self._gateway = Gateway(
             settings,
             ids,
@@ -144,6 +150,7 @@ class ControlPlane:
             self._waits_for,
             # Proxies keep connections, so a request may still come to a process that another has succeeded.
             self._fence,
+            self._monitoring.scrape,
         )
         self._stop = asyncio.Event()
         self._started_at = clock.monotonic()
@@ -155,6 +162,7 @@ class ControlPlane:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         await self._instances.start()
+        await self._monitoring.begin()
         try:
             async with asyncio.TaskGroup() as tasks:
                 work = (
@@ -199,6 +207,15 @@ class ControlPlane:
             timeout_graceful_shutdown=API_STOP_SECONDS,
         )
         await _Server(config).serve_until_cancelled()
+
+    def _health(self) -> Health:
+        return Health(
+            self._evaluator.watermark,
+            self._evaluator.seconds_skipped,
+            self._metrics.lost,
+            [one.connected for one in self._publisher.proxies()],
+            self._instances.snapshot(),
+        )
 
     # --- one control plane at a time
 

@@ -12,12 +12,22 @@ import os
 import tempfile
 import tomllib
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from bannister.errors import Invalid
 
 #: A socket's path may have about 100 characters (macOS: 104), its name included.
 SOCKET_FOLDER_CHARACTERS_MAX = 80
+
+
+class Timing(StrEnum):
+    """When metrics are published and alarms evaluated."""
+
+    #: Each second, over periods that slide; alarms of a running deployment as soon as their outcome is certain.
+    BANNISTER = "bannister"
+    #: As AWS does: endpoint metrics each minute, alarms at the end of aligned periods.
+    AWS = "aws"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +127,8 @@ class Settings:
     shadow_poll_seconds: float = 1.0
 
     # --- telemetry and alarms
+    #: `bannister`, or `aws`: metrics are published and alarms evaluated when AWS does it.
+    timing: Timing = Timing.BANNISTER
     access_log_flush_seconds: float = 0.1
     #: A heartbeat request goes through each proxy this often; its log entry proves that the path is alive.
     heartbeat_interval_seconds: float = 0.2
@@ -386,8 +398,10 @@ def _typed(name: str, value: object, where: str) -> object:
     field = _FIELDS.get(name)
     if field is None or name == "data_dir":
         raise Invalid(f"{where}: there is no setting called {name!r}.")
-    kind = {"int": int, "float": float, "str": str}[str(field.type)]
+    kind: type = {"int": int, "float": float, "str": str, "Timing": Timing}[str(field.type)]
     try:
         return kind(value)
     except (TypeError, ValueError):
+        if kind is Timing:
+            raise Invalid(f"{where}: {name} must be one of {', '.join(Timing)}, not {value!r}.") from None
         raise Invalid(f"{where}: {name} must be {kind.__name__}, not {value!r}.") from None

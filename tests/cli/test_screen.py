@@ -103,9 +103,12 @@ def drawn(found: dict[str, Any], note: str | None = None) -> list[str]:
 def test_it_fits_80_by_24_whatever_there_is_to_show(
     steps: int, present: int, variants: int, alarms: int, long: bool
 ) -> None:
-    lines = drawn(described(steps=steps, present=present, alarms=alarms, variants=variants, long=long))
+    found = described(steps=steps, present=present, alarms=alarms, variants=variants, long=long)
+    found["Warnings"] = [{"AlarmName": one["AlarmName"], "Kind": "diluted by blue"} for one in found["Alarms"]]
+    lines = drawn(found)
     assert len(lines) <= 23, "\n".join(lines)
     assert max(map(len, lines)) <= 80
+    assert sum(line.startswith("  ! ") for line in lines) == bool(alarms)
 
 
 def test_nothing_moves_while_the_steps_go_by() -> None:

@@ -10,12 +10,13 @@ import pytest
 
 from bannister.domain.alarm.alarm import Alarm, AlarmQuery, AlarmRule, AlarmValue, Comparison, MissingData
 from bannister.domain.alarm.evaluation import initial_state
+from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import MetricIdentity, identity
 from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Fenced, Unavailable
 from bannister.evaluator.loop import Evaluator
 from bannister.metrics.memory import MemoryMetrics
-from bannister.metrics.store import GroupDimensions
+from bannister.metrics.store import Datum, GroupDimensions
 from bannister.operations.alarms import Extras
 from bannister.operations.composite_alarms import CompositeDefinition, put_composite_alarm
 from bannister.operations.context import Context
@@ -256,8 +257,9 @@ async def test_an_alarm_deleted_and_put_again_is_not_taken_for_the_old_one(world
 
 async def test_a_fault_of_one_alarm_is_contained_and_made_up_for(world: World, caplog) -> None:
     other = MetricIdentity("N", "broken")
-    await world.put("broken", metric=other, missing_data=MissingData.NOT_BREACHING)
+    await world.put("broken", metric=other, threshold=5.0, missing_data=MissingData.NOT_BREACHING)
     await world.put("sound")
+    await world.metrics.put([Datum(other, START, of_values([1.0]))])
     await world.take(START + 1, second(START))
     world.metrics.broken = other
     await world.take(START + 2, second(START + 1, 9, 9))

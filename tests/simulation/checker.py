@@ -8,9 +8,11 @@ proxy that was away for longer than its lease, or that came back empty, is *astr
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -75,6 +77,8 @@ class Checker:
         self.jumps = 0
         self.calm_since = 0.0
         self.outcomes: dict[str, Phase] = {}
+        #: ALARMs before the end of their period.
+        self.decided_early = 0
         self._shadows = ShadowRules(world)
         self._composites = CompositeRules(world)
 
@@ -111,6 +115,7 @@ class Checker:
         for record in records:
             if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
                 self._alarm_tripped(record.subject.removeprefix("alarm/"))
+                self._decided_early(record)
 
     def published(self, snapshot: Snapshot) -> None:
         """A control plane hands out routes: where a share grows, the proxies already reach who takes it."""
@@ -313,6 +318,33 @@ class Checker:
         for watched in self.watched.values():
             if name in watched.deployment.policy.alarms and watched.deployment.phase in (Phase.SHIFTING, Phase.BAKING):
                 watched.tripped_at = watched.tripped_at or self._world.loop.time()
+
+    def _decided_early(self, record: Record) -> None:
+        """An ALARM before its period has ended is one that the period's end confirms, whatever comes until then."""
+        early = json.loads(record.body.get("reason_data") or "{}").get("decidedEarly")
+        alarm = self._read(ALARMS, record.subject.removeprefix("alarm/"))
+        if early is None or alarm is None:
+            return
+        rule = alarm.rule
+        self.decided_early += 1
+        assert (rule.statistic, rule.threshold) == (
+            "Sum",
+            0.5,
+        )  # one error is enough, so seconds with errors say it all
+        end = int(datetime.strptime(early["periodEnd"], "%Y-%m-%dT%H:%M:%S.%f%z").timestamp())
+        config = dict(rule.metric.dimensions)["EndpointConfigName"]
+        fleets = [fleet for one in self.watched.values() for fleet in (one.deployment.blue, one.deployment.green)]
+        groups = {
+            group.id for fleet in fleets if fleet is not None for group in fleet.groups if fleet.config_name == config
+        }
+        told = [second for group in groups for second in self._world.telemetry.errors_told.get(group, ())]
+        ages = {math.ceil((end - second) / rule.period_seconds) for second in told if second < end}
+        breaching = [age for age in ages if age <= rule.evaluation_periods]
+        if len(breaching) < rule.datapoints_to_alarm:
+            raise self._world.violated(
+                "19: what is decided early comes true",
+                f"{alarm.name} went to ALARM for {end}, when {len(breaching)} of its periods breach.",
+            )
 
     def _acknowledged(self, endpoint: Endpoint, rule: str) -> None:
         plan = plan_of(endpoint)

@@ -16,13 +16,14 @@ from tests.simulation.situations import SITUATIONS, scripts
 from tests.simulation.story import Script
 
 from bannister.domain import routing
-from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
+from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.deployment import machine
 from bannister.domain.deployment.machine import Deployment, Event, Noticed, Observation, Phase
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.instance import Instance, InstancePhase
-from bannister.evaluator import assessment
+from bannister.evaluator import assessment, windows
 from bannister.publisher import planning
 from bannister.publisher import publisher as publisher_module
 from bannister.publisher.planning import Publication
@@ -198,12 +199,23 @@ class _Forgetful(Supervisor):
         return one.phase is InstancePhase.UNREADY
 
 
+def _one_period_is_certain() -> Parts:
+    honest = windows.foreseen
+
+    def foreseen(rule: AlarmRule, *known: Any) -> Foreseen | None:
+        return honest(replace(rule, datapoints_to_alarm=1), *known)
+
+    windows.foreseen = foreseen
+    return Parts()
+
+
 MUTANTS: dict[str, Callable[[], Parts]] = {
     "a dropped transition": _dropped_transition,
     "a skipped acknowledgement": _unacknowledged_bake,
     "a bake that ignores what was evaluated": _bake_without_evaluation,
     "a bake that is too short": _short_bake,
     "alarms read by their present state": _present_state_of_alarms,
+    "an early alarm that the end does not confirm": _one_period_is_certain,
     "a first shift under an alarm": _first_shift_under_alarm,
     "a first shift before green is ready": _first_shift_before_green_is_ready,
     "traffic before the proxies see capacity": _traffic_before_proxies_see_capacity,

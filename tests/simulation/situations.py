@@ -55,6 +55,21 @@ async def failing_under_an_alarm(world: World) -> None:
     _came_to(world, Phase.ROLLING_BACK)
 
 
+async def failing_under_a_count(world: World) -> None:
+    """A version that answers nothing but errors; its alarm counts them in two periods, and knows after two seconds."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    model = Model("failing", Behaviour(ready_after_seconds=world.rng.random()), error_rate=1.0)
+    config = await release.version(model, 2)
+    alarm = await release.watch(config, "notBreaching", 2, counted=True)
+    await release.update(config, _all_at_once(40, alarm))
+    await release.at_rest()
+    _came_to(world, Phase.ROLLING_BACK)
+    if world.calm and not world.checker.decided_early:
+        raise world.violated("The situation was not reached", "No alarm was decided early.")
+
+
 async def an_instant_in_alarm(world: World) -> None:
     """A sound version whose alarm is in ALARM for an instant in the bake."""
     release = Release(world, "e1")
@@ -201,6 +216,7 @@ async def the_only_one_hangs(world: World) -> None:
 SITUATIONS: dict[str, Situation] = {
     "held by an alarm": held_by_an_alarm,
     "failing under an alarm": failing_under_an_alarm,
+    "failing under a count": failing_under_a_count,
     "an instant in alarm": an_instant_in_alarm,
     "slow to start": slow_to_start,
     "the only one hangs": the_only_one_hangs,

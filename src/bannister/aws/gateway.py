@@ -5,7 +5,7 @@ A request is judged in this order; the first that fits answers it:
 0. Where this process cannot be sure that it may act, everything is answered with 503.
 1. A foreign `Host` or `Origin` is refused: the server listens on loopback and has no access control yet, so a page in the
    user's browser must not reach it, neither directly nor through a name that resolves to 127.0.0.1.
-2. `GET /-/ready` says whether the server serves.
+2. `GET /-/ready` says whether the server serves; `GET /metrics`, unsigned, is a Prometheus server's (signed for S3 it is a bucket's).
 3. A POST that is written in one of AWS's protocols is for an operation. `smithy-protocol` (or CBOR sent to a path of RPC v2) says RPC v2,
    and the path names service and operation; `X-Amz-Target` says JSON and names both; a form says query: its signature names the service,
    its `Action` the operation. Whatever is then wrong is answered in that protocol.
@@ -66,6 +66,8 @@ _SCOPE = re.compile(r"Credential=[^/,\s]*/[^/]*/[^/]*/([^/,\s]+)/aws4_request")
 
 #: What the server still waits for before it can serve, in words; None once it serves.
 WaitsFor = Callable[[], Awaitable[str | None]]
+#: From what a Prometheus server accepts to the content type and the text that it gets.
+Scrape = Callable[[str], Awaitable[tuple[str, bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,9 @@ class Gateway:
         objects_app: ASGIApp,
         waits_for: WaitsFor,
         fence: Callable[[], None] = lambda: None,
+        scrape: Scrape | None = None,
     ) -> None:
+        self._scrape = scrape
         self._place = Place(settings.region, settings.account_id)
         self._body_bytes_max = settings.request_body_bytes_max
         self._ids = ids
@@ -126,6 +130,7 @@ class Gateway:
             self._fenced,
             self._refuse_foreign,
             self._ready,
+            self._metrics,
             self._operation,
             self._not_invocable,
             self._by_signature,
@@ -173,6 +178,17 @@ class Gateway:
         if waits_for is None:
             return _document(200, {"status": "ready"})
         return _document(503, {"status": "starting", "waits_for": waits_for})
+
+    async def _metrics(self, request: _Request) -> Answer | None:
+        if request.path != "/metrics" or request.method not in ("GET", "HEAD") or _signing_name(request) is not None:
+            return None
+        if self._scrape is None:
+            return None
+        try:
+            content_type, text = await self._scrape(request.headers.get("accept", ""))
+        except Unavailable as error:
+            return rest_json.render_fault(Fault("ServiceUnavailable", 503, str(error)))
+        return Answer(200, text, content_type)
 
     async def _operation(self, request: _Request) -> Answer | None:
         addressed = _addressed(request)

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from bannister.cli import words
 from bannister.cli.client import Server
-from bannister.cli.output import as_json, console, line, paragraph
+from bannister.cli.output import as_json, console, line, paragraph, warning
 from bannister.errors import Refused
 
 _PARTS_PER_PERCENT: Final = 10_000
@@ -48,6 +48,8 @@ def _title(out: Console, described: dict[str, Any]) -> None:
     alarms = described["Policy"].get("AlarmNames", [])
     guarded = f"guarded by {', '.join(alarms)}" if alarms else "guarded by no alarm"
     line(out, (f"deployment {described['DeploymentId']}, {words.policy(described)}, {guarded}", "dim"))
+    for one in described.get("Warnings", []):
+        warning(out, one, indent=0)
     line(out)
 
 

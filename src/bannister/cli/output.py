@@ -33,6 +33,12 @@ def paragraph(out: Console, text: str, *, indent: int = 0, style: str = "") -> N
             line(out, " " * indent, piece)
 
 
+def warning(out: Console, one: Mapping[str, Any], *, indent: int = 0) -> None:
+    """What is wrong with an alarm: the fact in one line, why and what to do under it."""
+    line(out, " " * indent, ("! ", "yellow"), (f"{one['AlarmName']}: {one['Kind']}", "yellow"))
+    paragraph(out, f"{one['Reason']} {one['Remedy']}", indent=indent + 2, style="dim")
+
+
 def as_json(value: Mapping[str, Any] | list[Any]) -> None:
     """A document; times in ISO 8601."""
     json.dump(value, sys.stdout, indent=2, default=_plain, ensure_ascii=False)

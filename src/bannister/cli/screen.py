@@ -50,7 +50,11 @@ def screen(found: dict[str, Any], note: str | None = None) -> Group:
             _ladder(found["Steps"]),
             _split(found),
             _fleets(found),
-            [*_alarms(found["Alarms"]), *_foot(found, note)],
+            [
+                *_alarms(found["Alarms"], ALARMS_MAX - bool(found.get("Warnings"))),
+                *_warnings(found),
+                *_foot(found, note),
+            ],
         ]
     )
     for line in lines:
@@ -223,9 +227,9 @@ def _row(label: str, blue: float | None, green: float | None, worded: Any) -> Te
 # --- alarms, and the last line
 
 
-def _alarms(alarms: Sequence[dict[str, Any]]) -> list[Text]:
-    """Those that are not well first."""
-    shown = ALARMS_MAX if len(alarms) <= ALARMS_MAX else ALARMS_MAX - 1
+def _alarms(alarms: Sequence[dict[str, Any]], most: int) -> list[Text]:
+    """At most so many lines; those that are not well first."""
+    shown = most if len(alarms) <= most else most - 1
     lines = []
     for one in sorted(alarms, key=lambda one: "TrippedTime" not in one and one["State"] == "OK")[:shown]:
         shape, style = _ALARMS[one["State"]]
@@ -246,6 +250,18 @@ def _alarms(alarms: Sequence[dict[str, Any]]) -> list[Text]:
     if hidden > 0:
         lines.append(Text(f"    {hidden} more alarm(s)", "dim"))
     return lines or [Text("  no alarm guards this deployment", "yellow")]
+
+
+def _warnings(found: dict[str, Any]) -> list[Text]:
+    """One line for what is wrong with alarms: it says how many, and where the reasons are."""
+    warnings = found.get("Warnings", [])
+    if not warnings:
+        return []
+    one = warnings[0]
+    if len(warnings) == 1:
+        return [Text(f"  ! {one['AlarmName'][:21]}: {one['Kind']} (why: explain)", "yellow")]
+    alarms = len({each["AlarmName"] for each in warnings})
+    return [Text(f"  ! {len(warnings)} warnings about {alarms} alarm(s) (why: explain)", "yellow")]
 
 
 def _foot(found: dict[str, Any], note: str | None) -> list[Text]:

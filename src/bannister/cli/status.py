@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bannister.cli import words
 from bannister.cli.client import Server
-from bannister.cli.output import as_json, console, line, paragraph
+from bannister.cli.output import as_json, console, line, paragraph, warning
 from bannister.cli.shadow import shadow_line, shadow_of
 from bannister.errors import Refused
 
@@ -104,3 +104,5 @@ def _show_running(out: Console, running: dict[str, Any], indent: str) -> None:
         indent=len(indent) + 6,
         style="cyan",
     )
+    for one in running.get("Warnings", []):
+        warning(out, one, indent=len(indent))

@@ -21,9 +21,11 @@ ATTEMPTS_MAX = 5
 
 
 async def assess(
-    state: State, clock: Clock, row: Row[Alarm], rule: AlarmRule, windows: Windows, place: Place
+    state: State, clock: Clock, row: Row[Alarm], rule: AlarmRule, windows: Windows, place: Place, *, early: bool = False
 ) -> Row[Alarm] | None:
     """Evaluate an alarm that no composite alarm depends on, on the ranges that end at `windows.end`.
+
+    `early`: also on those that end later, where these are certain.
 
     Returns:
         The alarm's row afterwards; None: the alarm was deleted in the meantime.
@@ -38,7 +40,7 @@ async def assess(
         alarm = current.value
         if alarm.rule is None or alarm.dependents:
             break
-        after, slots = await judged(alarm, alarm.rule, windows, clock.now())
+        after, slots = await judged(alarm, alarm.rule, windows, clock.now(), early=early)
         if after is alarm.state:
             return current
         evidence = evidence_of(alarm.rule, windows.end, slots)
@@ -58,12 +60,13 @@ async def assess(
 
 
 async def judged(
-    alarm: Alarm, rule: AlarmRule, windows: Windows, now: float
+    alarm: Alarm, rule: AlarmRule, windows: Windows, now: float, *, early: bool = False
 ) -> tuple[AlarmState, Sequence[Datapoint | None]]:
-    """The state of a metric alarm on the ranges that end at `windows.end`, and the periods that were looked at."""
+    """The state of a metric alarm on the ranges that end at `windows.end`, and the periods that were looked at; `early` as in `assess`."""
     slots = await windows.slots(rule)
     unseen = windows.unseen(alarm.configured_at, rule, slots)
-    return evaluate(rule, slots, alarm.state, now, unseen=unseen), slots
+    ahead = await windows.foreseen(rule) if early else None
+    return evaluate(rule, slots, alarm.state, now, unseen=unseen, ahead=ahead), slots
 
 
 async def settle(

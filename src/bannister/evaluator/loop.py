@@ -21,6 +21,8 @@ know how long that has lasted asks `silent_seconds`. Afterwards, a period withou
 (`bannister.domain.alarm.judgement`). A report that cannot be stored is tried again for as long as it takes, for the same reason: judging
 without it would take its requests for silence.
 
+An alarm that a running deployment names does not wait for the end of a period whose outcome is known (`bannister.domain.alarm.certainty`).
+
 The capture process reports in the same way what compared answers say, with a watermark of its own. An alarm on a metric of `/bannister/Shadow` needs both
 sources, because what was never captured is not compared: it is evaluated as far as the one that is behind, and covered as far as both were.
 """
@@ -44,11 +46,14 @@ from bannister.domain.metric.summary import Report
 from bannister.errors import Conflict, Fenced
 from bannister.evaluator.assessment import ATTEMPTS_MAX, assess, evidence_of, judged, settle
 from bannister.evaluator.horizon import Horizon, View
+from bannister.evaluator.quiet import Quiet
 from bannister.evaluator.settlement import Place, written
 from bannister.evaluator.tallies import Tallies
+from bannister.evaluator.timing import evaluation_step
+from bannister.evaluator.watched import watched_alarms
 from bannister.evaluator.windows import Windows
 from bannister.metrics.store import MetricStore
-from bannister.settings import Settings
+from bannister.settings import Settings, Timing
 from bannister.signals import Signal
 from bannister.state.store import Row, State
 from bannister.state.tables import ALARMS
@@ -127,6 +132,10 @@ class Evaluator:
         self._faulty: set[str] = set()
         self._alarms: dict[str, Row[Alarm]] = {}
         self._alarms_version = -1
+        #: Alarms that stop a running deployment, which are decided as soon as it is certain.
+        self._watched: frozenset[str] = frozenset()
+        self._quiet = Quiet()
+        self._early = settings.timing is Timing.BANNISTER
 
     # --- what others may ask
 
@@ -290,12 +299,17 @@ class Evaluator:
         rules = [(name, row.value.rule) for name, row in self._alarms.items()]
         names = [name for name, rule in rules if rule is not None and self._view_of(rule) is view]
         for second in range(self._first_second(view, end, names), end + 1):
-            windows = Windows(self._metrics, second, view.covered_since)
+            windows = Windows(self._metrics, second, view.covered_since, self._settings.timing)
             due = [name for name in names if name not in failed and self._is_due(name, second, end)]
             related = [name for name in due if name in self._alarms and self._alarms[name].value.dependents]
             together = dict.fromkeys(related)
-            for name in due:
-                if name not in together and not await self._evaluate(name, windows):
+            for name in self._in_turn(due):
+                if name in together:
+                    continue
+                row = self._alarms.get(name)
+                if row is not None and self._quiet.is_unchanged(row, self._metrics, windows.covered_since):
+                    self._positions[name] = Position(row.value.configured_at, second, self._positions[name].slots)
+                elif not await self._evaluate(name, windows):
                     failed.add(name)
             if together:
                 failed |= await self._evaluate_together(related, windows)
@@ -310,12 +324,14 @@ class Evaluator:
         version = self._state.changed.version
         if version != self._alarms_version:
             self._alarms = {row.key: row for row in await self._state.rows(ALARMS)}
+            self._watched = await watched_alarms(self._state)
             self._alarms_version = version
         for name, position in list(self._positions.items()):
             row = self._alarms.get(name)
             if row is None or row.value.configured_at != position.configured_at:
                 del self._positions[name]
         self._faulty &= self._alarms.keys()
+        self._quiet.keep(self._positions)
 
     def _first_second(self, view: View, end: int, names: list[str]) -> int:
         """The oldest second that some of these alarms needs, within the bound on a backlog."""
@@ -324,13 +340,29 @@ class Evaluator:
             skipped = oldest - view.passed - 1
             self.seconds_skipped += skipped
             log.warning("%d seconds became final at once; the oldest %d are not evaluated.", end - view.passed, skipped)
+        if self._settings.timing is Timing.AWS:
+            # Positions stay behind until the next minute: what matters is which seconds were looked at, and what failed then.
+            again = [self._positions[name].until + 1 for name in self._faulty if name in self._positions]
+            return max(oldest, min([end if view.passed is None else view.passed + 1, *again]))
         positions = [self._positions[name].until + 1 for name in names if name in self._positions]
         return max(oldest, min([end, *positions]))
 
     def _is_due(self, name: str, second: int, end: int) -> bool:
         position = self._positions.get(name)
+        if self._settings.timing is Timing.AWS:
+            row = self._alarms.get(name)
+            if row is None or row.value.rule is None or second % evaluation_step(row.value.rule, Timing.AWS):
+                return False
+            return position is None or second > position.until
         # A new alarm starts at the newest second: it has no past.
         return second == end if position is None else second > position.until
+
+    def _in_turn(self, names: list[str]) -> list[str]:
+        """Those that stop a running deployment first: traffic waits for them."""
+        return sorted(names, key=lambda name: name not in self._watched) if self._watched else names
+
+    def _is_early(self, name: str) -> bool:
+        return self._early and name in self._watched
 
     async def _evaluate(self, name: str, windows: Windows) -> bool:
         """Evaluate one alarm that no composite depends on at one second; False: that failed, and its position stays."""
@@ -338,7 +370,11 @@ class Evaluator:
         if before is None or before.value.rule is None:
             return True  # gone since the pass began
         try:
-            row = await assess(self._state, self._clock, before, before.value.rule, windows, self._place)
+            # Before the reading: what comes meanwhile makes the alarm be looked at again.
+            metric = before.value.rule.metric
+            additions = None if metric is None else self._metrics.additions(metric)
+            early = self._is_early(name)
+            row = await assess(self._state, self._clock, before, before.value.rule, windows, self._place, early=early)
             rule = None if row is None else row.value.rule
             slots = () if rule is None else tuple(await windows.slots(rule))  # read already, kept by `windows`
         except Fenced:
@@ -352,6 +388,7 @@ class Evaluator:
             del self._alarms[name]
             self._positions.pop(name, None)
         else:
+            self._quiet.note(row, slots, windows, additions)
             self._alarms[name] = row
             self._positions[name] = Position(row.value.configured_at, windows.end, slots)
         return True
@@ -388,7 +425,8 @@ class Evaluator:
         """Judge an alarm at one second and write nothing; None: that failed."""
         assert alarm.rule is not None
         try:
-            state, slots = await judged(alarm, alarm.rule, windows, self._clock.now())
+            early = self._is_early(alarm.name)
+            state, slots = await judged(alarm, alarm.rule, windows, self._clock.now(), early=early)
         except Fenced:
             raise
         except Exception:

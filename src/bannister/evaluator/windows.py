@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bannister.domain.alarm.alarm import AlarmQuery, AlarmRule
+from bannister.domain.alarm.certainty import Foreseen, can_be_certain, foreseen, may_be_foreseen, seconds_needed
 from bannister.domain.alarm.expression import values
 from bannister.domain.alarm.judgement import Datapoint, range_periods
 from bannister.domain.metric.aggregate import Aggregate, statistic
 from bannister.domain.metric.identity import MetricIdentity
+from bannister.evaluator.timing import is_published_by_minute, read_by_minute
 from bannister.metrics.store import MetricStore
+from bannister.settings import Timing
 
 
 class Windows:
     """The evaluation ranges that end at one second; each distinct one is read once, however many alarms share it."""
 
-    def __init__(self, metrics: MetricStore, end: int, covered_since: float | None) -> None:
+    def __init__(
+        self, metrics: MetricStore, end: int, covered_since: float | None, timing: Timing = Timing.BANNISTER
+    ) -> None:
+        self._timing = timing
         self._metrics = metrics
-        self._covered_since = covered_since
+        self.covered_since = covered_since
         #: The second at which every range ends, exclusive.
         self.end = end
         self._read: dict[tuple[MetricIdentity, int, int, str | None], list[Aggregate | None]] = {}
@@ -34,7 +40,10 @@ class Windows:
             return await self._result_slots(rule, start, periods)
         key = (rule.metric, rule.period_seconds, periods, rule.unit)
         if key not in self._read:
-            self._read[key] = await self._metrics.read(rule.metric, start, rule.period_seconds, periods, rule.unit)
+            if is_published_by_minute(rule, self._timing):
+                self._read[key] = await read_by_minute(self._metrics, rule.metric, rule, start, periods, self.end)
+            else:
+                self._read[key] = await self._metrics.read(rule.metric, start, rule.period_seconds, periods, rule.unit)
         slots = self._slots.get((*key, rule.statistic))
         if slots is None:
             slots = self._slots[*key, rule.statistic] = [
@@ -75,23 +84,34 @@ class Windows:
     def _result(self, start: int, value: float | None, inputs: Sequence[Datapoint | None]) -> Datapoint | None:
         """FILL must not speak for a metric that nobody looked at: what rests on that is no data."""
         found = [one.samples for one in inputs if one is not None]
-        uncovered = self._covered_since is not None and start < self._covered_since
+        uncovered = self.covered_since is not None and start < self.covered_since
         if value is None or (uncovered and len(found) < len(inputs)):
             return None
         return Datapoint(start, value, min(found, default=0.0))
+
+    async def foreseen(self, rule: AlarmRule) -> Foreseen | None:
+        """The evaluation after `end` that is certain to say ALARM, by all that is stored."""
+        if rule.metric is None or not can_be_certain(rule):
+            return None
+        period = rule.period_seconds
+        (around,) = await self._metrics.read(rule.metric, self.end - period, 2 * period, 1, rule.unit)
+        if not may_be_foreseen(rule, around):
+            return None
+        start, seconds = seconds_needed(rule, self.end)
+        return foreseen(rule, await self._metrics.read(rule.metric, start, 1, seconds, rule.unit), self.end)
 
     def unseen(self, configured_at: float, rule: AlarmRule, slots: Sequence[Datapoint | None]) -> bool:
         """Whether one of an alarm's newest N periods has no data and reaches into a time that telemetry did not cover.
 
         What came before the alarm was put is not asked for: it is missing, as in CloudWatch.
         """
-        if self._covered_since is None or configured_at >= self._covered_since:
+        if self.covered_since is None or configured_at >= self.covered_since:
             return False
         newest = reversed(slots[-rule.evaluation_periods :])
         for age, slot in enumerate(newest, start=1):
             start = self.end - age * rule.period_seconds
             end = start + rule.period_seconds
-            if slot is None and start < self._covered_since and end > configured_at:
+            if slot is None and start < self.covered_since and end > configured_at:
                 return True
         return False
 

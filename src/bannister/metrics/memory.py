@@ -9,7 +9,7 @@ from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Report
 from bannister.metrics.capture_counts import counted_data
-from bannister.metrics.store import Datum, GroupDimensions
+from bannister.metrics.store import Additions, Datum, GroupDimensions
 from bannister.metrics.window import MetricWindow, counted, in_order
 from bannister.settings import Settings
 
@@ -45,6 +45,9 @@ class MemoryMetrics:
         self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None = None
     ) -> list[Aggregate | None]:
         return self._window.read(metric, start, period_seconds, periods, unit)
+
+    def additions(self, metric: MetricIdentity) -> Additions:
+        return self._window.additions(metric)
 
     async def metrics(self, *, since: float) -> list[MetricIdentity]:
         return in_order(self._window.metrics(since))

@@ -30,7 +30,7 @@ from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Unavailable
 from bannister.metrics.capture_counts import counted_data
-from bannister.metrics.store import Datum, GroupDimensions
+from bannister.metrics.store import Additions, Datum, GroupDimensions
 from bannister.metrics.window import MetricWindow, counted, in_order, kinds_of, metrics_of
 from bannister.settings import Settings
 
@@ -123,12 +123,18 @@ class SqliteMetrics:
             if report.tallies or report.counts:
                 report = replace(report, tallies=tuple(map(counted, report.tallies)))
                 self._recent.add_tallies(one for one in report.tallies if one.second >= self._recent_since)
+                for tally in report.tallies:
+                    if tally.second < self._recent_since:
+                        self._recent.note(tally.group, tally.second)
                 data = counted_data(report)
                 for datum in data:
                     self._recent.put(datum)
                 self._store([report, *data])
         elif report.summaries:
             self._recent.add(one for one in report.summaries if one.second >= self._recent_since)
+            for one in report.summaries:
+                if one.second < self._recent_since:
+                    self._recent.note(one.group, one.second)
             self._store([report])
         return True
 
@@ -136,6 +142,8 @@ class SqliteMetrics:
         for datum in data:
             if datum.at >= self._recent_since:
                 self._recent.put(datum)
+            else:
+                self._recent.note(datum.metric, datum.at)
         self._store(data)
 
     # --- writing
@@ -199,6 +207,9 @@ class SqliteMetrics:
             found += self._read_file(metric, begin, period_seconds, count, unit)
             await asyncio.sleep(0)
         return found
+
+    def additions(self, metric: MetricIdentity) -> Additions:
+        return self._recent.additions(metric)
 
     def _read_file(
         self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None

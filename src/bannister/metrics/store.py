@@ -8,9 +8,10 @@ Every store passes `tests/metrics/test_conformance.py`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, NamedTuple, Protocol
 
 from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate
@@ -39,6 +40,17 @@ class Datum:
     aggregate: Aggregate
 
 
+class Additions(NamedTuple):
+    """What was added to a metric, or to what it is derived from."""
+
+    times: int
+    #: The newest time that any of it bears.
+    newest_at: float
+
+
+NOTHING_ADDED: Final = Additions(0, -math.inf)
+
+
 class MetricStore(Protocol):
     """Stores and reads. For one event loop."""
 
@@ -61,6 +73,10 @@ class MetricStore(Protocol):
 
         A datapoint belongs to a stretch by its time; a one-second summary or tally by the beginning of its second. None: no data.
         """
+        ...
+
+    def additions(self, metric: MetricIdentity) -> Additions:
+        """What was added to a metric since start: while this stays the same, nothing was."""
         ...
 
     async def metrics(self, *, since: float) -> list[MetricIdentity]:

@@ -10,7 +10,7 @@ import math
 from bisect import bisect_left, insort
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import TypeVar
 
@@ -19,6 +19,7 @@ from bannister.domain.comparison.report import GroupTally
 from bannister.domain.metric.aggregate import Aggregate, merge
 from bannister.domain.metric.endpoint import (
     ENDPOINT_METRICS,
+    LATENCIES,
     SHADOW_METRICS,
     endpoint_identities,
     endpoint_metric,
@@ -26,7 +27,8 @@ from bannister.domain.metric.endpoint import (
 )
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Summary
-from bannister.metrics.store import Datum, GroupDimensions
+from bannister.metrics.blocks import Blocks
+from bannister.metrics.store import NOTHING_ADDED, Additions, Datum, GroupDimensions
 
 _T = TypeVar("_T")
 
@@ -61,6 +63,9 @@ class MetricWindow:
         self._tallies: dict[str, dict[int, list[GroupTally]]] = {}
         self._series: dict[MetricIdentity, _Series] = {}
         self._arrivals = 0
+        self._blocks = Blocks()
+        #: By group and by metric: how often something was added, and the newest time that it bore.
+        self._additions: dict[str | MetricIdentity, Additions] = {}
 
     def register(self, group: GroupDimensions) -> None:
         self._groups[group.group] = group
@@ -79,6 +84,7 @@ class MetricWindow:
     def forget_group(self, name: str) -> None:
         """Its summaries, if there are any, are readable no more."""
         group = self._groups.pop(name)
+        self._additions.pop(name, None)
         del self._known_since[name]
         same = self._by_variant[group.endpoint, group.variant]
         del same[name]
@@ -104,13 +110,17 @@ class MetricWindow:
         for summary in summaries:
             seconds = self._summaries.setdefault(summary.group, {})
             seconds.setdefault(summary.second, []).append(summary)
+            self._blocks.touch(summary.group, summary.second)
+            self.note(summary.group, summary.second)
 
     def add_tallies(self, tallies: Iterable[GroupTally]) -> None:
         for one in tallies:
             self._tallies.setdefault(one.group, {}).setdefault(one.second, []).append(one)
+            self.note(one.group, one.second)
 
     def put(self, datum: Datum) -> None:
         self._arrivals += 1
+        self.note(datum.metric, datum.at)
         series = self._series.setdefault(datum.metric, _Series())
         insort(series.points, (datum.at, self._arrivals, datum.aggregate))
 
@@ -131,6 +141,19 @@ class MetricWindow:
             parts = [part for part in parts if unit is None or part.unit == unit]
             found.append(merge(parts) if parts else None)
         return found
+
+    def note(self, added_to: str | MetricIdentity, at: float) -> None:
+        """Something of this time was added to a group or a metric, whether it is held here or not."""
+        before = self._additions.get(added_to, NOTHING_ADDED)
+        self._additions[added_to] = Additions(before.times + 1, max(before.newest_at, at))
+
+    def additions(self, metric: MetricIdentity) -> Additions:
+        """As `MetricStore.additions`."""
+        total = self._additions.get(metric, NOTHING_ADDED)
+        for group in self.groups_of(metric):
+            one = self._additions.get(group.group, NOTHING_ADDED)
+            total = Additions(total.times + one.times, max(total.newest_at, one.newest_at))
+        return total
 
     def metrics(self, since: float) -> set[MetricIdentity]:
         """Every metric with data since then."""
@@ -153,6 +176,7 @@ class MetricWindow:
         """Drop what is older."""
         _forget(self._summaries, summaries_before)
         _forget(self._tallies, summaries_before)
+        self._blocks.forget(summaries_before)
         for metric, series in list(self._series.items()):
             del series.points[: bisect_left(series.points, (data_before,))]
             if not series.points:
@@ -162,8 +186,15 @@ class MetricWindow:
         self, name: str, groups: list[GroupDimensions], start: float, end: float
     ) -> Iterator[Aggregate]:
         for group in groups:
-            summaries = _between(self._summaries.get(group.group, {}), start, end)
-            if (part := endpoint_metric(name, summaries, group.instance_count)) is not None:
+            seconds = self._summaries.get(group.group)
+            if not seconds:
+                continue
+            if name in LATENCIES:
+                read = partial(_between, seconds)
+                part = self._blocks.read(name, group.group, math.ceil(start), math.ceil(end), read)
+            else:
+                part = endpoint_metric(name, _between(seconds, start, end), group.instance_count)
+            if part is not None:
                 yield part
 
     def _shadow_parts(self, name: str, groups: list[GroupDimensions], start: float, end: float) -> Iterator[Aggregate]:

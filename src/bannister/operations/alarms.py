@@ -16,6 +16,7 @@ import msgspec
 from bannister.domain.alarm.action import check_action
 from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState, AlarmValue
 from bannister.domain.alarm.cascade import depends_on
+from bannister.domain.alarm.caveats import of_rule
 from bannister.domain.alarm.definition import Definition, rule_of
 from bannister.domain.alarm.evaluation import initial_state
 from bannister.domain.alarm.tags import check_tags
@@ -127,6 +128,8 @@ def configured(name: str, rule: AlarmRule | None, extras: Extras, before: Alarm 
 def configuration(alarm: Alarm, before: Alarm | None) -> Record:
     """The journal entry of a change of the configuration."""
     body: dict[str, Any] = {"alarm": msgspec.to_builtins(alarm)}
+    if alarm.rule is not None and (caveats := of_rule(alarm.name, alarm.rule)):
+        body["caveats"] = msgspec.to_builtins(caveats)
     if before is not None:
         body["before"] = msgspec.to_builtins(before)
     kind = "alarm.created" if before is None else "alarm.updated"

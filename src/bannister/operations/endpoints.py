@@ -22,6 +22,7 @@ from bannister.domain.deployment.recorder import STARTED, started
 from bannister.domain.endpoint import Endpoint, Variant
 from bannister.domain.fleet import Fleet, Group, Shadow, sampled_parts
 from bannister.errors import AlreadyExists, Busy, Conflict, Invalid, NotFound, Refused, Resource, Unavailable
+from bannister.operations.caveats import with_caveats
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import describe_endpoint_config
 from bannister.operations.listing import Listed, ListRequest, Page, page
@@ -77,7 +78,7 @@ async def update_endpoint(
     except Refused as refusal:
         await _journal_refusal(context, row.value, asked, refusal)
         raise
-    deployment = await _deployment(context, name, admitted)
+    deployment = await with_caveats(context, await _deployment(context, name, admitted))
     now = context.clock.now()
     # An update that names no policy is all at once and without alarms; it does not forget the one to retain.
     retained = admitted.policy if policy is not None else row.value.last_policy

@@ -23,6 +23,7 @@ import msgspec
 
 from bannister.errors import Conflict, Fenced, Unavailable
 from bannister.signals import Signal
+from bannister.state.known import KnownRows
 from bannister.state.schema import migrate, transaction
 from bannister.state.soundness import check
 from bannister.state.store import Entry, Put, Record, Remove, Row, Table, last_to_forget
@@ -63,6 +64,7 @@ class SqliteState:
         """
         self._changed = Signal()
         self._reserve = reserve
+        self._known = KnownRows()
         with _reported():
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
             try:
@@ -111,11 +113,22 @@ class SqliteState:
 
     async def rows(self, table: Table[T], prefix: str = "") -> list[Row[T]]:
         with _reported():
-            found = self._connection.execute(
-                "SELECT key, value, revision FROM row WHERE name = ? AND substr(key, 1, ?) = ? ORDER BY key",
-                (table.name, len(prefix), prefix),
-            ).fetchall()
-        return [Row(key, _decoded(table, key, value), revision) for key, value, revision in found]
+            ((version,),) = self._connection.execute("PRAGMA data_version").fetchall()
+            known = self._known.rows(table.name, version)
+            if known is None:
+                known = self._known.learn(table.name, version, self._read(table))
+            for key in self._known.written(table.name):
+                found = self._connection.execute(
+                    "SELECT value, revision FROM row WHERE name = ? AND key = ?", (table.name, key)
+                ).fetchone()
+                self._known.put(
+                    table.name, key, None if found is None else Row(key, _decoded(table, key, found[0]), found[1])
+                )
+        return [known[key] for key in self._known.keys(table.name) if key.startswith(prefix)]
+
+    def _read(self, table: Table[T]) -> dict[str, Row[T]]:
+        found = self._connection.execute("SELECT key, value, revision FROM row WHERE name = ?", (table.name,))
+        return {key: Row(key, _decoded(table, key, value), revision) for key, value, revision in found}
 
     def check_epoch(self) -> None:
         """For what is done outside this file: nothing, if this process may still act.
@@ -133,6 +146,8 @@ class SqliteState:
         *,
         at_sequence: int | None = None,
     ) -> int:
+        for write in writes:
+            self._known.wrote(write.table.name, write.key)  # also if that fails half-way: it is only read again
         with _reported():
             sequence = self._with_room(lambda: self._commit(writes, records, at_sequence))
         self._changed.announce()

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bannister.aws.call import Call, Handler
+from bannister.domain.alarm.caveats import Caveat
 from bannister.domain.alarm.summary import summary
 from bannister.domain.deployment.machine import AlarmObservation, Deployment
 from bannister.domain.deployment.outlook import DeploymentStatus, Waiting, deployment_status, step_states
@@ -91,6 +92,7 @@ def _description(view: DeploymentView) -> dict[str, Any]:
         "Blue": _fleet(deployment.blue, view.blue) if deployment.blue is not None else None,
         "Green": _fleet(deployment.green, view.green),
         "Alarms": [_alarm(alarm) for alarm in view.alarms],
+        "Warnings": [_warning(one) for one in deployment.caveats],
     }
 
 
@@ -209,6 +211,15 @@ def _alarm(alarm: AlarmObservation) -> dict[str, Any]:
             "Threshold": alarm.rule.threshold,
         }
     return members
+
+
+def _warning(caveat: Caveat) -> dict[str, Any]:
+    return {
+        "AlarmName": caveat.alarm,
+        "Kind": caveat.kind.value,
+        "Reason": caveat.reason,
+        "Remedy": caveat.remedy,
+    }
 
 
 def _percent(parts: float) -> float:

@@ -8,8 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bannister.domain.alarm.alarm import AlarmRule, AlarmState, AlarmValue
+from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.alarm.judgement import Datapoint, judge
-from bannister.domain.alarm.reason import INITIAL_REASON, reason, reason_data
+from bannister.domain.alarm.reason import (
+    INITIAL_REASON,
+    foreseen_reason,
+    foreseen_reason_data,
+    reason,
+    reason_data,
+)
 
 
 def initial_state(at: float) -> AlarmState:
@@ -18,7 +25,13 @@ def initial_state(at: float) -> AlarmState:
 
 
 def evaluate(
-    rule: AlarmRule, slots: Sequence[Datapoint | None], previous: AlarmState, at: float, *, unseen: bool = False
+    rule: AlarmRule,
+    slots: Sequence[Datapoint | None],
+    previous: AlarmState,
+    at: float,
+    *,
+    unseen: bool = False,
+    ahead: Foreseen | None = None,
 ) -> AlarmState:
     """The state after an evaluation; `previous` itself where nothing is to be written.
 
@@ -31,8 +44,11 @@ def evaluate(
         previous: The state until now.
         at: The time of the evaluation, for the texts and timestamps.
         unseen: As in `judge`. A new alarm has no state to keep, so its first evaluation takes what is unseen for missing.
+        ahead: An evaluation still to come that is certain to say ALARM: the alarm goes there now, and stays until it has come.
     """
     judgement = judge(rule, slots, unseen=unseen and previous.reason != INITIAL_REASON)
+    if ahead is not None and judgement.value is not AlarmValue.ALARM:
+        return _foreseen(rule, ahead, previous, at)
     if judgement.value is None:
         return previous
     changed = judgement.value is not previous.value
@@ -44,4 +60,16 @@ def evaluate(
         reason_data=reason_data(rule, judgement, at),
         updated_at=at,
         transitioned_at=at if changed else previous.transitioned_at,
+    )
+
+
+def _foreseen(rule: AlarmRule, ahead: Foreseen, previous: AlarmState, at: float) -> AlarmState:
+    if previous.value is AlarmValue.ALARM:
+        return previous
+    return AlarmState(
+        value=AlarmValue.ALARM,
+        reason=foreseen_reason(rule, ahead),
+        reason_data=foreseen_reason_data(rule, ahead, at),
+        updated_at=at,
+        transitioned_at=at,
     )

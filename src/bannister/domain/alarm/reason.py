@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue, Comparison, MissingData
+from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.alarm.judgement import Datapoint, Judgement, range_periods
 
 INITIAL_REASON: Final = "Unchecked: Initial alarm creation"
@@ -118,6 +119,26 @@ def reason_data(rule: AlarmRule, judgement: Judgement, at: float) -> str:
         ],
     }
     return json.dumps(data, separators=(",", ":"))
+
+
+def foreseen_reason(rule: AlarmRule, ahead: Foreseen) -> str:
+    """Why the alarm is in ALARM although the period that confirms it has not ended."""
+    way = "fall" if rule.statistic == "Minimum" else "grow"
+    return (
+        f"{reason(rule, _as_judged(ahead)).removesuffix('.')}. Decided {_plural(ahead.seconds_early, 'second')} before the period ends "
+        f"({_moment(ahead.at)}): until then {rule.statistic} can only {way}."
+    )
+
+
+def foreseen_reason_data(rule: AlarmRule, ahead: Foreseen, at: float) -> str:
+    """As `reason_data`; `decidedEarly` says until when everything was known, and which evaluation confirms it."""
+    data = json.loads(reason_data(rule, _as_judged(ahead), at))
+    data["decidedEarly"] = {"knownUntil": timestamp(ahead.known_until), "periodEnd": timestamp(ahead.at)}
+    return json.dumps(data, separators=(",", ":"))
+
+
+def _as_judged(ahead: Foreseen) -> Judgement:
+    return Judgement(AlarmValue.ALARM, ahead.breaching)
 
 
 def timestamp(at: float) -> str:

@@ -41,6 +41,7 @@ from enum import StrEnum
 from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
+from bannister.domain.alarm.caveats import Caveat
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.comparison.metrics import watches_comparisons
 from bannister.domain.deployment.plan import Step, all_blue
@@ -143,6 +144,8 @@ class Deployment:
     ended_at: float | None = None
     #: A person asked to roll back, and why; the next decision acts on it.
     stop_requested: str | None = None
+    #: What is wrong with its alarms, as found at its start.
+    caveats: tuple[Caveat, ...] = ()
 
     @property
     def instance_counts(self) -> dict[str, int]:
@@ -230,6 +233,8 @@ class Limits:
     blind_timeout_seconds: float = 60.0
     #: A bake in which green got fewer requests is not over.
     bake_requests_min: int = 0
+    #: Alarms are evaluated this seldom (`timing: aws`); so late a bake may be judged without anything being wrong.
+    evaluation_interval_seconds: float = 0.0
 
 
 # --- what the facts amount to ---------------------------------------------------------------------
@@ -362,7 +367,7 @@ def comparing(seen: Observation) -> list[str]:
 def _unjudged(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
     """An alarm that is not evaluated although telemetry speaks would hold the bake until the maximum execution time."""
     deadline = bake_deadline(deployment, seen.covered_since) if deployment.phase is Phase.BAKING else None
-    if deadline is None or seen.now < deadline + limits.blind_timeout_seconds:
+    if deadline is None or seen.now < deadline + limits.blind_timeout_seconds + limits.evaluation_interval_seconds:
         return None
     behind = [
         one.name for one in seen.alarms if one.evaluated_until is None or one.evaluated_until < math.ceil(deadline)

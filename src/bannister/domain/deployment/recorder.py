@@ -56,6 +56,7 @@ def started(deployment: Deployment, version: str, decided_on: Mapping[str, Any] 
         "alarms": list(deployment.policy.alarms),
         "policy": msgspec.to_builtins(deployment.policy),
         "steps": msgspec.to_builtins(deployment.steps),
+        "caveats": msgspec.to_builtins(deployment.caveats),
         "version": version,
         **(decided_on or {}),
     }

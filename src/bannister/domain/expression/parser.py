@@ -60,7 +60,7 @@ _END = "the end"
 class ExpressionError(Invalid):
     """An expression cannot be read, or cannot be evaluated; `position` is the character where, from 0."""
 
-    def __init__(self, message: str, position: int) -> None:
+    def __init__(self, message: str, position: int = 0) -> None:
         super().__init__(message, code="ValidationException")
         self.position = position
 

@@ -44,6 +44,8 @@ _LATENCIES: dict[str, Callable[[Summary], Sketch | None]] = {
     "ModelLatency": lambda summary: summary.model_latency,
     "OverheadLatency": lambda summary: summary.overhead_latency,
 }
+#: Those that are measured, not counted.
+LATENCIES = frozenset(_LATENCIES)
 
 
 def endpoint_metric(name: str, summaries: Sequence[Summary], instance_count: int) -> Aggregate | None:

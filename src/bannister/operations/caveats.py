@@ -1,0 +1,66 @@
+"""What is wrong with the alarms that a deployment names: looks up what the checks need to know."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from bannister.domain.alarm.alarm import Alarm, AlarmRule
+from bannister.domain.alarm.caveats import UNLOOKED, Caveat, Traffic, Watch, of_deployment
+from bannister.domain.deployment.machine import Deployment
+from bannister.domain.metric.endpoint import variant_of
+from bannister.domain.metric.identity import MetricIdentity, identity
+from bannister.errors import Unavailable
+from bannister.operations.context import Context
+from bannister.state.tables import ALARMS
+
+#: Today's traffic is that of so many seconds.
+TRAFFIC_SECONDS = 60
+
+
+async def with_caveats(context: Context, deployment: Deployment) -> Deployment:
+    """The deployment, with what is wrong with the alarms that it names."""
+    watch = _watch(deployment)
+    found: list[Caveat] = []
+    for name in deployment.policy.alarms:
+        row = await context.state.get(ALARMS, name)
+        alarm = row.value if row is not None else None
+        if isinstance(alarm, Alarm) and alarm.rule is not None:
+            found += of_deployment(name, alarm.rule, watch, await _traffic(context, alarm.rule))
+    return replace(deployment, caveats=tuple(found))
+
+
+def _watch(deployment: Deployment) -> Watch:
+    fleets = [fleet for fleet in (deployment.blue, deployment.green) if fleet is not None]
+    return Watch(
+        deployment.endpoint,
+        deployment.blue.config_name if deployment.blue is not None else None,
+        deployment.green.config_name,
+        tuple(group.variant for group in deployment.green.groups),
+        tuple(fleet.shadow.group.variant for fleet in fleets if fleet.shadow is not None),
+        tuple(
+            (min((one.green_parts for one in step.split.variants), default=0), step.bake_seconds)
+            for step in deployment.steps
+        ),
+    )
+
+
+async def _traffic(context: Context, rule: AlarmRule) -> Traffic:
+    """What the metric has had lately, of both fleets together."""
+    if rule.metric is None:
+        return UNLOOKED
+    end = math.floor(context.clock.now())
+    length = max(TRAFFIC_SECONDS, rule.period_seconds if variant_of(rule.metric) is None else 0)
+    try:
+        (found,) = await context.metrics.read(_of_both(rule.metric), end - length, length, 1)
+    except Unavailable:
+        return UNLOOKED  # a warning less is better than an update that is refused
+    return Traffic(found is not None, 0.0 if found is None else found.count / length)
+
+
+def _of_both(metric: MetricIdentity) -> MetricIdentity:
+    """The metric in which the fleets add up: green's own has no traffic yet."""
+    named = variant_of(metric)
+    if named is None:
+        return metric
+    return identity(metric.namespace, metric.name, {"EndpointName": named[0], "VariantName": named[1]})

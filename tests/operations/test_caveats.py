@@ -1,0 +1,59 @@
+"""An update whose alarm cannot work goes on, and its deployment and the journal say what is wrong."""
+
+from dataclasses import replace
+
+from tests.domain.deployment.worlds import CANARY, deployment
+from tests.operations.test_deployments import NOW, context  # noqa: F401  # a fixture
+
+from bannister.domain.alarm.alarm import AlarmRule, Comparison
+from bannister.domain.alarm.caveats import Kind
+from bannister.domain.alarm.definition import Definition
+from bannister.domain.deployment.recorder import started
+from bannister.domain.metric.identity import identity
+from bannister.domain.metric.sketch import Sketch
+from bannister.domain.metric.summary import Report, Summary
+from bannister.metrics.store import GroupDimensions
+from bannister.operations.alarms import Extras, put_metric_alarm
+from bannister.operations.caveats import with_caveats
+from bannister.operations.context import Context
+
+METRIC = identity("AWS/SageMaker", "ModelLatency", {"EndpointName": "e", "VariantName": "AllTraffic"})
+
+
+async def test_todays_traffic_is_what_both_fleets_had_in_the_last_minute(context: Context) -> None:  # noqa: F811
+    asked = Definition(
+        METRIC,
+        extended_statistic="p99",
+        period_seconds=10,
+        evaluation_periods=1,
+        threshold=1e5,
+        comparison=Comparison.GREATER.value,
+    )
+    await put_metric_alarm(context, "errors", asked, Extras())
+    await context.metrics.register(GroupDimensions("g", "e", "AllTraffic", "v1", 1))
+    summaries = tuple(
+        Summary("g", "a", int(NOW) - age, 12, model_latency=Sketch.constant(5.0, 12)) for age in range(1, 61)
+    )
+    await context.metrics.record(Report("r", 1, NOW, 0.0, summaries))
+    found = await with_caveats(context, deployment(replace(CANARY, alarms=("errors", "gone"))))
+    assert [one.kind for one in found.caveats] == [Kind.NOT_ON_AWS, Kind.DILUTED, Kind.FEW_SAMPLES]
+    assert "At today's 12 requests a second a period of 10 s has about 120 samples" in found.caveats[-1].reason
+    assert [one["kind"] for one in started(found, "1")["caveats"]] == [one.kind.value for one in found.caveats]
+    (entry,) = await context.state.journal(subject="alarm/errors")
+    assert [one["kind"] for one in entry.body["caveats"]] == ["period that AWS does not serve"]
+
+
+async def test_an_alarm_that_works_has_no_caveats(context: Context) -> None:  # noqa: F811
+    metric = identity("AWS/SageMaker", "Invocation5XXErrors", dict(METRIC.dimensions) | {"EndpointConfigName": "v2"})
+    rule = AlarmRule(metric, "Average", 60, 1, 1, 0.1, Comparison.GREATER)
+    asked = Definition(
+        metric,
+        statistic="Average",
+        period_seconds=60,
+        evaluation_periods=1,
+        threshold=rule.threshold,
+        comparison=rule.comparison.value,
+    )
+    await put_metric_alarm(context, "errors", asked, Extras())
+    policy = replace(CANARY, wait_seconds=60, termination_wait_seconds=60)
+    assert (await with_caveats(context, deployment(policy))).caveats == ()

@@ -1,0 +1,99 @@
+"""`GET /metrics` read back by Prometheus' own parsers."""
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
+from prometheus_client.parser import text_string_to_metric_families as plain
+from tests.domain.deployment.worlds import deployment, fleet
+
+from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.recorder import DECIDED
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.metric.sketch import Sketch
+from bannister.domain.metric.summary import Report, Summary
+from bannister.domain.routing import Weight
+from bannister.operations.monitoring import Health, Monitoring
+from bannister.operations.totals import Totals
+from bannister.state.memory import MemoryState
+from bannister.state.store import Put, Record
+from bannister.state.tables import ENDPOINTS
+
+GREEN = "e.AllTraffic.v2"
+OPEN = "application/openmetrics-text; version=1.0.0"
+
+
+class Feed:
+    def __init__(self, *reports: Report) -> None:
+        self.reports = reports
+
+    async def __aiter__(self) -> AsyncIterator[Report]:
+        for report in self.reports:
+            yield report
+
+    async def acknowledge(self, report: Report) -> None:
+        pass
+
+
+class Clock:
+    at = 1000.0
+
+    def now(self) -> float:
+        return self.at
+
+    monotonic = now
+
+
+class Proxies:
+    def acknowledged_weights(self, endpoint: str) -> tuple[Weight, ...] | None:
+        return (Weight(GREEN, "AllTraffic", 250_000),)
+
+
+def report(sequence: int, group: str = GREEN) -> Report:
+    latency = Sketch.of([900, 3_000, 70_000_000])
+    summary = Summary(group, "a", 990, 3, errors_5xx=1, model_errors=1, model_latency=latency, overhead_latency=latency)
+    return Report("run", sequence, 1.0, 0.0, (summary,))
+
+
+@pytest.fixture
+async def monitoring() -> Monitoring:
+    state = MemoryState()
+    running = replace(deployment(), phase=Phase.BAKING, step=0)
+    quoted = Endpoint("e", 0.0, 0.0, blue=fleet("v1"), deployment=running)
+    await state.commit([Put(ENDPOINTS, "e", quoted, 0)])
+    totals = Totals(Feed(report(1), report(2), report(2), report(3, "gone")))
+    async for _ in totals:
+        pass
+    made = Monitoring(state, totals, Proxies(), lambda: Health(998.5, 7, 2, [True, False], ()), Clock())
+    await made.begin()
+    await state.commit(records=[Record(1.0, "endpoint/e", DECIDED, {"event": "stopped"})])
+    return made
+
+
+@pytest.mark.parametrize(("accept", "parse"), [("", plain), (OPEN, open_metrics)], ids=["text", "openmetrics"])
+async def test_both_formats_say_the_same(monitoring: Monitoring, accept: str, parse) -> None:
+    content_type, text = await monitoring.scrape(accept)
+    assert content_type.startswith("application/openmetrics-text" if accept else "text/plain; version=0.0.4")
+    found = {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in parse(text.decode())
+        for sample in family.samples
+    }
+    green, blue = ("e", "v2", "AllTraffic"), ("e", "v1", "AllTraffic")  # by the labels' names
+    assert found["bannister_invocations_total", *green] == 6  # a report that came twice counts once
+    assert found["bannister_invocations_total", *blue] == 0
+    assert found["bannister_invocation_5xx_errors_total", *green] == 2
+    buckets = {name[3]: value for name, value in found.items() if name[0] == "bannister_model_latency_seconds_bucket"}
+    assert (buckets["0.001"], buckets["0.0025"], buckets["0.005"], buckets["60.0"], buckets["+Inf"]) == (2, 2, 4, 4, 6)
+    assert found["bannister_model_latency_seconds_count", *green] == 6
+    assert found["bannister_model_latency_seconds_sum", *green] == pytest.approx(140.0078)
+    assert found["bannister_split_asked_ratio", *green] == pytest.approx(0.1)
+    assert found["bannister_split_acknowledged_ratio", *green] == pytest.approx(0.25)
+    assert found["bannister_deployments", "baking"] == 1
+    assert found["bannister_deployments", "held"] == 0
+    assert found["bannister_decisions_total", "stopped"] == 1
+    assert found["bannister_evaluation_lag_seconds",] == pytest.approx(1.5)
+    assert found["bannister_dropped_records_total",] == 2
+    assert (found["bannister_proxies", "connected"], found["bannister_proxies", "away"]) == (1, 1)
+    assert not any("gone" in name for name in found)
