@@ -45,31 +45,45 @@ def address(tmp_path: Path) -> Iterator[str]:
             process.wait(60)
 
 
-@pytest.mark.real
-def test_the_python_of_the_readme_runs(address: str, tmp_path: Path) -> None:
-    follow_up = (
-        'sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="iris", WaiterConfig={"Delay": 1})\n'
-        'print(sagemaker.describe_endpoint(EndpointName="iris")["EndpointConfigName"])\n'
-    )
+def run_python(code: str, address: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """As a user who has set AWS_ENDPOINT_URL."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")} | {
         "AWS_ENDPOINT_URL": address,
         "AWS_ACCESS_KEY_ID": "any",
         "AWS_SECRET_ACCESS_KEY": "any",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
-    answer = subprocess.run(
-        [sys.executable, "-c", "\n".join([*PYTHON_BLOCKS, follow_up])],
-        cwd=tmp_path,
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
+
+
+@pytest.mark.real
+def test_the_python_of_the_readme_runs(address: str, tmp_path: Path) -> None:
+    follow_up = (
+        'sagemaker.get_waiter("endpoint_in_service").wait(EndpointName="iris", WaiterConfig={"Delay": 1})\n'
+        'print(sagemaker.describe_endpoint(EndpointName="iris")["EndpointConfigName"])\n'
+    )
+    answer = run_python("\n".join([*PYTHON_BLOCKS, follow_up]), address, tmp_path)
     assert answer.returncode == 0, answer.stderr
     prediction, configuration = answer.stdout.splitlines()
     assert "0" in prediction
     assert configuration == "iris-2"
+
+
+@pytest.mark.real
+def test_the_python_of_the_page_on_metrics_prints_what_it_says(address: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs/metrics.md").read_text()
+    [block] = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    answer = run_python(block, address, tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert f"This prints `{answer.stdout.strip()}`" in page
 
 
 def test_the_lines_for_ones_own_model_are_eight() -> None:

@@ -140,10 +140,20 @@ class Settings:
     open_seconds_max: int = 30
     #: Metrics this young are also held in memory, so that evaluating alarms does not read the disk.
     metric_recent_seconds: float = 600.0
-    #: One-second summaries are kept this long (CloudWatch keeps sub-minute data 3 hours).
+    #: Metrics are kept by the second for this long, then by the minute …
     metric_retention_seconds: float = 3 * 3600.0
-    #: Datapoints put by users are kept this long.
-    metric_data_retention_seconds: float = 15 * 86400.0
+    #: … up to this age, then by five minutes …
+    metric_minute_retention_seconds: float = 15 * 86400.0
+    #: … up to this age, then by the hour …
+    metric_five_minute_retention_seconds: float = 63 * 86400.0
+    #: … up to this age; older ones are forgotten (all four are CloudWatch's).
+    metric_hour_retention_seconds: float = 455 * 86400.0
+    #: Metrics of users, that is, different sets of namespace, name and dimensions with data; further new ones are refused.
+    metrics_max: int = 20_000
+    #: Groups of instances whose metrics are kept, beside those that live; of more, those that ended first are forgotten before their time.
+    metric_groups_max: int = 10_000
+    #: The file of metrics holds at most so much data; beyond, the oldest is forgotten before its time.
+    metrics_bytes_max: int = 8 * 1024**3
     alarm_history_per_page_max: int = 100
     #: Seconds that became final at once (a pause, a restart) are evaluated one by one, at most so many; older ones are skipped.
     evaluation_backlog_seconds_max: int = 120

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from bannister.domain.metric.aggregate import Aggregate, of_statistics, of_value
 from bannister.domain.metric.identity import SHADOW_NAMESPACE, MetricIdentity, identity
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, Summary
+from bannister.errors import Invalid
 from bannister.metrics.memory import MemoryMetrics
 from bannister.metrics.sqlite import SqliteMetrics
 from bannister.metrics.store import Datum, GroupDimensions, MetricStore
@@ -195,25 +197,77 @@ async def test_a_shadows_own_metric_is_listed_where_there_were_copies_to_be_made
 
 
 async def test_what_is_past_its_retention_is_forgotten(store: MetricStore, tmp_path: Path) -> None:
-    settings = Settings(data_dir=tmp_path)
-    summaries_end = NOW - settings.metric_retention_seconds
-    data_end = NOW - settings.metric_data_retention_seconds
+    end = NOW - Settings(data_dir=tmp_path).metric_hour_retention_seconds
     mine = identity("Mine", "Loss")
     await store.register(BLUE)
-    for sequence, at in enumerate((summaries_end - 2, summaries_end + 2, NOW - 2), 1):
+    hour = end // 3600 * 3600
+    times = (hour - 10, hour + 7200 + 2, NOW - 2)
+    for sequence, at in enumerate(times, 1):
         await store.record(report(sequence, Summary("g-blue", "a:1", int(at), 1)))
-    await store.put([Datum(mine, at, of_values([1])) for at in (data_end - 2, data_end + 2, NOW - 2)])
+    await store.put([Datum(mine, at, of_values([1])) for at in times])
     await store.expire(NOW)
-    invocations = endpoint_metric("Invocations")
-    assert sums(await store.read(invocations, summaries_end - 10, 10, 2)) == [None, 1]
-    assert sums(await store.read(invocations, NOW - 10, 10, 1)) == [1]
-    assert sums(await store.read(mine, data_end - 10, 10, 2)) == [None, 1]
-    assert sums(await store.read(mine, NOW - 10, 10, 1)) == [1]
+    for metric in (endpoint_metric("Invocations"), mine):
+        assert sums(await store.read(metric, hour - 3600, 3600, 4)) == [None, None, None, 1]
+        assert sums(await store.read(metric, NOW - 10, 10, 1)) == [1]
     assert not await store.record(report(3)), "which reports were stored is remembered"
 
 
+async def test_old_data_are_read_with_longer_periods_only(store: MetricStore) -> None:
+    mine = identity("Mine", "Loss")
+    await store.register(BLUE)
+    begin = NOW // 3600 * 3600 - 5 * 3600
+    for sequence in range(1, 61):
+        second = int(begin) + sequence - 1
+        summary = Summary("g-blue", f"a:{sequence % 2}", second, 2, errors_5xx=1, model_latency=Sketch.of([sequence]))
+        await store.record(report(sequence, summary))
+        await store.record(compared(sequence, tallied(second, pairs=2, agreeing=1)))
+        await store.put([Datum(mine, second + 0.5, of_values([sequence], unit=("A", "B")[sequence % 2]))])
+    metrics = [endpoint_metric(name) for name in ("Invocations", "Invocation5XXErrors", "ModelLatency")]
+    metrics += [shadow_metric("Agreement"), mine]
+    before = [await store.read(metric, begin, 60, 2) for metric in metrics]
+    for _ in range(2):
+        await store.expire(NOW)
+    assert [await store.read(metric, begin, 60, 2) for metric in metrics] == before
+    assert [one.count for [one, _] in before if one is not None] == [120, 120, 60, 120, 60]
+    for metric in metrics:
+        assert await store.read(metric, begin, 30, 4) == [None] * 4, "kept by the minute"
+    assert sums(await store.read(mine, begin, 60, 1, unit="A")) == [sum(range(2, 61, 2))]
+    await store.put([Datum(mine, begin + 30, of_values([0.5], unit="A"))])
+    await store.expire(NOW)
+    assert sums(await store.read(mine, begin, 60, 1, unit="A")) == [sum(range(2, 61, 2)) + 0.5], "what comes late"
+
+
+async def test_standard_resolution_is_read_from_a_minute_on(store: MetricStore, start: int) -> None:
+    mine = identity("Mine", "Loss")
+    begin = start // 60 * 60
+    await store.put([Datum(mine, begin + 7.0, of_values([3]), 60), Datum(mine, begin + 7.0, of_values([1]))])
+    assert sums(await store.read(mine, begin, 60, 1)) == [4]
+    assert sums(await store.read(mine, begin, 10, 2)) == [1, None]
+
+
+async def test_new_metrics_beyond_the_bound_are_refused(store: MetricStore, tmp_path: Path) -> None:
+    store._settings = dataclasses.replace(store._settings, metrics_max=3)  # type: ignore[attr-defined]
+    named = [identity("Mine", str(number)) for number in range(5)]
+    await store.put([Datum(metric, NOW, of_values([1])) for metric in named[:3]])
+    with pytest.raises(Invalid, match="3 metrics") as refused:
+        await store.put([Datum(metric, NOW, of_values([1])) for metric in (named[0], named[4])])
+    assert refused.value.code == "LimitExceededException"
+    await store.put([Datum(named[0], NOW, of_values([1]))])
+    assert sums(await store.read(named[0], NOW - 1, 10, 1)) == [2], (
+        "nothing of the refused request, and known ones go on"
+    )
+    await store.expire(NOW + 456 * 86_400)
+    await store.put([Datum(named[4], NOW, of_values([1]))])
+
+
 async def test_a_group_is_forgotten_with_its_last_data_unless_it_lives(store: MetricStore, tmp_path: Path) -> None:
-    retention = Settings(data_dir=tmp_path).metric_retention_seconds
+    store._settings = settings = dataclasses.replace(  # type: ignore[attr-defined]
+        Settings(data_dir=tmp_path),
+        metric_minute_retention_seconds=Settings(data_dir=tmp_path).metric_retention_seconds,
+        metric_five_minute_retention_seconds=Settings(data_dir=tmp_path).metric_retention_seconds,
+        metric_hour_retention_seconds=Settings(data_dir=tmp_path).metric_retention_seconds,
+    )
+    retention = settings.metric_retention_seconds
     idle = GroupDimensions("g-idle", "e", "v", "config-3", 1)
     for group in (BLUE, GREEN, idle):
         await store.register(group)
@@ -232,6 +286,19 @@ async def test_a_group_is_forgotten_with_its_last_data_unless_it_lives(store: Me
         for name in ("config-1", "config-2", "config-3")
     }
     assert found == {"config-1": [1], "config-2": [None], "config-3": [1]}
+
+
+async def test_of_too_many_past_groups_those_that_ended_first_are_forgotten(store: MetricStore) -> None:
+    store._settings = dataclasses.replace(store._settings, metric_groups_max=2)  # type: ignore[attr-defined]
+    for number in range(5):
+        await store.register(GroupDimensions(f"g{number}", "e", "v", f"config-{number}", 1))
+        second = int(NOW) - 600 + (number * 7) % 5 * 60
+        await store.record(report(number + 1, Summary(f"g{number}", "a:1", second, 1)))
+    await store.expire(NOW, {"g0"})
+    await store.expire(NOW + 4 * 3600, {"g0"})
+    begin = NOW // 3600 * 3600 - 3600
+    found = [await store.read(endpoint_metric("Invocations", f"config-{n}"), begin, 7200, 1) for n in range(5)]
+    assert [sums(one) for one in found] == [[1], [None], [1], [None], [1]]
 
 
 async def test_an_unknown_metric_has_no_data(store: MetricStore, start: int) -> None:
@@ -306,7 +373,7 @@ async def test_shadow_metrics_are_listed_and_expire_as_summaries_do(store: Metri
     assert shadow_metric("Agreement") in listed
     assert shadow_metric("Agreement", "config-1") in listed
     assert shadow_metric("NumericDifference") not in listed
-    await store.expire(start + 3 * 3600.0 + 1)
+    await store.expire(start + 455 * 86_400.0 + 3601)
     assert await store.metrics(since=0) == []
 
 

@@ -86,7 +86,7 @@ async def test_expiry_empties_the_file(tmp_path: Path) -> None:
     await store.register(BLUE)
     await store.record(Report("r", 1, None, None, (Summary("g", "a:1", NOW, 1),)))
     await store.put([Datum(LOSS, float(NOW), of_values([1]))])
-    await store.expire(NOW + 20 * 86400.0)
+    await store.expire(NOW + 456 * 86400.0)
     await store.close()
     with sqlite3.connect(tmp_path / "metrics.db") as file:
         tables = ("summaries", "data", "metrics")

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bannister.domain.metric.identity import MetricIdentity, identity
-from bannister.errors import Invalid, Unsupported
+from bannister.errors import Invalid
 from bannister.ids import SeededIds
 from bannister.metrics.memory import MemoryMetrics
 from bannister.objects.memory import MemoryObjects
@@ -140,9 +140,13 @@ async def test_a_wrong_request_for_statistics(context: Context, changes, says) -
         await get_metric_statistics(context, request(**changes))
 
 
-async def test_a_statistic_that_only_cloudwatch_has(context: Context) -> None:
-    with pytest.raises(Unsupported, match="tm90"):
-        await get_metric_statistics(context, request(percentiles=("tm90",)))
+async def test_every_statistic_of_a_range_is_read(context: Context) -> None:
+    await put_metric_data(context, [Sample(METRIC, NOW, values=[float(n) for n in range(1, 11)])])
+    names = ("tm90", "TM(2:4)", "tc50", "TS(80%:)", "WM(10%:90%)", "IQM", "PR(:3)")
+    [point] = await get_metric_statistics(context, request(percentiles=names))
+    assert dict(point.percentiles) == pytest.approx(
+        {"tm90": 5.0, "TM(2:4)": 3.5, "tc50": 5.0, "TS(80%:)": 19.0, "WM(10%:90%)": 5.4, "IQM": 5.5, "PR(:3)": 30.0}
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,6 +168,38 @@ def test_where_the_first_period_begins(start, period, floored) -> None:
 def test_the_first_period_holds_the_start_time(before, period) -> None:
     start = NOW - before
     assert start - max(period, 60) < floored_start(start, period, NOW) <= start
+
+
+@pytest.mark.parametrize(
+    ("age_seconds", "served"),
+    [(3600, 1), (4 * 3600, 60), (14 * 86_400, 60), (16 * 86_400, 300), (64 * 86_400, 3600)],
+)
+async def test_the_period_that_old_data_need(context: Context, age_seconds: int, served: int) -> None:
+    await put_metric_data(context, [Sample(METRIC, NOW, value=1.0, resolution_seconds=1)])
+    context.clock.time = NOW + age_seconds  # type: ignore[attr-defined]
+    await context.metrics.expire(context.clock.now())
+    for period in (1, 10, 60, 300, 3600):
+        asked = request(start=NOW, end=NOW + period, period_seconds=period, statistics=("Sum",))
+        found = await get_metric_statistics(context, asked)
+        assert [point.statistics["Sum"] for point in found] == ([] if period < served else [1.0]), period
+
+
+@pytest.mark.parametrize("rolled_up", [False, True])
+async def test_too_short_a_period_finds_nothing_whether_or_not_it_was_rolled_up(context: Context, rolled_up) -> None:
+    await put_metric_data(context, [Sample(METRIC, NOW, value=1.0, resolution_seconds=1)])
+    context.clock.time = NOW + 4 * 3600  # type: ignore[attr-defined]
+    if rolled_up:
+        await context.metrics.expire(context.clock.now())
+    asked = request(start=NOW, end=NOW + 10, period_seconds=10, statistics=("Sum",))
+    assert await get_metric_statistics(context, asked) == []
+
+
+async def test_data_at_both_ends_of_what_may_be_put(context: Context) -> None:
+    for at in (NOW - 14 * 86_400, NOW + 2 * 3600):
+        await put_metric_data(context, [Sample(METRIC, at, value=2.0**360)])
+        asked = request(start=at, end=at + 60, statistics=("Maximum",))
+        [point] = await get_metric_statistics(context, asked)
+        assert point.statistics == {"Maximum": 2.0**360}
 
 
 async def test_listing_selects_by_name_and_dimension(context: Context) -> None:

@@ -10,6 +10,8 @@ from tests.scenarios.world import Load, Server, World, archive, wait_for
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
+#: An alarm with a period of 10 s sees only data of high resolution.
+TROUBLE = [{"MetricName": "Trouble", "Value": 1.0, "StorageResolution": 1}]
 CANARY = {"Type": "CANARY", "WaitIntervalInSeconds": 120, "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 10}}
 
 
@@ -46,7 +48,7 @@ def test_an_alarm_in_alarm_holds_the_first_shift(world: World, record: Path) -> 
         TreatMissingData="notBreaching",
     )
     with Load(world.server, endpoint, record, rate=50) as load:
-        world.cloudwatch.put_metric_data(Namespace="Mine", MetricData=[{"MetricName": "Trouble", "Value": 1.0}])
+        world.cloudwatch.put_metric_data(Namespace="Mine", MetricData=TROUBLE)
         wait_for("ALARM", lambda: world.alarm("held-alarm")["StateValue"] == "ALARM")
         began = time.monotonic()
         world.update(
@@ -64,7 +66,7 @@ def test_an_alarm_in_alarm_holds_the_first_shift(world: World, record: Path) -> 
                 break
             assert all(one.version == "held-old" for one in answers), "answered before the alarm was seen in ALARM"
             if time.monotonic() - began < 3:
-                world.cloudwatch.put_metric_data(Namespace="Mine", MetricData=[{"MetricName": "Trouble", "Value": 1.0}])
+                world.cloudwatch.put_metric_data(Namespace="Mine", MetricData=TROUBLE)
             time.sleep(0.5)
         assert world.settled(endpoint)["EndpointConfigName"] == "held-new"
     load.nothing_lost()

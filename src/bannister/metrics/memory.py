@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from bannister.domain.comparison.report import ComparisonReport
-from bannister.domain.metric.aggregate import Aggregate
+from bannister.domain.metric.aggregate import Aggregate, merge
 from bannister.domain.metric.identity import MetricIdentity
+from bannister.domain.metric.retention import rollups, served
 from bannister.domain.metric.summary import Report
 from bannister.metrics.capture_counts import counted_data
-from bannister.metrics.store import Additions, Datum, GroupDimensions
+from bannister.metrics.store import Additions, Datum, GroupDimensions, refuse_more_metrics, tiers_of
 from bannister.metrics.window import MetricWindow, counted, in_order
 from bannister.settings import Settings
 
@@ -19,44 +20,65 @@ class MemoryMetrics:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._window = MetricWindow()
+        #: One for each tier. All know all groups.
+        self._windows = [MetricWindow(sliding=tier.span_seconds == 1) for tier in tiers_of(settings)]
         self._recorded: dict[str, int] = {}
 
     async def register(self, group: GroupDimensions) -> None:
-        self._window.register(group)
+        for window in self._windows:
+            window.register(group)
 
     async def record(self, report: Report | ComparisonReport) -> bool:
         if report.sequence <= self._recorded.get(report.run, 0):
             return False
         self._recorded[report.run] = report.sequence
+        newest = self._windows[0]
         if isinstance(report, ComparisonReport):
-            self._window.add_tallies(map(counted, report.tallies))
+            newest.add_tallies(map(counted, report.tallies))
             for datum in counted_data(report):
-                self._window.put(datum)
+                newest.put(datum)
         else:
-            self._window.add(report.summaries)
+            newest.add(report.summaries)
         return True
 
     async def put(self, data: Sequence[Datum]) -> None:
+        known = {metric for window in self._windows for metric in window.data_metrics()}
+        new = {datum.metric for datum in data} - known
+        if new and len(known) + len(new) > self._settings.metrics_max:
+            raise refuse_more_metrics(self._settings)
         for datum in data:
-            self._window.put(datum)
+            self._windows[0].put(datum)
 
     async def read(
         self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None = None
     ) -> list[Aggregate | None]:
-        return self._window.read(metric, start, period_seconds, periods, unit)
+        tiers = [
+            window.read(metric, start, period_seconds, periods, unit)
+            for tier, window in zip(tiers_of(self._settings), self._windows, strict=True)
+            if served(tier.span_seconds, period_seconds)
+        ]
+        found = [[part for part in parts if part is not None] for parts in zip(*tiers, strict=True)]
+        return [merge(parts) if parts else None for parts in found]
 
     def additions(self, metric: MetricIdentity) -> Additions:
-        return self._window.additions(metric)
+        return self._windows[0].additions(metric)
 
     async def metrics(self, *, since: float) -> list[MetricIdentity]:
-        return in_order(self._window.metrics(since))
+        return in_order({metric for window in self._windows for metric in window.metrics(since)})
 
     async def expire(self, now: float, living: Collection[str] = ()) -> None:
-        before = now - self._settings.metric_retention_seconds
-        self._window.forget(before, now - self._settings.metric_data_retention_seconds)
-        for group in self._window.past_groups(now, before, living):
-            self._window.forget_group(group)
+        for rollup, finer, coarser in zip(
+            rollups(tiers_of(self._settings), now), self._windows, self._windows[1:], strict=False
+        ):
+            finer.roll_up(coarser, rollup)
+        self._windows[-1].forget(now - self._settings.metric_hour_retention_seconds)
+        past = self._windows[0].past_groups(now, now - self._settings.metric_retention_seconds, living)
+        past.sort(key=lambda group: max(window.last_second(group) for window in self._windows))
+        surplus = len(past) - self._settings.metric_groups_max
+        for place, group in enumerate(past):
+            if place < surplus or not any(window.has_data(group) for window in self._windows):
+                for window in self._windows:
+                    window.drop_group(group)
 
     async def close(self) -> None:
         """Nothing to release."""

@@ -7,6 +7,10 @@ in one transaction with its number, so that one sent again after a restart chang
 What cannot be stored (a full disk, a locked file) is answered from memory all the same, for alarms must be judged on the worst day too; it waits in
 memory and is stored when that is possible again. Only what waits beyond `unstored_metrics_max` is never stored, and counted (`lost`).
 
+Old rows are rolled up (`bannister.domain.metric.retention`) when the store is told to expire: a few stretches in one transaction, which reads
+the rows, stores their sum and deletes them. So a process may end at any moment and nothing is lost or counted twice; what was not reached is rolled up the
+next time.
+
 Reports of one run come in the order of their numbers (the feed sees to it), so the highest number is all there is to remember of a run.
 """
 
@@ -18,7 +22,7 @@ import logging
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import msgspec
 
@@ -27,37 +31,31 @@ from bannister.domain.comparison.metrics import shadow_identities
 from bannister.domain.comparison.report import ComparisonReport, GroupTally
 from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.identity import MetricIdentity
+from bannister.domain.metric.retention import (
+    Rollup,
+    merged_data,
+    merged_summary,
+    merged_tallies,
+    rollups,
+    served,
+    stretch,
+)
 from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Unavailable
 from bannister.metrics.capture_counts import counted_data
-from bannister.metrics.store import Additions, Datum, GroupDimensions
+from bannister.metrics.schema import migrate
+from bannister.metrics.store import Additions, Datum, GroupDimensions, refuse_more_metrics, tiers_of
 from bannister.metrics.window import MetricWindow, counted, in_order, kinds_of, metrics_of
 from bannister.settings import Settings
 
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS groups (
-    name TEXT PRIMARY KEY, endpoint TEXT NOT NULL, variant TEXT NOT NULL, config_name TEXT NOT NULL,
-    instance_count INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, sequence INTEGER NOT NULL, seen_at REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS summaries (
-    group_name TEXT NOT NULL, second INTEGER NOT NULL, answered INTEGER NOT NULL, body BLOB NOT NULL
-);
-CREATE INDEX IF NOT EXISTS summaries_by_group ON summaries (group_name, second, answered);
-CREATE INDEX IF NOT EXISTS summaries_by_second ON summaries (second);
-CREATE TABLE IF NOT EXISTS tallies (group_name TEXT NOT NULL, second INTEGER NOT NULL, body BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS tallies_by_group ON tallies (group_name, second);
-CREATE INDEX IF NOT EXISTS tallies_by_second ON tallies (second);
-CREATE TABLE IF NOT EXISTS metrics (id INTEGER PRIMARY KEY, identity BLOB NOT NULL UNIQUE);
-CREATE TABLE IF NOT EXISTS data (metric INTEGER NOT NULL, at REAL NOT NULL, body BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS data_by_metric ON data (metric, at);
-CREATE INDEX IF NOT EXISTS data_by_time ON data (at);
-"""
 #: A question about older data lets other tasks run after this many periods.
 _PERIODS_AT_ONCE = 20
 #: Reports and datapoints stored in one transaction, and rows forgotten in one.
 _WRITES_AT_ONCE = 100
 _ROWS_AT_ONCE = 1000
+#: Stretches that are rolled up in one transaction, found among so many rows.
+_STRETCHES_AT_ONCE = 10
+_ROWS_LOOKED_AT = 200
 #: So many of the newest tallies say which metrics a group has.
 _TALLIES_LISTED = 100
 #: Free pages that are given back to the disk at a time; as many are kept for what comes next.
@@ -73,6 +71,39 @@ _aggregate = msgspec.msgpack.Decoder(Aggregate)
 _identity = msgspec.msgpack.Decoder(MetricIdentity)
 
 
+@dataclass(frozen=True, slots=True)
+class _Tiered:
+    """A table whose rows stand for a stretch of time."""
+
+    name: str
+    #: The columns that say whose they are and when.
+    key: str
+    time: str
+    #: The rows that replace others: from bodies, key, the beginning of the stretch and its length.
+    merged: Callable[[list[bytes], str | int, int, int], list[tuple[object, ...]]]
+
+
+def _merge_summaries(bodies: list[bytes], key: str | int, second: int, span: int) -> list[tuple[object, ...]]:
+    one = merged_summary([_summary.decode(body) for body in bodies], second)
+    return [(key, second, kinds_of(one), _encode(one), span)]
+
+
+def _merge_tallies(bodies: list[bytes], key: str | int, second: int, span: int) -> list[tuple[object, ...]]:
+    tallies = merged_tallies((_tally.decode(body) for body in bodies), second)
+    return [(key, second, _encode(one), span) for one in tallies]
+
+
+def _merge_data(bodies: list[bytes], key: str | int, second: int, span: int) -> list[tuple[object, ...]]:
+    return [(key, second, _encode(one), span, span) for one in merged_data(_aggregate.decode(body) for body in bodies)]
+
+
+_TABLES = (
+    _Tiered("summaries", "group_name", "second", _merge_summaries),
+    _Tiered("tallies", "group_name", "second", _merge_tallies),
+    _Tiered("data", "metric", "at", _merge_data),
+)
+
+
 class SqliteMetrics:
     """A `MetricStore` in `settings.metrics_path`. Reading what is not in memory may raise `Unavailable` when the file cannot be used."""
 
@@ -83,8 +114,10 @@ class SqliteMetrics:
         self._clock = clock
         self._recent = MetricWindow()
         #: The window in memory holds everything from here on.
-        self._recent_since = clock.now() - settings.metric_recent_seconds
+        self._recent_since = clock.now() - self._recent_seconds
         self._recorded: dict[str, int] = {}
+        self._spans = [tier.span_seconds for tier in tiers_of(settings)]
+        self._metric_count = 0
         #: What is in memory and not yet in the file, oldest first.
         self._unstored: deque[GroupDimensions | Report | ComparisonReport | Datum] = deque()
         self._store_again_at = clock.monotonic()
@@ -95,9 +128,14 @@ class SqliteMetrics:
             self._connection = sqlite3.connect(settings.metrics_path, timeout=1.0, isolation_level=None)
             try:
                 self._open()
-            except sqlite3.Error:
+            except (sqlite3.Error, Unavailable):
                 self._connection.close()
                 raise
+
+    @property
+    def _recent_seconds(self) -> float:
+        """What is in memory is never rolled up."""
+        return min(self._settings.metric_recent_seconds, self._settings.metric_retention_seconds)
 
     def _open(self) -> None:
         # Takes effect in a new file: an older one reuses its free pages, and keeps the size it once had.
@@ -105,11 +143,15 @@ class SqliteMetrics:
         self._connection.execute("PRAGMA journal_mode=WAL")
         self._connection.execute(f"PRAGMA journal_size_limit={_WAL_BYTES_MAX}")
         self._connection.execute("PRAGMA synchronous=NORMAL")
-        self._connection.executescript(_SCHEMA)
+        migrate(self._connection, self._settings.metrics_path)
         for row in self._connection.execute("SELECT name, endpoint, variant, config_name, instance_count FROM groups"):
             self._recent.register(GroupDimensions(*row))
         self._recorded = dict(self._connection.execute("SELECT name, sequence FROM runs"))
         self._fill_all(self._recent, self._recent_since)
+        self._count_metrics()
+
+    def _count_metrics(self) -> None:
+        (self._metric_count,) = self._connection.execute("SELECT count(*) FROM metrics").fetchone()
 
     async def register(self, group: GroupDimensions) -> None:
         self._recent.register(group)
@@ -139,12 +181,22 @@ class SqliteMetrics:
         return True
 
     async def put(self, data: Sequence[Datum]) -> None:
+        self._refuse_more_metrics({datum.metric for datum in data})
         for datum in data:
             if datum.at >= self._recent_since:
                 self._recent.put(datum)
             else:
                 self._recent.note(datum.metric, datum.at)
         self._store(data)
+
+    def _refuse_more_metrics(self, metrics: Collection[MetricIdentity]) -> None:
+        if self._metric_count + len(metrics) <= self._settings.metrics_max:
+            return
+        with contextlib.suppress(sqlite3.Error):  # where the file cannot be asked, it cannot grow either
+            known = "SELECT 1 FROM metrics WHERE identity = ?"
+            new = [one for one in metrics if self._connection.execute(known, (_encode(one),)).fetchone() is None]
+            if new and self._metric_count + len(new) > self._settings.metrics_max:
+                raise refuse_more_metrics(self._settings)
 
     # --- writing
 
@@ -177,17 +229,18 @@ class SqliteMetrics:
                 connection.execute("INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?)", row)
             case Report():
                 rows = [(each.group, each.second, kinds_of(each), _encode(each)) for each in one.summaries]
-                connection.executemany("INSERT INTO summaries VALUES (?, ?, ?, ?)", rows)
+                connection.executemany("INSERT INTO summaries VALUES (?, ?, ?, ?, 1)", rows)
                 self._write_run(connection, one)
             case ComparisonReport():
                 tallies = [(each.group, each.second, _encode(each)) for each in one.tallies]
-                connection.executemany("INSERT INTO tallies VALUES (?, ?, ?)", tallies)
+                connection.executemany("INSERT INTO tallies VALUES (?, ?, ?, 1)", tallies)
                 self._write_run(connection, one)
             case Datum():
                 key = _encode(one.metric)
-                connection.execute("INSERT OR IGNORE INTO metrics (identity) VALUES (?)", (key,))
-                point = (one.at, _encode(one.aggregate), key)
-                connection.execute("INSERT INTO data SELECT id, ?, ? FROM metrics WHERE identity = ?", point)
+                added = connection.execute("INSERT OR IGNORE INTO metrics (identity) VALUES (?)", (key,))
+                self._metric_count += added.rowcount
+                point = (one.at, _encode(one.aggregate), one.span_seconds, key)
+                connection.execute("INSERT INTO data SELECT id, ?, ?, 1, ? FROM metrics WHERE identity = ?", point)
 
     def _write_run(self, connection: sqlite3.Connection, one: Report | ComparisonReport) -> None:
         run = (one.run, one.sequence, self._clock.now())
@@ -214,11 +267,11 @@ class SqliteMetrics:
     def _read_file(
         self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None
     ) -> list[Aggregate | None]:
-        window = MetricWindow()
+        window = MetricWindow(sliding=False)
         with _unavailable():
             for group in self._recent.groups_of(metric):
                 window.register(group)
-                self._fill_group(window, group.group, start, start + period_seconds * periods)
+                self._fill_group(window, group.group, start, start + period_seconds * periods, period_seconds)
             self._fill_data(window, metric, start, start + period_seconds * periods)
         self._fill_unstored(window, metric, start, start + period_seconds * periods)
         return window.read(metric, start, period_seconds, periods, unit)
@@ -245,19 +298,93 @@ class SqliteMetrics:
         return in_order(found)
 
     async def expire(self, now: float, living: Collection[str] = ()) -> None:
-        summaries_before = now - self._settings.metric_retention_seconds
-        data_before = now - self._settings.metric_data_retention_seconds
-        self._recent_since = max(self._recent_since, now - self._settings.metric_recent_seconds)
-        self._recent.forget(max(self._recent_since, summaries_before), max(self._recent_since, data_before))
-        await self._delete("summaries", "second < ?", summaries_before)
-        await self._delete("tallies", "second < ?", summaries_before)
-        await self._delete("data", "at < ?", data_before)
+        before = now - self._settings.metric_hour_retention_seconds
+        self._recent_since = max(self._recent_since, now - self._recent_seconds)
+        self._recent.forget(self._recent_since)
+        for table in _TABLES:
+            await self._delete(table, before)
+            for rollup, finer in zip(rollups(tiers_of(self._settings), now), self._spans, strict=False):
+                await self._roll_up(table, rollup, finer)
+        await self._keep_within_bytes()
         with self._transaction() as connection:
-            connection.execute("DELETE FROM runs WHERE seen_at < ?", (data_before,))
+            connection.execute(
+                "DELETE FROM runs WHERE seen_at < ?", (now - self._settings.metric_minute_retention_seconds,)
+            )
             connection.execute("DELETE FROM metrics WHERE NOT EXISTS (SELECT 1 FROM data WHERE metric = id)")
-        await self._forget_groups(self._recent.past_groups(now, summaries_before, living))
+            self._count_metrics()
+        past = self._recent.past_groups(now, now - self._settings.metric_retention_seconds, living)
+        await self._keep_within_groups(past)
+        await self._forget_groups(past)
         with _unavailable():
             self._give_back_pages()
+
+    async def _roll_up(self, table: _Tiered, rollup: Rollup, finer: int) -> None:
+        """Replace rows of a finer span, and what the stretch already has, by one row for each stretch."""
+        span = rollup.span_seconds
+        name, key, time = table.name, table.key, table.time
+        old = f"SELECT {key}, {time} FROM {name} WHERE span = ? AND {time} < ? ORDER BY {time} LIMIT {_ROWS_LOOKED_AT}"
+        inside = f"SELECT rowid, body FROM {name} WHERE {key} = ? AND {time} >= ? AND {time} < ? AND span <= ?"
+        while True:
+            with self._transaction() as connection:
+                rows = connection.execute(old, (finer, rollup.before))
+                found = list(dict.fromkeys((owner, stretch(at, span)) for owner, at in rows))[:_STRETCHES_AT_ONCE]
+                for owner, begin in found:
+                    parts = connection.execute(inside, (owner, begin, begin + span, span)).fetchall()
+                    connection.executemany(f"DELETE FROM {name} WHERE rowid = ?", [(rowid,) for rowid, _ in parts])
+                    merged = table.merged([body for _, body in parts], owner, begin, span)
+                    places = ", ".join("?" * len(merged[0]))
+                    connection.executemany(f"INSERT INTO {name} VALUES ({places})", merged)
+            if not found:
+                return
+            await asyncio.sleep(0)
+
+    async def _keep_within_bytes(self) -> None:
+        """Beyond `metrics_bytes_max` the oldest rows go before their time."""
+        forgotten = 0
+        while self._used_bytes() > self._settings.metrics_bytes_max:
+            with self._transaction() as connection:
+                oldest = [
+                    (at, table, span)
+                    for table in _TABLES
+                    for span in self._spans
+                    for (at,) in connection.execute(
+                        f"SELECT min({table.time}) FROM {table.name} WHERE span = ?", (span,)
+                    )
+                    if at is not None
+                ]
+                if not oldest:
+                    break
+                _, table, span = min(oldest, key=lambda one: one[0])
+                rows = f"SELECT rowid FROM {table.name} WHERE span = ? ORDER BY {table.time} LIMIT {_ROWS_AT_ONCE}"
+                forgotten += connection.execute(f"DELETE FROM {table.name} WHERE rowid IN ({rows})", (span,)).rowcount
+            await asyncio.sleep(0)
+        if forgotten:
+            limit = self._settings.metrics_bytes_max
+            _log.warning(
+                "metrics.forgotten_early rows=%d: the file held more than metrics_bytes_max=%d", forgotten, limit
+            )
+
+    def _used_bytes(self) -> int:
+        with _unavailable():
+            pages, free, size = (
+                self._connection.execute(f"PRAGMA {one}").fetchone()[0]
+                for one in ("page_count", "freelist_count", "page_size")
+            )
+        return int((pages - free) * size)
+
+    async def _keep_within_groups(self, past: Sequence[str]) -> None:
+        """Of more groups than `metric_groups_max`, those that ended first lose their data before their time."""
+        surplus = len(past) - self._settings.metric_groups_max
+        if surplus <= 0:
+            return
+        newest = "SELECT max(second) FROM summaries WHERE group_name = ?"
+        with _unavailable():
+            ends = {one: self._connection.execute(newest, (one,)).fetchone()[0] or 0 for one in past}
+        for group in sorted(past, key=lambda one: ends[one])[:surplus]:
+            with self._transaction() as connection:
+                connection.execute("DELETE FROM summaries WHERE group_name = ?", (group,))
+                connection.execute("DELETE FROM tallies WHERE group_name = ?", (group,))
+            await asyncio.sleep(0)
 
     async def _forget_groups(self, groups: Sequence[str]) -> None:
         """Those without data in the file: every update makes new ones, so without this they would grow for ever."""
@@ -272,14 +399,16 @@ class SqliteMetrics:
                 self._recent.forget_group(group)
             await asyncio.sleep(0)
 
-    async def _delete(self, table: str, condition: str, before: float) -> None:
+    async def _delete(self, table: _Tiered, before: float) -> None:
         """Delete what is old, so many rows at a time: telemetry goes on in between."""
-        rows = f"SELECT rowid FROM {table} WHERE {condition} LIMIT {_ROWS_AT_ONCE}"
-        count = _ROWS_AT_ONCE
-        while count == _ROWS_AT_ONCE:
-            with self._transaction() as connection:
-                count = connection.execute(f"DELETE FROM {table} WHERE rowid IN ({rows})", (before,)).rowcount
-            await asyncio.sleep(0)
+        for span in self._spans:
+            rows = f"SELECT rowid FROM {table.name} WHERE span = ? AND {table.time} < ? LIMIT {_ROWS_AT_ONCE}"
+            count = _ROWS_AT_ONCE
+            while count == _ROWS_AT_ONCE:
+                with self._transaction() as connection:
+                    deletion = f"DELETE FROM {table.name} WHERE rowid IN ({rows})"
+                    count = connection.execute(deletion, (span, before)).rowcount
+                await asyncio.sleep(0)
 
     def _give_back_pages(self) -> None:
         (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
@@ -296,24 +425,26 @@ class SqliteMetrics:
 
     def _fill_all(self, window: MetricWindow, start: float) -> None:
         """Everything from `start` on into the window."""
-        rows = self._connection.execute("SELECT body FROM summaries WHERE second >= ?", (start,))
+        rows = self._connection.execute("SELECT body FROM summaries WHERE span = 1 AND second >= ?", (start,))
         window.add(_summary.decode(body) for (body,) in rows)
-        rows = self._connection.execute("SELECT body FROM tallies WHERE second >= ?", (start,))
+        rows = self._connection.execute("SELECT body FROM tallies WHERE span = 1 AND second >= ?", (start,))
         window.add_tallies(_tally.decode(body) for (body,) in rows)
-        query = "SELECT identity, at, body FROM data JOIN metrics ON id = metric WHERE at >= ?"
-        for key, at, body in self._connection.execute(query, (start,)):
-            window.put(Datum(_identity.decode(key), at, _aggregate.decode(body)))
+        query = "SELECT identity, at, body, resolution FROM data JOIN metrics ON id = metric WHERE span = 1 AND at >= ?"
+        for key, at, body, resolution in self._connection.execute(query, (start,)):
+            window.put(Datum(_identity.decode(key), at, _aggregate.decode(body), resolution))
 
-    def _fill_group(self, window: MetricWindow, group: str, start: float, end: float) -> None:
-        query = "SELECT body FROM summaries WHERE group_name = ? AND second >= ? AND second < ?"
-        window.add(_summary.decode(body) for (body,) in self._connection.execute(query, (group, start, end)))
-        query = "SELECT body FROM tallies WHERE group_name = ? AND second >= ? AND second < ?"
-        window.add_tallies(_tally.decode(body) for (body,) in self._connection.execute(query, (group, start, end)))
+    def _fill_group(self, window: MetricWindow, group: str, start: float, end: float, period: float) -> None:
+        served_by = [str(span) for span in self._spans if served(span, period)]
+        condition = f"group_name = ? AND second >= ? AND second < ? AND span IN ({', '.join(served_by)})"
+        rows = self._connection.execute(f"SELECT body FROM summaries WHERE {condition}", (group, start, end))
+        window.add(_summary.decode(body) for (body,) in rows)
+        rows = self._connection.execute(f"SELECT body FROM tallies WHERE {condition}", (group, start, end))
+        window.add_tallies(_tally.decode(body) for (body,) in rows)
 
     def _fill_data(self, window: MetricWindow, metric: MetricIdentity, start: float, end: float) -> None:
-        query = "SELECT at, body FROM data WHERE metric = (SELECT id FROM metrics WHERE identity = ?) AND at >= ? AND at < ?"
-        for at, body in self._connection.execute(query, (_encode(metric), start, end)):
-            window.put(Datum(metric, at, _aggregate.decode(body)))
+        query = "SELECT at, body, resolution FROM data WHERE metric = (SELECT id FROM metrics WHERE identity = ?) AND at >= ? AND at < ?"
+        for at, body, resolution in self._connection.execute(query, (_encode(metric), start, end)):
+            window.put(Datum(metric, at, _aggregate.decode(body), resolution))
 
     def _fill_unstored(self, window: MetricWindow, metric: MetricIdentity, start: float, end: float) -> None:
         groups = {group.group for group in window.groups()}

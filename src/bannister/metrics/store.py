@@ -16,7 +16,10 @@ from typing import Final, NamedTuple, Protocol
 from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.identity import MetricIdentity
+from bannister.domain.metric.retention import Tier
 from bannister.domain.metric.summary import Report
+from bannister.errors import Invalid
+from bannister.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,27 @@ class Datum:
     metric: MetricIdentity
     at: float
     aggregate: Aggregate
+    #: It is readable with periods that are multiples of so many seconds: 1 or 60 when put, and longer once it is old.
+    span_seconds: int = 1
+
+
+def tiers_of(settings: Settings) -> tuple[Tier, ...]:
+    """How finely data are kept, and up to which age."""
+    return (
+        Tier(1, settings.metric_retention_seconds),
+        Tier(60, settings.metric_minute_retention_seconds),
+        Tier(300, settings.metric_five_minute_retention_seconds),
+        Tier(3600, settings.metric_hour_retention_seconds),
+    )
+
+
+def refuse_more_metrics(settings: Settings) -> Invalid:
+    """What is said to a new metric beyond `metrics_max`."""
+    return Invalid(
+        f"There are {settings.metrics_max:,} metrics already (metrics_max): leave out dimensions with many values, such as request ids, or raise "
+        "the setting.",
+        code="LimitExceededException",
+    )
 
 
 class Additions(NamedTuple):
@@ -63,7 +87,11 @@ class MetricStore(Protocol):
         ...
 
     async def put(self, data: Sequence[Datum]) -> None:
-        """Store what a user put."""
+        """Store what a user put.
+
+        Raises:
+            Invalid: There are `metrics_max` metrics of users, and one of these is new; nothing was stored.
+        """
         ...
 
     async def read(
@@ -71,7 +99,8 @@ class MetricStore(Protocol):
     ) -> list[Aggregate | None]:
         """One aggregate for each of `periods` stretches from `start` on: [start + i·period, start + (i+1)·period).
 
-        A datapoint belongs to a stretch by its time; a one-second summary or tally by the beginning of its second. None: no data.
+        A datapoint belongs to a stretch by its time; a one-second summary or tally by the beginning of its second, and what is kept less finely
+        (see `expire`) by the beginning of its stretch, if the period is a multiple of that. None: no data.
         """
         ...
 
@@ -84,9 +113,9 @@ class MetricStore(Protocol):
         ...
 
     async def expire(self, now: float, living: Collection[str] = ()) -> None:
-        """Forget what is past its retention; and the dimensions of groups that have no data left, unless they are `living`.
+        """Keep what is past a tier of `tiers_of` less finely, and forget what is past the last one; and the dimensions of groups that have no data left, unless they are `living`.
 
-        A group is kept for the retention of summaries after it was first seen here: what it answered may still be under way.
+        A group is kept for the retention of one-second summaries after it was first seen here: what it answered may still be under way.
         """
         ...
 

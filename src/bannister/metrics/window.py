@@ -26,6 +26,7 @@ from bannister.domain.metric.endpoint import (
     endpoint_of,
 )
 from bannister.domain.metric.identity import MetricIdentity
+from bannister.domain.metric.retention import Rollup, merged_data, merged_summary, merged_tallies, served, stretch
 from bannister.domain.metric.summary import Summary
 from bannister.metrics.blocks import Blocks
 from bannister.metrics.store import NOTHING_ADDED, Additions, Datum, GroupDimensions
@@ -40,19 +41,21 @@ _COUNTED = tuple(name for name in ENDPOINT_METRICS if not name.endswith("Latency
 class _Series:
     """What users put for one metric, by time."""
 
-    #: (time, order of arrival, aggregate): equal times are never compared further.
-    points: list[tuple[float, int, Aggregate]] = field(default_factory=list)
+    #: (time, order of arrival, aggregate, span in seconds): equal times are never compared further.
+    points: list[tuple[float, int, Aggregate, int]] = field(default_factory=list)
 
-    def between(self, start: float, end: float) -> list[Aggregate]:
+    def between(self, start: float, end: float, period: float) -> list[Aggregate]:
         first = bisect_left(self.points, (start,))
         last = bisect_left(self.points, (end,), first)
-        return [point[2] for point in self.points[first:last]]
+        return [point[2] for point in self.points[first:last] if served(point[3], period)]
 
 
 class MetricWindow:
     """Summaries and datapoints, readable as metrics. Synchronous; holds whatever it is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, sliding: bool = True) -> None:
+        """`sliding`: periods are read again a second later, so that it pays to merge latencies ahead (`Blocks`)."""
+        self._sliding = sliding
         self._groups: dict[str, GroupDimensions] = {}
         #: By group: when it was first seen to be registered.
         self._known_since: dict[str, float] = {}
@@ -85,7 +88,7 @@ class MetricWindow:
         """Its summaries, if there are any, are readable no more."""
         group = self._groups.pop(name)
         self._additions.pop(name, None)
-        del self._known_since[name]
+        self._known_since.pop(name, None)
         same = self._by_variant[group.endpoint, group.variant]
         del same[name]
         if not same:
@@ -122,7 +125,7 @@ class MetricWindow:
         self._arrivals += 1
         self.note(datum.metric, datum.at)
         series = self._series.setdefault(datum.metric, _Series())
-        insort(series.points, (datum.at, self._arrivals, datum.aggregate))
+        insort(series.points, (datum.at, self._arrivals, datum.aggregate, datum.span_seconds))
 
     def read(
         self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None
@@ -137,7 +140,7 @@ class MetricWindow:
             derived = self._shadow_parts if compared else self._endpoint_parts
             parts = list(derived(metric.name, groups, begin, end))
             if series is not None:
-                parts += series.between(begin, end)
+                parts += series.between(begin, end, period_seconds)
             parts = [part for part in parts if unit is None or part.unit == unit]
             found.append(merge(parts) if parts else None)
         return found
@@ -172,15 +175,59 @@ class MetricWindow:
                 )
         return found
 
-    def forget(self, summaries_before: float, data_before: float) -> None:
+    def forget(self, before: float) -> None:
         """Drop what is older."""
-        _forget(self._summaries, summaries_before)
-        _forget(self._tallies, summaries_before)
-        self._blocks.forget(summaries_before)
+        _forget(self._summaries, before)
+        _forget(self._tallies, before)
+        self._blocks.forget(before)
         for metric, series in list(self._series.items()):
-            del series.points[: bisect_left(series.points, (data_before,))]
+            del series.points[: bisect_left(series.points, (before,))]
             if not series.points:
                 del self._series[metric]
+
+    def roll_up(self, into: MetricWindow, rollup: Rollup) -> None:
+        """Move what is before a moment to another window, one for each stretch there."""
+        span = rollup.span_seconds
+        for group, second, found in _taken(self._summaries, into._summaries, rollup):
+            into._summaries.setdefault(group, {})[second] = [merged_summary(found, second)]
+        for group, second, tallied in _taken(self._tallies, into._tallies, rollup):
+            into._tallies.setdefault(group, {})[second] = merged_tallies(tallied, second)
+        self._blocks.forget(rollup.before)
+        for metric, series in list(self._series.items()):
+            old = series.points[: bisect_left(series.points, (rollup.before,))]
+            if not old:
+                continue
+            del series.points[: len(old)]
+            if not series.points:
+                del self._series[metric]
+            target = into._series.setdefault(metric, _Series())
+            stretches: dict[int, list[Aggregate]] = {}
+            for point in old:
+                stretches.setdefault(stretch(point[0], span), []).append(point[2])
+            for second, aggregates in stretches.items():
+                first = bisect_left(target.points, (second,))
+                last = bisect_left(target.points, (second + span,), first)
+                aggregates += [point[2] for point in target.points[first:last]]
+                del target.points[first:last]
+                for aggregate in merged_data(aggregates):
+                    into.put(Datum(metric, second, aggregate, span))
+
+    def has_data(self, group: str) -> bool:
+        return group in self._summaries or group in self._tallies
+
+    def last_second(self, group: str) -> int:
+        """The newest second of a group with a summary; 0: none."""
+        return max(self._summaries.get(group, {}), default=0)
+
+    def drop_group(self, group: str) -> None:
+        """Forget a group with all its data."""
+        self._summaries.pop(group, None)
+        self._tallies.pop(group, None)
+        self.forget_group(group)
+
+    def data_metrics(self) -> Iterable[MetricIdentity]:
+        """Those that have data of their own."""
+        return self._series.keys()
 
     def _endpoint_parts(
         self, name: str, groups: list[GroupDimensions], start: float, end: float
@@ -189,7 +236,7 @@ class MetricWindow:
             seconds = self._summaries.get(group.group)
             if not seconds:
                 continue
-            if name in LATENCIES:
+            if self._sliding and name in LATENCIES:
                 read = partial(_between, seconds)
                 part = self._blocks.read(name, group.group, math.ceil(start), math.ceil(end), read)
             else:
@@ -209,6 +256,19 @@ def _between(seconds: dict[int, list[_T]], start: float, end: float) -> list[_T]
     span = range(math.ceil(start), math.ceil(end))
     inside = span if len(span) <= len(seconds) else [second for second in seconds if second in span]
     return [one for second in inside for one in seconds.get(second, ())]
+
+
+def _taken(
+    source: dict[str, dict[int, list[_T]]], target: dict[str, dict[int, list[_T]]], rollup: Rollup
+) -> list[tuple[str, int, list[_T]]]:
+    """Everything before a moment, taken from the source, by group and stretch; with what the target has there."""
+    found: dict[tuple[str, int], list[_T]] = {}
+    for group, seconds in list(source.items()):
+        for second in [second for second in seconds if second < rollup.before]:
+            found.setdefault((group, stretch(second, rollup.span_seconds)), []).extend(seconds.pop(second))
+        if not seconds:
+            del source[group]
+    return [(group, second, target.get(group, {}).get(second, []) + rows) for (group, second), rows in found.items()]
 
 
 def _forget(by_group: dict[str, dict[int, list[_T]]], before: float) -> None:

@@ -10,8 +10,9 @@ from typing import Final
 from bannister.clock import Clock
 from bannister.domain.metric.aggregate import Aggregate, check_statistic, of_statistics, of_values, statistic
 from bannister.domain.metric.identity import MetricIdentity
+from bannister.domain.metric.retention import period_unit, served
 from bannister.errors import Invalid
-from bannister.metrics.store import Datum
+from bannister.metrics.store import Datum, tiers_of
 from bannister.operations.context import Context
 from bannister.operations.continuation import continued
 from bannister.operations.listing import Page
@@ -63,7 +64,7 @@ class Sample:
     counts: Sequence[float] | None = None
     statistics: StatisticSet | None = None
     unit: str | None = None
-    #: 1 or 60. Bannister keeps every datum at the second it was given for, whichever it is.
+    #: 1 or 60: readable with periods from so many seconds on.
     resolution_seconds: int = 60
 
 
@@ -93,7 +94,7 @@ def _datum(sample: Sample, clock: Clock, where: str) -> Datum:
         )
     if sample.resolution_seconds not in (1, 60):
         raise Invalid(f"The parameter {where}.StorageResolution must be 1 or 60.", code=_VALUE)
-    return Datum(sample.metric, at, _aggregate(sample, where))
+    return Datum(sample.metric, at, _aggregate(sample, where), sample.resolution_seconds)
 
 
 def _aggregate(sample: Sample, where: str) -> Aggregate:
@@ -184,19 +185,21 @@ class StatisticsPoint:
 async def get_metric_statistics(context: Context, request: StatisticsRequest) -> list[StatisticsPoint]:
     """The periods that have data, oldest first (AWS promises no order).
 
+    Data older than 3 hours, 15 and 63 days are found only with periods that are multiples of 60, 300 and 3,600 seconds (AWS).
+
     Raises:
         Invalid: The period, the time range or a statistic is wrong.
-        Unsupported: A statistic that CloudWatch has and Bannister has not.
     """
     period = request.period_seconds
     _check_request(request)
     start = floored_start(request.start, period, context.clock.now())
     periods = math.ceil((request.end - start) / period)
     found = await context.metrics.read(request.metric, start, period, periods, request.unit)
+    tiers, now = tiers_of(context.settings), context.clock.now()
     points = [
-        _point(start + index * period, aggregate, request)
+        _point(at, aggregate, request)
         for index, aggregate in enumerate(found)
-        if aggregate is not None
+        if aggregate is not None and served(period_unit(now - (at := start + index * period), tiers), period)
     ]
     return [point for point in points if point.statistics or point.percentiles]
 

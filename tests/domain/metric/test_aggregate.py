@@ -11,7 +11,7 @@ from bannister.domain.metric.aggregate import (
     percentile_share,
     statistic,
 )
-from bannister.errors import Invalid, Unsupported
+from bannister.errors import Invalid
 
 
 def test_statistics_of_values() -> None:
@@ -72,9 +72,3 @@ def test_unknown_statistics_are_invalid(name: str) -> None:
         check_statistic(name)
     with pytest.raises(Invalid):
         statistic(of_values([1, 2]), name)
-
-
-@pytest.mark.parametrize("name", ["tm99", "tc10", "ts90.5", "wm98", "IQM", "PR(:300)", "TM(2%:98%)"])
-def test_statistics_we_lack_are_unsupported(name: str) -> None:
-    with pytest.raises(Unsupported, match="not supported"):
-        check_statistic(name)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from bannister.domain.metric import sketch as sketches
 from bannister.domain.metric.sketch import Sketch
-from bannister.errors import Invalid, Unsupported
+from bannister.domain.metric.statistic import FORMS, range_statistic, value_of
+from bannister.errors import Invalid
 
 #: The statistics that need no sketch.
 SIMPLE_STATISTICS = ("SampleCount", "Average", "Sum", "Minimum", "Maximum")
 
 _PERCENTILE = re.compile(r"p(100|\d{1,2}(?:\.\d{1,10})?)")
-_OTHER_EXTENDED = re.compile(r"(tm|tc|ts|wm)\d{1,3}(\.\d+)?|IQM|(PR|TM|TC|TS|WM)\(.*\)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,20 +84,20 @@ def percentile_share(name: str) -> float | None:
 
 
 def check_statistic(name: str) -> None:
-    """Raises `Unsupported` for a statistic that CloudWatch has and we have not, `Invalid` for a word that is none."""
-    if name in SIMPLE_STATISTICS or percentile_share(name) is not None:
+    """Raises `Invalid` for a word that is no statistic of CloudWatch's."""
+    if name in SIMPLE_STATISTICS or percentile_share(name) is not None or range_statistic(name) is not None:
         return
-    if _OTHER_EXTENDED.fullmatch(name) is not None:
-        raise Unsupported(
-            f"The statistic {name} is not supported; use {', '.join(SIMPLE_STATISTICS)}, or a percentile such as p99."
-        )
     raise Invalid(
-        f"The value {name} is not a statistic: use {', '.join(SIMPLE_STATISTICS)}, or a percentile from p0 to p100."
+        f"The value {name} is not a statistic: use {', '.join(SIMPLE_STATISTICS)}, a percentile from p0 to p100, or {FORMS}, "
+        "the lower bound below the upper one.",
+        code="InvalidParameterValueException",
     )
 
 
 def statistic(aggregate: Aggregate, name: str) -> float | None:
-    """A statistic by CloudWatch's name. None: a percentile of which no more than a statistic set is known.
+    """A statistic by CloudWatch's name.
+
+    None: one that needs a sketch where none is known (negative samples, or no more than a statistic set); or the mean of a range without samples.
 
     Raises:
         Invalid: There is no such statistic (see `check_statistic`).
@@ -114,8 +114,13 @@ def statistic(aggregate: Aggregate, name: str) -> float | None:
         case "Maximum":
             return aggregate.maximum
         case _:
-            check_statistic(name)
-            return _percentile(aggregate, percentile_share(name) or 0.0)
+            share = percentile_share(name)
+            if share is not None:
+                return _percentile(aggregate, share)
+            asked = range_statistic(name)
+            if asked is None:
+                check_statistic(name)
+            return value_of(asked, aggregate.sketch) if asked is not None and aggregate.sketch is not None else None
 
 
 def _percentile(aggregate: Aggregate, share: float) -> float | None:

@@ -113,6 +113,16 @@ class Sketch:
             return key
         return min(max(_middle(key), self.minimum), self.maximum)
 
+    def samples(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Values, ascending, and how often each occurred; beyond exactness the middles of buckets."""
+        import numpy as np
+
+        keys = _keys(self).astype("f8")
+        if not self.exact:
+            middles = 2 * np.exp(keys * _LOG_GROWTH) / (math.exp(_LOG_GROWTH) + 1)
+            keys = np.clip(np.where(keys == _ZERO_BUCKET, 0.0, middles), self.minimum, self.maximum)
+        return keys, _weights(self)
+
 
 def merge(sketches: Sequence[Sketch]) -> Sketch:
     """The sketch of all samples of at least one sketch."""
