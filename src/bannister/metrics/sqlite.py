@@ -20,6 +20,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -53,9 +54,10 @@ _PERIODS_AT_ONCE = 20
 #: Reports and datapoints stored in one transaction, and rows forgotten in one.
 _WRITES_AT_ONCE = 100
 _ROWS_AT_ONCE = 1000
-#: Stretches that are rolled up in one transaction, found among so many rows.
-_STRETCHES_AT_ONCE = 10
-_ROWS_LOOKED_AT = 200
+#: A transaction that rolls up looks at so many rows for stretches to do, and does no further one after it has merged so many.
+_ROLLED_UP_AT_ONCE = 200
+#: Rolled-up rows are compressed: weights of sketches are mostly small whole numbers, so they become a quarter of their size.
+_COMPRESSION_LEVEL = 1
 #: So many of the newest tallies say which metrics a group has.
 _TALLIES_LISTED = 100
 #: Free pages that are given back to the disk at a time; as many are kept for what comes next.
@@ -83,18 +85,30 @@ class _Tiered:
     merged: Callable[[list[bytes], str | int, int, int], list[tuple[object, ...]]]
 
 
+def _compressed(one: Summary | GroupTally | Aggregate) -> bytes:
+    """The body of a row that stands for a longer span."""
+    return zlib.compress(_encode(one), _COMPRESSION_LEVEL)
+
+
+def _body(stored: bytes, span: int) -> bytes:
+    """What is in a row's body."""
+    return stored if span == 1 else zlib.decompress(stored)
+
+
 def _merge_summaries(bodies: list[bytes], key: str | int, second: int, span: int) -> list[tuple[object, ...]]:
     one = merged_summary([_summary.decode(body) for body in bodies], second)
-    return [(key, second, kinds_of(one), _encode(one), span)]
+    return [(key, second, kinds_of(one), _compressed(one), span)]
 
 
 def _merge_tallies(bodies: list[bytes], key: str | int, second: int, span: int) -> list[tuple[object, ...]]:
     tallies = merged_tallies((_tally.decode(body) for body in bodies), second)
-    return [(key, second, _encode(one), span) for one in tallies]
+    return [(key, second, _compressed(one), span) for one in tallies]
 
 
 def _merge_data(bodies: list[bytes], key: str | int, second: int, span: int) -> list[tuple[object, ...]]:
-    return [(key, second, _encode(one), span, span) for one in merged_data(_aggregate.decode(body) for body in bodies)]
+    return [
+        (key, second, _compressed(one), span, span) for one in merged_data(_aggregate.decode(body) for body in bodies)
+    ]
 
 
 _TABLES = (
@@ -288,10 +302,10 @@ class SqliteMetrics:
                 if kinds:
                     found.update(metrics_of(group, [kind for (kind,) in kinds]))
                 newest = self._connection.execute(
-                    "SELECT body FROM tallies WHERE group_name = ? AND second >= ? ORDER BY second DESC LIMIT ?",
+                    "SELECT body, span FROM tallies WHERE group_name = ? AND second >= ? ORDER BY second DESC LIMIT ?",
                     (group.group, since, _TALLIES_LISTED),
                 )
-                tallies = [_tally.decode(body) for (body,) in newest]
+                tallies = [_tally.decode(_body(stored, span)) for stored, span in newest]
                 found.update(shadow_identities(group.endpoint, group.variant, group.config_name, tallies))
             with_data = "SELECT identity FROM metrics WHERE EXISTS (SELECT 1 FROM data WHERE metric = id AND at >= ?)"
             found.update(_identity.decode(body) for (body,) in self._connection.execute(with_data, (since,)))
@@ -322,18 +336,24 @@ class SqliteMetrics:
         """Replace rows of a finer span, and what the stretch already has, by one row for each stretch."""
         span = rollup.span_seconds
         name, key, time = table.name, table.key, table.time
-        old = f"SELECT {key}, {time} FROM {name} WHERE span = ? AND {time} < ? ORDER BY {time} LIMIT {_ROWS_LOOKED_AT}"
-        inside = f"SELECT rowid, body FROM {name} WHERE {key} = ? AND {time} >= ? AND {time} < ? AND span <= ?"
+        old = (
+            f"SELECT {key}, {time} FROM {name} WHERE span = ? AND {time} < ? ORDER BY {time} LIMIT {_ROLLED_UP_AT_ONCE}"
+        )
+        inside = f"SELECT rowid, body, span FROM {name} WHERE {key} = ? AND {time} >= ? AND {time} < ? AND span <= ?"
         while True:
             with self._transaction() as connection:
                 rows = connection.execute(old, (finer, rollup.before))
-                found = list(dict.fromkeys((owner, stretch(at, span)) for owner, at in rows))[:_STRETCHES_AT_ONCE]
+                found = list(dict.fromkeys((owner, stretch(at, span)) for owner, at in rows))
+                done = 0
                 for owner, begin in found:
                     parts = connection.execute(inside, (owner, begin, begin + span, span)).fetchall()
-                    connection.executemany(f"DELETE FROM {name} WHERE rowid = ?", [(rowid,) for rowid, _ in parts])
-                    merged = table.merged([body for _, body in parts], owner, begin, span)
+                    connection.executemany(f"DELETE FROM {name} WHERE rowid = ?", [(rowid,) for rowid, _, _ in parts])
+                    merged = table.merged([_body(stored, of) for _, stored, of in parts], owner, begin, span)
                     places = ", ".join("?" * len(merged[0]))
                     connection.executemany(f"INSERT INTO {name} VALUES ({places})", merged)
+                    done += len(parts)
+                    if done >= _ROLLED_UP_AT_ONCE:
+                        break
             if not found:
                 return
             await asyncio.sleep(0)
@@ -436,15 +456,15 @@ class SqliteMetrics:
     def _fill_group(self, window: MetricWindow, group: str, start: float, end: float, period: float) -> None:
         served_by = [str(span) for span in self._spans if served(span, period)]
         condition = f"group_name = ? AND second >= ? AND second < ? AND span IN ({', '.join(served_by)})"
-        rows = self._connection.execute(f"SELECT body FROM summaries WHERE {condition}", (group, start, end))
-        window.add(_summary.decode(body) for (body,) in rows)
-        rows = self._connection.execute(f"SELECT body FROM tallies WHERE {condition}", (group, start, end))
-        window.add_tallies(_tally.decode(body) for (body,) in rows)
+        rows = self._connection.execute(f"SELECT body, span FROM summaries WHERE {condition}", (group, start, end))
+        window.add(_summary.decode(_body(stored, span)) for stored, span in rows)
+        rows = self._connection.execute(f"SELECT body, span FROM tallies WHERE {condition}", (group, start, end))
+        window.add_tallies(_tally.decode(_body(stored, span)) for stored, span in rows)
 
     def _fill_data(self, window: MetricWindow, metric: MetricIdentity, start: float, end: float) -> None:
-        query = "SELECT at, body, resolution FROM data WHERE metric = (SELECT id FROM metrics WHERE identity = ?) AND at >= ? AND at < ?"
-        for at, body, resolution in self._connection.execute(query, (_encode(metric), start, end)):
-            window.put(Datum(metric, at, _aggregate.decode(body), resolution))
+        query = "SELECT at, body, span, resolution FROM data WHERE metric = (SELECT id FROM metrics WHERE identity = ?) AND at >= ? AND at < ?"
+        for at, stored, span, resolution in self._connection.execute(query, (_encode(metric), start, end)):
+            window.put(Datum(metric, at, _aggregate.decode(_body(stored, span)), resolution))
 
     def _fill_unstored(self, window: MetricWindow, metric: MetricIdentity, start: float, end: float) -> None:
         groups = {group.group for group in window.groups()}

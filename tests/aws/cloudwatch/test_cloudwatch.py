@@ -236,3 +236,48 @@ def test_metric_data_that_is_wrong(client: Any) -> None:
     assert refused(client.put_metric_data, Namespace="n", MetricData=data)[0] == "InvalidParameterValue"
     assert refused(client.put_metric_data, Namespace="n", MetricData=[{"MetricName": "m"}])[0] == "MissingParameter"
     assert client.list_metrics()["Metrics"] == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"Namespace": "n" * 256},
+        {"Namespace": ":n"},
+        {"MetricName": "m" * 256},
+        {"Unit": "Parsecs"},
+        {"Dimensions": [{"Name": f"d{number}", "Value": "v"} for number in range(31)]},
+        {"Dimensions": [{"Name": "d", "Value": "v" * 1025}]},
+        {"Dimensions": [{"Name": "d" * 256, "Value": "v"}]},
+        {"Dimensions": [{"Name": "d", "Value": "v"}, {"Name": "d", "Value": "w"}]},
+        {"StorageResolution": 5},
+        {"Value": 2.0**361},
+        {"Value": float("-inf")},
+    ],
+    ids=lambda changes: "-".join(changes),
+)
+def test_metric_data_beyond_a_limit(client: Any, changes: dict[str, Any]) -> None:
+    namespace = changes.get("Namespace", "n")
+    datum = {"MetricName": "m", "Value": 1.0, **{name: one for name, one in changes.items() if name != "Namespace"}}
+    _, status, message = refused(client.put_metric_data, Namespace=namespace, MetricData=[datum])
+    assert status == 400
+    assert message
+    assert client.list_metrics()["Metrics"] == []
+
+
+def test_metric_data_at_the_limits(client: Any) -> None:
+    dimensions = [{"Name": f"d{number}", "Value": "v" * 1024} for number in range(30)]
+    values = [float(number) for number in range(150)]
+    datum = {"MetricName": "m" * 255, "Dimensions": dimensions, "Values": values, "StorageResolution": 1}
+    client.put_metric_data(Namespace="n" * 255, MetricData=[datum])
+    [listed] = client.list_metrics(Dimensions=[{"Name": "d7", "Value": "v" * 1024}])["Metrics"]
+    assert len(listed["Dimensions"]) == 30
+
+
+def test_an_alarm_on_a_trimmed_mean(client: Any) -> None:
+    alarm = {name: value for name, value in ALARM.items() if "Statistic" not in name}
+    for name in ("tm90", "TM(10%:90%)", "PR(100:2000)", "IQM"):
+        client.put_metric_alarm(AlarmName="a", **alarm, ExtendedStatistic=name)
+        [found] = client.describe_alarms(AlarmNames=["a"])["MetricAlarms"]
+        assert found["ExtendedStatistic"] == name
+    code, _, message = refused(client.put_metric_alarm, AlarmName="b", **alarm, ExtendedStatistic="PR(10%:90%)")
+    assert (code, "not a statistic" in message) == ("ValidationError", True)
