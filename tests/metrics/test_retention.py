@@ -142,21 +142,28 @@ async def test_what_ends_in_the_middle_of_a_roll_up_counts_everything_once(tmp_p
     clock.time = float(BEGIN + 100 * DAY)
     await store.close()
     interrupted = 0
-    for allowed in range(3, 400, 13):
+    for allowed in (*range(1, 60, 2), 100, 200, 400):
         store = SqliteMetrics(settings, clock)
         left = allowed
         connection = store._connection
+
+        def spend() -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise sqlite3.OperationalError("the power is cut")
 
         class Ending:
             def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
                 return getattr(connection, name)  # noqa: B023
 
             def execute(self, *given: object):  # type: ignore[no-untyped-def]
-                nonlocal left
-                left -= 1
-                if left < 0:
-                    raise sqlite3.OperationalError("the power is cut")
+                spend()
                 return connection.execute(*given)  # type: ignore[arg-type]  # noqa: B023
+
+            def executemany(self, *given: object):  # type: ignore[no-untyped-def]
+                spend()
+                return connection.executemany(*given)  # type: ignore[arg-type]  # noqa: B023
 
         store._connection = Ending()  # type: ignore[assignment]
         try:
@@ -170,7 +177,24 @@ async def test_what_ends_in_the_middle_of_a_roll_up_counts_everything_once(tmp_p
             assert found is not None
             assert (found.count, found.sum) == (count, sum(range(1, 41)))
         await store.close()
-    assert interrupted > 3
+    assert interrupted > 20
+
+
+async def test_what_comes_late_leaves_no_row_of_its_own(tmp_path: Path) -> None:
+    settings, clock = Settings(data_dir=tmp_path), HandClock()
+    for store in (SqliteMetrics(settings, clock), MemoryMetrics(settings)):
+        await store.register(GROUP)
+        for sequence, now in enumerate((1, 1, 5, 20, 20, 100, 101), 1):
+            summary = Summary("g", "a:1", BEGIN + sequence, 3, model_latency=Sketch.of([sequence]))
+            await store.record(Report("r", sequence, None, None, (summary,)))
+            await store.put([Datum(LOSS, BEGIN + sequence * 1.5, of_values([sequence]))])
+            await store.expire(BEGIN + now * DAY, {"g"})
+            assert size(store) == 2
+        for metric in (LATENCY, LOSS):
+            [found] = await store.read(metric, BEGIN, 3600, 1)
+            assert found is not None
+            assert (found.count, found.sum) == (7, 28)
+        await store.close()
 
 
 async def test_a_file_of_the_first_shape_is_brought_up(tmp_path: Path) -> None:
