@@ -19,7 +19,7 @@ def summary(rng: random.Random, second: int) -> Summary:
 
 
 def window(summaries: list[Summary]) -> MetricWindow:
-    made = MetricWindow()
+    made = MetricWindow(sliding=True)
     made.register(GroupDimensions("g", "e", "v", "c", 1))
     made.add(summaries)
     return made
@@ -35,7 +35,7 @@ def test_late_additions_and_forgotten_seconds_are_seen() -> None:
         added.append(one)
         long_lived.add([one])
         if turn == 300:
-            long_lived.forget(START + 95, START)
+            long_lived.forget(START + 95)
             added = [each for each in added if each.second >= START + 95]
         start, period = START + turn // 2 - rng.randint(3, 120), rng.choice((1, 7, 10, 60))
         found = long_lived.read(metric, start, period, 3, None)

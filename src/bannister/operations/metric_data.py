@@ -25,7 +25,9 @@ from bannister.domain.expression.series import Grid, Series, Source
 from bannister.domain.expression.tree import Call
 from bannister.domain.metric.aggregate import Aggregate, check_statistic, statistic
 from bannister.domain.metric.identity import MetricIdentity
+from bannister.domain.metric.retention import period_unit, served
 from bannister.errors import Invalid
+from bannister.metrics.store import tiers_of
 from bannister.operations.context import Context
 from bannister.operations.metrics import LISTED_SECONDS, SHORT_PERIODS, floored_start
 
@@ -249,7 +251,9 @@ class _Reading:
             begin = grid.start + first * grid.period_seconds
             found += await self._context.metrics.read(stat.metric, begin, grid.period_seconds, count, stat.unit)
             await asyncio.sleep(0)
-        return found
+        tiers, period = tiers_of(self._context.settings), grid.period_seconds
+        ages = (self._now - (grid.start + index * period) for index in range(grid.count))
+        return [one if served(period_unit(age, tiers), period) else None for one, age in zip(found, ages, strict=True)]
 
     async def _searched(self, expression: Expression, period: int | None) -> Mapping[Call, tuple[Series, ...]]:
         """What each SEARCH of an expression finds, among the metrics that had data lately."""

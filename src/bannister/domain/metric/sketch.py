@@ -86,14 +86,6 @@ class Sketch:
         """Every sample is kept, so percentiles are exact."""
         return self.form != "i4"
 
-    def samples(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Values in ascending order, as exactly as they are kept, and how often each occurred."""
-        import numpy as np
-
-        keys = _keys(self)
-        values = keys.astype("f8") if self.exact else np.array([_middle(float(key)) for key in keys])
-        return values, _weights(self)
-
     def quantile(self, q: float) -> float:
         """The nearest-rank quantile for a share q in [0, 1]; 0 is the minimum, 1 the maximum."""
         import numpy as np
