@@ -11,8 +11,10 @@ from tests.evaluator.test_loop import START, World, second
 from bannister.domain.alarm.alarm import AlarmValue, Comparison, MissingData
 from bannister.domain.deployment.machine import Phase
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.metric.aggregate import of_values
+from bannister.domain.metric.identity import identity
 from bannister.evaluator.loop import Evaluator
-from bannister.metrics.store import GroupDimensions
+from bannister.metrics.store import Datum, GroupDimensions
 from bannister.settings import Timing
 from bannister.state.store import Put
 from bannister.state.tables import ENDPOINTS
@@ -81,3 +83,25 @@ async def test_an_alarm_is_decided_early_from_the_moment_that_a_deployment_names
     await deploy(world, Phase.SHIFTING, "a")
     await world.take(START + 30)
     assert await world.value() is ALARM
+
+
+async def test_data_of_standard_resolution_make_it_certain_too(world: World) -> None:
+    mine = identity("Mine", "Loss")
+    await world.put(
+        metric=mine,
+        statistic="Maximum",
+        period_seconds=60,
+        evaluation_periods=2,
+        datapoints_to_alarm=2,
+        threshold=5,
+        comparison=Comparison.GREATER,
+        missing_data=MissingData.NOT_BREACHING,
+    )
+    await deploy(world, Phase.BAKING, "a")
+    for at in range(19, 90):
+        if at in (20, 75):
+            await world.metrics.put([Datum(mine, START + at, of_values([6.0]), 60)])
+        await world.take(START + at + 1)
+    *_, last = await world.transitions()
+    assert (last.body["evaluated_until"] - START, last.body["to"]) == (76, ALARM)
+    assert "decidedEarly" in json.loads(last.body["reason_data"])

@@ -69,11 +69,11 @@ class FragileMetrics(MemoryMetrics):
     read_failures = 0
     record_failures = 0
 
-    async def read(self, metric, start, period_seconds, periods, unit=None):
+    async def read(self, metric, start, period_seconds, periods, unit=None, **shown):
         self.read_failures -= 1
         if metric == self.broken or self.read_failures >= 0:
             raise Unavailable("The disk is gone.")
-        return await super().read(metric, start, period_seconds, periods, unit)
+        return await super().read(metric, start, period_seconds, periods, unit, **shown)
 
     async def record(self, report):
         if self.record_failures:

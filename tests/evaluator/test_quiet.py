@@ -30,9 +30,9 @@ def reads(world: World, monkeypatch: pytest.MonkeyPatch) -> list[MetricIdentity]
     found: list[MetricIdentity] = []
     honest = world.metrics.read
 
-    async def read(metric, *rest):
+    async def read(metric, *rest, **shown):
         found.append(metric)
-        return await honest(metric, *rest)
+        return await honest(metric, *rest, **shown)
 
     monkeypatch.setattr(world.metrics, "read", read)
     return found

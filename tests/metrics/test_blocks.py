@@ -38,10 +38,10 @@ def test_late_additions_and_forgotten_seconds_are_seen() -> None:
             long_lived.forget(START + 95)
             added = [each for each in added if each.second >= START + 95]
         start, period = START + turn // 2 - rng.randint(3, 120), rng.choice((1, 7, 10, 60))
-        found = long_lived.read(metric, start, period, 3, None)
+        found = long_lived.read(metric, start, period, 3, None, period)
         afresh = [
             window([each for each in added if begin <= each.second < begin + period]).read(
-                metric, begin, period, 1, None
+                metric, begin, period, 1, None, period
             )[0]
             for begin in (start, start + period, start + 2 * period)
         ]

@@ -243,6 +243,7 @@ async def test_standard_resolution_is_read_from_a_minute_on(store: MetricStore, 
     await store.put([Datum(mine, begin + 7.0, of_values([3]), 60), Datum(mine, begin + 7.0, of_values([1]))])
     assert sums(await store.read(mine, begin, 60, 1)) == [4]
     assert sums(await store.read(mine, begin, 10, 2)) == [1, None]
+    assert sums(await store.read(mine, begin, 10, 2, shown_to_seconds=60)) == [4, None]
 
 
 async def test_new_metrics_beyond_the_bound_are_refused(store: MetricStore, tmp_path: Path) -> None:

@@ -94,11 +94,14 @@ class Windows:
         if rule.metric is None or not can_be_certain(rule):
             return None
         period = rule.period_seconds
-        (around,) = await self._metrics.read(rule.metric, self.end - period, 2 * period, 1, rule.unit)
+        (around,) = await self._metrics.read(
+            rule.metric, self.end - period, 2 * period, 1, rule.unit, shown_to_seconds=period
+        )
         if not may_be_foreseen(rule, around):
             return None
         start, seconds = seconds_needed(rule, self.end)
-        return foreseen(rule, await self._metrics.read(rule.metric, start, 1, seconds, rule.unit), self.end)
+        read = await self._metrics.read(rule.metric, start, 1, seconds, rule.unit, shown_to_seconds=period)
+        return foreseen(rule, read, self.end)
 
     def unseen(self, configured_at: float, rule: AlarmRule, slots: Sequence[Datapoint | None]) -> bool:
         """Whether one of an alarm's newest N periods has no data and reaches into a time that telemetry did not cover.

@@ -50,12 +50,20 @@ class MemoryMetrics:
             self._windows[0].put(datum)
 
     async def read(
-        self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None = None
+        self,
+        metric: MetricIdentity,
+        start: float,
+        period_seconds: float,
+        periods: int,
+        unit: str | None = None,
+        *,
+        shown_to_seconds: float | None = None,
     ) -> list[Aggregate | None]:
+        shown = shown_to_seconds or period_seconds
         tiers = [
-            window.read(metric, start, period_seconds, periods, unit)
+            window.read(metric, start, period_seconds, periods, unit, shown)
             for tier, window in zip(tiers_of(self._settings), self._windows, strict=True)
-            if served(tier.span_seconds, period_seconds)
+            if served(tier.span_seconds, shown)
         ]
         found = [[part for part in parts if part is not None] for parts in zip(*tiers, strict=True)]
         return [merge(parts) if parts else None for parts in found]

@@ -263,15 +263,23 @@ class SqliteMetrics:
     # --- reading
 
     async def read(
-        self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None = None
+        self,
+        metric: MetricIdentity,
+        start: float,
+        period_seconds: float,
+        periods: int,
+        unit: str | None = None,
+        *,
+        shown_to_seconds: float | None = None,
     ) -> list[Aggregate | None]:
+        shown = shown_to_seconds or period_seconds
         if start >= self._recent_since:
-            return self._recent.read(metric, start, period_seconds, periods, unit)
+            return self._recent.read(metric, start, period_seconds, periods, unit, shown)
         found: list[Aggregate | None] = []
         for first in range(0, periods, _PERIODS_AT_ONCE):
             count = min(_PERIODS_AT_ONCE, periods - first)
             begin = start + first * period_seconds
-            found += self._read_file(metric, begin, period_seconds, count, unit)
+            found += self._read_file(metric, begin, period_seconds, count, unit, shown)
             await asyncio.sleep(0)
         return found
 
@@ -279,16 +287,16 @@ class SqliteMetrics:
         return self._recent.additions(metric)
 
     def _read_file(
-        self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None
+        self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None, shown: float
     ) -> list[Aggregate | None]:
         window = MetricWindow(sliding=False)
         with _unavailable():
             for group in self._recent.groups_of(metric):
                 window.register(group)
-                self._fill_group(window, group.group, start, start + period_seconds * periods, period_seconds)
+                self._fill_group(window, group.group, start, start + period_seconds * periods, shown)
             self._fill_data(window, metric, start, start + period_seconds * periods)
         self._fill_unstored(window, metric, start, start + period_seconds * periods)
-        return window.read(metric, start, period_seconds, periods, unit)
+        return window.read(metric, start, period_seconds, periods, unit, shown)
 
     async def metrics(self, *, since: float) -> list[MetricIdentity]:
         if since >= self._recent_since:

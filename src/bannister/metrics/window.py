@@ -128,7 +128,13 @@ class MetricWindow:
         insort(series.points, (datum.at, self._arrivals, datum.aggregate, datum.span_seconds))
 
     def read(
-        self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None
+        self,
+        metric: MetricIdentity,
+        start: float,
+        period_seconds: float,
+        periods: int,
+        unit: str | None,
+        shown_to_seconds: float,
     ) -> list[Aggregate | None]:
         """As `MetricStore.read`."""
         groups = self.groups_of(metric)
@@ -140,7 +146,7 @@ class MetricWindow:
             derived = self._shadow_parts if compared else self._endpoint_parts
             parts = list(derived(metric.name, groups, begin, end))
             if series is not None:
-                parts += series.between(begin, end, period_seconds)
+                parts += series.between(begin, end, shown_to_seconds)
             parts = [part for part in parts if unit is None or part.unit == unit]
             found.append(merge(parts) if parts else None)
         return found

@@ -25,11 +25,9 @@ from bannister.domain.expression.series import Grid, Series, Source
 from bannister.domain.expression.tree import Call
 from bannister.domain.metric.aggregate import Aggregate, check_statistic, statistic
 from bannister.domain.metric.identity import MetricIdentity
-from bannister.domain.metric.retention import period_unit, served
 from bannister.errors import Invalid
-from bannister.metrics.store import tiers_of
 from bannister.operations.context import Context
-from bannister.operations.metrics import LISTED_SECONDS, SHORT_PERIODS, floored_start
+from bannister.operations.metrics import LISTED_SECONDS, SHORT_PERIODS, floored_start, shown_at_their_age
 
 #: AWS: datapoints of one page.
 PAGE_DATAPOINTS_MAX: Final = 100_800
@@ -249,11 +247,10 @@ class _Reading:
         for first in range(0, grid.count, _SLOTS_PER_TURN):
             count = min(_SLOTS_PER_TURN, grid.count - first)
             begin = grid.start + first * grid.period_seconds
-            found += await self._context.metrics.read(stat.metric, begin, grid.period_seconds, count, stat.unit)
+            read = await self._context.metrics.read(stat.metric, begin, grid.period_seconds, count, stat.unit)
+            found += shown_at_their_age(read, begin, grid.period_seconds, self._now, self._context.settings)
             await asyncio.sleep(0)
-        tiers, period = tiers_of(self._context.settings), grid.period_seconds
-        ages = (self._now - (grid.start + index * period) for index in range(grid.count))
-        return [one if served(period_unit(age, tiers), period) else None for one, age in zip(found, ages, strict=True)]
+        return found
 
     async def _searched(self, expression: Expression, period: int | None) -> Mapping[Call, tuple[Series, ...]]:
         """What each SEARCH of an expression finds, among the metrics that had data lately."""

@@ -16,6 +16,7 @@ from bannister.metrics.store import Datum, tiers_of
 from bannister.operations.context import Context
 from bannister.operations.continuation import continued
 from bannister.operations.listing import Page
+from bannister.settings import Settings
 
 #: AWS: timestamps of data put, before and after now.
 PUT_PAST_SECONDS_MAX: Final = 14 * 86_400.0
@@ -195,13 +196,24 @@ async def get_metric_statistics(context: Context, request: StatisticsRequest) ->
     start = floored_start(request.start, period, context.clock.now())
     periods = math.ceil((request.end - start) / period)
     found = await context.metrics.read(request.metric, start, period, periods, request.unit)
-    tiers, now = tiers_of(context.settings), context.clock.now()
+    shown = shown_at_their_age(found, start, period, context.clock.now(), context.settings)
     points = [
-        _point(at, aggregate, request)
-        for index, aggregate in enumerate(found)
-        if aggregate is not None and served(period_unit(now - (at := start + index * period), tiers), period)
+        _point(start + index * period, aggregate, request)
+        for index, aggregate in enumerate(shown)
+        if aggregate is not None
     ]
     return [point for point in points if point.statistics or point.percentiles]
+
+
+def shown_at_their_age(
+    found: Sequence[Aggregate | None], start: float, period: int, now: float, settings: Settings
+) -> list[Aggregate | None]:
+    """Without what is so old that only longer periods show it (AWS), whether or not it is already kept less finely."""
+    tiers = tiers_of(settings)
+    return [
+        aggregate if served(period_unit(now - start - index * period, tiers), period) else None
+        for index, aggregate in enumerate(found)
+    ]
 
 
 def _check_request(request: StatisticsRequest) -> None:
