@@ -59,6 +59,17 @@ async def test_data_of_a_later_time_is_found_when_its_time_has_come(world: World
     assert await world.value() is AlarmValue.ALARM
 
 
+async def test_a_statistic_that_appears_when_what_spoiled_it_has_left_is_seen(world: World) -> None:
+    """Negative samples have no percentile; nothing is added when the last of them leaves the period."""
+    await world.put(metric=OWN, statistic="p90", threshold=50.0, period_seconds=60)
+    await world.metrics.put([Datum(OWN, START, of_values([-1.0])), Datum(OWN, START + 40, of_values([100.0]))])
+    for at in range(41, 61):
+        await world.take(START + at)
+    assert await world.value() is AlarmValue.INSUFFICIENT_DATA
+    await world.take(START + 61)
+    assert await world.value() is AlarmValue.ALARM
+
+
 async def test_a_state_set_by_hand_is_taken_back(world: World) -> None:
     await world.put()
     await world.take(START + 1)

@@ -283,12 +283,7 @@ class Evaluator:
 
     async def _pass(self) -> None:
         """Evaluate every alarm at each final second that it has not been evaluated at."""
-        try:
-            await self._refresh()
-        except Fenced:
-            raise
-        except Exception:
-            log.exception("Alarms cannot be read; their evaluation is made up for at the next pass.")
+        if not await self._refreshed():
             return
         for view in self._views:
             if view.end is not None:
@@ -318,6 +313,17 @@ class Evaluator:
 
     def _view_of(self, rule: AlarmRule) -> View:
         return self._views[watches_comparisons(*rule.metrics)]
+
+    async def _refreshed(self) -> bool:
+        """Whether the alarms could be read."""
+        try:
+            await self._refresh()
+        except Fenced:
+            raise
+        except Exception:
+            log.exception("Alarms cannot be read; their evaluation is made up for at the next pass.")
+            return False
+        return True
 
     async def _refresh(self) -> None:
         """Read the alarms if anything was written since they were read, and forget positions that are not theirs."""
@@ -396,7 +402,8 @@ class Evaluator:
     async def _evaluate_together(self, names: list[str], windows: Windows) -> set[str]:
         """Evaluate alarms that composites depend on at one second, in one commit with those; returns those that failed, whose positions stay."""
         for _ in range(ATTEMPTS_MAX):
-            present = [name for name in names if name in self._alarms]  # others were deleted in the meantime
+            # Others were deleted in the meantime, or put again as something else.
+            present = [name for name in names if name in self._alarms and self._alarms[name].value.rule is not None]
             looks = {name: await self._look(self._alarms[name].value, windows) for name in present}
             seen = {name: look for name, look in looks.items() if look is not None}
             moves = {name: look for name, look in seen.items() if look.state is not self._state_of(name)}
@@ -407,7 +414,8 @@ class Evaluator:
                     await self._settle(states, {name: look.evidence for name, look in moves.items()})
             except Conflict:
                 self._alarms_version = -1
-                await self._refresh()
+                if not await self._refreshed():
+                    return set(names)
                 continue
             except Fenced:
                 raise

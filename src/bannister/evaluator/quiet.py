@@ -42,8 +42,7 @@ class Quiet:
         if (
             rule is None
             or additions is None
-            or additions.newest_at >= windows.end
-            or any(slot is not None for slot in slots)
+            or additions.newest_at >= windows.end - len(slots) * rule.period_seconds
             or windows.unseen(row.value.configured_at, rule, slots)
         ):
             self._silent.pop(row.key, None)
