@@ -155,7 +155,8 @@ async def test_ten_alarms_on_each_endpoint(tmp_path: Path) -> None:
     share = ENDPOINT_COUNT / 1000
     assert sorted(costs)[len(costs) // 2] < max(1.0 * share, 0.2)
     assert max(breaching) < 0.25
-    assert memory < 500 << 20
+    # Of the 500 MiB in all, the interpreter with its imports has 70; what other tests left in this process is not counted.
+    assert memory - memory_before < 430 << 20
     await metrics.close()
     await state.close()
 

@@ -57,11 +57,11 @@ def test_the_metric_has_a_datum_for_every_copy_that_was_to_be_made():
     window.add(summaries)
     for dimensions in (BOTH, BOTH | {"EndpointConfigName": "c"}):
         metric = identity(SHADOW_NAMESPACE, "Skipped", dimensions)
-        (found,) = window.read(metric, 100.0, 1.0, 1, None)
+        (found,) = window.read(metric, 100.0, 1.0, 1, None, 1.0)
         assert found is not None
         assert (statistic(found, "Sum"), statistic(found, "SampleCount")) == (2.0, 8.0)
         assert metric in window.metrics(0.0)
-    (invocations,) = window.read(identity("AWS/SageMaker", "Invocations", BOTH), 100.0, 1.0, 1, None)
+    (invocations,) = window.read(identity("AWS/SageMaker", "Invocations", BOTH), 100.0, 1.0, 1, None, 1.0)
     assert invocations is not None
     assert statistic(invocations, "Sum") == 6.0, "what was not copied is no invocation"
 
