@@ -3,25 +3,19 @@
 import asyncio
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from tests.operations.hand_clock import NOW, HandClock
 
 from bannister.domain.alarm.alarm import AlarmValue, Comparison, MissingData
 from bannister.domain.alarm.definition import Definition
 from bannister.domain.metric.identity import identity
 from bannister.errors import Invalid, NotFound, Unsupported
-from bannister.ids import SeededIds
-from bannister.metrics.memory import MemoryMetrics
-from bannister.objects.memory import MemoryObjects
 from bannister.operations import alarms
 from bannister.operations.alarm_history import HistoryRequest, ItemType, describe_alarm_history
 from bannister.operations.alarms import Extras, Selection
 from bannister.operations.context import Context
-from bannister.settings import Settings
-from bannister.state.memory import MemoryState
 
-NOW = 1_795_407_000.0
 METRIC = identity("AWS/SageMaker", "ModelLatency", {"EndpointName": "e"})
 DEFINITION = Definition(
     metric=METRIC,
@@ -31,36 +25,6 @@ DEFINITION = Definition(
     threshold=5.0,
     comparison="GreaterThanThreshold",
 )
-
-
-class HandClock:
-    time = NOW
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def context(tmp_path: Path, clock: HandClock) -> Context:
-    settings = Settings(tmp_path)
-    return Context(
-        state=MemoryState(),
-        metrics=MemoryMetrics(settings),
-        objects=MemoryObjects(settings.object_bytes_max),
-        clock=clock,
-        ids=SeededIds(1),
-        settings=settings,
-        image_refusal=lambda image: None,
-        ready_instances=dict,
-    )
 
 
 async def put(context: Context, name: str = "a", definition: Definition = DEFINITION, **extras: object) -> None:

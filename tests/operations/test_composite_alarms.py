@@ -3,57 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from pathlib import Path
 
 import pytest
+from tests.operations.hand_clock import NOW, HandClock
 
 from bannister.domain.alarm.alarm import Alarm, AlarmValue
 from bannister.domain.alarm.definition import Definition
 from bannister.domain.metric.identity import identity
 from bannister.errors import Invalid, NotFound
-from bannister.ids import SeededIds
-from bannister.metrics.memory import MemoryMetrics
-from bannister.objects.memory import MemoryObjects
 from bannister.operations import alarms
 from bannister.operations.alarms import Extras, Selection
 from bannister.operations.composite_alarms import PARENTS_MAX, CompositeDefinition, put_composite_alarm
 from bannister.operations.context import Context
-from bannister.settings import Settings
-from bannister.state.memory import MemoryState
 from bannister.state.tables import ACTIONS, ALARMS
 
 ALARM, OK = AlarmValue.ALARM, AlarmValue.OK
-NOW = 1_795_407_000.0
-
-
-class HandClock:
-    time = NOW
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
-
-
-@pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
-
-
-@pytest.fixture
-def context(tmp_path: Path, clock: HandClock) -> Context:
-    settings = Settings(tmp_path)
-    return Context(
-        state=MemoryState(),
-        metrics=MemoryMetrics(settings),
-        objects=MemoryObjects(settings.object_bytes_max),
-        clock=clock,
-        ids=SeededIds(1),
-        settings=settings,
-        image_refusal=lambda image: None,
-        ready_instances=dict,
-    )
 
 
 async def metric(context: Context, *names: str) -> None:

@@ -43,12 +43,9 @@ async def assess(
         after, slots = await judged(alarm, alarm.rule, windows, clock.now(), early=early)
         if after is alarm.state:
             return current
-        evidence = evidence_of(alarm.rule, windows.end, slots)
-        changes = cascade({alarm.name: alarm}, {alarm.name: after}, clock.now(), place.alarm_arn)
-        revision = current.revision
-        writes = written(changes, lambda _, read=revision: read, {alarm.name: evidence}, place)  # type: ignore[misc]
+        evidence = {alarm.name: evidence_of(alarm.rule, windows.end, slots)}
         try:
-            await state.commit(writes.puts, writes.records)
+            await settle(state, {alarm.name: current}, {alarm.name: after}, evidence, clock.now(), place)
         except Conflict:
             pass  # Its rule or its state is another one now: decide again.
         else:

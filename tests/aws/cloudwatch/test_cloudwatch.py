@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -12,18 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from botocore.exceptions import ClientError
-
-from bannister.aws import cloudwatch
-from bannister.aws.gateway import Gateway
-from bannister.clock import SystemClock
-from bannister.ids import RandomIds
-from bannister.metrics.memory import MemoryMetrics
-from bannister.objects.memory import MemoryObjects
-from bannister.operations.context import Context
-from bannister.settings import Settings
-from bannister.state.memory import MemoryState
+from tests.aws.cloudwatch.serving import served
 
 ALARM: dict[str, Any] = {
     "Namespace": "AWS/SageMaker",
@@ -37,39 +25,10 @@ ALARM: dict[str, Any] = {
 }
 
 
-async def nothing_here(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def waits_for_nothing() -> str | None:
-    return None
-
-
 @pytest.fixture
 def client(tmp_path: Path, cloudwatch_at: Callable[[str], Any]) -> Iterator[Any]:
-    settings, clock, ids = Settings(tmp_path), SystemClock(), RandomIds()
-    context = Context(
-        state=MemoryState(),
-        metrics=MemoryMetrics(settings),
-        objects=MemoryObjects(settings.object_bytes_max),
-        clock=clock,
-        ids=ids,
-        settings=settings,
-        image_refusal=lambda image: None,
-        ready_instances=dict,
-    )
-    gateway = Gateway(settings, ids, clock, [cloudwatch.service(context)], nothing_here, waits_for_nothing)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield cloudwatch_at(f"http://127.0.0.1:{listener.getsockname()[1]}")
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        listener.close()
+    with served(tmp_path) as url:
+        yield cloudwatch_at(url)
 
 
 def test_an_alarm_comes_back_as_it_was_put(client: Any) -> None:

@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from botocore.exceptions import ClientError
-
-from bannister.aws import cloudwatch
-from bannister.aws.gateway import Gateway
-from bannister.clock import SystemClock
-from bannister.ids import RandomIds
-from bannister.metrics.memory import MemoryMetrics
-from bannister.objects.memory import MemoryObjects
-from bannister.operations.context import Context
-from bannister.settings import Settings
-from bannister.state.memory import MemoryState
+from tests.aws.cloudwatch.serving import served
 
 pytestmark = pytest.mark.real
 
@@ -34,39 +22,10 @@ MINUTE = datetime.now(UTC).replace(second=0, microsecond=0) - timedelta(minutes=
 SPAN = {"StartTime": MINUTE, "EndTime": MINUTE + timedelta(minutes=10)}
 
 
-async def nothing_here(scope: Any, receive: Any, send: Any) -> None:
-    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
-    await send({"type": "http.response.body", "body": b""})
-
-
-async def waits_for_nothing() -> str | None:
-    return None
-
-
 @pytest.fixture(scope="module")
 def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    settings, clock, ids = Settings(tmp_path_factory.mktemp("data")), SystemClock(), RandomIds()
-    context = Context(
-        state=MemoryState(),
-        metrics=MemoryMetrics(settings),
-        objects=MemoryObjects(settings.object_bytes_max),
-        clock=clock,
-        ids=ids,
-        settings=settings,
-        image_refusal=lambda image: None,
-        ready_instances=dict,
-    )
-    gateway = Gateway(settings, ids, clock, [cloudwatch.service(context)], nothing_here, waits_for_nothing)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        listener.close()
+    with served(tmp_path_factory.mktemp("data")) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,58 @@
+"""CloudWatch behind the gateway and uvicorn, on the in-memory stores and a loopback port of its own."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from bannister.aws import cloudwatch
+from bannister.aws.gateway import Gateway
+from bannister.clock import SystemClock
+from bannister.ids import RandomIds
+from bannister.metrics.memory import MemoryMetrics
+from bannister.objects.memory import MemoryObjects
+from bannister.operations.context import Context
+from bannister.settings import Settings
+from bannister.state.memory import MemoryState
+
+
+async def nothing_here(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 404, "headers": [(b"content-length", b"0")]})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def waits_for_nothing() -> str | None:
+    return None
+
+
+@contextmanager
+def served(data_dir: Path) -> Iterator[str]:
+    """Its address."""
+    settings, clock, ids = Settings(data_dir), SystemClock(), RandomIds()
+    context = Context(
+        state=MemoryState(),
+        metrics=MemoryMetrics(settings),
+        objects=MemoryObjects(settings.object_bytes_max),
+        clock=clock,
+        ids=ids,
+        settings=settings,
+        image_refusal=lambda image: None,
+        ready_instances=dict,
+    )
+    gateway = Gateway(settings, ids, clock, [cloudwatch.service(context)], nothing_here, waits_for_nothing)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(30)
+        listener.close()
