@@ -43,7 +43,7 @@ class Traffic:
         self.flights = flights
         self.rate = rate
         self._answers: list[Answer] = []
-        file = workspace / "march.jsonl"
+        file = workspace / "flights.jsonl"
         file.write_text("\n".join(flight.body for flight in flights) + "\n")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "bannister.demo.client", url, str(file), "--rate", str(rate)],
