@@ -13,7 +13,7 @@ from bannister.domain.deployment.plan import steps
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Shadow, sampled_parts
-from bannister.domain.routing import Mirror, Weight, plan_of, wanted_groups
+from bannister.domain.routing import Mirror, Weight, plan_of, wanted_instances
 from bannister.domain.traffic import TRAFFIC_PARTS, apportion
 
 BLUE, GREEN = "e.AllTraffic.v1", "e.AllTraffic.v2"
@@ -53,9 +53,9 @@ def test_going_back_to_blue_waits_for_nothing() -> None:
 
 
 def test_a_retiring_blue_and_a_removed_green_have_no_membership() -> None:
-    assert wanted_groups(endpoint(Phase.RETIRING, 1)) == {GREEN}
+    assert wanted_instances(endpoint(Phase.RETIRING, 1)).keys() == {GREEN}
     assert [one.group for one in plan_of(endpoint(Phase.RETIRING, 1)).memberships] == [GREEN]
-    assert wanted_groups(endpoint(Phase.REMOVING, 1)) == {BLUE}
+    assert wanted_instances(endpoint(Phase.REMOVING, 1)).keys() == {BLUE}
     assert [one.group for one in plan_of(endpoint(Phase.REMOVING, 1)).memberships] == [BLUE]
 
 
@@ -66,7 +66,7 @@ def test_a_creation_has_no_route_until_its_first_shift() -> None:
 def test_an_endpoint_that_is_deleted_has_no_routes_and_wants_no_groups() -> None:
     gone = Endpoint("e", 0.0, 0.0, blue=fleet("v1"), deleting=True)
     assert plan_of(gone).weights == ()
-    assert wanted_groups(gone) == set()
+    assert wanted_instances(gone) == {}
 
 
 # --- shadows ------------------------------------------------------------------------------------
@@ -112,13 +112,13 @@ def test_one_shadow_is_fed_at_a_time(phase: Phase, step: int, expected: Mirror) 
     assert plan_of(one).captured_parts == expected.parts
     without = shadowed(phase, step, blue=None, green=None)
     assert (plan_of(one).weights, plan_of(one).memberships) == (plan_of(without).weights, plan_of(without).memberships)
-    assert {one.group for one in plan_of(one).mirrors} <= wanted_groups(one)
+    assert {one.group for one in plan_of(one).mirrors} <= wanted_instances(one).keys()
 
 
 def test_a_fleet_without_a_shadow_or_with_one_of_weight_zero_copies_nothing() -> None:
     assert plan_of(shadowed(Phase.BAKING, 0, blue=None)).mirrors == ()
     assert plan_of(shadowed(Phase.BAKING, 0, blue=0)).mirrors == ()
-    assert "e.Shadow.v1" in wanted_groups(shadowed(Phase.BAKING, 0, blue=0)), "its instances are there all the same"
+    assert "e.Shadow.v1" in wanted_instances(shadowed(Phase.BAKING, 0, blue=0)), "its instances are there all the same"
 
 
 def test_noise_is_copied_to_productions_own_group_where_there_is_a_shadow() -> None:

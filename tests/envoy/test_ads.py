@@ -13,6 +13,7 @@ from google.protobuf import wrappers_pb2
 from google.rpc import status_pb2
 
 from bannister.clock import SystemClock
+from bannister.domain.routing import Members
 from bannister.envoy.ads import DiscoveryServer
 from bannister.envoy.resources.messages import packed
 from bannister.envoy.snapshot import Kind, Resource, Snapshot
@@ -24,7 +25,7 @@ def resource(name: str, *needs: str, about: object = None) -> Resource:
     return Resource(name, packed(wrappers_pb2.StringValue(value=name)), about, frozenset(needs))
 
 
-BLUE, BLUE_HOSTS = resource("blue"), resource("blue", about=("h:1",))
+BLUE, BLUE_HOSTS = resource("blue"), resource("blue", about=Members(("h:1",)))
 TABLE = resource("edge", "blue")
 SNAPSHOT = Snapshot(1, clusters={"blue": BLUE}, endpoints={"blue": BLUE_HOSTS}, routes={"edge": TABLE})
 
@@ -143,7 +144,7 @@ async def test_a_cluster_that_does_not_exist_has_an_empty_endpoint_list(server, 
 
 async def test_only_what_changed_is_sent(server, channel):
     proxy = await configured(server, channel)
-    green, green_hosts = resource("green"), resource("green", about=())
+    green, green_hosts = resource("green"), resource("green", about=Members())
     server.publish(
         Snapshot(
             2,

@@ -45,8 +45,43 @@ async def test_scaling_keeps_the_oldest(place):
     await backend.ensure(place.spec(), 3, epoch=1)
     await place.until_all(backend, READY, 3)
     await backend.ensure(place.spec(), 1, epoch=1)
-    assert [one.phase for one in backend.snapshot()].count(InstancePhase.STOPPING) == 2
+    found = backend.snapshot()
+    assert found[0] == first
+    assert [(one.phase, one.draining) for one in found[1:]] == [(READY, True)] * 2, (
+        "whoever knows the traffic ends them"
+    )
+    for one in found[1:]:
+        await backend.evict(one.id, epoch=1)
     assert await place.until(backend, lambda found: len(found) == 1) == (first,)
+
+
+async def test_what_is_not_ready_goes_first(place):
+    backend = await place.started()
+    await backend.ensure(place.spec("silent"), 2, epoch=1)
+    await backend.ensure(place.spec("silent"), 1, epoch=1)
+    await place.until(backend, lambda found: len(found) == 1)  # it has never had a request: nobody has to evict it
+    await backend.ensure(place.spec(), 2, epoch=1)
+    _, first, second = await place.until(backend, lambda found: [one.phase for one in found[1:]] == [READY, READY])
+    place.crash(first.id)
+    await place.until(backend, lambda found: found[1].phase is InstancePhase.UNREADY)
+    await backend.ensure(place.spec(), 1, epoch=1)
+    await place.until(backend, lambda found: [one.id for one in found[1:]] == [second.id])
+    assert not backend.snapshot()[1].draining
+
+
+async def test_one_that_drains_counts_no_more_and_stays_so(place):
+    backend = await place.started()
+    await backend.ensure(place.spec(), 2, epoch=1)
+    first, second = await place.until_all(backend, READY, 2)
+    await backend.ensure(place.spec(), 1, epoch=1)
+    await backend.ensure(place.spec(), 2, epoch=1)
+    found = await place.until_all(backend, READY, 3)
+    assert [one.draining for one in found] == [False, True, False]
+    await backend.close(stop_instances=False)
+    after = await place.started()
+    assert {one.id: one.draining for one in after.snapshot()} == {first.id: False, second.id: True, found[2].id: False}
+    await after.remove("shop-good/1", epoch=1)
+    await place.until(after, lambda found: not found)
 
 
 async def test_scaling_to_nothing_and_back(place):
@@ -54,6 +89,7 @@ async def test_scaling_to_nothing_and_back(place):
     await backend.ensure(place.spec(), 1, epoch=1)
     (first,) = await place.until_all(backend, READY, 1)
     await backend.ensure(place.spec(), 0, epoch=1)
+    await backend.evict(first.id, epoch=1)
     await place.until(backend, lambda found: not found)
     await backend.ensure(place.spec(), 1, epoch=1)
     (second,) = await place.until_all(backend, READY, 1)
@@ -304,6 +340,7 @@ async def test_what_failed_or_was_stopping_stays_so(place):
         backend, lambda found: [one.phase for one in found] == [InstancePhase.FAILED, READY]
     )
     await backend.ensure(place.spec("deaf"), 0, epoch=1)
+    await backend.evict(deaf.id, epoch=1)
     await backend.close(stop_instances=False)
     second = await place.started()
     assert [(one.id, one.phase) for one in second.snapshot()] == [

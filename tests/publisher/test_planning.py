@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bannister.domain.instance import Instance, InstancePhase
-from bannister.domain.routing import Membership, Mirror, RoutePlan, Weight
+from bannister.domain.routing import Members, Membership, Mirror, RoutePlan, Weight
 from bannister.envoy.resources.routes import groups_named
 from bannister.publisher.planning import ProxyView, Publication, next_publication, restricted
 
@@ -123,6 +123,14 @@ def test_a_silent_one_leaves_when_another_can_take_its_requests():
 def test_a_process_that_never_answered_is_not_published():
     started_again = replace(SILENT, answered=False)
     assert next_publication([ALL_BLUE], [started_again], SERVING_BLUE, []).rotation["blue"] == ()
+
+
+def test_one_that_drains_stays_known_and_takes_nothing_new():
+    leaves = replace(instance("blue-2", "blue"), answered=True, draining=True)
+    following = next_publication([ALL_BLUE], [BLUE, leaves], SERVING_BLUE, [])
+    assert following.members("blue") == Members((address(BLUE),), draining=(address(leaves),))
+    stopped = replace(leaves, phase=InstancePhase.STOPPING)
+    assert next_publication([ALL_BLUE], [BLUE, stopped], following, []).members("blue") == Members((address(BLUE),))
 
 
 def test_without_an_instance_in_rotation_none_stands_by():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bannister.domain.routing import Members
 from bannister.envoy.admin import HostStatus
 from bannister.envoy.discovery import Proxy
 from bannister.envoy.resources.names import ROUTE_TABLE
@@ -33,7 +34,7 @@ class Admin:
 def proxy_holding(*addresses: str) -> Proxy:
     proxy = Proxy("edge-1", stream=object())
     endpoints = Subscription(Kind.ENDPOINTS, names=PUBLISHED)
-    endpoints.pending = {"g": Resource("g", None, addresses)}
+    endpoints.pending = {"g": Resource("g", None, Members(addresses))}
     proxy.acknowledgements += 1
     endpoints.acknowledge(proxy.acknowledgements)
     proxy.subscriptions[Kind.ENDPOINTS] = endpoints

@@ -23,7 +23,7 @@ from tests.simulation.shadow import ShadowRules
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.machine import Deployment, Phase
 from bannister.domain.endpoint import Endpoint
-from bannister.domain.routing import Membership, Weight, plan_of, wanted_groups
+from bannister.domain.routing import Membership, Weight, plan_of, wanted_instances
 from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.envoy.memory import MemoryProxy
 from bannister.envoy.resources.names import ROUTE_TABLE
@@ -149,7 +149,7 @@ class Checker:
         machine, group = self._world.machine, self._world.machine.group_of[instance]
         address = machine.address_of[instance]
         for endpoint in self.endpoints.values():
-            if group in wanted_groups(endpoint):
+            if group in wanted_instances(endpoint):
                 raise self._world.violated(
                     "10: blue is not stopped early", f"{instance} of {group} ends and is wanted."
                 )
@@ -500,7 +500,7 @@ class Checker:
         found = self.experiments.unsettled() or self._shadows.unsettled(self.endpoints)
         if found is not None:
             return found
-        wanted = {group for endpoint in self.endpoints.values() for group in wanted_groups(endpoint)}
+        wanted = {group for endpoint in self.endpoints.values() for group in wanted_instances(endpoint)}
         machine = self._world.machine
         running = {machine.group_of[instance] for instance in machine.running}
         if running - wanted:

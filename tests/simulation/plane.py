@@ -16,7 +16,7 @@ from bannister.aws.runtime_errors import runtime_texts
 from bannister.deployer.loop import Deployer
 from bannister.domain.deployment.machine import Limits
 from bannister.domain.instance import GroupSpec
-from bannister.domain.routing import Forwarding, Mirror
+from bannister.domain.routing import Forwarding, Members, Mirror
 from bannister.envoy.memory import MemoryDiscovery
 from bannister.envoy.resources.names import LISTENER, SHADOW_LISTENER
 from bannister.envoy.resources.shadow import Size
@@ -216,7 +216,7 @@ class NoMessages:
     def hop(self, mirror: Mirror, size: Size) -> None:
         pass
 
-    def members(self, group: str, rotation: tuple[str, ...], standby: tuple[str, ...]) -> None:
+    def members(self, group: str, members: Members) -> None:
         pass
 
     def route_table(self, forwardings: Mapping[str, Forwarding]) -> None:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from bannister import __version__
 from bannister.clock import Clock
 from bannister.deployer.observe import Judge, Observer, Traffic
+from bannister.deployer.scaling import Scaler
 from bannister.domain.deployment.machine import (
     ENDED,
     Deployment,
@@ -54,6 +55,7 @@ class Deployer:
         self._signals = (state.changed, instances.changed, traffic.changed, judge.changed)
         self.observer = Observer(state, instances, traffic, judge, clock, metrics)
         self._limits = limits
+        self._scaler = Scaler(state, instances, traffic, clock)
 
     async def run(self) -> None:
         """Until cancelled, or fenced by another process."""
@@ -63,6 +65,8 @@ class Deployer:
             for row in await self._state.rows(ENDPOINTS):
                 if row.value.deployment is not None:
                     again = await self._turn(row, row.value.deployment) or again
+                elif row.value.scaling is not None:
+                    again = await self._scaler.turn(row, row.value.scaling) or again
             if not again:
                 await wait_any(seen, self._turn_seconds)
 

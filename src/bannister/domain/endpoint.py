@@ -12,6 +12,7 @@ from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.fleet import Fleet
+from bannister.domain.scaling import Scaling
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,3 +60,10 @@ class Endpoint:
     deleting: bool = False
     #: The inference experiment that has changed what runs here; until it has ended nobody else updates or deletes the endpoint.
     experiment: str | None = None
+    #: A change of weights and instance counts that is under way; `blue` is then what it asks for at present.
+    scaling: Scaling | None = None
+
+    @property
+    def changing(self) -> bool:
+        """Something changes what runs, or takes it away; nobody else may meanwhile."""
+        return self.deleting or self.deployment is not None or self.scaling is not None

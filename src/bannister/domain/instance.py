@@ -56,6 +56,8 @@ class Instance:
     answered: bool = False
     #: When its present process answered again after it had fallen silent; None: it never fell silent, or still is.
     silent_until: float | None = None
+    #: Its group has more instances than it should: it takes no new request, finishes those it has, and is then evicted.
+    draining: bool = False
 
     @property
     def address(self) -> str | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 
 from bannister.domain.deployment.machine import asked_split, wants_blue, wants_green
 from bannister.domain.endpoint import Endpoint
-from bannister.domain.fleet import Fleet
+from bannister.domain.fleet import Fleet, Group
+from bannister.domain.scaling import ScalingPhase
 from bannister.domain.traffic import TRAFFIC_PARTS, apportion
 
 
@@ -57,6 +58,18 @@ class Forwarding:
     mirrors: tuple[Mirror, ...] = ()
     #: Parts of TRAFFIC_PARTS of the requests that are observed for capture, answers included. Those that are mirrored are among them.
     captured_parts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """The instances of one group as the proxies have them, by address."""
+
+    #: Those that share the group's traffic.
+    rotation: tuple[str, ...] = ()
+    #: Ready ones that take over where none in rotation can.
+    standby: tuple[str, ...] = ()
+    #: They finish what they have and get nothing new; known to the proxies so that what they still have can be counted.
+    draining: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +148,7 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
         return RoutePlan(endpoint.name)
     deployment = endpoint.deployment
     if deployment is None:
-        return _steady(endpoint.name, endpoint.blue) if endpoint.blue is not None else RoutePlan(endpoint.name)
+        return _steady(endpoint) if endpoint.blue is not None else RoutePlan(endpoint.name)
     split = asked_split(deployment)
     memberships: list[Membership] = []
     weighted: list[tuple[str, str, float]] = []
@@ -189,18 +202,27 @@ class Plans:
         return known[1]
 
 
-def _steady(endpoint: str, fleet: Fleet) -> RoutePlan:
+def _steady(endpoint: Endpoint) -> RoutePlan:
+    fleet, scaling = endpoint.blue, endpoint.scaling
+    assert fleet is not None
     parts = apportion([group.weight for group in fleet.groups])
+    # Capacity before traffic: what has grown is healthy in every proxy before the weights change.
+    before = {} if scaling is None else {group.id: group.instance_count for group in scaling.before.groups}
+    weighing = scaling is not None and scaling.phase is ScalingPhase.WEIGHING
+
+    def required(group: Group) -> int:
+        return group.instance_count if weighing and group.instance_count > before[group.id] else 0
+
     return RoutePlan(
-        endpoint,
-        tuple(Membership(group.id, group.instance_count, required=0) for group in fleet.groups),
+        endpoint.name,
+        tuple(Membership(group.id, group.instance_count, required(group)) for group in fleet.groups),
         tuple(Weight(group.id, group.variant, part) for group, part in zip(fleet.groups, parts, strict=True)),
     )
 
 
-def wanted_groups(endpoint: Endpoint) -> set[str]:
-    """The groups whose instances should exist for this endpoint; all others of it are to be retired."""
-    return {group.id for fleet in wanted_fleets(endpoint) for group in fleet.all_groups}
+def wanted_instances(endpoint: Endpoint) -> dict[str, int]:
+    """By group, how many instances should exist for this endpoint; all other groups of it are to be retired."""
+    return {group.id: group.instance_count for fleet in wanted_fleets(endpoint) for group in fleet.all_groups}
 
 
 def wanted_fleets(endpoint: Endpoint) -> tuple[Fleet, ...]:

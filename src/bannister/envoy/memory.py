@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bannister.clock import Clock
-from bannister.domain.routing import Forwarding, Mirror, Weight
+from bannister.domain.routing import Forwarding, Members, Mirror, Weight
 from bannister.envoy.admin import HostStatus
 from bannister.envoy.discovery import Discovery, Request, Response, Stream
 from bannister.envoy.resources.names import LISTENER, ROUTE_TABLE
@@ -114,6 +114,8 @@ class _Host:
     misses: int = 0
     #: Requests in flight from before it (last) joined the list: they go on, and are not counted with it.
     uncounted: int = 0
+    #: It gets nothing new.
+    draining: bool = False
     timer: asyncio.TimerHandle | None = None
 
 
@@ -269,12 +271,14 @@ class MemoryProxy:
         for name in sorted(names - clusters.keys()):
             clusters[name] = _Cluster()
 
-    def _apply_hosts(self, cluster: _Cluster, addresses: tuple[str, ...]) -> None:
-        before = cluster.hosts or {}
+    def _apply_hosts(self, cluster: _Cluster, members: Members) -> None:
+        before, addresses = cluster.hosts or {}, (*members.rotation, *members.draining)
         for host in before.values():
             if host.address not in addresses:
                 _stop_checking(host)
         cluster.hosts = {address: before.get(address) or self._new_host(address) for address in addresses}
+        for host in cluster.hosts.values():
+            host.draining = host.address in members.draining
 
     # --- health
 
@@ -335,7 +339,7 @@ class MemoryProxy:
         cluster = self._held.clusters.get(group)
         if cluster is None or not cluster.warm:
             return ()
-        return tuple(host.address for host in (cluster.hosts or {}).values() if host.healthy)
+        return tuple(host.address for host in (cluster.hosts or {}).values() if host.healthy and not host.draining)
 
     def knows(self, group: str) -> bool:
         """Whether it has the cluster of a group, or a hop's."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
+from bannister.domain.routing import Members
 from bannister.envoy.resources.endpoints import group_endpoints
 from bannister.envoy.resources.messages import packed
 from bannister.envoy.snapshot import Kind, Resource, Snapshot
+
+_NOBODY: Final = Members()
 
 
 @dataclass(slots=True)
@@ -64,7 +68,7 @@ class Subscription:
         """The answer about a cluster that no longer exists: unanswered, the proxy would wait for it. Once is enough."""
         if self.kind is not Kind.ENDPOINTS or name in snapshot.clusters or name in self.sent:
             return None
-        return Resource(name, packed(group_endpoints(name, ())), ())
+        return Resource(name, packed(group_endpoints(name, _NOBODY)), _NOBODY)
 
     def send(self, due: dict[str, Resource], snapshot: Snapshot, version: str, at: float) -> None:
         """Note that a response with `due` goes out."""

@@ -28,7 +28,8 @@ class InstanceBackend(Protocol):
     async def ensure(self, spec: GroupSpec, count: int, epoch: int) -> None:
         """Create the group or scale it to `count`; idempotent, returns at once. A group's spec never changes.
 
-        Scaling down stops the newest instances. An instance that has failed is not replaced until it is evicted.
+        Scaling down stops nothing that may have requests: the instances that are too many (those that are not ready first, then the newest) are
+        shown as draining, for good, and are there until they are evicted. An instance that has failed is not replaced until it is evicted.
         """
         ...
 

@@ -1,7 +1,10 @@
 """Groups of instances, kept at their count: the part of a backend that does not depend on where instances run.
 
-Level-triggered: whatever happens, the instances that are neither stopping nor gone are compared with the count that is
-wanted, and started or stopped. An instance counts until it is evicted or its group shrinks, also when it has failed.
+Level-triggered: whatever happens, the instances that are neither draining, stopping nor gone are compared with the count that is
+wanted, and started or drained. An instance counts until it is evicted or its group shrinks, also when it has failed.
+
+A group that shrinks stops nothing by itself. Those that are too many are marked as draining and go on answering; whoever knows the traffic
+evicts them when they have nothing left to answer. Only one that has never answered `/ping`, and so has never had a request, goes at once.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bannister.clock import Clock
-from bannister.domain.instance import GroupSpec, Instance
+from bannister.domain.instance import GroupSpec, Instance, InstancePhase
 from bannister.errors import Fenced, Invalid
 from bannister.ids import Ids
 from bannister.instances.host import GroupRecord, Host, InstanceRecord, Process, Records
@@ -101,7 +104,7 @@ class GroupedInstances:
         known = self._groups.pop(group, None)
         if known is not None:
             self._records.forget_group(group)
-            for member in self._wanted(known):
+            for member in [one for one in self._members.values() if one.group is known]:
                 self._end(member)
 
     async def evict(self, instance: str, epoch: int) -> None:
@@ -150,12 +153,20 @@ class GroupedInstances:
 
     def _wanted(self, group: _Group) -> list[_Member]:
         """The group's instances that are to stay, oldest first."""
-        return [member for member in self._members.values() if member.group is group and member.ending is None]
+        return [
+            member
+            for member in self._members.values()
+            if member.group is group and member.ending is None and not member.life.record.draining
+        ]
 
     def _keep_count(self, group: _Group) -> None:
         members = self._wanted(group)
-        for member in members[max(group.record.count, 0) :]:
-            self._end(member)
+        by_use = sorted(members, key=lambda member: member.life.shown.phase is not InstancePhase.READY)
+        for member in by_use[max(group.record.count, 0) :]:
+            if member.life.record.answered:
+                member.life.begin_to_drain()
+            else:
+                self._end(member)
         for _ in range(group.record.count - len(members)):
             self._add(group)
 

@@ -51,6 +51,8 @@ class InstanceRecord:
     #: One of its processes has.
     was_ready: bool = False
     stopping: bool = False
+    #: Its group was made smaller; it answers until it is evicted.
+    draining: bool = False
     #: Why it was given up.
     failure: str | None = None
 

@@ -108,6 +108,12 @@ class Life:
             _logger.exception("Instance %s cannot be looked after", self.record.id)
             return _Setback(f"could not be looked after ({type(error).__name__}: {error})", final=True)
 
+    def begin_to_drain(self) -> None:
+        """Make known, and remember, that it is to get no more requests."""
+        self.record.draining = True
+        self._save()
+        self._show(self._shown.phase, self._shown.reason)
+
     def begin_to_end(self) -> None:
         """Make known, and remember, that it is to go."""
         self._show(InstancePhase.STOPPING, None)
@@ -309,6 +315,7 @@ class Life:
             started_at=record.started_at,
             answered=record.answered,
             silent_until=record.silent_until,
+            draining=record.draining,
         )
 
 

@@ -7,13 +7,14 @@ the supervisor and the publisher bring it about.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 
 from bannister import __version__
-from bannister.domain.deployment.admission import Admitted, Retention, UpdateRequest, admit, under_experiment
+from bannister.domain.deployment.admission import Admitted, Retention, UpdateRequest, admit, under_experiment, updatable
 from bannister.domain.deployment.construction import new_deployment, new_group
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.deployment.policy import DeploymentPolicy, refusal
@@ -21,6 +22,7 @@ from bannister.domain.deployment.progress import status_of
 from bannister.domain.deployment.recorder import STARTED, started
 from bannister.domain.endpoint import Endpoint, Variant
 from bannister.domain.fleet import Fleet, Group, Shadow, sampled_parts
+from bannister.domain.scaling import SCALING_STARTED, Desired, Scaling, fleet_of, rescaled
 from bannister.errors import AlreadyExists, Busy, Conflict, Invalid, NotFound, Refused, Resource, Unavailable
 from bannister.operations.caveats import with_caveats
 from bannister.operations.context import Context
@@ -92,6 +94,26 @@ async def update_endpoint(
     return endpoint
 
 
+async def update_weights_and_capacities(context: Context, name: str, desired: Sequence[Desired]) -> Endpoint:
+    """Begin to change the weights and instance counts of what is in production."""
+    context.check_room()
+    row = await _row(context, name)
+    endpoint, now = row.value, context.clock.now()
+    blue = updatable(endpoint)
+    after = rescaled(blue, desired, context.settings.instances_per_variant_max)
+    timeout = max(group.startup_timeout_seconds for group in blue.all_groups) + context.settings.drain_timeout_seconds
+    scaling = Scaling(context.ids.short(), blue, after, now, now + timeout, phase_since=now)
+    record = Record(
+        now,
+        f"endpoint/{name}",
+        SCALING_STARTED,
+        {"scaling": scaling.id, "desired": msgspec.to_builtins(tuple(desired)), "version": __version__},
+    )
+    scaled = replace(endpoint, blue=fleet_of(scaling), scaling=scaling, modified_at=now, failure_reason=None)
+    await _commit(context, row, scaled, record)
+    return scaled
+
+
 async def delete_endpoint(context: Context, name: str) -> None:
     """Begin to take an endpoint away: routes first, then its instances.
 
@@ -99,7 +121,7 @@ async def delete_endpoint(context: Context, name: str) -> None:
     """
     row = await _row(context, name)
     endpoint = row.value
-    if endpoint.deleting or endpoint.deployment is not None:
+    if endpoint.changing:
         raise Busy(Resource.ENDPOINT, name)
     if endpoint.experiment is not None:
         raise under_experiment(endpoint, "deleted")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from bannister.domain.routing import Forwarding, Mirror
+from bannister.domain.routing import Forwarding, Members, Mirror
 from bannister.domain.runtime_texts import RuntimeTexts
 from bannister.envoy.resources.clusters import group_cluster
 from bannister.envoy.resources.endpoints import group_endpoints
@@ -28,7 +28,7 @@ class Messages(Protocol):
 
     def hop(self, mirror: Mirror, size: Size) -> Any: ...
 
-    def members(self, group: str, rotation: tuple[str, ...], standby: tuple[str, ...]) -> Any: ...
+    def members(self, group: str, members: Members) -> Any: ...
 
     def route_table(self, forwardings: Mapping[str, Forwarding]) -> Any: ...
 
@@ -54,8 +54,8 @@ class EnvoyMessages:
     def hop(self, mirror: Mirror, size: Size) -> Any:
         return packed(hop_cluster(mirror, size, self._settings))
 
-    def members(self, group: str, rotation: tuple[str, ...], standby: tuple[str, ...]) -> Any:
-        return packed(group_endpoints(group, map(_host_and_port, rotation), map(_host_and_port, standby)))
+    def members(self, group: str, members: Members) -> Any:
+        return packed(group_endpoints(group, members))
 
     def route_table(self, forwardings: Mapping[str, Forwarding]) -> Any:
         self._tree = {endpoint: self._tree_entry(endpoint, one) for endpoint, one in forwardings.items()}
@@ -73,8 +73,6 @@ class SnapshotBuilder:
 
     def __init__(self, messages: Messages) -> None:
         self._messages = messages
-        #: By group: who stands by in its endpoint list.
-        self._standby: dict[str, tuple[str, ...]] = {}
         listeners = messages.listeners()
         self._last = Snapshot(version=0, listeners={name: Resource(name, one) for name, one in listeners.items()})
 
@@ -103,18 +101,13 @@ class SnapshotBuilder:
         }
 
     def _endpoints(self, publication: Publication) -> dict[str, Resource]:
-        self._standby = {group: one for group, one in self._standby.items() if group in publication.rotation}
-        return {
-            group: self._members(group, addresses, publication.standby.get(group, ()))
-            for group, addresses in publication.rotation.items()
-        }
+        return {group: self._members(group, publication.members(group)) for group in publication.rotation}
 
-    def _members(self, group: str, rotation: tuple[str, ...], standby: tuple[str, ...]) -> Resource:
+    def _members(self, group: str, members: Members) -> Resource:
         known = self._last.endpoints.get(group)
-        if known is not None and known.about == rotation and self._standby.get(group, ()) == standby:
+        if known is not None and known.about == members:
             return known
-        self._standby[group] = standby
-        return Resource(group, self._messages.members(group, rotation, standby), rotation)
+        return Resource(group, self._messages.members(group, members), members)
 
     def _route_tables(self, forwardings: Mapping[str, Forwarding]) -> Mapping[str, Resource]:
         known = self._last.routes.get(ROUTE_TABLE)
@@ -122,11 +115,6 @@ class SnapshotBuilder:
             return self._last.routes
         needs = frozenset[str]().union(*map(clusters_named, forwardings.values()))
         return {ROUTE_TABLE: Resource(ROUTE_TABLE, self._messages.route_table(forwardings), dict(forwardings), needs)}
-
-
-def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host, int(port)
 
 
 def _same_if_equal(last: Mapping[str, Resource], now: Mapping[str, Resource]) -> Mapping[str, Resource]:

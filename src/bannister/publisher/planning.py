@@ -12,6 +12,7 @@ Per endpoint, and no endpoint ever waits for another:
   is never waited for: going back to blue is always possible.
 * Until then the endpoint keeps the weights it has. If it has none yet (after a restart), the groups that need no waiting, or are
   already usable, take the traffic of their variant.
+* An instance that drains, because its group has become smaller, stays in the proxies' lists without getting anything new, until it is evicted.
 * A group that no plan names any more keeps its cluster and its ready instances until its instances are gone and no proxy may still
   hold a route to it, so that requests in flight are finished and can be counted.
 * A mirror follows the weights it was planned with, and is there only while an instance of its group is ready. Nothing ever waits for a shadow: its instances
@@ -24,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bannister.domain.instance import Instance, InstancePhase
-from bannister.domain.routing import Forwarding, Membership, Mirror, RoutePlan, Weight
+from bannister.domain.routing import Forwarding, Members, Membership, Mirror, RoutePlan, Weight
 from bannister.envoy.resources.routes import groups_named
 
 
@@ -48,6 +49,8 @@ class Publication:
     weights: Mapping[str, tuple[Weight, ...]] = field(default_factory=dict)
     #: By group: ready instances that take over when none in rotation can.
     standby: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    #: By group: instances that are too many for it, and finish what they have.
+    draining: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     #: Endpoints whose asked weights wait for instances.
     waiting: frozenset[str] = frozenset()
     #: By endpoint, where there are any: the copies that its routes make.
@@ -56,6 +59,10 @@ class Publication:
     captured: Mapping[str, int] = field(default_factory=dict)
     #: Mirrors, without their parts, whose hop clusters the proxies have. Ordered.
     hops: tuple[Mirror, ...] = ()
+
+    def members(self, group: str) -> Members:
+        """The instances of a group."""
+        return Members(self.rotation.get(group, ()), self.standby.get(group, ()), self.draining.get(group, ()))
 
     def forwardings(self) -> dict[str, Forwarding]:
         """By endpoint: what its routes do."""
@@ -72,6 +79,7 @@ def next_publication(
     proxies: Sequence[ProxyView],
 ) -> Publication:
     """What to publish now, given what is published already."""
+    instances = tuple(instances)
     ready = _ready_addresses(instances)
     rotation = _rotation(plans, ready, published, proxies)
     weights: dict[str, tuple[Weight, ...]] = {}
@@ -99,6 +107,7 @@ def next_publication(
         rotation,
         weights,
         standby,
+        _draining(instances, rotation),
         frozenset(waiting),
         mirrors,
         captured={plan.endpoint: plan.captured_parts for plan in plans if plan.captured_parts > 0},
@@ -126,13 +135,22 @@ def _ready_addresses(instances: Iterable[Instance]) -> dict[str, tuple[str, ...]
     silent: dict[str, list[str]] = {}
     for one in oldest_first:
         addresses = ready.setdefault(one.group, [])
-        if one.address is None:
+        if one.address is None or one.draining:
             continue
         if one.phase is InstancePhase.READY:
             addresses.append(one.address)
         elif one.phase is InstancePhase.UNREADY and one.answered:
             silent.setdefault(one.group, []).append(one.address)
     return {group: tuple(addresses or silent.get(group, ())) for group, addresses in ready.items()}
+
+
+def _draining(instances: Iterable[Instance], rotation: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """By group, where there are any: the addresses of those that may still have requests."""
+    draining: dict[str, list[str]] = {}
+    for one in sorted(instances, key=lambda one: one.id):
+        if one.draining and one.address is not None and one.answered and one.phase is not InstancePhase.STOPPING:
+            draining.setdefault(one.group, []).append(one.address)
+    return {group: tuple(addresses) for group, addresses in draining.items() if group in rotation}
 
 
 def _rotation(

@@ -24,7 +24,7 @@ from bannister.envoy.snapshot import Inconsistent, Kind, Snapshot
 from bannister.errors import Unavailable
 from bannister.publisher.building import EnvoyMessages, Messages, SnapshotBuilder
 from bannister.publisher.planning import ProxyView, Publication, next_publication
-from bannister.publisher.sight import Admin, Sight
+from bannister.publisher.sight import Admin, Sight, spares
 from bannister.settings import Settings
 from bannister.signals import Signal, wait_any
 
@@ -114,6 +114,9 @@ class Publisher:
         #: Since when the published routes do not name a group, and since when no proxy's do.
         self._withdrawn_at: dict[str, float] = {}
         self._unrouted_since: dict[str, float] = {}
+        #: The same for instances that drain, by group and address: since when the published lists spare them, and since when every proxy's do.
+        self._relieved_at: dict[tuple[str, str], float] = {}
+        self._spared_since: dict[tuple[str, str], float] = {}
         self._asked = Signal()
         self._looked = Signal()
         self._republished = Signal()
@@ -176,9 +179,26 @@ class Publisher:
         since = self._unrouted_since.get(group)
         return since is not None and self._has_settled(group, since) and group not in self._routed()
 
+    def spared(self, group: str, address: str) -> bool:
+        """No registered proxy sends this instance, which drains, anything new, and their threads have had the time to notice."""
+        since = self._spared_since.get((group, address))
+        return since is not None and self._have_followed(self._relieved_at.get((group, address), since), since)
+
+    async def active_requests_on(self, group: str, address: str) -> int:
+        """Requests in flight on one instance, as `active_requests`; those that wait for a connection, and may get one to it, are among them.
+
+        Raises:
+            Unavailable: A registered proxy does not answer, so nobody knows.
+        """
+        known = await self._sight.active_requests(self._server.proxies(), group, address)
+        return known or await self._active_with_lapsed(group, address)
+
     def _has_settled(self, group: str, since: float) -> bool:
+        return self._have_followed(self._withdrawn_at.get(group, since), since)
+
+    def _have_followed(self, published_at: float, since: float) -> bool:
         """A proxy acknowledges before all its threads have followed. Where that took long, the machine is busy, and they get as long again."""
-        took = since - self._withdrawn_at.get(group, since)
+        took = since - published_at
         settle_seconds = max(self._settings.proxy_settle_seconds, min(took, self._settings.proxy_settle_seconds_max))
         return self._clock.monotonic() - since >= settle_seconds
 
@@ -191,13 +211,13 @@ class Publisher:
         known = await self._sight.active_requests(self._server.proxies(), group)
         return known or await self._active_with_lapsed(group)
 
-    async def _active_with_lapsed(self, group: str) -> int:
+    async def _active_with_lapsed(self, group: str, address: str | None = None) -> int:
         """A proxy that is slow to take in what it is told is late, not dead: its callers wait for their answers like any others."""
         total = 0
         for proxy in self._server.lapsed():
             try:
                 async with asyncio.timeout(LAPSED_ANSWER_SECONDS_MAX):
-                    total += await self._sight.active_requests([proxy], group)
+                    total += await self._sight.active_requests([proxy], group, address)
             except (Unavailable, TimeoutError):
                 continue  # it stands still: nobody knows when it goes on, and with what
         return total
@@ -247,7 +267,7 @@ class Publisher:
         instances, proxies = self._instances.snapshot(), self._server.proxies()
         views = tuple([self._sight.view(proxy, self._clusters) for proxy in proxies])
         routes = [_routes(proxy) for proxy in proxies]
-        facts = (self._plans, instances, views, routes)
+        facts = (self._plans, instances, views, routes, self._spared())
         if self._adopted and facts == self._decided_from:
             return
         following = next_publication(self._plans, instances, self._published, views)
@@ -256,9 +276,11 @@ class Publisher:
         if following != self._published or self._adopted != was_adopted:
             self._publish(following)
         self._note_unrouted()
+        self._note_spared()
         self._decided_from = facts
         forwardings, clusters = self._published.forwardings(), self._published.rotation.keys()
-        answers = (forwardings, clusters, routes, [view.routed for view in views], self._unrouted_since.keys())
+        routed = [view.routed for view in views]
+        answers = (forwardings, clusters, routes, routed, self._unrouted_since.keys(), set(self._spared_since))
         if answers != self._answered_from:
             self._answered_from = answers
             self._changed.announce()
@@ -275,7 +297,12 @@ class Publisher:
         self._named = frozenset[str]().union(*map(clusters_named, following.forwardings().values()))
         now = self._clock.monotonic()
         self._withdrawn_at = {group: self._withdrawn_at.get(group, now) for group in self._clusters - self._named}
+        self._relieved_at = {one: self._relieved_at.get(one, now) for one in self._draining()}
         self._republished.announce()
+
+    def _draining(self) -> list[tuple[str, str]]:
+        """The instances that drain: group and address."""
+        return [(group, address) for group, some in self._published.draining.items() for address in some]
 
     def _views(self) -> tuple[ProxyView, ...]:
         return tuple([self._sight.view(proxy, self._clusters) for proxy in self._server.proxies()])
@@ -307,6 +334,15 @@ class Publisher:
         now = self._clock.monotonic()
         unrouted = self._published.rotation.keys() - self._routed()
         self._unrouted_since = {group: self._unrouted_since.get(group, now) for group in unrouted}
+
+    def _note_spared(self) -> None:
+        now = self._clock.monotonic()
+        self._spared_since = {one: self._spared_since.get(one, now) for one in self._spared()}
+
+    def _spared(self) -> list[tuple[str, str]]:
+        """Those of the instances that drain to which no registered proxy sends anything new."""
+        proxies = self._server.proxies()
+        return [one for one in self._draining() if all(spares(proxy, *one) for proxy in proxies)]
 
     # --- health
 

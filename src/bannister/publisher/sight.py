@@ -94,10 +94,15 @@ class Sight:
         if members is None or proxy.held_since(Kind.ENDPOINTS, group) > look.as_of:
             return frozenset()
         seen = look.clusters.get(group, {})
-        return frozenset(address for address in members.about if address in seen and seen[address].healthy)
+        return frozenset(address for address in members.about.rotation if address in seen and seen[address].healthy)
 
-    async def active_requests(self, proxies: Sequence[Proxy], group: str) -> int:
+    async def active_requests(self, proxies: Sequence[Proxy], group: str, address: str | None = None) -> int:
         """Requests in flight on a group, asked now from every proxy: those on an instance, and those that wait for a connection to one.
+
+        Args:
+            proxies: Which to ask.
+            group: On which group.
+            address: Only those on this instance, and those that wait for any.
 
         Raises:
             Unavailable: A proxy that is connected does not answer.
@@ -112,8 +117,19 @@ class Sight:
                 if proxy.stream is not None:
                     raise
                 continue  # its process has ended, and with it all that was in flight
-            total += sum(host.active_requests for host in clusters.get(group, {}).values())
+            hosts = clusters.get(group, {})
+            total += sum(host.active_requests for at, host in hosts.items() if address in (None, at))
         return total
+
+
+def spares(proxy: Proxy, group: str, address: str) -> bool:
+    """Whether the proxy sends an instance no new requests, now and when it has applied what is on its way."""
+    if not proxy.known(Kind.ENDPOINTS):
+        return False
+    held, pending = proxy.held(Kind.ENDPOINTS, group), proxy.pending(Kind.ENDPOINTS, group)
+    return not any(
+        address in one.about.rotation or address in one.about.standby for one in (held, pending) if one is not None
+    )
 
 
 def routed_groups(proxy: Proxy) -> frozenset[str]:

@@ -1,7 +1,8 @@
 """The supervisor's loop: which groups should exist, which do, and the way from one to the other.
 
-A group is *wanted* while an endpoint's fleet or deployment needs it (`bannister.domain.routing.wanted_groups`). What is wanted is prepared
-(its artifact fetched and unpacked) and its instances are ensured. What is no longer wanted retires, in this order:
+A group is *wanted* while an endpoint's fleet or deployment needs it (`bannister.domain.routing.wanted_instances`). What is wanted is prepared
+(its artifact fetched and unpacked) and its instances are ensured. Those that it then has too many drain: they are evicted once no proxy
+sends them anything new and their requests in flight have ended, or the drain time-out has passed. What is no longer wanted retires, in this order:
 
 1. no proxy routes to it any more (every registered proxy has acknowledged routes without it),
 2. its requests in flight have ended, or the drain time-out has passed,
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Protocol
 
@@ -22,7 +24,7 @@ from bannister.clock import Clock
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Group
 from bannister.domain.instance import GroupSpec, Instance, InstancePhase
-from bannister.domain.routing import wanted_groups
+from bannister.domain.routing import wanted_instances
 from bannister.errors import BannisterError, Conflict, Fenced, Refused, Unavailable
 from bannister.instances.backend import InstanceBackend
 from bannister.metrics.store import GroupDimensions, MetricStore
@@ -50,6 +52,14 @@ class Routes(Protocol):
         """Requests in flight on the group, over all proxies."""
         ...
 
+    def spared(self, group: str, address: str) -> bool:
+        """No registered proxy sends an instance that drains anything new."""
+        ...
+
+    async def active_requests_on(self, group: str, address: str) -> int:
+        """Requests in flight on one instance, over all proxies."""
+        ...
+
 
 class Supervisor:
     """Brings about the groups that endpoints want. One per data directory; `run` it as a task."""
@@ -74,7 +84,10 @@ class Supervisor:
         self._settings = settings
         self._epoch = epoch
         self._preparing: dict[str, asyncio.Task[None]] = {}
-        self._ensured: set[str] = set()
+        #: By group: how many instances it was told to have.
+        self._ensured: dict[str, int] = {}
+        #: By instance: since when we have known that it drains (monotonic seconds).
+        self._draining_since: dict[str, float] = {}
         self._removed: set[str] = set()
 
     async def run(self) -> None:
@@ -94,17 +107,16 @@ class Supervisor:
         """Look at every group that is not as it should be; True: something is draining."""
         endpoint_rows = await self._state.rows(ENDPOINTS)
         endpoints = [row.value for row in endpoint_rows]
-        wanted = {name for endpoint in endpoints for name in wanted_groups(endpoint)}
+        wanted = {name: count for endpoint in endpoints for name, count in wanted_instances(endpoint).items()}
         groups = {group.id: group for endpoint in endpoints for group in _groups(endpoint)}
         records = {row.key: row for row in await self._state.rows(GROUPS)}
-        for name in sorted(wanted - records.keys()):
+        for name in sorted(wanted.keys() - records.keys()):
             await self._contained(name, self._adopt(groups[name]))
-        draining = False
+        draining = await self._relieve(wanted.keys(), records)
         for name, row in records.items():
             if name in wanted:
-                if name in self._ensured:
-                    continue
-                await self._contained(name, self._keep(row))
+                if self._ensured.get(name) != wanted[name]:
+                    await self._contained(name, self._keep(row, wanted[name]))
             else:
                 draining = True
                 await self._contained(name, self._retire(row))
@@ -129,12 +141,13 @@ class Supervisor:
 
     async def _adopt(self, group: Group) -> None:
         record = GroupRecord(group, prepared=group.container.artifact_url is None)
-        await self._metrics.register(
-            GroupDimensions(group.id, group.endpoint, group.variant, group.config_name, group.instance_count)
-        )
+        await self._register(group, group.instance_count)
         await self._state.commit([Put(GROUPS, group.id, record, 0)])
 
-    async def _keep(self, row: Row[GroupRecord]) -> None:
+    async def _register(self, group: Group, count: int) -> None:
+        await self._metrics.register(GroupDimensions(group.id, group.endpoint, group.variant, group.config_name, count))
+
+    async def _keep(self, row: Row[GroupRecord], count: int) -> None:
         record = row.value
         if record.failure is not None:
             return
@@ -143,11 +156,12 @@ class Supervisor:
                 self._preparing[row.key] = asyncio.create_task(self._prepare(row))
             return
         try:
-            await self._instances.ensure(_spec(record), record.group.instance_count, self._epoch)
+            await self._register(record.group, count)
+            await self._instances.ensure(_spec(record), count, self._epoch)
         except Refused as refusal:
             await self._state.commit([Put(GROUPS, row.key, replace(record, failure=str(refusal)), row.revision)])
             return
-        self._ensured.add(row.key)
+        self._ensured[row.key] = count
 
     async def _prepare(self, row: Row[GroupRecord]) -> None:
         """Fetch and unpack the artifact; what goes wrong is written where FailureReason finds it."""
@@ -170,6 +184,40 @@ class Supervisor:
             await self._state.commit([Put(GROUPS, row.key, record, row.revision)])
         except Conflict:
             log.debug("supervisor.row_changed group=%s", row.key)
+
+    # --- too many of what is wanted -----------------------------------------------------------------
+
+    async def _relieve(self, wanted: Collection[str], records: Mapping[str, Row[GroupRecord]]) -> bool:
+        """Evict the instances that drain and have nothing left to answer; True: there are some that do."""
+        draining = [one for one in self._instances.snapshot() if one.draining and one.group in wanted]
+        now = self._clock.monotonic()
+        self._draining_since = {one.id: self._draining_since.get(one.id, now) for one in draining}
+        for one in draining:
+            if (row := records.get(one.group)) is not None and one.phase is not InstancePhase.STOPPING:
+                await self._contained(one.group, self._relieve_instance(one, row))
+        return bool(draining)
+
+    async def _relieve_instance(self, one: Instance, row: Row[GroupRecord]) -> None:
+        if one.address is not None and one.answered:
+            if not self._routes.spared(one.group, one.address):
+                return
+            in_flight = await self._in_flight_on(one, one.address)
+            if in_flight != 0:
+                waited = self._clock.monotonic() - self._draining_since[one.id]
+                if waited < self._settings.drain_timeout_seconds:
+                    return
+                await self._cut(row, in_flight, self._clock.now(), one.id)
+        await self._instances.evict(one.id, self._epoch)
+
+    async def _in_flight_on(self, one: Instance, address: str) -> int | None:
+        """Requests in flight on an instance; None: there may be some that no proxy counts."""
+        if self._may_have_more(one):
+            return None
+        try:
+            return await self._routes.active_requests_on(one.group, address)
+        except Unavailable as error:
+            log.debug("instance.drain_unknown instance=%s: %s", one.id, error)
+            return None
 
     # --- no longer wanted ---------------------------------------------------------------------------
 
@@ -214,14 +262,14 @@ class Supervisor:
         passed = None if one.silent_until is None else self._clock.now() - one.silent_until
         return passed is not None and passed < self._settings.invocation_timeout_seconds
 
-    async def _cut(self, row: Row[GroupRecord], in_flight: int | None, now: float) -> None:
-        log.warning("group.drain_cut group=%s requests=%s", row.key, in_flight)
-        body = {"group": row.key, "requests": in_flight}
+    async def _cut(self, row: Row[GroupRecord], in_flight: int | None, now: float, instance: str | None = None) -> None:
+        log.warning("group.drain_cut group=%s instance=%s requests=%s", row.key, instance or "all", in_flight)
+        body = {"group": row.key, "requests": in_flight} | ({} if instance is None else {"instance": instance})
         await self._state.commit(records=[Record(now, f"endpoint/{row.value.group.endpoint}", "group.drain_cut", body)])
 
     async def _forget(self, row: Row[GroupRecord]) -> None:
         await self._state.commit([Remove(GROUPS, row.key, row.revision)])
-        self._ensured.discard(row.key)
+        self._ensured.pop(row.key, None)
         self._removed.discard(row.key)
         await self._artifacts.sweep(self._artifacts_in_use)
 

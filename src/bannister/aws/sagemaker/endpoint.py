@@ -1,4 +1,4 @@
-"""CreateEndpoint, UpdateEndpoint, DescribeEndpoint, ListEndpoints, DeleteEndpoint."""
+"""CreateEndpoint, UpdateEndpoint, UpdateEndpointWeightsAndCapacities, DescribeEndpoint, ListEndpoints, DeleteEndpoint."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from bannister.domain.deployment.progress import (
     status_of,
 )
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.scaling import Desired
 from bannister.errors import Invalid, Resource
 from bannister.operations import endpoints
 from bannister.operations.context import Context
@@ -42,6 +43,12 @@ def handlers(context: Context) -> Mapping[str, Handler]:
         )
         return {"EndpointArn": _arn(call, endpoint.name)}
 
+    async def rescale(call: Call) -> dict[str, Any]:
+        params = call.params
+        desired = [_desired(one) for one in params["DesiredWeightsAndCapacities"]]
+        endpoint = await endpoints.update_weights_and_capacities(context, params["EndpointName"], desired)
+        return {"EndpointArn": _arn(call, endpoint.name)}
+
     async def describe(call: Call) -> dict[str, Any]:
         endpoint = await endpoints.describe_endpoint(context, call.params["EndpointName"])
         return _description(call, endpoint, context.ready_instances(), context.delivery_trouble)
@@ -57,6 +64,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
     return {
         "CreateEndpoint": create,
         "UpdateEndpoint": update,
+        "UpdateEndpointWeightsAndCapacities": rescale,
         "DescribeEndpoint": describe,
         "ListEndpoints": list_,
         "DeleteEndpoint": delete,
@@ -82,6 +90,15 @@ def _retention(params: dict[str, Any]) -> Retention:
         except_weight="DesiredWeight" in excluded,
         policy=params.get("RetainDeploymentConfig", False),
     )
+
+
+def _desired(item: dict[str, Any]) -> Desired:
+    if "ServerlessUpdateConfig" in item:
+        raise Invalid(
+            f'Variant "{item["VariantName"]}" has no serverless configuration: endpoints here are real-time only. '
+            "Give DesiredInstanceCount or DesiredWeight instead."
+        )
+    return Desired(item["VariantName"], item.get("DesiredWeight"), item.get("DesiredInstanceCount"))
 
 
 def _summary(call: Call, endpoint: Endpoint) -> dict[str, Any]:

@@ -66,7 +66,7 @@ def admit(endpoint: Endpoint, asked: UpdateRequest) -> Admitted:
     """
     if asked.config is None:
         raise NotFound(Resource.ENDPOINT_CONFIG, asked.config_name)
-    blue = _updatable(endpoint)
+    blue = updatable(endpoint)
     policy = _policy(endpoint, asked.policy, asked.retention)
     variants = tuple(_retained(one, blue.group_of(one.name), asked.retention) for one in asked.config.variants)
     shadow = _retained_shadow(asked.config, blue, asked.retention)
@@ -100,8 +100,13 @@ def replay_admission(body: Mapping[str, Any]) -> str | None:
     return None
 
 
-def _updatable(endpoint: Endpoint) -> Fleet:
-    if endpoint.deleting or endpoint.deployment is not None:
+def updatable(endpoint: Endpoint) -> Fleet:
+    """What is in production, where nothing keeps anybody from changing it.
+
+    Raises:
+        Refused: What does.
+    """
+    if endpoint.changing:
         raise Busy(Resource.ENDPOINT, endpoint.name)
     if endpoint.experiment is not None:
         raise under_experiment(endpoint, "updated")

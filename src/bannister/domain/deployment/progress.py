@@ -51,6 +51,8 @@ def status_of(endpoint: Endpoint) -> EndpointStatus:
         return EndpointStatus.DELETING
     deployment = endpoint.deployment
     if deployment is None:
+        if endpoint.scaling is not None:
+            return EndpointStatus.UPDATING
         return EndpointStatus.IN_SERVICE if endpoint.blue is not None else EndpointStatus.FAILED
     if deployment.blue is None:
         return EndpointStatus.CREATING
@@ -65,7 +67,11 @@ def blue_progress(endpoint: Endpoint, ready: dict[str, int]) -> tuple[VariantPro
         return ()
     deployment = endpoint.deployment
     if deployment is None:
-        return tuple(VariantProgress(group, group.weight, ready.get(group.id, 0)) for group in endpoint.blue.groups)
+        desired = _desired(endpoint)
+        return tuple(
+            VariantProgress(desired.get(group.id, group), group.weight, ready.get(group.id, 0))
+            for group in endpoint.blue.groups
+        )
     share = _green_share(deployment)
     # A variant that green does not have goes when green has everything.
     gone = 1.0 if asked_split(deployment).all_green else 0.0
@@ -86,7 +92,16 @@ def blue_shadow_progress(endpoint: Endpoint, ready: dict[str, int]) -> tuple[Var
         return ()
     group, deployment = endpoint.blue.shadow.group, endpoint.deployment
     fed = deployment is None or not asked_split(deployment).all_green
-    return (VariantProgress(group, group.weight if fed else 0.0, ready.get(group.id, 0)),)
+    desired = _desired(endpoint).get(group.id, group)
+    return (VariantProgress(desired, group.weight if fed else 0.0, ready.get(group.id, 0)),)
+
+
+def _desired(endpoint: Endpoint) -> dict[str, Group]:
+    """The groups as a scaling that is under way wants them in the end."""
+    scaling = endpoint.scaling
+    if scaling is None:
+        return {}
+    return {group.id: group for group in (scaling.after if scaling.reason is None else scaling.before).all_groups}
 
 
 def green_shadow_progress(deployment: Deployment, ready: dict[str, int]) -> tuple[VariantProgress, ...]:

@@ -92,7 +92,7 @@ def why_not_begin(experiment: Experiment, endpoint: Endpoint | None, containers:
         return f'Endpoint "{endpoint.name}" is being deleted.'
     if endpoint.experiment is not None:
         return f'Inference experiment "{endpoint.experiment}" runs on endpoint "{endpoint.name}".'
-    if endpoint.deployment is not None:
+    if endpoint.changing:
         return None  # judged when it has ended
     return _unfit(experiment, endpoint)
 

@@ -207,7 +207,7 @@ def _before_beginning(experiment: Experiment, seen: Observation) -> Noticed | No
     why_not = why_not_begin(experiment, seen.endpoint, seen.containers)
     if why_not is not None:
         return Noticed(Event.CANCELLED, f"The experiment could not start. {why_not}")
-    if seen.endpoint is None or seen.endpoint.deployment is None:
+    if seen.endpoint is None or not seen.endpoint.changing:
         return Noticed(Event.BEGUN, f'Endpoint "{experiment.endpoint}" is changed to run production and shadow.')
     if seen.now >= experiment.ends_at:
         return Noticed(Event.CANCELLED, f'Endpoint "{experiment.endpoint}" was being updated until the end time.')

@@ -1,0 +1,112 @@
+"""Changes of weights and instance counts, as pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Fleet, Group, Shadow
+from bannister.domain.model import Container
+from bannister.domain.routing import plan_of, wanted_instances
+from bannister.domain.scaling import (
+    Desired,
+    GroupCount,
+    Observation,
+    Scaling,
+    ScalingPhase,
+    advance,
+    fleet_of,
+    notice,
+    rescaled,
+)
+from bannister.errors import Invalid
+
+
+def group(variant: str, count: int, weight: float) -> Group:
+    return Group(f"e.{variant}.1", "e", variant, "c", "m", Container("image", None, {}), count, weight, 60.0)
+
+
+BEFORE = Fleet("c", (group("a", 2, 9.0), group("b", 1, 1.0)), 0.0)
+ASKED = (Desired("a", 1.0, 1), Desired("b", None, 3))
+
+
+def scaling(phase: ScalingPhase = ScalingPhase.GROWING, reason: str | None = None) -> Scaling:
+    return Scaling("s", BEFORE, rescaled(BEFORE, ASKED, 100), 0.0, 100.0, phase, 0.0, reason)
+
+
+def form(one: Scaling) -> list[tuple[int, float]]:
+    return [(group.instance_count, group.weight) for group in fleet_of(one).groups]
+
+
+def seen(a: int, b: int, *, now: float = 1.0, acknowledged: bool = False, failure: str | None = None) -> Observation:
+    counts = (GroupCount("e.a.1", a, a), GroupCount("e.b.1", b, b, failure))
+    return Observation(now, counts, acknowledged)
+
+
+def test_capacity_comes_before_traffic_and_goes_after_it():
+    assert form(scaling()) == [(2, 9.0), (3, 1.0)]
+    assert form(scaling(ScalingPhase.WEIGHING)) == [(2, 1.0), (3, 1.0)]
+    assert form(scaling(ScalingPhase.SHRINKING)) == [(1, 1.0), (3, 1.0)]
+    assert form(scaling(ScalingPhase.SHRINKING, "no")) == [(2, 9.0), (1, 1.0)]
+
+
+@pytest.mark.parametrize(
+    ("phase", "observed", "follows"),
+    [
+        (ScalingPhase.GROWING, seen(2, 2), None),
+        (ScalingPhase.GROWING, seen(2, 3), ScalingPhase.WEIGHING),
+        (ScalingPhase.GROWING, seen(0, 3), ScalingPhase.WEIGHING),  # a group that does not grow is not waited for
+        (ScalingPhase.GROWING, seen(2, 1, failure="It broke."), ScalingPhase.SHRINKING),
+        (ScalingPhase.GROWING, seen(2, 1, now=100.0), ScalingPhase.SHRINKING),
+        (ScalingPhase.WEIGHING, seen(2, 3), None),
+        (ScalingPhase.WEIGHING, seen(2, 3, acknowledged=True), ScalingPhase.SHRINKING),
+        (ScalingPhase.WEIGHING, seen(2, 3, now=100.0), ScalingPhase.SHRINKING),
+        (ScalingPhase.SHRINKING, seen(2, 3, now=1000.0), None),
+        (ScalingPhase.SHRINKING, seen(1, 3), ScalingPhase.ENDED),
+    ],
+)
+def test_what_the_facts_amount_to(phase, observed, follows):
+    noticed = notice(scaling(phase), observed)
+    assert (noticed.phase if noticed is not None else None) == follows
+
+
+def test_what_is_taken_back_says_why():
+    noticed = notice(scaling(), seen(2, 1, now=100.0))
+    assert noticed is not None
+    assert noticed.back
+    assert noticed.reason == "It was not done within 100 seconds: b has 1 of 3 ready."
+    after = advance(scaling(), noticed, 100.0)
+    assert (after.reason, fleet_of(after)) == (noticed.reason, BEFORE)
+    ended = notice(after, seen(2, 1, now=101.0))
+    assert ended is not None
+    assert advance(after, ended, 101.0).reason == noticed.reason
+
+
+def test_new_weights_wait_for_what_has_grown_alone():
+    one = scaling(ScalingPhase.WEIGHING)
+    endpoint = Endpoint("e", 0.0, 0.0, blue=fleet_of(one), scaling=one)
+    assert {each.group: each.required for each in plan_of(endpoint).memberships} == {"e.a.1": 0, "e.b.1": 3}
+    assert wanted_instances(endpoint) == {"e.a.1": 2, "e.b.1": 3}
+
+
+def test_a_shadow_has_another_share_of_requests():
+    fleet = Fleet("c", (group("a", 1, 2.0),), 0.0, Shadow(group("s", 1, 1.0), 500_000))
+    after = rescaled(fleet, (Desired("s", 0.5, 2),), 100)
+    assert after.shadow == Shadow(replace(group("s", 2, 0.5)), 250_000)
+    assert rescaled(fleet, (Desired("a", 4.0),), 100).shadow == Shadow(group("s", 1, 1.0), 250_000)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        (Desired("x"),),
+        (Desired("a", 1.0), Desired("a", 2.0)),
+        (Desired("a", 0.0), Desired("b", 0.0)),
+        (Desired("a", None, 101),),
+    ],
+)
+def test_what_cannot_be_asked(asked):
+    with pytest.raises(Invalid):
+        rescaled(BEFORE, asked, 100)
