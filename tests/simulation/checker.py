@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tests.simulation.composites import CompositeRules
 from tests.simulation.experiment_rules import ExperimentRules
+from tests.simulation.scaling import ScalingRules
 from tests.simulation.shadow import ShadowRules
 
 from bannister.domain.alarm.alarm import AlarmValue
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 ROLLBACK_SECONDS_MAX = 2.0
 #: A deployment ends this long after its time is over (rolling back, draining, stopping), while nothing is disturbed.
 ENDING_SECONDS_MAX = 60.0
+#: A scaling that is out of time is taken back, and drained, this long after.
+SCALING_SECONDS_MAX = 60.0
 #: Whatever was disturbed serves again this long after the disturbances stopped.
 HEALING_SECONDS_MAX = 30.0
 
@@ -81,6 +84,7 @@ class Checker:
         self.decided_early = 0
         self._shadows = ShadowRules(world)
         self._composites = CompositeRules(world)
+        self._scalings = ScalingRules(world)
 
     # --- told by the world
 
@@ -149,7 +153,8 @@ class Checker:
         machine, group = self._world.machine, self._world.machine.group_of[instance]
         address = machine.address_of[instance]
         for endpoint in self.endpoints.values():
-            if group in wanted_instances(endpoint):
+            wanted = wanted_instances(endpoint).get(group)
+            if wanted is not None and not self._scalings.may_stop(instance, wanted):
                 raise self._world.violated(
                     "10: blue is not stopped early", f"{instance} of {group} ends and is wanted."
                 )
@@ -160,7 +165,7 @@ class Checker:
                     "9: no request is lost", f"{instance} of {group} ends while {proxy.node} routes to it."
                 )
         for proxy in self._countable(group):
-            if proxy.in_flight(address) and not self._overdue(group):
+            if proxy.in_flight(address) and not self._overdue(group) and not self._scalings.overdue(instance):
                 raise self._world.violated(
                     "10: draining",
                     f"{instance} of {group} ends with {proxy.in_flight(address)} requests in flight, before the time to drain is over.",
@@ -168,6 +173,7 @@ class Checker:
 
     def tick(self) -> None:
         self._recover()
+        self._scalings.tick()
         for proxy in self._proxies():
             self._check_routes(proxy)
         self._shadows.tick(self._proxies(), self.endpoints)
@@ -209,7 +215,8 @@ class Checker:
         if before is None:
             return
         promoted = before.deployment is not None and after.blue == before.deployment.green
-        changed = None not in (before.blue, after.blue) and before.blue != after.blue and not promoted
+        scaled = self._scalings.rewritten(before, after)
+        changed = None not in (before.blue, after.blue) and before.blue != after.blue and not promoted and not scaled
         if changed and not self.experiments.may_rewrite(before, after):
             raise self._world.violated("13: what runs never changes", f"Blue of {name} was rewritten.")
         if before.deployment is not None and running is None:
@@ -467,7 +474,9 @@ class Checker:
             return
         now, wall = self._world.loop.time(), self._world.clock.now()
         for endpoint in self.endpoints.values():
-            deployment = endpoint.deployment
+            deployment, scaling = endpoint.deployment, endpoint.scaling
+            if scaling is not None and min(wall - scaling.deadline_at, now - self.calm_since) > SCALING_SECONDS_MAX:
+                raise self._world.violated("15: every scaling ends", f"{endpoint.name} is {scaling.phase}.")
             if deployment is None:
                 continue
             over = max(deployment.deadline_at - wall, 0.0)
@@ -500,13 +509,16 @@ class Checker:
         found = self.experiments.unsettled() or self._shadows.unsettled(self.endpoints)
         if found is not None:
             return found
-        wanted = {group for endpoint in self.endpoints.values() for group in wanted_instances(endpoint)}
+        wanted = {group: count for one in self.endpoints.values() for group, count in wanted_instances(one).items()}
         machine = self._world.machine
         running = {machine.group_of[instance] for instance in machine.running}
-        if running - wanted:
-            return "15: what is not wanted goes", f"Still running: {sorted(running - wanted)}"
+        if running - wanted.keys():
+            return "15: what is not wanted goes", f"Still running: {sorted(running - wanted.keys())}"
+        for group, count in wanted.items():
+            if len(machine.in_group(group)) > count:
+                return "15: what is not wanted goes", f"{group}: {machine.in_group(group)}, wanted are {count}."
         for name, endpoint in self.endpoints.items():
-            if endpoint.deployment is not None or endpoint.deleting:
+            if endpoint.changing:
                 return "15: every deployment ends", f"{name} is not at rest."
             for proxy in self._world.network.proxies.values():
                 if proxy.running and endpoint.blue is not None and proxy.weights(name) != plan_of(endpoint).weights:

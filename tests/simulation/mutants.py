@@ -15,7 +15,8 @@ from tests.simulation.simulate import simulate
 from tests.simulation.situations import SITUATIONS, scripts
 from tests.simulation.story import Script
 
-from bannister.domain import routing
+from bannister.deployer import scaling as scaling_loop
+from bannister.domain import routing, scaling
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
 from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.deployment import machine
@@ -23,7 +24,9 @@ from bannister.domain.deployment.machine import Deployment, Event, Noticed, Obse
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.instance import Instance, InstancePhase
+from bannister.domain.scaling import Scaling, ScalingPhase
 from bannister.evaluator import assessment, windows
+from bannister.instances.groups import GroupedInstances
 from bannister.publisher import planning
 from bannister.publisher import publisher as publisher_module
 from bannister.publisher.planning import Publication
@@ -185,10 +188,24 @@ class _Impatient(Publisher):
         return 0
 
 
+class _Sparing(Publisher):
+    """Says that no proxy sends anything to one that drains."""
+
+    def spared(self, group: str, address: str) -> bool:
+        return True
+
+
+class _Curt(Publisher):
+    """Says that nothing is in flight on one that drains."""
+
+    async def active_requests_on(self, group: str, address: str) -> int:
+        return 0
+
+
 class _Hasty(Publisher):
     """Asks only those who answer in time."""
 
-    async def _active_with_lapsed(self, group: str) -> int:
+    async def _active_with_lapsed(self, group: str, address: str | None = None) -> int:
         return 0
 
 
@@ -206,6 +223,30 @@ def _one_period_is_certain() -> Parts:
         return honest(replace(rule, datapoints_to_alarm=1), *known)
 
     windows.foreseen = foreseen
+    return Parts()
+
+
+def _weights_before_capacity() -> Parts:
+    honest = scaling_loop.notice
+
+    def notice(one: Scaling, seen: Any) -> Any:
+        if one.phase is ScalingPhase.GROWING:
+            return scaling.Noticed(ScalingPhase.WEIGHING, "Surely.")
+        return honest(one, seen)
+
+    scaling_loop.notice = notice
+    return Parts()
+
+
+def _no_draining() -> Parts:
+    def end(self: Any, group: Any) -> None:
+        members = self._wanted(group)
+        for member in members[max(group.record.count, 0) :]:
+            self._end(member)
+        for _ in range(group.record.count - len(members)):
+            self._add(group)
+
+    GroupedInstances._keep_count = end  # type: ignore[method-assign]
     return Parts()
 
 
@@ -232,6 +273,10 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "requests of a proxy that is late forgotten": lambda: Parts(publisher=_Hasty),
     "requests of one that was silent forgotten": lambda: Parts(supervisor=_Forgetful),
     "instances stopped while they are routed to": lambda: Parts(publisher=_Careless),
+    "an instance too many stopped while it is routed to": lambda: Parts(publisher=_Sparing),
+    "an instance too many stopped with requests in flight": lambda: Parts(publisher=_Curt),
+    "weights before what has grown is ready": _weights_before_capacity,
+    "a smaller group stopped at once": _no_draining,
 }
 
 

@@ -17,6 +17,7 @@ from tests.simulation.world import Model, World
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.machine import Phase
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
+from bannister.domain.scaling import Desired
 from bannister.instances.memory import Behaviour
 
 Situation = Callable[[World], Coroutine[Any, Any, None]]
@@ -129,6 +130,25 @@ async def deleted_while_it_serves(world: World) -> None:
         await asyncio.sleep(LOOK_SECONDS)
 
 
+async def made_larger_and_smaller(world: World) -> None:
+    """An endpoint under load has more instances and another weight, then fewer, again and again; in some worlds with slow proxies."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    if world.rng.random() < 0.5:
+        _slow_proxies(world)
+    for count in (4, 1, 3, 2):
+        await asyncio.sleep(world.rng.random() * 3)
+        weight = world.rng.choice((0.5, 1.0, 3.0))
+        if not await release.scale(Desired("a", weight, count)):
+            return
+        blue = world.endpoints()["e1"].blue
+        assert blue is not None
+        (group,) = blue.groups
+        if world.calm and (group.weight, group.instance_count) != (weight, count):
+            raise world.violated("The situation was not reached", f"{group.instance_count} instead of {count}.")
+
+
 async def with_a_shadow_that_dies(world: World) -> None:
     """From a version with a shadow to another one; both shadows end again and again. In some worlds the new one cannot start, and the old one is fed on."""
     release = Release(world, "e1")
@@ -223,6 +243,7 @@ SITUATIONS: dict[str, Situation] = {
     "silent before a restart": silent_before_a_restart,
     "counted by one that lapsed": counted_by_one_that_lapsed,
     "deleted while it serves": deleted_while_it_serves,
+    "made larger and smaller while it serves": made_larger_and_smaller,
     "with a shadow that dies": with_a_shadow_that_dies,
     "an instant in alarm beneath a composite": an_instant_in_alarm_beneath,
 }

@@ -11,6 +11,7 @@ from typing import Any
 from tests.simulation.checker import HEALING_SECONDS_MAX
 from tests.simulation.composites import Composites, share_of_errors
 from tests.simulation.faults import Faults
+from tests.simulation.scaling import Scalings
 from tests.simulation.shadow import VARIANT, Shadows
 from tests.simulation.world import Model, World
 
@@ -21,13 +22,19 @@ from bannister.domain.deployment.policy import CapacitySize, CapacityType, Deplo
 from bannister.domain.endpoint import Variant
 from bannister.domain.metric.identity import identity
 from bannister.domain.model import Container
+from bannister.domain.scaling import Desired
 from bannister.errors import BannisterError, Refused
 from bannister.instances.memory import Behaviour
 from bannister.operations.alarms import Extras, delete_alarms, put_metric_alarm, set_alarm_state
 from bannister.operations.composite_alarms import CompositeDefinition, put_composite_alarm
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import create_endpoint_config, delete_endpoint_config
-from bannister.operations.endpoints import create_endpoint, delete_endpoint, update_endpoint
+from bannister.operations.endpoints import (
+    create_endpoint,
+    delete_endpoint,
+    update_endpoint,
+    update_weights_and_capacities,
+)
 from bannister.operations.models import create_model, delete_model
 
 #: A request to an API that is down is tried again after this long.
@@ -51,6 +58,8 @@ class Script:
     shadows: bool = False
     #: Some deployments name a composite alarm.
     composites: bool = False
+    #: Between deployments weights and instance counts change.
+    scalings: bool = False
     #: Happens instead of endpoints with deployments of every kind.
     situation: Callable[[World], Coroutine[Any, Any, None]] | None = None
 
@@ -64,6 +73,7 @@ class Script:
             proxies=rng.choice((1, 1, 2)),
             shadows=random.Random(f"shadows in {seed}").random() < 0.5,
             composites=random.Random(f"composites in {seed}").random() < 0.5,
+            scalings=random.Random(f"scalings in {seed}").random() < 0.4,
         )
 
 
@@ -116,6 +126,8 @@ class Release:
             await asyncio.sleep(self._rng.random())
             if not await self.deploy(self._any_model(), self._rng.choice((1, 2, 2, 3))):
                 return
+            if self._world.scalings is not None and not await self._scale(self._world.scalings):
+                return
 
     async def create(self, instances: int) -> bool:
         """The endpoint with its first version; False: it is gone."""
@@ -140,6 +152,20 @@ class Release:
                 await self._caller.ask(lambda context, one=name: delete_alarms(context, [one]))  # type: ignore[misc]
             await self._caller.ask(lambda context: delete_alarms(context, [alarm]))
         return rests
+
+    async def _scale(self, scalings: Scalings) -> bool:
+        """Perhaps another size; False: the endpoint is gone."""
+        endpoint = self._world.endpoints().get(self.name)
+        if endpoint is None or endpoint.blue is None:
+            return False
+        return await self.scale(*scalings.desired(endpoint.blue))
+
+    async def scale(self, *desired: Desired) -> bool:
+        """Ask for other weights and instance counts; False: the endpoint is gone."""
+        if desired:
+            error = await self._caller.ask(lambda context: update_weights_and_capacities(context, self.name, desired))
+            self._world.note("caller", f"scale {self.name}: {error or desired}")
+        return await self.at_rest()
 
     async def _composites(self, config: str, errors: str) -> list[str]:
         """Composite alarms over an alarm, each over the one before it; most often none."""
@@ -201,7 +227,7 @@ class Release:
             endpoint = self._world.endpoints().get(self.name)
             if endpoint is None or (endpoint.deployment is None and endpoint.blue is None):
                 return False
-            if endpoint.deployment is None and not endpoint.deleting:
+            if not endpoint.changing:
                 return True
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -375,6 +401,7 @@ async def tell(world: World, script: Script) -> None:
     """Begin the world, let everything happen, then let it heal, and check."""
     world.shadows = Shadows(world.seed) if script.shadows else None
     world.composites = Composites(world.seed) if script.composites else None
+    world.scalings = Scalings(world.seed) if script.scalings else None
     world.begin()
     works = [asyncio.create_task(work) for work in _works(world, script)]
     disturbing = []
@@ -396,7 +423,7 @@ async def tell(world: World, script: Script) -> None:
         faults.stop()
     world.heal_models()
     world.calm, world.checker.calm_since = True, world.loop.time()
-    while any(one.deployment is not None or one.deleting for one in world.endpoints().values()):
+    while any(one.changing for one in world.endpoints().values()):
         await asyncio.sleep(LOOK_SECONDS)  # the checker sees to it that this ends
     healed_by = world.loop.time() + HEALING_SECONDS_MAX
     quiet_since = world.loop.time()

@@ -14,6 +14,7 @@ from typing import Any
 from tests.simulation.checker import Checker
 from tests.simulation.composites import Composites
 from tests.simulation.plane import ControlPlane, Parts
+from tests.simulation.scaling import Scalings
 from tests.simulation.shadow import Shadows
 from tests.simulation.telemetry import Telemetry
 from tests.simulation.virtual_time import PROCESS, VirtualClock, VirtualLoop
@@ -170,6 +171,7 @@ class World:
         #: None: no version has a shadow.
         self.shadows: Shadows | None = None
         self.composites: Composites | None = None
+        self.scalings: Scalings | None = None
         self.telemetry: Telemetry = None  # type: ignore[assignment]  # made when the loop runs
         self.checker = Checker(self)
         self.trace: deque[str] = deque(maxlen=TRACE_LINES_MAX)

@@ -45,6 +45,10 @@ class Traffic(Protocol):
         """The weights that every registered proxy has acknowledged; None: there is no proxy, or they differ."""
         ...
 
+    def healthy(self, group: str) -> int:
+        """How many instances of a group every registered proxy has acknowledged and sees healthy."""
+        ...
+
 
 class Judge(Protocol):
     """What the deployer asks the evaluator."""

@@ -71,6 +71,7 @@ class Scaler:
                 GroupCount(
                     group.id,
                     ready=sum(one.phase is InstancePhase.READY for one in staying),
+                    healthy=self._traffic.healthy(group.id),
                     existing=len(instances),
                     failure=next((one.reason for one in staying if one.phase is InstancePhase.FAILED), None),
                 )

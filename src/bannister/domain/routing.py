@@ -9,8 +9,7 @@ from dataclasses import dataclass, replace
 
 from bannister.domain.deployment.machine import asked_split, wants_blue, wants_green
 from bannister.domain.endpoint import Endpoint
-from bannister.domain.fleet import Fleet, Group
-from bannister.domain.scaling import ScalingPhase
+from bannister.domain.fleet import Fleet
 from bannister.domain.traffic import TRAFFIC_PARTS, apportion
 
 
@@ -148,7 +147,7 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
         return RoutePlan(endpoint.name)
     deployment = endpoint.deployment
     if deployment is None:
-        return _steady(endpoint) if endpoint.blue is not None else RoutePlan(endpoint.name)
+        return _steady(endpoint.name, endpoint.blue) if endpoint.blue is not None else RoutePlan(endpoint.name)
     split = asked_split(deployment)
     memberships: list[Membership] = []
     weighted: list[tuple[str, str, float]] = []
@@ -202,20 +201,11 @@ class Plans:
         return known[1]
 
 
-def _steady(endpoint: Endpoint) -> RoutePlan:
-    fleet, scaling = endpoint.blue, endpoint.scaling
-    assert fleet is not None
+def _steady(endpoint: str, fleet: Fleet) -> RoutePlan:
     parts = apportion([group.weight for group in fleet.groups])
-    # Capacity before traffic: what has grown is healthy in every proxy before the weights change.
-    before = {} if scaling is None else {group.id: group.instance_count for group in scaling.before.groups}
-    weighing = scaling is not None and scaling.phase is ScalingPhase.WEIGHING
-
-    def required(group: Group) -> int:
-        return group.instance_count if weighing and group.instance_count > before[group.id] else 0
-
     return RoutePlan(
-        endpoint.name,
-        tuple(Membership(group.id, group.instance_count, required(group)) for group in fleet.groups),
+        endpoint,
+        tuple(Membership(group.id, group.instance_count, required=0) for group in fleet.groups),
         tuple(Weight(group.id, group.variant, part) for group, part in zip(fleet.groups, parts, strict=True)),
     )
 

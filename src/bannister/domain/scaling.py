@@ -3,7 +3,7 @@
 The fleet in production walks through three forms, so that capacity comes before the traffic that needs it, and goes after the traffic that used it:
 
     GROWING    every group has the greater of its two counts, and its old weight
-    WEIGHING   the new weights are asked; the proxies take them once what has grown is healthy in each of them
+    WEIGHING   what has grown is healthy in every proxy, and the new weights are asked
     SHRINKING  every group has its new count; what is too many drains and goes
 
 `fleet_of` is the fleet in each. An instance that cannot start takes the change back: the fleet is what it was, and the endpoint says why. As with
@@ -70,6 +70,8 @@ class GroupCount:
 
     group: str
     ready: int
+    #: So many every proxy sees healthy.
+    healthy: int
     #: All that exist, those that drain included.
     existing: int
     #: Why an instance was given up; None: none was.
@@ -161,16 +163,18 @@ def notice(scaling: Scaling, seen: Observation) -> Noticed | None:
     if scaling.phase is ScalingPhase.WEIGHING:
         acknowledged = "Every proxy has acknowledged the weights."
         return Noticed(ScalingPhase.SHRINKING, acknowledged) if seen.acknowledged else None
-    if any(one.ready < wanted[one.group].instance_count for one in growing):
+    if any(min(one.ready, one.healthy) < wanted[one.group].instance_count for one in growing):
         return None
     return Noticed(
-        ScalingPhase.WEIGHING, "Every instance that was added is ready." if growing else "No instance was added."
+        ScalingPhase.WEIGHING,
+        "Every instance that was added is ready, and healthy in every proxy." if growing else "No instance was added.",
     )
 
 
 def _too_late(scaling: Scaling, growing: Sequence[GroupCount], wanted: Mapping[str, Group]) -> str:
     counts = [
-        f"{wanted[one.group].variant} has {one.ready} of {wanted[one.group].instance_count} ready" for one in growing
+        f"{wanted[one.group].variant} has {min(one.ready, one.healthy)} of {wanted[one.group].instance_count} ready"
+        for one in growing
     ]
     return (
         f"It was not done within {scaling.deadline_at - scaling.started_at:.0f} seconds: "

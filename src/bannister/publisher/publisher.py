@@ -170,6 +170,10 @@ class Publisher:
         views = self._views()
         return bool(views) and all(view.healthy.get(group) for view in views)
 
+    def healthy(self, group: str) -> int:
+        """How many instances of the group every registered proxy has acknowledged and sees healthy."""
+        return min((len(view.healthy.get(group, _NOBODY)) for view in self._views()), default=0)
+
     def unrouted(self, group: str) -> bool:
         """No route of any registered proxy names the group, and their threads have had the time to notice."""
         if self._plans is None or not all(proxy.known(Kind.ROUTES) for proxy in self._server.proxies()):
@@ -280,7 +284,8 @@ class Publisher:
         self._decided_from = facts
         forwardings, clusters = self._published.forwardings(), self._published.rotation.keys()
         routed = [view.routed for view in views]
-        answers = (forwardings, clusters, routes, routed, self._unrouted_since.keys(), set(self._spared_since))
+        healthy = [view.healthy for view in views]
+        answers = (forwardings, clusters, routes, routed, healthy, self._unrouted_since.keys(), set(self._spared_since))
         if answers != self._answered_from:
             self._answered_from = answers
             self._changed.announce()
