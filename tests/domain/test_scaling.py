@@ -86,7 +86,9 @@ def test_what_is_taken_back_says_why():
     noticed = notice(scaling(), seen(2, 1, now=100.0))
     assert noticed is not None
     assert noticed.back
-    assert noticed.reason == "It was not done within 100 seconds: b has 1 of 3 ready."
+    assert noticed.reason == (
+        "It was not done within 100 seconds: of 3 instances of b 1 are ready, and every proxy sees 1 healthy."
+    )
     after = advance(scaling(), noticed, 100.0)
     assert (after.reason, fleet_of(after)) == (noticed.reason, BEFORE)
     ended = notice(after, seen(2, 1, now=101.0))

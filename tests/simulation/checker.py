@@ -84,7 +84,7 @@ class Checker:
         self.decided_early = 0
         self._shadows = ShadowRules(world)
         self._composites = CompositeRules(world)
-        self._scalings = ScalingRules(world)
+        self.scalings = ScalingRules(world)
 
     # --- told by the world
 
@@ -154,7 +154,7 @@ class Checker:
         address = machine.address_of[instance]
         for endpoint in self.endpoints.values():
             wanted = wanted_instances(endpoint).get(group)
-            if wanted is not None and not self._scalings.may_stop(instance, wanted):
+            if wanted is not None and not self.scalings.may_stop(instance, wanted):
                 raise self._world.violated(
                     "10: blue is not stopped early", f"{instance} of {group} ends and is wanted."
                 )
@@ -165,7 +165,7 @@ class Checker:
                     "9: no request is lost", f"{instance} of {group} ends while {proxy.node} routes to it."
                 )
         for proxy in self._countable(group):
-            if proxy.in_flight(address) and not self._overdue(group) and not self._scalings.overdue(instance):
+            if proxy.in_flight(address) and not self._overdue(group) and not self.scalings.overdue(instance):
                 raise self._world.violated(
                     "10: draining",
                     f"{instance} of {group} ends with {proxy.in_flight(address)} requests in flight, before the time to drain is over.",
@@ -173,7 +173,7 @@ class Checker:
 
     def tick(self) -> None:
         self._recover()
-        self._scalings.tick()
+        self.scalings.tick()
         for proxy in self._proxies():
             self._check_routes(proxy)
         self._shadows.tick(self._proxies(), self.endpoints)
@@ -215,7 +215,7 @@ class Checker:
         if before is None:
             return
         promoted = before.deployment is not None and after.blue == before.deployment.green
-        scaled = self._scalings.rewritten(before, after)
+        scaled = self.scalings.rewritten(before, after)
         changed = None not in (before.blue, after.blue) and before.blue != after.blue and not promoted and not scaled
         if changed and not self.experiments.may_rewrite(before, after):
             raise self._world.violated("13: what runs never changes", f"Blue of {name} was rewritten.")

@@ -42,6 +42,8 @@ class ScalingRules:
         self._world = world
         #: Since when an instance is seen to drain.
         self._draining_since: dict[str, float] = {}
+        #: By shadow's group: shares that it had before one was changed.
+        self.earlier_shares: dict[str, set[int]] = {}
 
     def tick(self) -> None:
         for one in self._world.machine.remembered.instances:
@@ -64,6 +66,9 @@ class ScalingRules:
         else:
             sound = (old.before, old.after) == (new.before, new.after) and after.blue == fleet_of(new)
             self._grown(before, after)
+        if before.blue is not None and before.blue.shadow is not None:
+            shadow = before.blue.shadow
+            self.earlier_shares.setdefault(shadow.group.id, set()).add(shadow.sampled_parts)
         if not sound:
             raise self._world.violated("13: what runs never changes", f"{after.name} is not what its scaling asks for.")
         return True
@@ -91,7 +96,7 @@ class ScalingRules:
         records = [one for one in machine.remembered.instances if one.group == group]
         surplus = next((one for one in records if one.id == instance), None)
         staying = [one for one in records if not one.draining and not one.stopping]
-        never_asked = surplus is not None and not surplus.was_ready
+        never_asked = surplus is not None and not surplus.answered  # its present process was not
         return (never_asked or instance in self._draining_since or (surplus is not None and surplus.draining)) and len(
             staying
         ) >= wanted

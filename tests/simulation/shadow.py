@@ -113,11 +113,13 @@ class ShadowRules:
                 self._violated(f"{proxy.node}, {endpoint}: {mirror} while {taking} answer.")
 
     def _check_shares(self, proxy: MemoryProxy, endpoint: Endpoint, forwarding: Forwarding) -> None:
-        """A share is that of the shadow's fleet, exactly; or one it had, where an experiment has changed it and the proxy has yet to hear of that."""
-        earlier = self._world.checker.experiments.earlier_shares
+        """A share is that of the shadow's fleet, exactly; or one it had, where an experiment or a scaling has changed it and the proxy has yet to hear of that."""
+        checker = self._world.checker
         asked = {one.shadow.group.id: one.shadow.sampled_parts for one in _fleets(endpoint) if one.shadow is not None}
         for mirror in forwarding.mirrors:
-            known = {asked.get(mirror.group, mirror.parts), *earlier.get(mirror.group, ())}
+            known = {asked.get(mirror.group, mirror.parts)}
+            for earlier in (checker.experiments.earlier_shares, checker.scalings.earlier_shares):
+                known.update(earlier.get(mirror.group, ()))
             if not mirror.noise and mirror.parts not in known:
                 self._violated(f"{proxy.node}, {endpoint.name}: {mirror}, asked was {asked[mirror.group]}.")
 

@@ -173,14 +173,12 @@ def notice(scaling: Scaling, seen: Observation) -> Noticed | None:
 
 def _too_late(scaling: Scaling, growing: Sequence[GroupCount], wanted: Mapping[str, Group]) -> str:
     counts = [
-        f"{wanted[one.group].variant} has {min(one.ready, one.healthy)} of {wanted[one.group].instance_count} ready"
+        f"of {wanted[one.group].instance_count} instances of {wanted[one.group].variant} {one.ready} are ready, and every proxy sees "
+        f"{one.healthy} healthy"
         for one in growing
     ]
-    return (
-        f"It was not done within {scaling.deadline_at - scaling.started_at:.0f} seconds: "
-        + (", ".join(counts) or "the proxies did not acknowledge the weights")
-        + "."
-    )
+    why = "; ".join(counts) or "the proxies did not acknowledge the weights"
+    return f"It was not done within {scaling.deadline_at - scaling.started_at:.0f} seconds: {why}."
 
 
 def advance(scaling: Scaling, noticed: Noticed, now: float) -> Scaling:
