@@ -240,7 +240,7 @@ def test_a_body_over_the_limit(door: Door, wire: str, how: str) -> None:
     elif how == "compressed":
         body, headers["content-encoding"] = gzip.compress(large(wire)), "gzip"
     status, found, _ = read(wire, door.request("POST", path, body, headers))
-    assert (status, found) == (413, "RequestEntityTooLargeException")
+    assert (status, found) == (413, "RequestEntityTooLarge")
 
 
 def test_chunked_and_wrongly_compressed_bodies(door: Door, wire: str) -> None:

@@ -8,7 +8,7 @@ botocore's model, and gives back the members of the operation's output shape. It
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -41,3 +41,5 @@ class Service:
     #: The name in botocore: `sagemaker`, `cloudwatch`.
     name: str
     handlers: Mapping[str, Handler]
+    #: By operation: the longest body of a request in bytes, decompressed; of those not named: `Settings.request_body_bytes_max`.
+    body_bytes_max: Mapping[str, int] = field(default_factory=dict)

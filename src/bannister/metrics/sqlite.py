@@ -53,6 +53,8 @@ from bannister.settings import Settings
 _PERIODS_AT_ONCE = 20
 #: Reports and datapoints stored in one transaction, and rows forgotten in one.
 _WRITES_AT_ONCE = 100
+#: Of data that are put at once, others get their turn after so many.
+_DATA_PER_TURN = 100
 _ROWS_AT_ONCE = 1000
 #: A transaction that rolls up looks at so many rows for stretches to do, and does no further one after it has merged so many.
 _ROLLED_UP_AT_ONCE = 200
@@ -135,6 +137,8 @@ class SqliteMetrics:
         #: What is in memory and not yet in the file, oldest first.
         self._unstored: deque[GroupDimensions | Report | ComparisonReport | Datum] = deque()
         self._store_again_at = clock.monotonic()
+        #: Data are put by one at a time: others get their turn in between, and must not add metrics past the bound.
+        self._putting = asyncio.Lock()
         #: Reports and datapoints that were answered from memory and never stored, since start.
         self.lost = 0
         with _unavailable():
@@ -195,13 +199,17 @@ class SqliteMetrics:
         return True
 
     async def put(self, data: Sequence[Datum]) -> None:
-        self._refuse_more_metrics({datum.metric for datum in data})
-        for datum in data:
-            if datum.at >= self._recent_since:
-                self._recent.put(datum)
-            else:
-                self._recent.note(datum.metric, datum.at)
-        self._store(data)
+        async with self._putting:
+            self._refuse_more_metrics({datum.metric for datum in data})
+            for first in range(0, len(data), _DATA_PER_TURN):
+                turn = data[first : first + _DATA_PER_TURN]
+                for datum in turn:
+                    if datum.at >= self._recent_since:
+                        self._recent.put(datum)
+                    else:
+                        self._recent.note(datum.metric, datum.at)
+                self._store(turn)
+                await asyncio.sleep(0)
 
     def _refuse_more_metrics(self, metrics: Collection[MetricIdentity]) -> None:
         if self._metric_count + len(metrics) <= self._settings.metrics_max:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ PUT_PAST_SECONDS_MAX: Final = 14 * 86_400.0
 PUT_FUTURE_SECONDS_MAX: Final = 2 * 3600.0
 PUT_METRICS_MAX: Final = 1000
 PUT_VALUES_MAX: Final = 150
+#: Other requests and alarms get their turn after so many metrics.
+_METRICS_PER_TURN: Final = 20
 #: AWS: values beyond are refused, in either direction.
 VALUE_MAX: Final = 2.0**360
 
@@ -79,9 +82,12 @@ async def put_metric_data(context: Context, samples: Sequence[Sample]) -> None:
         raise Invalid("The parameter MetricData must be specified.", code=_MISSING)
     if len(samples) > PUT_METRICS_MAX:
         raise Invalid(f"The collection MetricData must not have a size greater than {PUT_METRICS_MAX}.", code=_VALUE)
-    await context.metrics.put(
-        [_datum(sample, context.clock, f"MetricData.member.{place}") for place, sample in enumerate(samples, start=1)]
-    )
+    data = []
+    for place, sample in enumerate(samples, start=1):
+        data.append(_datum(sample, context.clock, f"MetricData.member.{place}"))
+        if place % _METRICS_PER_TURN == 0:
+            await asyncio.sleep(0)
+    await context.metrics.put(data)
 
 
 def _datum(sample: Sample, clock: Clock, where: str) -> Datum:

@@ -16,6 +16,7 @@ from bannister.aws.gateway import Gateway
 from bannister.clock import SystemClock
 from bannister.ids import RandomIds
 from bannister.metrics.memory import MemoryMetrics
+from bannister.metrics.store import MetricStore
 from bannister.objects.memory import MemoryObjects
 from bannister.operations.context import Context
 from bannister.settings import Settings
@@ -31,13 +32,12 @@ async def waits_for_nothing() -> str | None:
     return None
 
 
-@contextmanager
-def served(data_dir: Path) -> Iterator[str]:
-    """Its address."""
-    settings, clock, ids = Settings(data_dir), SystemClock(), RandomIds()
+def gateway_over(settings: Settings, metrics: MetricStore) -> Gateway:
+    """The gateway with CloudWatch behind it, and an empty state."""
+    clock, ids = SystemClock(), RandomIds()
     context = Context(
         state=MemoryState(),
-        metrics=MemoryMetrics(settings),
+        metrics=metrics,
         objects=MemoryObjects(settings.object_bytes_max),
         clock=clock,
         ids=ids,
@@ -45,7 +45,14 @@ def served(data_dir: Path) -> Iterator[str]:
         image_refusal=lambda image: None,
         ready_instances=dict,
     )
-    gateway = Gateway(settings, ids, clock, [cloudwatch.service(context)], nothing_here, waits_for_nothing)
+    return Gateway(settings, ids, clock, [cloudwatch.service(context)], nothing_here, waits_for_nothing)
+
+
+@contextmanager
+def served(data_dir: Path) -> Iterator[str]:
+    """Its address."""
+    settings = Settings(data_dir)
+    gateway = gateway_over(settings, MemoryMetrics(settings))
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

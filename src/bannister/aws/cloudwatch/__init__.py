@@ -6,9 +6,14 @@ Insights are refused by name; a new kind of alarm is a module beside `alarm`.
 
 from __future__ import annotations
 
+from typing import Final
+
 from bannister.aws.call import Service
 from bannister.aws.cloudwatch import alarm, alarm_history, composite_alarm, metric, tags
 from bannister.operations.context import Context
+
+#: AWS: 1 MB, 120 KB, and what its refusals of GetMetricData say; K is 1,024 in them.
+BODY_BYTES_MAX: Final = {"PutMetricData": 1024 * 1024, "PutMetricAlarm": 120 * 1024, "GetMetricData": 600 * 1024}
 
 
 def service(context: Context) -> Service:
@@ -22,4 +27,5 @@ def service(context: Context) -> Service:
             **alarm_history.handlers(context),
             **tags.handlers(context),
         },
+        BODY_BYTES_MAX,
     )

@@ -157,8 +157,11 @@ def malformed(message: str) -> Fault:
     return Fault("SerializationException", 400, message, query_code="MalformedInput")
 
 
-def too_large(bytes_max: int) -> Fault:
-    return Fault("RequestEntityTooLargeException", 413, f"The request's body is larger than {bytes_max} bytes.")
+def too_large(bytes_max: int, operation: str = "") -> Fault:
+    """The body is over the limit; `operation`: the one whose own limit that is. Begins with CloudWatch's words."""
+    of_operation = f", the most that {operation} takes, counted decompressed" if operation else ""
+    text = f"Request size exceeded {bytes_max} bytes{of_operation}. Send less in one request."
+    return Fault("RequestEntityTooLargeException", 413, text, query_code="RequestEntityTooLarge")
 
 
 def unknown_operation(service: str, operation: str, supported: Iterable[str]) -> Fault:
