@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bannister.clock import Clock
-from bannister.domain.alarm.action import PendingAction
+from bannister.domain.alarm.action import PendingAction, cut
 from bannister.errors import Conflict, Fenced, Unavailable
 from bannister.evaluator.settlement import acted
 from bannister.evaluator.webhook import post
@@ -111,7 +111,7 @@ class Notifier:
             except Fenced:
                 raise
             except Exception as error:  # whatever it is, it concerns this address alone
-                log.exception("actions.fault %s", action.url)
+                log.exception("actions.fault %s", cut(action.url))
                 return {"outcome": "failed", "attempts": attempt, "error": type(error).__name__}
             if 200 <= status < 300:
                 return {"outcome": "delivered", "attempts": attempt, "status": status}

@@ -41,9 +41,20 @@ def check_action(action: str) -> None:
         return
     if not _is_whole(action):
         raise Invalid(
-            f"The action {action!r} is not an address that can be told: give http://HOST[:PORT]/PATH or https://…, percent-encoded, without a user name.",
+            f"The action {cut(action)!r} is not an address that can be told: give http://HOST[:PORT]/PATH or https://…, percent-encoded, without a user name.",
             code="ValidationException",
         )
+
+
+def cut(url: str) -> str:
+    """An address for logs and errors: its scheme and host. What follows, or stands before the host, is often a secret."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname
+    except ValueError:
+        host = None
+    scheme = url.partition(":")[0].lower()
+    return f"{scheme}://{host}/…" if host else f"{scheme}:…"
 
 
 def _is_whole(url: str) -> bool:
