@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,13 +16,14 @@ from bannister.clock import SystemClock
 from bannister.domain.alarm.action import PendingAction
 from bannister.errors import Fenced, Unavailable
 from bannister.evaluator.notifier import Notifier
-from bannister.evaluator.webhook import post
+from bannister.evaluator.webhook import Webhooks
 from bannister.settings import Settings
 from bannister.state.memory import MemoryMedium, MemoryState
 from bannister.state.store import Entry, Put
 from bannister.state.tables import ACTIONS
 
 TIMEOUT = 20
+post = Webhooks(2).post
 
 
 async def nothing() -> None:
@@ -191,10 +193,12 @@ async def test_a_fault_of_ours_is_one_addresss_failure(world: World, caplog: pyt
         raise KeyError("what nobody planned for")
 
     world.start(broken)
-    await world.put(1)
+    await world.put(1, "https://hooks.example.com:8443/services/T0KEN?key=T0KEN")
     (entry,) = await world.history(1)
     assert (entry.body["outcome"], entry.body["error"]) == ("failed", "KeyError")
-    assert "actions.fault" in caplog.text
+    assert entry.body["action"].endswith("/services/T0KEN?key=T0KEN")  # the history has the action as AWS's has
+    assert "actions.fault https://hooks.example.com/…" in caplog.text
+    assert "T0KEN" not in caplog.text
 
 
 # --- the POST itself, against a real socket
@@ -247,3 +251,59 @@ async def test_an_address_that_says_nothing_or_is_not_there(listening: Any) -> N
     for url in ("http://127.0.0.1:1/", f"https://127.0.0.1:{port}/"):
         with pytest.raises(Unavailable):
             await post(url, "{}", 1.0)
+
+
+# --- names
+
+
+class DeadResolver:
+    """Says nothing about `*.dead` until it is told to, and knows all others."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, threading.Thread]] = []
+        self.awake = threading.Event()
+
+    def look_up(self, host: str, port: int) -> list[str]:
+        self.asked.append((host, threading.current_thread()))
+        if host.endswith(".dead"):
+            self.awake.wait(TIMEOUT)
+            raise OSError("Name or service not known")
+        return ["127.0.0.2", "127.0.0.1"]
+
+
+async def test_a_dead_resolver_holds_up_nobody(listening: Any) -> None:
+    port, _, _ = listening
+    resolver = DeadResolver()
+    webhooks = Webhooks(2, resolver.look_up)
+
+    async def to(host: str, timeout: float = 0.02) -> int:
+        return await webhooks.post(f"http://{host}:{port}/", "{}", timeout)
+
+    try:
+        for _ in range(40):  # more than the threads of the pool that everybody shares
+            with pytest.raises(Unavailable, match="no answer within"):
+                await to("a.dead")
+        assert len(resolver.asked) == 1
+        assert await to("some.name", TIMEOUT) == 200  # at the second of its addresses
+        with pytest.raises(Unavailable, match="no answer within"):
+            await to("b.dead")
+        with pytest.raises(Unavailable, match="2 other names are still being looked up"):
+            await to("other.name")
+        assert await to("127.0.0.1", TIMEOUT) == 200
+        assert await asyncio.wait_for(asyncio.to_thread(lambda: 5), TIMEOUT) == 5
+        assert all(thread.daemon for _, thread in resolver.asked), "the end of the process would wait for it"
+    finally:
+        resolver.awake.set()
+    with pytest.raises(Unavailable, match="Name or service not known"):
+        await to("a.dead", TIMEOUT)
+    assert await to("other.name", TIMEOUT) == 200
+
+
+async def test_what_a_look_up_fails_with_is_said() -> None:
+    def broken(host: str, port: int) -> list[str]:
+        raise UnicodeError("label too long")
+
+    with pytest.raises(Unavailable, match="label too long"):
+        await Webhooks(1, broken).post("http://a.name/", "{}", TIMEOUT)
+    with pytest.raises(Unavailable, match="has no address"):
+        await Webhooks(1, lambda host, port: []).post("http://a.name/", "{}", TIMEOUT)

@@ -19,7 +19,7 @@ from bannister.clock import Clock
 from bannister.domain.alarm.action import PendingAction, cut
 from bannister.errors import Conflict, Fenced, Unavailable
 from bannister.evaluator.settlement import acted
-from bannister.evaluator.webhook import post
+from bannister.evaluator.webhook import Webhooks
 from bannister.settings import Settings
 from bannister.state.store import Remove, Row, State
 from bannister.state.tables import ACTIONS
@@ -39,7 +39,7 @@ class Notifier:
         settings: Settings,
         end_suppressions: Callable[[], Awaitable[None]],
         fence: Callable[[], None],
-        post: Post = post,
+        post: Post | None = None,
     ) -> None:
         """`fence`: called before everything that is said; raises, or does not return, once another process has taken over."""
         self._state = state
@@ -47,7 +47,7 @@ class Notifier:
         self._settings = settings
         self._end_suppressions = end_suppressions
         self._fence = fence
-        self._post = post
+        self._post = Webhooks(settings.webhook_parallel_max).post if post is None else post
         self._places = asyncio.Semaphore(settings.webhook_parallel_max)
         #: By alarm and address: who tells it.
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
