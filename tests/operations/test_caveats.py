@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from tests.domain.deployment.worlds import CANARY, deployment
 from tests.operations.test_deployments import NOW, context  # noqa: F401  # a fixture
 
@@ -16,6 +17,7 @@ from bannister.metrics.store import GroupDimensions
 from bannister.operations.alarms import Extras, put_metric_alarm
 from bannister.operations.caveats import with_caveats
 from bannister.operations.context import Context
+from bannister.operations.metrics import Sample, put_metric_data
 
 METRIC = identity("AWS/SageMaker", "ModelLatency", {"EndpointName": "e", "VariantName": "AllTraffic"})
 
@@ -57,3 +59,42 @@ async def test_an_alarm_that_works_has_no_caveats(context: Context) -> None:  # 
     await put_metric_alarm(context, "errors", asked, Extras())
     policy = replace(CANARY, wait_seconds=60, termination_wait_seconds=60)
     assert (await with_caveats(context, deployment(policy))).caveats == ()
+
+
+@pytest.mark.parametrize(
+    ("resolution", "unit", "period", "asked_unit", "kinds"),
+    [
+        (60, "Count", 30, None, [Kind.STANDARD_RESOLUTION]),
+        (60, "Count", 60, None, []),
+        (1, "Count", 30, "Count", []),
+        (1, "Count", 30, "Bytes", [Kind.UNKNOWN_UNIT]),
+        (60, "Count", 30, "Bytes", [Kind.UNKNOWN_UNIT, Kind.STANDARD_RESOLUTION]),
+        (60, None, 60, None, []),
+        (None, None, 30, None, [Kind.UNKNOWN_METRIC]),
+    ],
+)
+async def test_what_users_put_is_looked_at_when_an_alarm_is_put_and_when_it_is_named(
+    context: Context,  # noqa: F811
+    resolution: int | None,
+    unit: str | None,
+    period: int,
+    asked_unit: str | None,
+    kinds: list[Kind],
+) -> None:
+    metric = identity("Mine", "m", {"a": "b"})
+    if resolution is not None:  # half an hour ago, which is longer than a period
+        await put_metric_data(context, [Sample(metric, NOW - 1800, 5.0, unit=unit, resolution_seconds=resolution)])
+    asked = Definition(
+        metric,
+        statistic="Sum",
+        period_seconds=period,
+        evaluation_periods=1,
+        threshold=1,
+        comparison=Comparison.GREATER.value,
+        unit=asked_unit,
+    )
+    await put_metric_alarm(context, "mine", asked, Extras())
+    (entry,) = await context.state.journal(subject="alarm/mine")
+    assert [one["kind"] for one in entry.body.get("caveats", [])] == [kind.value for kind in kinds]
+    policy = replace(CANARY, alarms=("mine",), wait_seconds=60, termination_wait_seconds=60)
+    assert [one.kind for one in (await with_caveats(context, deployment(policy))).caveats] == kinds

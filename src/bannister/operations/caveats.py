@@ -8,6 +8,7 @@ from dataclasses import replace
 from bannister.domain.alarm.alarm import Alarm, AlarmRule
 from bannister.domain.alarm.caveats import UNLOOKED, Caveat, Traffic, Watch, of_deployment
 from bannister.domain.deployment.machine import Deployment
+from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.endpoint import variant_of
 from bannister.domain.metric.identity import MetricIdentity, identity
 from bannister.errors import Unavailable
@@ -16,6 +17,8 @@ from bannister.state.tables import ALARMS
 
 #: Today's traffic is that of so many seconds.
 TRAFFIC_SECONDS = 60
+#: What data users put is seen by the last so many seconds: they may come once a minute or less.
+DATA_SECONDS = 3600
 
 
 async def with_caveats(context: Context, deployment: Deployment) -> Deployment:
@@ -26,7 +29,7 @@ async def with_caveats(context: Context, deployment: Deployment) -> Deployment:
         row = await context.state.get(ALARMS, name)
         alarm = row.value if row is not None else None
         if isinstance(alarm, Alarm) and alarm.rule is not None:
-            found += of_deployment(name, alarm.rule, watch, await _traffic(context, alarm.rule))
+            found += of_deployment(name, alarm.rule, watch, await traffic_of(context, alarm.rule))
     return replace(deployment, caveats=tuple(found))
 
 
@@ -45,17 +48,45 @@ def _watch(deployment: Deployment) -> Watch:
     )
 
 
-async def _traffic(context: Context, rule: AlarmRule) -> Traffic:
-    """What the metric has had lately, of both fleets together."""
+async def traffic_of(context: Context, rule: AlarmRule) -> Traffic:
+    """What the metric of an alarm has had lately, of both fleets together."""
     if rule.metric is None:
         return UNLOOKED
-    end = math.floor(context.clock.now())
-    length = max(TRAFFIC_SECONDS, rule.period_seconds if variant_of(rule.metric) is None else 0)
     try:
-        (found,) = await context.metrics.read(_of_both(rule.metric), end - length, length, 1)
+        if variant_of(rule.metric) is not None:
+            found = await _lately(context, _of_both(rule.metric), TRAFFIC_SECONDS)
+            return Traffic(found is not None, 0.0 if found is None else found.count / TRAFFIC_SECONDS)
+        return await _put(context, rule, rule.metric)
     except Unavailable:
-        return UNLOOKED  # a warning less is better than an update that is refused
-    return Traffic(found is not None, 0.0 if found is None else found.count / length)
+        return UNLOOKED  # a warning less is better than a request that is refused
+
+
+async def _put(context: Context, rule: AlarmRule, metric: MetricIdentity) -> Traffic:
+    """Of a metric that users put."""
+    length = max(TRAFFIC_SECONDS, rule.period_seconds)
+    newest = await _lately(context, metric, length)
+    length_of_all = max(DATA_SECONDS, length)
+    all_ = await _lately(context, metric, length_of_all)
+    if all_ is None:
+        return Traffic(False, 0.0)
+    in_unit = rule.unit is None or await _lately(context, metric, length_of_all, unit=rule.unit) is not None
+    shown = await _lately(context, metric, length_of_all, shown_to_seconds=rule.period_seconds)
+    return Traffic(True, 0.0 if newest is None else newest.count / length, in_unit, shown is not None, all_.unit)
+
+
+async def _lately(
+    context: Context,
+    metric: MetricIdentity,
+    length: int,
+    *,
+    unit: str | None = None,
+    shown_to_seconds: int | None = None,
+) -> Aggregate | None:
+    end = math.floor(context.clock.now())
+    if variant_of(metric) is None:
+        end += 1  # one may put an alarm right after its first data; endpoints' come second by second
+    (found,) = await context.metrics.read(metric, end - length, length, 1, unit, shown_to_seconds=shown_to_seconds)
+    return found
 
 
 def _of_both(metric: MetricIdentity) -> MetricIdentity:

@@ -181,6 +181,9 @@ def test_metric_data_comes_back_as_statistics(client: Any) -> None:
     ]
     answer = client.get_metric_statistics(**metric, **span, ExtendedStatistics=["p50", "p100"])
     assert answer["Datapoints"][0]["ExtendedStatistics"] == {"p50": 1.0, "p100": 9.0}
+    visits = {**metric, "MetricName": "visits", "Dimensions": [], **span, "EndTime": now + timedelta(minutes=2)}
+    (without_unit,) = client.get_metric_statistics(**visits, Unit="None", Statistics=["Sum"])["Datapoints"]
+    assert (without_unit["Sum"], without_unit["Unit"]) == (1.0, "None")
     listed = client.list_metrics(Namespace="shop", RecentlyActive="PT3H")["Metrics"]
     assert [one["MetricName"] for one in listed] == ["orders", "visits"]
     assert client.list_metrics(Dimensions=[{"Name": "country"}])["Metrics"] == [metric]

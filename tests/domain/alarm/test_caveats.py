@@ -13,6 +13,7 @@ GREEN = BOTH | {"EndpointConfigName": "v2"}
 ERRORS = identity("AWS/SageMaker", "Invocation5XXErrors", GREEN)
 LATENCY = identity("AWS/SageMaker", "ModelLatency", GREEN)
 SOUND = AlarmRule(ERRORS, "Average", 60, 1, 1, 0.05, Comparison.GREATER)
+MINE = replace(SOUND, metric=identity("Mine", "m"))
 #: 10 % for 120 s, then everything for 300 s.
 WATCH = Watch("e", "v1", "v2", ("v",), (), ((100_000, 120), (1_000_000, 300)))
 BUSY = Traffic(True, 200.0)
@@ -73,7 +74,27 @@ NAMED = [
     (replace(SOUND, metric=LATENCY, statistic="p99"), BUSY, None, ""),
     (replace(SOUND, metric=LATENCY, statistic="p99"), UNLOOKED, None, ""),
     (replace(SOUND, metric=identity("Mine", "m")), Traffic(False, 0.0), Kind.UNKNOWN_METRIC, "There is no data of m"),
-    (replace(SOUND, metric=identity("Mine", "m")), Traffic(True, 0.0), None, ""),
+    (MINE, Traffic(True, 0.0), None, ""),
+    (replace(MINE, unit="Bytes"), Traffic(True, 1.0, in_unit=True, in_resolution=True), None, ""),
+    (
+        replace(MINE, unit="Bytes"),
+        Traffic(True, 1.0, in_unit=False, in_resolution=True, unit="Count"),
+        Kind.UNKNOWN_UNIT,
+        "are in Bytes; they are in Count. Units are not converted, so the alarm finds no datapoint. Leave out Unit, or give Count.",
+    ),
+    (
+        replace(MINE, unit="Bytes"),
+        Traffic(True, 1.0, in_unit=False, in_resolution=True),
+        Kind.UNKNOWN_UNIT,
+        "they are in others",
+    ),
+    (
+        replace(MINE, period_seconds=30),
+        Traffic(True, 1.0, in_unit=True, in_resolution=False),
+        Kind.STANDARD_RESOLUTION,
+        "a period of 30 s does not show",
+    ),
+    (replace(MINE, period_seconds=30), Traffic(True, 1.0, in_unit=True, in_resolution=True), None, ""),
 ]
 
 

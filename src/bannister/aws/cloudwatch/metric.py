@@ -64,7 +64,7 @@ def _sample(namespace: str, datum: dict[str, Any]) -> metrics.Sample:
         values=datum.get("Values"),
         counts=datum.get("Counts"),
         statistics=None if given is None else _statistic_set(given),
-        unit=datum.get("Unit"),
+        unit=datum.get("Unit", "None"),  # AWS: None is a unit, and that of data without one
         resolution_seconds=datum.get("StorageResolution", 60),
     )
 

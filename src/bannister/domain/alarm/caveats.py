@@ -38,6 +38,7 @@ class Kind(StrEnum):
     FEW_SAMPLES = "too few samples"
     DILUTED = "diluted by blue"
     NOT_ON_AWS = "period that AWS does not serve"
+    STANDARD_RESOLUTION = "data too coarse for the period"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,11 @@ class Traffic:
     exists: bool | None
     #: Of the metric under both fleets' dimensions; None: nobody looked.
     samples_per_second: float | None
+    #: Whether there are data in the alarm's unit, and data of a resolution that its period shows; None: nobody looked.
+    in_unit: bool | None = None
+    in_resolution: bool | None = None
+    #: The unit of all data; None: they have several, or nobody looked.
+    unit: str | None = None
 
 
 UNLOOKED: Final = Traffic(None, None)
@@ -83,7 +89,8 @@ def of_rule(alarm: str, rule: AlarmRule, traffic: Traffic = UNLOOKED) -> tuple[C
     if rule.metric is None:
         return ()
     checks = (_never_exceeded, _unknown_metric, _unknown_unit, _not_on_aws)
-    return _all(alarm, [check(rule) for check in checks] + [_without_data(rule, traffic)])
+    found = [check(rule, traffic) for check in (_without_data, _without_unit, _too_coarse)]
+    return _all(alarm, [check(rule) for check in checks] + found)
 
 
 def of_deployment(alarm: str, rule: AlarmRule, watch: Watch, traffic: Traffic = UNLOOKED) -> tuple[Caveat, ...]:
@@ -186,6 +193,27 @@ def _unknown_unit(rule: AlarmRule) -> _Found:
         Kind.UNKNOWN_UNIT,
         f"{_metric(rule).name} has the unit {unit}; the alarm looks for datapoints in {rule.unit} and never finds one.",
         f"Leave out Unit, or give {unit}.{scale}",
+    )
+
+
+def _without_unit(rule: AlarmRule, traffic: Traffic) -> _Found:
+    if _is_ours(rule) or not traffic.exists or traffic.in_unit is not False:
+        return None
+    theirs = f"they are in {traffic.unit}" if traffic.unit is not None else "they are in others"
+    return (
+        Kind.UNKNOWN_UNIT,
+        f"No data of {_metric(rule).name} in {_metric(rule).namespace} are in {rule.unit}; {theirs}. Units are not converted, so the alarm finds no datapoint.",
+        "Leave out Unit, or put data in it." if traffic.unit is None else f"Leave out Unit, or give {traffic.unit}.",
+    )
+
+
+def _too_coarse(rule: AlarmRule, traffic: Traffic) -> _Found:
+    if _is_ours(rule) or not traffic.exists or traffic.in_resolution is not False:
+        return None
+    return (
+        Kind.STANDARD_RESOLUTION,
+        f"All data of {_metric(rule).name} in {_metric(rule).namespace} are of standard resolution, which a period of {rule.period_seconds} s does not show: the alarm finds no datapoint.",
+        "Put the data with StorageResolution=1, or use a period of 60 s or more.",
     )
 
 
