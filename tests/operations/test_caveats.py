@@ -6,7 +6,7 @@ import pytest
 from tests.domain.deployment.worlds import CANARY, deployment
 from tests.operations.test_deployments import NOW, context  # noqa: F401  # a fixture
 
-from bannister.domain.alarm.alarm import AlarmRule, Comparison
+from bannister.domain.alarm.alarm import AlarmQuery, AlarmRule, Comparison
 from bannister.domain.alarm.caveats import Kind
 from bannister.domain.alarm.definition import Definition
 from bannister.domain.deployment.recorder import started
@@ -98,3 +98,22 @@ async def test_what_users_put_is_looked_at_when_an_alarm_is_put_and_when_it_is_n
     assert [one["kind"] for one in entry.body.get("caveats", [])] == [kind.value for kind in kinds]
     policy = replace(CANARY, alarms=("mine",), wait_seconds=60, termination_wait_seconds=60)
     assert [one.kind for one in (await with_caveats(context, deployment(policy))).caveats] == kinds
+
+
+async def test_metrics_of_an_expression_are_looked_up_each(context: Context) -> None:  # noqa: F811
+    known, unknown = identity("Mine", "known"), identity("Mine", "unknown")
+    await put_metric_data(context, [Sample(known, NOW - 5, 5.0, unit="Count")])
+    stats = [
+        AlarmQuery(name, metric, "Sum", period_seconds=60, return_data=False)
+        for name, metric in (("a", known), ("b", unknown))
+    ]
+    asked = Definition(
+        None,
+        queries=(*stats, AlarmQuery("e", expression="a + b")),
+        evaluation_periods=1,
+        threshold=1,
+        comparison=Comparison.GREATER.value,
+    )
+    await put_metric_alarm(context, "mine", asked, Extras())
+    (entry,) = await context.state.journal(subject="alarm/mine")
+    assert [one["reason"][:33] for one in entry.body["caveats"]] == ["MetricStat b: There is no data of"]

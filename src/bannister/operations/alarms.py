@@ -16,7 +16,7 @@ import msgspec
 from bannister.domain.alarm.action import check_action
 from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState, AlarmValue
 from bannister.domain.alarm.cascade import depends_on
-from bannister.domain.alarm.caveats import UNLOOKED, Traffic, of_rule
+from bannister.domain.alarm.caveats import Traffic, of_rule
 from bannister.domain.alarm.definition import Definition, rule_of
 from bannister.domain.alarm.evaluation import initial_state
 from bannister.domain.alarm.tags import check_tags
@@ -24,7 +24,7 @@ from bannister.domain.metric.identity import MetricIdentity
 from bannister.errors import Conflict, Invalid, NotFound, Resource
 from bannister.evaluator.assessment import settle
 from bannister.evaluator.settlement import Place, subject
-from bannister.operations.caveats import traffic_of
+from bannister.operations.caveats import traffics_of
 from bannister.operations.context import Context
 from bannister.operations.continuation import continued
 from bannister.operations.listing import Page
@@ -79,7 +79,7 @@ async def put_metric_alarm(context: Context, name: str, asked: Definition, extra
     """
     rule = rule_of(asked)
     check_extras(extras)
-    traffic = await traffic_of(context, rule)
+    traffics = await traffics_of(context, rule)
     for _ in range(ATTEMPTS_MAX):
         row = await context.state.get(ALARMS, name)
         before = None if row is None else row.value
@@ -91,7 +91,7 @@ async def put_metric_alarm(context: Context, name: str, asked: Definition, extra
         alarm = configured(name, rule, extras, before, context.clock.now())
         put = Put(ALARMS, name, alarm, 0 if row is None else row.revision)
         try:
-            await context.state.commit([put], [configuration(alarm, before, traffic)])
+            await context.state.commit([put], [configuration(alarm, before, traffics)])
         except Conflict:
             continue
         return alarm
@@ -127,10 +127,10 @@ def configured(name: str, rule: AlarmRule | None, extras: Extras, before: Alarm 
     )
 
 
-def configuration(alarm: Alarm, before: Alarm | None, traffic: Traffic = UNLOOKED) -> Record:
-    """The journal entry of a change of the configuration; `traffic`: what the alarm's metric has had lately."""
+def configuration(alarm: Alarm, before: Alarm | None, traffics: Sequence[Traffic] = ()) -> Record:
+    """The journal entry of a change of the configuration; `traffics`: what each of the alarm's metrics has had lately."""
     body: dict[str, Any] = {"alarm": msgspec.to_builtins(alarm)}
-    if alarm.rule is not None and (caveats := of_rule(alarm.name, alarm.rule, traffic)):
+    if alarm.rule is not None and (caveats := of_rule(alarm.name, alarm.rule, traffics)):
         body["caveats"] = msgspec.to_builtins(caveats)
     if before is not None:
         body["before"] = msgspec.to_builtins(before)

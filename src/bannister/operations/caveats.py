@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from bannister.domain.alarm.alarm import Alarm, AlarmRule
-from bannister.domain.alarm.caveats import UNLOOKED, Caveat, Traffic, Watch, of_deployment
+from bannister.domain.alarm.caveats import UNLOOKED, Caveat, Traffic, Watch, of_deployment, watches
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.endpoint import variant_of
@@ -29,7 +29,7 @@ async def with_caveats(context: Context, deployment: Deployment) -> Deployment:
         row = await context.state.get(ALARMS, name)
         alarm = row.value if row is not None else None
         if isinstance(alarm, Alarm) and alarm.rule is not None:
-            found += of_deployment(name, alarm.rule, watch, await traffic_of(context, alarm.rule))
+            found += of_deployment(name, alarm.rule, watch, await traffics_of(context, alarm.rule))
     return replace(deployment, caveats=tuple(found))
 
 
@@ -48,10 +48,13 @@ def _watch(deployment: Deployment) -> Watch:
     )
 
 
-async def traffic_of(context: Context, rule: AlarmRule) -> Traffic:
-    """What the metric of an alarm has had lately, of both fleets together."""
-    if rule.metric is None:
-        return UNLOOKED
+async def traffics_of(context: Context, rule: AlarmRule) -> list[Traffic]:
+    """What each metric of an alarm has had lately, of both fleets together."""
+    return [await _traffic(context, one) for one in watches(rule)]
+
+
+async def _traffic(context: Context, rule: AlarmRule) -> Traffic:
+    assert rule.metric is not None, "of `watches`"
     try:
         if variant_of(rule.metric) is not None:
             found = await _lately(context, _of_both(rule.metric), TRAFFIC_SECONDS)

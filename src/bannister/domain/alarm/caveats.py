@@ -5,8 +5,8 @@ A caveat refuses nothing. `of_rule` looks at an alarm alone, when it is put; `of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -83,26 +83,71 @@ class Traffic:
 
 UNLOOKED: Final = Traffic(None, None)
 
-
-def of_rule(alarm: str, rule: AlarmRule, traffic: Traffic = UNLOOKED) -> tuple[Caveat, ...]:
-    """What can be said of an alarm alone; nothing, where it is on the result of expressions."""
-    if rule.metric is None:
-        return ()
-    checks = (_never_exceeded, _unknown_metric, _unknown_unit, _not_on_aws)
-    found = [check(rule, traffic) for check in (_without_data, _without_unit, _too_coarse)]
-    return _all(alarm, [check(rule) for check in checks] + found)
-
-
-def of_deployment(alarm: str, rule: AlarmRule, watch: Watch, traffic: Traffic = UNLOOKED) -> tuple[Caveat, ...]:
-    """What can be said of an alarm that a deployment names."""
-    if rule.metric is None:
-        return _all(alarm, [_too_long(rule, watch)])
-    checks: list[Callable[[AlarmRule, Watch], _Found]] = [_elsewhere, _too_long, _diluted]
-    found = [check(rule, watch) for check in checks]
-    return of_rule(alarm, rule, traffic) + _all(alarm, [*found, _few_samples(rule, watch, traffic)])
-
-
 _Found = tuple[Kind, str, str] | None
+
+
+def of_rule(alarm: str, rule: AlarmRule, traffics: Sequence[Traffic] = ()) -> tuple[Caveat, ...]:
+    """What can be said of an alarm alone.
+
+    `traffics`: of each metric that it looks at, in the order of `watches`; empty: nobody looked.
+    """
+    return _all(alarm, _alone(rule, traffics))
+
+
+def of_deployment(alarm: str, rule: AlarmRule, watch: Watch, traffics: Sequence[Traffic] = ()) -> tuple[Caveat, ...]:
+    """What can be said of an alarm that a deployment names."""
+    stats = watches(rule)
+    # Of several metrics one may be what green is held against.
+    compared = bool(rule.queries) and any(_sees_green(one, watch) for one in stats)
+    found = _alone(rule, traffics)
+    found += [_of(rule, one, _nowhere(one, watch)) for one in stats]
+    if not compared:
+        found += [_of(rule, one, _elsewhere(one, watch)) for one in stats]
+    found.append(_too_long(rule, watch))
+    if not any(_sees_green(one, watch, alone=True) for one in stats):
+        found += [_of(rule, one, _diluted(one, watch, divided=_divides(rule))) for one in stats]
+    found += [_of(rule, one, _few_samples(one, watch, traffic)) for one, traffic in _with_traffic(rule, traffics)]
+    return _all(alarm, found)
+
+
+def watches(rule: AlarmRule) -> tuple[AlarmRule, ...]:
+    """The alarm as one on a single metric; of one on expressions, each MetricStat as if the alarm were on it alone."""
+    if rule.metric is not None:
+        return (rule,)
+    return tuple(
+        replace(rule, metric=query.metric, statistic=query.statistic, unit=query.unit, queries=(query,))
+        for query in rule.queries
+        if query.metric is not None
+    )
+
+
+def _with_traffic(rule: AlarmRule, traffics: Sequence[Traffic]) -> list[tuple[AlarmRule, Traffic]]:
+    stats = watches(rule)
+    return list(zip(stats, traffics or [UNLOOKED] * len(stats), strict=True))
+
+
+def _alone(rule: AlarmRule, traffics: Sequence[Traffic]) -> list[_Found]:
+    found: list[_Found] = []
+    for one, traffic in _with_traffic(rule, traffics):
+        about = [check(one) for check in (_unknown_metric, _unknown_unit, _not_on_aws)]
+        if not rule.queries or one.queries[0].return_data:
+            about.insert(0, _never_exceeded(one))  # elsewhere the threshold is for what is made of it
+        about += [check(one, traffic) for check in (_without_data, _without_unit, _too_coarse)]
+        found += [_of(rule, one, each) for each in about]
+    return found
+
+
+def _of(rule: AlarmRule, one: AlarmRule, found: _Found) -> _Found:
+    """What was found, with the MetricStat that it is about where there may be several."""
+    if found is None or not rule.queries:
+        return found
+    kind, reason, remedy = found
+    return kind, f"MetricStat {one.queries[0].id}: {reason}", remedy
+
+
+def _divides(rule: AlarmRule) -> bool:
+    """Whether a sum may become part of a rate."""
+    return any("/" in query.expression for query in rule.queries if query.expression is not None)
 
 
 def _all(alarm: str, found: Sequence[_Found]) -> tuple[Caveat, ...]:
@@ -232,17 +277,42 @@ def _elsewhere(rule: AlarmRule, watch: Watch) -> _Found:
     if named is None:
         return None
     endpoint, variant, config = named
-    remedy = f"Name what is deployed: endpoint {watch.endpoint}, variant {' or '.join(watch.variants)}, configuration {watch.green}."
     if endpoint != watch.endpoint:
-        return Kind.UNKNOWN_METRIC, f"It watches endpoint {endpoint}, and {watch.endpoint} is deployed.", remedy
-    if variant not in (*watch.variants, *watch.shadows):
-        return Kind.UNKNOWN_METRIC, f"{watch.endpoint} has no variant {variant}, so the metric has no data.", remedy
-    if config is not None and config != watch.green:
-        what = (
-            "which is blue: what green does is not in it" if config == watch.blue else "which is neither blue nor green"
+        return (
+            Kind.UNKNOWN_METRIC,
+            f"It watches endpoint {endpoint}, and {watch.endpoint} is deployed.",
+            _deployed(watch),
         )
-        return Kind.UNKNOWN_METRIC, f"It watches configuration {config}, {what}.", remedy
+    if config is not None and config == watch.blue != watch.green and variant in (*watch.variants, *watch.shadows):
+        reason = f"It watches configuration {config}, which is blue: what green does is not in it."
+        return Kind.UNKNOWN_METRIC, reason, _deployed(watch)
     return None
+
+
+def _nowhere(rule: AlarmRule, watch: Watch) -> _Found:
+    named = variant_of(_metric(rule)) if _is_ours(rule) else None
+    if named is None or named[0] != watch.endpoint:
+        return None
+    endpoint, variant, config = named
+    if variant not in (*watch.variants, *watch.shadows):
+        reason = f"{endpoint} has no variant {variant}, so the metric has no data."
+        return Kind.UNKNOWN_METRIC, reason, _deployed(watch)
+    if config not in (None, watch.blue, watch.green):
+        reason = f"It watches configuration {config}, which is neither blue nor green."
+        return Kind.UNKNOWN_METRIC, reason, _deployed(watch)
+    return None
+
+
+def _deployed(watch: Watch) -> str:
+    return f"Name what is deployed: endpoint {watch.endpoint}, variant {' or '.join(watch.variants)}, configuration {watch.green}."
+
+
+def _sees_green(rule: AlarmRule, watch: Watch, *, alone: bool = False) -> bool:
+    """Whether what green does is in a metric; `alone`: and nothing else."""
+    named = variant_of(_metric(rule)) if _is_ours(rule) else None
+    if named is None or named[0] != watch.endpoint or named[1] not in watch.variants:
+        return False
+    return named[2] == watch.green or (named[2] is None and not alone)
 
 
 def _bakes(watch: Watch) -> Iterator[int]:
@@ -275,14 +345,16 @@ def _least_share(watch: Watch) -> float:
     return next((parts for parts, bake in watch.steps if bake), TRAFFIC_PARTS) / TRAFFIC_PARTS
 
 
-def _diluted(rule: AlarmRule, watch: Watch) -> _Found:
+def _diluted(rule: AlarmRule, watch: Watch, *, divided: bool) -> _Found:
+    """`divided`: sums are made rates, which more traffic pulls down as it does an Average."""
     named = variant_of(_metric(rule)) if _is_ours(rule) else None
     share = _least_share(watch)
     if named is None or named[0] != watch.endpoint or named[1] not in watch.variants or named[2] is not None:
         return None
     if watch.blue is None or share >= 1:
         return None
-    if rule.statistic not in _DILUTED and percentile_share(rule.statistic) is None:
+    rate = divided and rule.statistic in ("Sum", "SampleCount")
+    if rule.statistic not in _DILUTED and not rate and percentile_share(rule.statistic) is None:
         return None
     return (
         Kind.DILUTED,
