@@ -77,6 +77,7 @@ async def put_metric_alarm(context: Context, name: str, asked: Definition, extra
         Invalid: The definition is wrong; nothing changed.
         Unsupported: CloudWatch can do this and Bannister cannot.
     """
+    check_name(name)
     rule = rule_of(asked)
     check_extras(extras)
     traffics = await traffics_of(context, rule)
@@ -96,6 +97,18 @@ async def put_metric_alarm(context: Context, name: str, asked: Definition, extra
             continue
         return alarm
     raise contended(name)
+
+
+def check_name(name: str) -> None:
+    """Whether an alarm may have this name.
+
+    Raises:
+        Invalid: It may not.
+    """
+    if any(one < " " or one == "\x7f" for one in name):
+        raise Invalid(
+            "AlarmName must not contain ASCII control characters, such as line breaks.", code="ValidationException"
+        )
 
 
 def check_extras(extras: Extras) -> None:

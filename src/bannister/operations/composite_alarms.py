@@ -15,6 +15,7 @@ from bannister.operations.alarms import (
     ATTEMPTS_MAX,
     Extras,
     check_extras,
+    check_name,
     configuration,
     configured,
     contended,
@@ -47,6 +48,7 @@ async def put_composite_alarm(context: Context, name: str, asked: CompositeDefin
     Raises:
         Invalid: The rule is wrong, names an alarm that does not exist, or leads back to this alarm; nothing changed.
     """
+    check_name(name)
     rule = _rule_of(asked)
     check_extras(extras)
     place = Place.of(context.settings)

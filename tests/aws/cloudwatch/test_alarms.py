@@ -162,7 +162,7 @@ def test_an_alarm_on_an_expression_comes_back_as_it_was_put(client: Any) -> None
         (
             {"Metrics": [{**METRICS[0], "AccountId": "123456789012"}, METRICS[2]]},
             "InvalidParameterValue",
-            "other accounts",
+            "there is only 000000000000 here",
         ),
         ({"ThresholdMetricId": "rate"}, "InvalidParameterValue", "anomaly detection is not supported"),
         ({"ComparisonOperator": "LessThanLowerOrGreaterThanUpperThreshold"}, "InvalidParameterValue", "anomaly"),

@@ -211,6 +211,14 @@ def test_metric_data_that_is_wrong(client: Any) -> None:
         {"Dimensions": [{"Name": "d", "Value": "v" * 1025}]},
         {"Dimensions": [{"Name": "d" * 256, "Value": "v"}]},
         {"Dimensions": [{"Name": "d", "Value": "v"}, {"Name": "d", "Value": "w"}]},
+        {"Namespace": "größe"},
+        {"Namespace": " "},
+        {"Dimensions": [{"Name": ":d", "Value": "v"}]},
+        {"Dimensions": [{"Name": "größe", "Value": "v"}]},
+        {"Dimensions": [{"Name": "d", "Value": "größe"}]},
+        {"Dimensions": [{"Name": " ", "Value": "v"}]},
+        {"Dimensions": [{"Name": "d", "Value": "  "}]},
+        {"Dimensions": [{"Name": "d", "Value": "v\x07"}]},
         {"StorageResolution": 5},
         {"Value": 2.0**361},
         {"Value": float("-inf")},
@@ -243,3 +251,38 @@ def test_an_alarm_on_a_trimmed_mean(client: Any) -> None:
         assert found["ExtendedStatistic"] == name
     code, _, message = refused(client.put_metric_alarm, AlarmName="b", **alarm, ExtendedStatistic="PR(10%:90%)")
     assert (code, "not a statistic" in message) == ("ValidationError", True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "code", "says"),
+    [
+        ({"AlarmName": "two\nlines"}, "ValidationError", "must not contain ASCII control characters"),
+        ({"Namespace": "größe"}, "InvalidParameterValue", "for parameter Namespace contains non-ASCII characters"),
+        (
+            {"Dimensions": [{"Name": "a", "Value": "v"}, {"Name": ":b", "Value": "v"}]},
+            "InvalidParameterValue",
+            "The value ':b' for parameter Dimensions.member.2.Name must not begin with a colon.",
+        ),
+        ({"AlarmActions": ["pager"]}, "ValidationError", "Invalid arn syntax: pager. Give an ARN, or an address"),
+    ],
+)
+def test_what_the_model_does_not_say(client: Any, changes: dict[str, Any], code: str, says: str) -> None:
+    found, status, message = refused(client.put_metric_alarm, **{"AlarmName": "a", **ALARM, **changes})
+    assert (found, status) == (code, 400)
+    assert says in message
+    if "AlarmName" in changes:
+        assert refused(client.put_composite_alarm, AlarmRule="TRUE", **changes)[:2] == (code, 400)
+    assert client.describe_alarms(AlarmTypes=["MetricAlarm", "CompositeAlarm"])["MetricAlarms"] == []
+
+
+def test_metrics_of_ones_own_account_may_be_named(client: Any) -> None:
+    stat = {"Metric": {"Namespace": "n", "MetricName": "m"}, "Period": 60, "Stat": "Sum"}
+    common = {"EvaluationPeriods": 1, "Threshold": 1, "ComparisonOperator": "GreaterThanThreshold"}
+
+    def queries(account: str) -> list[dict[str, Any]]:
+        return [{"Id": "a", "MetricStat": stat, "AccountId": account}]
+
+    client.put_metric_alarm(AlarmName="a", Metrics=queries("000000000000"), **common)
+    code, status, message = refused(client.put_metric_alarm, AlarmName="b", Metrics=queries("123456789012"), **common)
+    assert (code, status) == ("InvalidParameterValue", 400)
+    assert message == "AccountId 123456789012 cannot be used: there is only 000000000000 here."

@@ -32,7 +32,7 @@ _RELATIVES: Final = ("ChildrenOfAlarmName", "ParentsOfAlarmName")
 def handlers(context: Context) -> Mapping[str, Handler]:
     async def put(call: Call) -> dict[str, Any]:
         _refuse(call.params)
-        await alarms.put_metric_alarm(context, call.params["AlarmName"], _definition(call.params), extras(call.params))
+        await alarms.put_metric_alarm(context, call.params["AlarmName"], _definition(call), extras(call.params))
         return {}
 
     async def describe(call: Call) -> dict[str, Any]:
@@ -99,10 +99,11 @@ def _refuse(params: dict[str, Any]) -> None:
         raise Unsupported("EvaluationWindow WallClockWindow cannot be used: periods slide with every second.")
 
 
-def _definition(params: dict[str, Any]) -> Definition:
+def _definition(call: Call) -> Definition:
+    params = call.params
     if ("MetricName" in params) != ("Namespace" in params):
         raise Invalid("MetricName and Namespace must be specified together.", code="MissingRequiredParameterException")
-    metric, queries = None, tuple(_query(one) for one in params.get("Metrics", []))
+    metric, queries = None, tuple(_query(one, call.account_id) for one in params.get("Metrics", []))
     if queries and params.get("Dimensions"):
         raise Invalid(
             "With Metrics, Dimensions belong into each MetricStat.", code="InvalidParameterCombinationException"
@@ -125,10 +126,10 @@ def _definition(params: dict[str, Any]) -> Definition:
     )
 
 
-def _query(given: dict[str, Any]) -> AlarmQuery:
+def _query(given: dict[str, Any], account_id: str) -> AlarmQuery:
     """One element of Metrics."""
-    if given.get("AccountId"):
-        raise Unsupported("AccountId cannot be used: metrics of other accounts are not known here.")
+    if given.get("AccountId", account_id) != account_id:
+        raise Unsupported(f"AccountId {given['AccountId']} cannot be used: there is only {account_id} here.")
     stat = given.get("MetricStat")
     if stat is None:
         return AlarmQuery(

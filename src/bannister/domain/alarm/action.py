@@ -35,9 +35,14 @@ def check_action(action: str) -> None:
     """Whether an action can be one: an ARN or an address.
 
     Raises:
-        Invalid: It is an address, and not a whole one.
+        Invalid: It is neither, or it is an address and not a whole one.
     """
     if not is_webhook(action):
+        if not action.startswith("arn:"):
+            raise Invalid(
+                f"Invalid arn syntax: {action}. Give an ARN, or an address http://… or https://….",
+                code="ValidationException",
+            )
         return
     if not _is_whole(action):
         raise Invalid(

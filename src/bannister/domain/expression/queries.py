@@ -119,7 +119,7 @@ def _check_ids(asked: Sequence[Query], queries_max: int) -> None:
 def _parsed(name: str, text: str) -> Node:
     if _METRICS_INSIGHTS.match(text) is not None:
         raise Invalid(
-            f"Error in expression '{name}': Metrics Insights (SELECT …) is not supported; use SEARCH, or name the metrics.",
+            f"Error in expression '{name}': Metrics Insights (SELECT …) is not supported; name the metrics, or use SEARCH where it may be (in GetMetricData).",
             code=VALIDATION,
         )
     try:
