@@ -11,28 +11,15 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from tests.domain.alarm.test_judgement import AWS_TABLES, MODES
+from tests.domain.alarm.test_judgement import AWS_TABLES, M_OF_N, MODES, OPERATORS
 from tests.scenarios.world import World, wait_for
+
+from bannister.domain.alarm.alarm import AlarmValue
 
 pytestmark = pytest.mark.real
 
 PERIOD = 60
 VALUES = {"0": 1.0, "X": 9.0}
-#: M of N over the newest datapoints, and every operator below, at and above the threshold.
-MORE = [
-    (1, 1, "- - X", "ALARM"),
-    (1, 1, "X X 0", "OK"),
-    (1, 1, "X - -", "ALARM"),
-    (5, 3, "0 0 X 0 X 0 X", "ALARM"),
-    (5, 3, "X X X 0 0 X 0", "OK"),
-    (5, 3, "X 0 X X 0 0 X", "ALARM"),
-]
-OPERATORS = {
-    "GreaterThanThreshold": ("OK", "OK", "ALARM"),
-    "GreaterThanOrEqualToThreshold": ("OK", "ALARM", "ALARM"),
-    "LessThanThreshold": ("ALARM", "OK", "OK"),
-    "LessThanOrEqualToThreshold": ("ALARM", "ALARM", "OK"),
-}
 
 
 @pytest.fixture
@@ -73,7 +60,17 @@ class Table:
         ]
         self._cloudwatch.put_metric_data(Namespace=self._namespace, MetricData=data)
 
-    def alarm(self, metric: str, expected: str | None, **members: Any) -> None:
+    def alarm(self, metric: str, expected: AlarmValue | None, **members: Any) -> None:
+        """None: it keeps its state, whichever that is. Of two alarms one is in ALARM and one is OK, so that no state that it might be given passes for its own."""
+        if expected is not None:
+            self.expected[self._put(metric, members)] = expected.value
+            return
+        for state in ("ALARM", "OK"):
+            name = self._put(metric, members)
+            self._cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="kept")
+            self.kept[name] = state
+
+    def _put(self, metric: str, members: dict[str, Any]) -> str:
         name = f"table-{len(self.expected) + len(self.kept)}"
         self._cloudwatch.put_metric_alarm(
             AlarmName=name,
@@ -87,11 +84,7 @@ class Table:
                 **members,
             },
         )
-        if expected is None:
-            self._cloudwatch.set_alarm_state(AlarmName=name, StateValue="ALARM", StateReason="kept")
-            self.kept[name] = "ALARM"
-        else:
-            self.expected[name] = expected
+        return name
 
     def states(self) -> dict[str, str]:
         pages = self._cloudwatch.get_paginator("describe_alarms").paginate(AlarmNamePrefix="table-")
@@ -112,21 +105,20 @@ def test_awss_tables_from_put_metric_data(cloudwatch: Any) -> None:
     for n, m, picture, *row in AWS_TABLES:
         metric = metrics[picture] = metrics.get(picture) or table.metric([VALUES.get(mark) for mark in picture.split()])
         for mode, expected in zip(MODES, row, strict=True):
-            value = None if expected is None else expected.value
-            table.alarm(metric, value, EvaluationPeriods=n, DatapointsToAlarm=m, TreatMissingData=mode.value)
-    assert len(table.expected) + len(table.kept) == 40
+            table.alarm(metric, expected, EvaluationPeriods=n, DatapointsToAlarm=m, TreatMissingData=mode.value)
+    assert (len(table.expected), len(table.kept)) == (37, 2 * 3)
     table.send()
     table.check()
 
 
 def test_m_of_n_and_every_operator_from_put_metric_data(cloudwatch: Any) -> None:
     table = Table(cloudwatch)
-    for n, m, picture, expected in MORE:
+    for n, m, picture, expected in M_OF_N:
         metric = table.metric([VALUES.get(mark) for mark in picture.split()])
         table.alarm(metric, expected, EvaluationPeriods=n, DatapointsToAlarm=m)
     for operator, row in OPERATORS.items():
         for value, expected in zip((4.999, 5.0, 5.001), row, strict=True):
-            table.alarm(table.metric([value]), expected, EvaluationPeriods=1, ComparisonOperator=operator)
+            table.alarm(table.metric([value]), expected, EvaluationPeriods=1, ComparisonOperator=operator.value)
     table.send()
     table.check()
 

@@ -13,6 +13,8 @@ import pytest
 from botocore.exceptions import ClientError
 from tests.aws.cloudwatch.serving import served
 
+from bannister.domain.alarm.alarm import Comparison
+
 ALARM: dict[str, Any] = {
     "Namespace": "AWS/SageMaker",
     "MetricName": "ModelLatency",
@@ -286,3 +288,32 @@ def test_metrics_of_ones_own_account_may_be_named(client: Any) -> None:
     code, status, message = refused(client.put_metric_alarm, AlarmName="b", Metrics=queries("123456789012"), **common)
     assert (code, status) == ("InvalidParameterValue", 400)
     assert message == "AccountId 123456789012 cannot be used: there is only 000000000000 here."
+
+
+def test_every_operator_of_aws_is_taken_or_refused_with_what_to_do(client: Any) -> None:
+    operators = client.meta.service_model.shape_for("ComparisonOperator").enum
+    assert set(Comparison) < set(operators)
+    for operator in operators:
+        alarm = {**ALARM, "ComparisonOperator": operator}
+        if operator in set(Comparison):
+            client.put_metric_alarm(AlarmName=operator, **alarm)
+            continue
+        # Those of anomaly detection, with the band that they are for and without.
+        code, status, message = refused(client.put_metric_alarm, AlarmName=operator, **alarm)
+        assert (code, status) == ("InvalidParameterValue", 400)
+        assert message == (
+            f"ComparisonOperator {operator} belongs to anomaly detection, which is not supported; "
+            f"use one of {', '.join(Comparison)} with a Threshold."
+        )
+        band = {name: value for name, value in alarm.items() if name in ("EvaluationPeriods", "ComparisonOperator")}
+        stat = {"Metric": {"Namespace": "n", "MetricName": "m"}, "Period": 60, "Stat": "Sum"}
+        queries = [{"Id": "m", "MetricStat": stat}, {"Id": "band", "Expression": "ANOMALY_DETECTION_BAND(m, 2)"}]
+        code, status, message = refused(
+            client.put_metric_alarm, AlarmName=operator, **band, Metrics=queries, ThresholdMetricId="band"
+        )
+        assert (code, status) == ("InvalidParameterValue", 400)
+        assert message == "ThresholdMetricId cannot be used: anomaly detection is not supported: give a Threshold."
+    found = client.describe_alarms()["MetricAlarms"]
+    assert {one["AlarmName"]: one["ComparisonOperator"] for one in found} == {
+        one.value: one.value for one in Comparison
+    }

@@ -54,41 +54,44 @@ CELLS = [
 ]
 
 
+def test_all_cells_are_there() -> None:
+    assert len({cell.id for cell in CELLS}) == len(CELLS) == 40
+
+
 @pytest.mark.parametrize(("n", "m", "picture", "mode", "expected"), CELLS)
 def test_aws_tables(n, m, picture, mode, expected) -> None:
-    assert len(CELLS) == 40
     assert judge(rule(n, m, missing_data=mode), slots(picture)).value is expected
 
 
-@pytest.mark.parametrize(
-    ("n", "m", "picture", "expected"),
-    [
-        (1, 1, "- - X", ALARM),
-        (1, 1, "X X 0", OK),
-        (1, 1, "X - -", ALARM),
-        (5, 3, "0 0 X 0 X 0 X", ALARM),
-        (5, 3, "X X X 0 0 X 0", OK),
-        (5, 3, "X 0 X X 0 0 X", ALARM),
-        (3, 3, "- - - - X", OK),
-        (3, 3, "- - - X -", OK),
-    ],
-)
+#: M of N over the newest datapoints: N, M, oldest to newest, and the state.
+M_OF_N = [
+    (1, 1, "- - X", ALARM),
+    (1, 1, "X X 0", OK),
+    (1, 1, "X - -", ALARM),
+    (5, 3, "0 0 X 0 X 0 X", ALARM),
+    (5, 3, "X X X 0 0 X 0", OK),
+    (5, 3, "X 0 X X 0 0 X", ALARM),
+    (3, 3, "- - - - X", OK),
+    (3, 3, "- - - X -", OK),
+]
+#: Every operator below, at and above the threshold.
+OPERATORS = {
+    Comparison.GREATER: (OK, OK, ALARM),
+    Comparison.GREATER_OR_EQUAL: (OK, ALARM, ALARM),
+    Comparison.LESS: (ALARM, OK, OK),
+    Comparison.LESS_OR_EQUAL: (ALARM, ALARM, OK),
+}
+
+
+@pytest.mark.parametrize(("n", "m", "picture", "expected"), M_OF_N)
 def test_m_of_n_over_the_newest_datapoints(n, m, picture, expected) -> None:
     assert len(slots(picture)) == range_periods(rule(n, m))
     assert judge(rule(n, m), slots(picture)).value is expected
 
 
-@pytest.mark.parametrize(
-    ("comparison", "below", "equal", "above"),
-    [
-        (Comparison.GREATER, OK, OK, ALARM),
-        (Comparison.GREATER_OR_EQUAL, OK, ALARM, ALARM),
-        (Comparison.LESS, ALARM, OK, OK),
-        (Comparison.LESS_OR_EQUAL, ALARM, ALARM, OK),
-    ],
-)
-def test_every_operator(comparison, below, equal, above) -> None:
-    for value, expected in ((4.999, below), (5.0, equal), (5.001, above)):
+@pytest.mark.parametrize("comparison", Comparison)
+def test_every_operator(comparison) -> None:
+    for value, expected in zip((4.999, 5.0, 5.001), OPERATORS[comparison], strict=True):
         slot = [None, None, Datapoint(0, value, 1)]
         assert judge(rule(comparison=comparison), slot).value is expected
 
