@@ -6,18 +6,20 @@ from pathlib import Path
 
 import pytest
 from tests.domain.deployment.worlds import CANARY, deployment
-from tests.evaluator.test_loop import START, World, second
+from tests.evaluator.test_loop import ERRORS, START, Place, World, second
 
 from bannister.domain.alarm.alarm import AlarmValue, Comparison, MissingData
+from bannister.domain.alarm.definition import Definition
 from bannister.domain.deployment.machine import Phase
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import identity
 from bannister.evaluator.loop import Evaluator
 from bannister.metrics.store import Datum, GroupDimensions
+from bannister.operations.alarms import Extras, put_metric_alarm, set_alarm_state
 from bannister.settings import Timing
 from bannister.state.store import Put
-from bannister.state.tables import ENDPOINTS
+from bannister.state.tables import ALARMS, ENDPOINTS
 
 OK, ALARM = AlarmValue.OK, AlarmValue.ALARM
 
@@ -83,6 +85,61 @@ async def test_an_alarm_is_decided_early_from_the_moment_that_a_deployment_names
     await deploy(world, Phase.SHIFTING, "a")
     await world.take(START + 30)
     assert await world.value() is ALARM
+
+
+async def bursts(world: World, seconds: tuple[int, ...], first: int, last: int) -> None:
+    """Six errors in each of these, and none in the other seconds from the first to the last."""
+    for at in range(first, last):
+        await world.take(START + at + 1, second(START + at, 6, 6 if at in seconds else 0))
+
+
+async def changes(world: World) -> list[tuple[int, str]]:
+    return [(entry.body["evaluated_until"] - START, entry.body["to"]) for entry in await world.transitions()]
+
+
+async def test_an_early_alarm_stands_until_its_period_has_ended_also_when_its_deployment_ends_first(
+    world: World,
+) -> None:
+    await deploy(world, Phase.BAKING, "a")
+    await bursts(world, (20, 28), 19, 29)
+    assert await world.value() is ALARM  # for the evaluation at 31
+    await deploy(world, Phase.ROLLED_BACK, "a")
+    await bursts(world, (), 29, 50)
+    assert await changes(world) == [(20, OK), (29, ALARM), (39, OK)]
+
+
+async def test_one_that_is_foreseen_again_stands_for_that_evaluation(world: World) -> None:
+    """Judged as a whole up to 40; from 43 on a boundary lies between the last two bursts."""
+    await deploy(world, Phase.BAKING, "a")
+    await bursts(world, (20, 32, 38), 19, 41)
+    row = await world.state.get(ALARMS, "a")
+    assert row is not None
+    assert row.value.state.confirmed_at == START + 43
+    await deploy(world, Phase.ROLLED_BACK, "a")
+    await bursts(world, (), 41, 55)
+    assert await changes(world) == [(20, OK), (33, ALARM), (49, OK)]
+
+
+@pytest.mark.parametrize("how", ["put again", "set by hand"])
+async def test_another_rule_or_a_hand_ends_the_waiting(world: World, how: str) -> None:
+    await deploy(world, Phase.BAKING, "a")
+    await bursts(world, (20, 28), 19, 29)
+    await deploy(world, Phase.ROLLED_BACK, "a")
+    context = Place(world).context
+    if how == "put again":
+        asked = Definition(
+            ERRORS,
+            statistic="Sum",
+            period_seconds=10,
+            evaluation_periods=2,
+            threshold=100.0,
+            comparison="GreaterThanThreshold",
+        )
+        await put_metric_alarm(context, "a", asked, Extras())
+    else:
+        await set_alarm_state(context, "a", ALARM, "a drill")
+    await world.take(START + 30)
+    assert await world.value() is OK
 
 
 async def test_data_of_standard_resolution_make_it_certain_too(world: World) -> None:

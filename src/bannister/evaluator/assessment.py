@@ -8,7 +8,7 @@ from typing import Any
 from bannister.clock import Clock
 from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState
 from bannister.domain.alarm.cascade import cascade
-from bannister.domain.alarm.evaluation import evaluate
+from bannister.domain.alarm.evaluation import awaits_confirmation, evaluate
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.errors import Conflict
 from bannister.evaluator.settlement import Place, written
@@ -61,6 +61,8 @@ async def judged(
 ) -> tuple[AlarmState, Sequence[Datapoint | None]]:
     """The state of a metric alarm on the ranges that end at `windows.end`, and the periods that were looked at; `early` as in `assess`."""
     slots = await windows.slots(rule)
+    if awaits_confirmation(rule, alarm.state, windows.end):
+        return alarm.state, slots
     unseen = windows.unseen(alarm.configured_at, rule, slots)
     ahead = await windows.foreseen(rule) if early else None
     return evaluate(rule, slots, alarm.state, now, unseen=unseen, ahead=ahead), slots

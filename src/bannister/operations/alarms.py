@@ -127,7 +127,8 @@ def configured(name: str, rule: AlarmRule | None, extras: Extras, before: Alarm 
     return Alarm(
         name=name,
         rule=rule,
-        state=initial_state(now) if before is None else before.state,
+        # What was certain by the former rule is not by this one.
+        state=initial_state(now) if before is None else replace(before.state, confirmed_at=None),
         configured_at=now,
         description=extras.description,
         actions_enabled=extras.actions_enabled,

@@ -130,6 +130,8 @@ class AlarmState:
     updated_at: float
     #: When the value last changed.
     transitioned_at: float
+    #: Decided early: ALARM stands until the evaluation at this second, which is certain to confirm it. None: it was not.
+    confirmed_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

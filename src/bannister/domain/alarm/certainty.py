@@ -15,7 +15,8 @@ only for one whose newest period breaches. With periods that slide and one of on
 final yet; with M of N it is up to a period less one second earlier: two bursts 8 seconds apart, each too many for 10 seconds, are an ALARM for "2 of 2" as
 soon as the second is seen, because a boundary will come to lie between them.
 
-Once foreseen, it is foreseen at every second until it comes true: so an alarm that was decided early stays in ALARM until the evaluation that confirms it.
+Once foreseen, it is foreseen at every second until it comes true: so an alarm that was decided early stays in ALARM until the evaluation that confirms it, also where nobody looks ahead any more
+(`bannister.domain.alarm.evaluation.awaits_confirmation`).
 """
 
 from __future__ import annotations
