@@ -4,9 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.evaluator.test_loop import START, World, second
+from tests.evaluator.test_loop import START, World, queries, second
 
-from bannister.domain.alarm.alarm import Alarm, AlarmValue, Comparison
+from bannister.domain.alarm.alarm import Alarm, AlarmQuery, AlarmValue, Comparison
 from bannister.domain.alarm.alarm import MissingData as Missing
 from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import identity
@@ -81,6 +81,58 @@ async def test_a_high_resolution_metric_of_ones_own_is_evaluated_every_ten_secon
     await world.metrics.put([Datum(own, START + MINUTE + 13, of_values([9.0]))])
     await run(world, 25, range(0))
     assert (20, "ALARM") in await told(world)
+
+
+def failing(**changes: object) -> dict[str, object]:
+    """An alarm on the number of errors, asked for as an expression."""
+    return {"metric": None, "statistic": "", "queries": queries("bad + 0"), **changes}
+
+
+async def test_an_expression_sees_of_short_periods_what_aws_has_published(world: World) -> None:
+    """Beside an alarm on the metric itself, whichever of them is looked at first."""
+    short = {"period_seconds": 10, "evaluation_periods": 10, "missing_data": Missing.NOT_BREACHING}
+    await count_errors(world, name="after", **failing(**short))
+    await count_errors(world, name="metric", **short)
+    await count_errors(world, name="before", **failing(**short))
+    await run(world, 130, range(3))
+    expected = await told(world, "metric")
+    assert (60, "ALARM") in expected
+    for name in ("before", "after"):
+        assert await told(world, name) == expected
+        points = [point for point in world.evaluator.datapoints(name) if point is not None]
+        assert {point.start_at % 60 for point in points} == {0}
+    assert world.evaluator.datapoints("before") == world.evaluator.datapoints("metric")
+
+
+async def test_an_expression_with_a_short_period_finds_no_endpoint_metric_as_on_aws(world: World) -> None:
+    await count_errors(world, name="metric", period_seconds=10, missing_data=Missing.MISSING)
+    await count_errors(world, **failing(period_seconds=10, missing_data=Missing.MISSING))
+    await run(world, 150, range(150))
+    assert await world.value() is AlarmValue.INSUFFICIENT_DATA
+    assert await told(world) == await told(world, "metric")
+
+
+async def test_an_expression_over_minutes_is_seen_at_the_end_of_its_minute(world: World) -> None:
+    minutes = tuple(replace(query, period_seconds=60) if query.metric else query for query in queries("bad / all"))
+    await count_errors(world, metric=None, statistic="", queries=minutes, threshold=0.01)
+    await run(world, 200, range(65, 70))
+    assert await told(world) == [(60, "OK"), (120, "ALARM"), (180, "OK")]
+
+
+async def test_metrics_that_differ_in_unit_or_period_are_not_taken_for_each_other(world: World) -> None:
+    own = identity("N", "own")
+    await world.metrics.put([Datum(own, START + MINUTE + 13, of_values([9.0], unit="Bytes"))])
+    for name, unit, period in [("bytes", "Bytes", 10), ("count", "Count", 10), ("any", None, 10), ("long", None, 20)]:
+        one = AlarmQuery("m", own, "Maximum", unit, period_seconds=period, return_data=False)
+        asked = {"queries": (one, AlarmQuery("x", expression="m + 0")), "metric": None, "statistic": ""}
+        await count_errors(world, name=name, period_seconds=period, **asked)
+        await count_errors(
+            world, name=f"{name}-metric", metric=own, unit=unit, period_seconds=period, statistic="Maximum"
+        )
+    await run(world, 45, range(0))
+    for name, expected in [("bytes", True), ("count", False), ("any", True), ("long", True)]:
+        assert ((20, "ALARM") in await told(world, name)) is expected
+        assert await told(world, name) == await told(world, f"{name}-metric")
 
 
 def test_the_setting_is_one_of_two_words(tmp_path: Path) -> None:

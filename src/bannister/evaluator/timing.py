@@ -31,24 +31,24 @@ def evaluation_step(rule: AlarmRule, timing: Timing) -> int:
     return _SHORT_STEP if rule.period_seconds < MINUTE else MINUTE
 
 
-def is_published_by_minute(rule: AlarmRule, timing: Timing) -> bool:
-    """Whether an alarm sees only whole minutes, where its periods are no minutes."""
-    if rule.metric is None or timing is Timing.BANNISTER or rule.period_seconds % MINUTE == 0:
+def is_published_by_minute(metric: MetricIdentity, period_seconds: int, timing: Timing) -> bool:
+    """Whether an alarm sees only whole minutes of a metric, where its periods are no minutes."""
+    if timing is Timing.BANNISTER or period_seconds % MINUTE == 0:
         return False
-    return rule.metric.namespace == SAGEMAKER_NAMESPACE and endpoint_of(rule.metric) is not None
+    return metric.namespace == SAGEMAKER_NAMESPACE and endpoint_of(metric) is not None
 
 
 async def read_by_minute(
-    metrics: MetricStore, metric: MetricIdentity, rule: AlarmRule, start: int, periods: int, end: int
+    metrics: MetricStore, metric: MetricIdentity, start: int, period_seconds: int, periods: int, unit: str | None
 ) -> list[Aggregate | None]:
-    """As `MetricStore.read` of the rule's periods, of what AWS has published at `end`."""
+    """As `MetricStore.read`, of what AWS has published when the last of the periods ends."""
+    end = start + periods * period_seconds
     found: list[Aggregate | None] = []
-    for index in range(periods):
-        begin = start + index * rule.period_seconds
+    for begin in range(start, end, period_seconds):
         minute = math.ceil(begin / MINUTE) * MINUTE
         # A period shorter than a minute has room for the beginning of one at most.
-        if minute >= begin + rule.period_seconds or minute + MINUTE > end:
+        if minute >= begin + period_seconds or minute + MINUTE > end:
             found.append(None)
         else:
-            found += await metrics.read(metric, minute, MINUTE, 1, rule.unit)
+            found += await metrics.read(metric, minute, MINUTE, 1, unit)
     return found

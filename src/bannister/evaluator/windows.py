@@ -26,9 +26,9 @@ class Windows:
         self.covered_since = covered_since
         #: The second at which every range ends, exclusive.
         self.end = end
+        #: By metric, period, number of periods and unit; `_slots` also by statistic. All of one timing, so that is not in the key.
         self._read: dict[tuple[MetricIdentity, int, int, str | None], list[Aggregate | None]] = {}
         self._slots: dict[tuple[MetricIdentity, int, int, str | None, str], list[Datapoint | None]] = {}
-
         #: By queries, period and number of periods.
         self._results: dict[tuple[tuple[AlarmQuery, ...], int, int], list[Datapoint | None]] = {}
 
@@ -38,26 +38,39 @@ class Windows:
         start = self.end - periods * rule.period_seconds
         if rule.metric is None:
             return await self._result_slots(rule, start, periods)
-        key = (rule.metric, rule.period_seconds, periods, rule.unit)
+        return await self._metric_slots(rule.metric, rule.statistic, rule.unit, rule.period_seconds, periods)
+
+    async def _metric_slots(
+        self, metric: MetricIdentity, name: str, unit: str | None, period_seconds: int, periods: int
+    ) -> list[Datapoint | None]:
+        """A statistic of a metric in the periods up to `end`, whether an alarm is on the metric itself or on an expression over it."""
+        start = self.end - periods * period_seconds
+        key = (metric, period_seconds, periods, unit)
         if key not in self._read:
-            if is_published_by_minute(rule, self._timing):
-                self._read[key] = await read_by_minute(self._metrics, rule.metric, rule, start, periods, self.end)
-            else:
-                self._read[key] = await self._metrics.read(rule.metric, start, rule.period_seconds, periods, rule.unit)
-        slots = self._slots.get((*key, rule.statistic))
+            self._read[key] = await self._aggregates(metric, start, period_seconds, periods, unit)
+        slots = self._slots.get((*key, name))
         if slots is None:
-            slots = self._slots[*key, rule.statistic] = [
-                _datapoint(rule.statistic, start + index * rule.period_seconds, aggregate)
+            slots = self._slots[*key, name] = [
+                _datapoint(name, start + index * period_seconds, aggregate)
                 for index, aggregate in enumerate(self._read[key])
             ]
         return slots
+
+    async def _aggregates(
+        self, metric: MetricIdentity, start: int, period_seconds: int, periods: int, unit: str | None
+    ) -> list[Aggregate | None]:
+        if is_published_by_minute(metric, period_seconds, self._timing):
+            return await read_by_minute(self._metrics, metric, start, period_seconds, periods, unit)
+        return await self._metrics.read(metric, start, period_seconds, periods, unit)
 
     async def _result_slots(self, rule: AlarmRule, start: int, periods: int) -> list[Datapoint | None]:
         """The result of the alarm's expressions, as if it were a metric's."""
         key = (rule.queries, rule.period_seconds, periods)
         if key not in self._results:
             found = {
-                query.id: await self._of_query(query, query.metric, rule.period_seconds, start, periods)
+                query.id: await self._metric_slots(
+                    query.metric, query.statistic, query.unit, rule.period_seconds, periods
+                )
                 for query in rule.queries
                 if query.metric is not None
             }
@@ -69,17 +82,6 @@ class Windows:
                 self._result(at, value, slots) for at, value, slots in zip(begins, results, inputs, strict=True)
             ]
         return self._results[key]
-
-    async def _of_query(
-        self, query: AlarmQuery, metric: MetricIdentity, period_seconds: int, start: int, periods: int
-    ) -> list[Datapoint | None]:
-        key = (metric, period_seconds, periods, query.unit)
-        if key not in self._read:
-            self._read[key] = await self._metrics.read(metric, start, period_seconds, periods, query.unit)
-        return [
-            _datapoint(query.statistic, start + index * period_seconds, aggregate)
-            for index, aggregate in enumerate(self._read[key])
-        ]
 
     def _result(self, start: int, value: float | None, inputs: Sequence[Datapoint | None]) -> Datapoint | None:
         """FILL must not speak for a metric that nobody looked at: what rests on that is no data."""
