@@ -142,6 +142,57 @@ async def test_another_rule_or_a_hand_ends_the_waiting(world: World, how: str) -
     assert await world.value() is OK
 
 
+@pytest.mark.parametrize("named", ["one", "above"])
+async def test_a_composite_alarm_that_a_deployment_names_brings_the_alarms_beneath_it(world: World, named: str) -> None:
+    await Place(world).composite("one", "ALARM(a) OR FALSE")
+    await Place(world).composite("above", "NOT (OK(one))")
+    await deploy(world, Phase.BAKING, named)
+    assert (29, ALARM) in await two_bursts(world)
+    for composite in ("one", "above"):
+        *_, last = await world.transitions(composite)
+        assert (last.body["to"], last.at) == (ALARM, START + 29.0)
+
+
+async def test_a_suppressor_keeps_its_evaluation(world: World) -> None:
+    await world.put("b")
+    await Place(world).composite("one", "ALARM(b)", suppressor="a", wait_seconds=1, extension_seconds=1)
+    await deploy(world, Phase.BAKING, "one")
+    assert await two_bursts(world) == [(20, OK), (31, ALARM)]
+
+
+async def test_those_beneath_a_composite_alarm_that_a_deployment_names_are_looked_at_first(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metrics = {name: identity("Mine", name) for name in ("alone", "child", "elsewhere", "sibling")}
+    for name, metric in metrics.items():
+        await world.put(name, metric=metric)
+    await Place(world).composite("guard", "ALARM(child)")
+    await Place(world).composite("both", "ALARM(child) OR ALARM(sibling)")
+    await Place(world).composite("other", "ALARM(elsewhere)")
+    await deploy(world, Phase.BAKING, "guard")
+    read: list[str] = []
+    honest = world.metrics.read
+
+    async def reading(metric, *rest, **shown):
+        read.append(metric.name)
+        return await honest(metric, *rest, **shown)
+
+    monkeypatch.setattr(world.metrics, "read", reading)
+    await world.take(START + 1)
+    assert set(read[:2]) == {"child", "sibling"}  # a rule over both must see them in one step
+    assert {"alone", "elsewhere"} <= set(read[2:])
+
+
+async def test_what_a_deployment_names_is_not_seen_without_what_changes_in_the_same_second(world: World) -> None:
+    await world.put("a", threshold=5.0, statistic="Sum")
+    await world.put("b", threshold=5.0, statistic="Sum")
+    await Place(world).composite("one", "ALARM(a) AND NOT ALARM(b)")
+    await deploy(world, Phase.BAKING, "a")
+    await bursts(world, (25,), 20, 30)
+    assert (await world.value("a"), await world.value("b")) == (ALARM, ALARM)
+    assert [entry.body["to"] for entry in await world.transitions("one")] == [OK]
+
+
 async def test_data_of_standard_resolution_make_it_certain_too(world: World) -> None:
     mine = identity("Mine", "Loss")
     await world.put(

@@ -14,12 +14,23 @@ from bannister.domain.metric.identity import identity
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, Summary
 from bannister.metrics.store import GroupDimensions
+from bannister.operations import caveats
 from bannister.operations.alarms import Extras, put_metric_alarm
 from bannister.operations.caveats import with_caveats
+from bannister.operations.composite_alarms import CompositeDefinition, put_composite_alarm
 from bannister.operations.context import Context
 from bannister.operations.metrics import Sample, put_metric_data
 
 METRIC = identity("AWS/SageMaker", "ModelLatency", {"EndpointName": "e", "VariantName": "AllTraffic"})
+#: There is no such metric.
+NONSENSE = Definition(
+    replace(METRIC, name="Nonsense"),
+    statistic="Sum",
+    period_seconds=60,
+    evaluation_periods=1,
+    threshold=5.0,
+    comparison=Comparison.GREATER.value,
+)
 
 
 async def test_todays_traffic_is_what_both_fleets_had_in_the_last_minute(context: Context) -> None:  # noqa: F811
@@ -117,3 +128,27 @@ async def test_metrics_of_an_expression_are_looked_up_each(context: Context) -> 
     await put_metric_alarm(context, "mine", asked, Extras())
     (entry,) = await context.state.journal(subject="alarm/mine")
     assert [one["reason"][:33] for one in entry.body["caveats"]] == ["MetricStat b: There is no data of"]
+
+
+async def test_a_composite_alarm_brings_what_is_wrong_with_those_beneath_it(context: Context) -> None:  # noqa: F811
+    for name in ("errors", "deep", "silencer"):
+        await put_metric_alarm(context, name, NONSENSE, Extras())
+    await put_composite_alarm(context, "lower", CompositeDefinition("ALARM(deep)"), Extras())
+    rule = CompositeDefinition("ALARM(lower) OR ALARM(errors)", "silencer", 1, 1)
+    await put_composite_alarm(context, "upper", rule, Extras())
+    policy = replace(CANARY, alarms=("upper", "errors"), wait_seconds=60, termination_wait_seconds=60)
+    found = await with_caveats(context, deployment(policy))
+    assert [(one.alarm, one.kind) for one in found.caveats] == [
+        ("errors", Kind.UNKNOWN_METRIC),
+        ("deep", Kind.UNKNOWN_METRIC),
+    ]
+
+
+async def test_the_caveats_of_a_deployment_are_bounded(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    names = [f"a{number}" for number in range(5)]
+    for name in names:
+        await put_metric_alarm(context, name, NONSENSE, Extras())
+    policy = replace(CANARY, alarms=tuple(names), wait_seconds=60, termination_wait_seconds=60)
+    for bound, kept in [("CAVEATS_MAX", 4), ("ALARMS_MAX", 3)]:
+        monkeypatch.setattr(caveats, bound, kept)
+        assert [one.alarm for one in (await with_caveats(context, deployment(policy))).caveats] == names[:kept]

@@ -21,7 +21,8 @@ know how long that has lasted asks `silent_seconds`. Afterwards, a period withou
 (`bannister.domain.alarm.judgement`). A report that cannot be stored is tried again for as long as it takes, for the same reason: judging
 without it would take its requests for silence.
 
-An alarm that a running deployment names does not wait for the end of a period whose outcome is known (`bannister.domain.alarm.certainty`).
+An alarm that a running deployment names, itself or through the rule of a composite alarm, is looked at before all others, and does not wait for the end of a
+period whose outcome is known (`bannister.domain.alarm.certainty`).
 
 The capture process reports in the same way what compared answers say, with a watermark of its own. An alarm on a metric of `/bannister/Shadow` needs both
 sources, because what was never captured is not compared: it is evaluated as far as the one that is behind, and covered as far as both were.
@@ -38,7 +39,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from bannister.clock import Clock
 from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState
-from bannister.domain.alarm.cascade import released
+from bannister.domain.alarm.cascade import led_to, released, seen_together
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.comparison.metrics import watches_comparisons
 from bannister.domain.comparison.report import ComparisonReport
@@ -132,8 +133,10 @@ class Evaluator:
         self._faulty: set[str] = set()
         self._alarms: dict[str, Row[Alarm]] = {}
         self._alarms_version = -1
-        #: Alarms that stop a running deployment, which are decided as soon as it is certain.
+        #: Alarms that stop a running deployment, themselves or through a composite alarm: they are decided as soon as it is certain.
         self._watched: frozenset[str] = frozenset()
+        #: These and what must be seen in the same step with them: they are looked at first.
+        self._urgent: frozenset[str] = frozenset()
         self._quiet = Quiet()
         self._early = settings.timing is Timing.BANNISTER
 
@@ -172,17 +175,12 @@ class Evaluator:
 
     def _leaves(self, alarm_name: str) -> list[str]:
         """The metric alarms that decide about an alarm: itself, or those that its rule leads to."""
-        leaves, known, pending = [], {alarm_name}, [alarm_name]
-        while pending:
-            name = pending.pop()
-            row = self._alarms.get(name)
-            if row is None or row.value.composite is None:
-                leaves.append(name)
-                continue
-            fresh = [child for child in row.value.composite.children if child not in known]
-            known.update(fresh)
-            pending += fresh
-        return leaves
+        found = [(name, self._alarm(name)) for name in led_to(self._alarm, [alarm_name])]
+        return [name for name, alarm in found if alarm is None or alarm.composite is None]
+
+    def _alarm(self, name: str) -> Alarm | None:
+        row = self._alarms.get(name)
+        return None if row is None else row.value
 
     def datapoints(self, alarm_name: str) -> tuple[Datapoint | None, ...]:
         """What the alarm's newest evaluation looked at, by period, oldest first (None: no data); empty: as `evaluated_until`."""
@@ -296,20 +294,30 @@ class Evaluator:
         for second in range(self._first_second(view, end, names), end + 1):
             windows = Windows(self._metrics, second, view.covered_since, self._settings.timing)
             due = [name for name in names if name not in failed and self._is_due(name, second, end)]
-            related = [name for name in due if name in self._alarms and self._alarms[name].value.dependents]
-            together = dict.fromkeys(related)
-            for name in self._in_turn(due):
-                if name in together:
-                    continue
-                row = self._alarms.get(name)
-                if row is not None and self._quiet.is_unchanged(row, self._metrics, windows.covered_since):
-                    self._positions[name] = Position(row.value.configured_at, second, self._positions[name].slots)
-                elif not await self._evaluate(name, windows):
-                    failed.add(name)
-            if together:
-                failed |= await self._evaluate_together(related, windows)
+            # Traffic waits for those that stop a running deployment.
+            urgent = self._urgent
+            failed |= await self._evaluate_all([name for name in due if name in urgent], windows)
+            failed |= await self._evaluate_all([name for name in due if name not in urgent], windows)
             await asyncio.sleep(0)  # A backlog must not hold up the loops that act on it.
         view.passed = end
+
+    async def _evaluate_all(self, names: list[str], windows: Windows) -> set[str]:
+        """Evaluate alarms at one second; returns those that failed, whose positions stay."""
+        failed: set[str] = set()
+        present = [name for name in names if name in self._alarms]
+        together = [name for name in present if self._alarms[name].value.dependents]
+        if together:
+            failed |= await self._evaluate_together(together, windows)
+        alone = set(present).difference(together)
+        for name in present:
+            row = self._alarms.get(name)
+            if row is None or name not in alone:
+                continue
+            if self._quiet.is_unchanged(row, self._metrics, windows.covered_since):
+                self._positions[name] = Position(row.value.configured_at, windows.end, self._positions[name].slots)
+            elif not await self._evaluate(name, windows):
+                failed.add(name)
+        return failed
 
     def _view_of(self, rule: AlarmRule) -> View:
         return self._views[watches_comparisons(*rule.metrics)]
@@ -330,7 +338,8 @@ class Evaluator:
         version = self._state.changed.version
         if version != self._alarms_version:
             self._alarms = {row.key: row for row in await self._state.rows(ALARMS)}
-            self._watched = await watched_alarms(self._state)
+            self._watched = await watched_alarms(self._state, self._alarm)
+            self._urgent = seen_together(self._alarm, self._watched)
             self._alarms_version = version
         for name, position in list(self._positions.items()):
             row = self._alarms.get(name)
@@ -362,10 +371,6 @@ class Evaluator:
             return position is None or second > position.until
         # A new alarm starts at the newest second: it has no past.
         return second == end if position is None else second > position.until
-
-    def _in_turn(self, names: list[str]) -> list[str]:
-        """Those that stop a running deployment first: traffic waits for them."""
-        return sorted(names, key=lambda name: name not in self._watched) if self._watched else names
 
     def _is_early(self, name: str) -> bool:
         return self._early and name in self._watched

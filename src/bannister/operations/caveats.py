@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Final
 
-from bannister.domain.alarm.alarm import Alarm, AlarmRule
+from bannister.domain.alarm.alarm import AlarmRule
+from bannister.domain.alarm.cascade import led_to
 from bannister.domain.alarm.caveats import UNLOOKED, Caveat, Traffic, Watch, of_deployment, watches
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.metric.aggregate import Aggregate
@@ -16,21 +18,28 @@ from bannister.operations.context import Context
 from bannister.state.tables import ALARMS
 
 #: Today's traffic is that of so many seconds.
-TRAFFIC_SECONDS = 60
+TRAFFIC_SECONDS: Final = 60
 #: What data users put is seen by the last so many seconds: they may come once a minute or less.
-DATA_SECONDS = 3600
+DATA_SECONDS: Final = 3600
+#: A composite alarm can lead to thousands of alarms; only so many are looked at, and so many caveats kept, because every step of a deployment writes them again.
+ALARMS_MAX: Final = 500
+CAVEATS_MAX: Final = 50
 
 
 async def with_caveats(context: Context, deployment: Deployment) -> Deployment:
-    """The deployment, with what is wrong with the alarms that it names."""
+    """The deployment, with what is wrong with the alarms that it names and, of composite alarms, with those that their rules lead to."""
     watch = _watch(deployment)
     found: list[Caveat] = []
-    for name in deployment.policy.alarms:
-        row = await context.state.get(ALARMS, name)
-        alarm = row.value if row is not None else None
-        if isinstance(alarm, Alarm) and alarm.rule is not None:
-            found += of_deployment(name, alarm.rule, watch, await traffics_of(context, alarm.rule))
-    return replace(deployment, caveats=tuple(found))
+    for name, rule in (await _judged(context, deployment))[:ALARMS_MAX]:
+        found += of_deployment(name, rule, watch, await traffics_of(context, rule))
+    return replace(deployment, caveats=tuple(found[:CAVEATS_MAX]))
+
+
+async def _judged(context: Context, deployment: Deployment) -> list[tuple[str, AlarmRule]]:
+    """The metric alarms that decide about a deployment, those that it names first."""
+    alarms = {row.key: row.value for row in await context.state.rows(ALARMS)} if deployment.policy.alarms else {}
+    found = [alarms[name] for name in led_to(alarms.get, deployment.policy.alarms) if name in alarms]
+    return [(alarm.name, alarm.rule) for alarm in found if alarm.rule is not None]
 
 
 def _watch(deployment: Deployment) -> Watch:

@@ -18,7 +18,7 @@ from bannister.domain.alarm.alarm import (
     Suppression,
 )
 from bannister.domain.alarm.alarm_rule import children, holds, parse
-from bannister.domain.alarm.cascade import Change, cascade, leads_back, put_composite, released
+from bannister.domain.alarm.cascade import Change, cascade, leads_back, led_to, put_composite, released, seen_together
 from bannister.domain.alarm.suppression import suppressed
 from bannister.domain.metric.identity import MetricIdentity
 
@@ -219,3 +219,42 @@ def test_switched_off_actions_are_not_run() -> None:
     alarms = world(a=OK)
     alarms["a"] = replace(alarms["a"], alarm_actions=("arn:x",), actions_enabled=False)
     assert not step(alarms, a=ALARM)["a"].acts
+
+
+def family() -> dict[str, Alarm]:
+    """Two rules over two each, of which one is shared; one above; a suppressor of it; and two that nothing joins to these."""
+    alarms = world(
+        a=OK, b=OK, c=OK, s=OK, free=OK, x=OK,
+        left="ALARM(a) OR ALARM(b)", right="ALARM(b) OR ALARM(c)", top="ALARM(left)", other="ALARM(x)",
+    )  # fmt: skip
+    rule = alarms["top"].composite
+    assert rule is not None
+    alarms["top"] = replace(alarms["top"], composite=replace(rule, suppressor="s"))
+    alarms["s"] = replace(alarms["s"], suppresses=("top",))
+    return alarms
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("top", "top left a b"),
+        ("a top right", "a top right left b c"),
+        ("free gone", "free gone"),
+        ("", ""),
+    ],
+)
+def test_what_rules_lead_to(names: str, expected: str) -> None:
+    assert led_to(family().get, names.split()) == tuple(expected.split())
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        ("a", "a b c left right s top"),
+        ("s", "a b c left right s top"),
+        ("x free", "free other x"),
+        ("gone", ""),
+    ],
+)
+def test_what_is_seen_in_one_step(names: str, expected: str) -> None:
+    assert " ".join(sorted(seen_together(family().get, names.split()))) == expected

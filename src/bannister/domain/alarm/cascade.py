@@ -9,6 +9,7 @@ A composite alarm is evaluated once for each such step, after all alarms in its 
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -185,6 +186,39 @@ def depends_on(rule: CompositeRule | None) -> tuple[str, ...]:
     if rule is None:
         return ()
     return rule.children if rule.suppressor is None else (*rule.children, rule.suppressor)
+
+
+def led_to(alarm_of: Callable[[str], Alarm | None], names: Iterable[str]) -> tuple[str, ...]:
+    """Alarms and all that their rules lead to, at every depth, each once and before those beneath it; also names of alarms that do not exist.
+
+    Suppressors are not among them: they hold back actions, and no state follows from theirs.
+    """
+    found: dict[str, None] = {}
+    pending = deque(names)
+    while pending:
+        name = pending.popleft()
+        if name not in found:
+            found[name] = None
+            alarm = alarm_of(name)
+            pending += alarm.composite.children if alarm is not None and alarm.composite is not None else ()
+    return tuple(found)
+
+
+def seen_together(alarm_of: Callable[[str], Alarm | None], names: Iterable[str]) -> frozenset[str]:
+    """Alarms and all that must be looked at in the same step with them, so that no composite alarm sees half of a second.
+
+    That is whatever depends on the same composite alarm, or has one above it that does, or suppresses its actions. Between alarms that are among them and such that are not nothing
+    follows.
+    """
+    found: set[str] = set()
+    pending = list(names)
+    while pending:
+        name = pending.pop()
+        alarm = alarm_of(name)
+        if alarm is not None and name not in found:
+            found.add(name)
+            pending += [*alarm.dependents, *depends_on(alarm.composite)]
+    return frozenset(found)
 
 
 def leads_back(alarms: Mapping[str, Alarm], name: str, below: Iterable[str]) -> list[str] | None:
