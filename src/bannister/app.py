@@ -219,6 +219,8 @@ class ControlPlane:
             self._metrics.lost,
             [one.connected for one in self._publisher.proxies()],
             self._instances.snapshot(),
+            self._evaluator.alarms_faulty,
+            self._evaluator.evaluations_skipped,
         )
 
     # --- one control plane at a time

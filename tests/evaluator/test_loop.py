@@ -286,6 +286,100 @@ async def test_a_failed_evaluation_is_made_up_for_from_its_very_second(world: Wo
     assert (await world.transitions())[1].body["evaluated_until"] == START + 20
 
 
+BROKEN = MetricIdentity("N", "broken")
+
+
+async def steps_of_broken(world: World, ones: range, until: int, broken: range, first: int = 0) -> None:
+    """A second of each, with a datum of 1 or 0 of a metric that cannot be read in some of them."""
+    for at in range(first, until):
+        await world.metrics.put([Datum(BROKEN, START + at, of_values([float(at in ones)]))])
+        world.metrics.broken = BROKEN if at in broken else None
+        await world.take(START + at + 1)
+
+
+async def told(world: World, name: str = "a") -> list[tuple[int, str]]:
+    return [(entry.body["evaluated_until"] - START, entry.body["to"]) for entry in await world.transitions(name)]
+
+
+async def test_an_alarm_that_was_faulty_for_long_says_what_was_given_up(world: World, caplog) -> None:
+    """Twenty seconds are made up for; an instant before that is lost, and that is said."""
+    caplog.set_level("INFO")
+    await world.put(metric=BROKEN, statistic="Minimum", threshold=1.0)
+    await world.put("sound", missing_data=MissingData.NOT_BREACHING)
+    await steps_of_broken(world, range(12, 22), 30, range(20, 55))
+    assert (world.evaluator.alarms_faulty, world.evaluator.evaluations_skipped) == (1, 0)
+    await steps_of_broken(world, range(12, 22), 55, range(20, 55), first=30)
+    assert (world.evaluator.alarms_faulty, world.evaluator.evaluations_skipped) == (1, 55 - 40)
+    assert world.evaluator.seconds_skipped == 0
+    await steps_of_broken(world, range(12, 22), 60, range(0), first=55)
+    assert (world.evaluator.alarms_faulty, world.evaluator.evaluations_skipped) == (0, 56 - 40)
+    assert await told(world) == [(1, OK)]
+    assert world.evaluator.evaluated_until("a") == START + 60
+    said = [record.getMessage() for record in caplog.records if '"a"' in record.getMessage()]
+    assert said == [
+        'Alarm "a" cannot be evaluated; it is tried again at every pass.',
+        'Alarm "a" is evaluated again; 16 of its evaluations were given up.',
+    ]
+
+
+async def test_a_new_alarm_that_fails_at_first_is_made_up_for_from_its_first_second(world: World) -> None:
+    await steps_of_broken(world, range(10, 20), 19, range(0))
+    await world.put(metric=BROKEN, statistic="Minimum", threshold=1.0)
+    await steps_of_broken(world, range(10, 20), 25, range(24), first=19)
+    assert await told(world) == [(20, ALARM), (21, OK)]
+    assert (world.evaluator.alarms_faulty, world.evaluator.evaluations_skipped) == (0, 0)
+
+
+async def test_another_rule_begins_anew_also_where_the_former_could_not_be_evaluated(world: World) -> None:
+    await world.put(metric=BROKEN)
+    await steps_of_broken(world, range(0), 5, range(5))
+    assert world.evaluator.alarms_faulty == 1
+    await world.put()
+    await steps_of_broken(world, range(0), 6, range(6), first=5)
+    assert world.evaluator.alarms_faulty == 0
+    assert [
+        entry.body["evaluated_until"] for entry in await world.transitions()
+    ] == []  # no data, so it stays as it was
+
+
+async def test_an_alarm_that_is_behind_costs_the_others_nothing(world: World, monkeypatch) -> None:
+    await world.put(metric=BROKEN)
+    for name in ("b", "c", "d"):
+        await world.put(name, missing_data=MissingData.NOT_BREACHING)
+    await steps_of_broken(world, range(0), 15, range(5, 15))
+    asked: list[str] = []
+    honest = world.evaluator._is_due
+    monkeypatch.setattr(world.evaluator, "_is_due", lambda name, *rest: [asked.append(name), honest(name, *rest)][1])
+    await steps_of_broken(world, range(0), 16, range(16), first=15)
+    assert sorted(name for name in asked if name != "a") == ["b", "c", "d"]
+
+
+async def test_transitions_that_cannot_be_written_are_said_once_and_made_up_for(world: World, caplog) -> None:
+    await world.put("a")
+    await Place(world).composite("c", "ALARM(a)")
+
+    class Full(MemoryState):
+        full = False
+
+        async def commit(self, writes=(), records=(), *, at_sequence=None):
+            if records and self.full:
+                raise Unavailable("The disk is full.")
+            return await super().commit(writes, records, at_sequence=at_sequence)
+
+    full = world.state = Full(world.medium)
+    world.restart()
+    await world.take(START + 1, second(START))
+    full.full = True
+    for at in range(1, 5):
+        await world.take(START + at + 1, second(START + at, 9, 9))
+    assert world.evaluator.alarms_faulty == 1
+    full.full = False
+    await world.take(START + 6, second(START + 5, 9, 9))
+    assert await told(world) == [(1, OK), (2, ALARM)]
+    assert await world.value("c") is ALARM
+    assert sum("cannot be written" in record.getMessage() for record in caplog.records) == 1
+
+
 async def test_a_report_that_cannot_be_stored_is_tried_again_before_anything_is_judged(world: World) -> None:
     await world.put(missing_data=MissingData.NOT_BREACHING)
     world.metrics.record_failures = 3

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.evaluator.test_loop import START, World, queries, second
+from tests.evaluator.test_loop import ERRORS, START, World, queries, second
 
 from bannister.domain.alarm.alarm import Alarm, AlarmQuery, AlarmValue, Comparison
 from bannister.domain.alarm.alarm import MissingData as Missing
@@ -81,6 +81,18 @@ async def test_a_high_resolution_metric_of_ones_own_is_evaluated_every_ten_secon
     await world.metrics.put([Datum(own, START + MINUTE + 13, of_values([9.0]))])
     await run(world, 25, range(0))
     assert (20, "ALARM") in await told(world)
+
+
+async def test_the_first_minute_of_an_alarm_that_could_not_be_evaluated_then_is_made_up_for(world: World) -> None:
+    await count_errors(world)
+    await count_errors(world, name="new")
+    world.metrics.broken = ERRORS
+    await run(world, 60, range(5))
+    assert world.evaluator.alarms_faulty == 2
+    world.metrics.broken = None
+    await world.take(START + MINUTE + 62.5)
+    for name in ("a", "new"):
+        assert await told(world, name) == [(60, "ALARM")]
 
 
 def failing(**changes: object) -> dict[str, object]:

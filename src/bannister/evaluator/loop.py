@@ -14,7 +14,8 @@ Composite alarms have no position of their own: they are decided, and written, i
 (`bannister.domain.alarm.cascade`), and are evaluated as far as the alarms in their rules. Alarms that composites depend on are therefore evaluated together, one commit
 for all of a second.
 
-Every alarm has its own position. An alarm whose evaluation fails keeps its position, is tried again at the next pass from there, and stops no other.
+Every alarm has its own position. An alarm whose evaluation fails keeps its position, is tried again at the next pass from there, and stops no other. How many cannot be evaluated, and
+how many evaluations were given up because that lasted for longer than the bound on a backlog, is counted (`bannister.operations.monitoring`).
 
 *Blind is not quiet.* While no new watermark arrives nothing is evaluated, missing data is not treated as anything, and positions stand still; whoever needs to
 know how long that has lasted asks `silent_seconds`. Afterwards, a period without data that reaches into the blind time counts as unseen, not as missing
@@ -34,7 +35,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol, TypeVar
 
 from bannister.clock import Clock
@@ -95,6 +96,18 @@ class _Look:
     position: Position
 
 
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """An alarm that could not be evaluated; its evaluations are made up for."""
+
+    #: As in `Position`.
+    configured_at: float
+    #: The oldest second that is to be made up for.
+    since: int
+    #: Evaluations before that which were given up, because they are beyond the bound on a backlog.
+    given_up: int = 0
+
+
 _FAULT: Final = 'Alarm "%s" cannot be evaluated; it is tried again at every pass.'
 
 
@@ -123,6 +136,8 @@ class Evaluator:
         self.changed = Signal()
         #: Seconds of backlog that were not evaluated, since start.
         self.seconds_skipped = 0
+        #: Evaluations of alarms that could not be evaluated for so long that they were given up, since start.
+        self.evaluations_skipped = 0
         self._telemetry = Horizon(clock)
         self._capture = Horizon(clock)
         #: What alarms look at: what telemetry alone says, and what both together say.
@@ -130,7 +145,7 @@ class Evaluator:
         #: One source's reports are acted on at a time.
         self._turn = asyncio.Lock()
         self._positions: dict[str, Position] = {}
-        self._faulty: set[str] = set()
+        self._faults: dict[str, _Fault] = {}
         self._alarms: dict[str, Row[Alarm]] = {}
         self._alarms_version = -1
         #: Alarms that stop a running deployment, themselves or through a composite alarm: they are decided as soon as it is certain.
@@ -177,6 +192,11 @@ class Evaluator:
         """The metric alarms that decide about an alarm: itself, or those that its rule leads to."""
         found = [(name, self._alarm(name)) for name in led_to(self._alarm, [alarm_name])]
         return [name for name, alarm in found if alarm is None or alarm.composite is None]
+
+    @property
+    def alarms_faulty(self) -> int:
+        """Alarms that could not be evaluated when that was tried last."""
+        return len(self._faults)
 
     def _alarm(self, name: str) -> Alarm | None:
         row = self._alarms.get(name)
@@ -278,6 +298,7 @@ class Evaluator:
                 for name, row in self._alarms.items():
                     if row.value.rule is not None and self._view_of(row.value.rule) is view:
                         self._positions.pop(name, None)
+                        self._faults.pop(name, None)
 
     async def _pass(self) -> None:
         """Evaluate every alarm at each final second that it has not been evaluated at."""
@@ -291,13 +312,25 @@ class Evaluator:
         failed: set[str] = set()
         rules = [(name, row.value.rule) for name, row in self._alarms.items()]
         names = [name for name, rule in rules if rule is not None and self._view_of(rule) is view]
-        for second in range(self._first_second(view, end, names), end + 1):
+        oldest = self._oldest(view, end, names)
+        #: By the second from which on they are to be evaluated: one alarm that is behind costs the others nothing.
+        joining: dict[int, list[str]] = {}
+        for name in names:
+            joining.setdefault(max(oldest, self._next_second(name, view, end)), []).append(name)
+        under_way: list[str] = []
+        for second in range(min(joining, default=end), end + 1):
+            under_way += joining.get(second, ())
+            due = [name for name in under_way if name not in failed and self._is_due(name, second, end)]
+            if not due:
+                continue
             windows = Windows(self._metrics, second, view.covered_since, self._settings.timing)
-            due = [name for name in names if name not in failed and self._is_due(name, second, end)]
             # Traffic waits for those that stop a running deployment.
             urgent = self._urgent
-            failed |= await self._evaluate_all([name for name in due if name in urgent], windows)
-            failed |= await self._evaluate_all([name for name in due if name not in urgent], windows)
+            for names_ in ([name for name in due if name in urgent], [name for name in due if name not in urgent]):
+                unevaluated = await self._evaluate_all(names_, windows)
+                for name in unevaluated:
+                    self._fails(name, second)
+                failed |= unevaluated
             await asyncio.sleep(0)  # A backlog must not hold up the loops that act on it.
         view.passed = end
 
@@ -345,32 +378,46 @@ class Evaluator:
             row = self._alarms.get(name)
             if row is None or row.value.configured_at != position.configured_at:
                 del self._positions[name]
-        self._faulty &= self._alarms.keys()
+        for name, fault in list(self._faults.items()):
+            row = self._alarms.get(name)
+            if row is None or row.value.configured_at != fault.configured_at:
+                del self._faults[name]
         self._quiet.keep(self._positions)
 
-    def _first_second(self, view: View, end: int, names: list[str]) -> int:
-        """The oldest second that some of these alarms needs, within the bound on a backlog."""
+    def _oldest(self, view: View, end: int, names: list[str]) -> int:
+        """The oldest second that is still evaluated; what these alarms need before that is given up, and counted."""
         oldest = end - self._settings.evaluation_backlog_seconds_max + 1
         if names and view.passed is not None and view.passed + 1 < oldest:
             skipped = oldest - view.passed - 1
             self.seconds_skipped += skipped
             log.warning("%d seconds became final at once; the oldest %d are not evaluated.", end - view.passed, skipped)
+        for name in names:
+            fault, rule = self._faults.get(name), self._alarms[name].value.rule
+            if fault is not None and rule is not None and fault.since < oldest:
+                step = evaluation_step(rule, self._settings.timing)
+                given_up = (oldest - 1) // step - (fault.since - 1) // step
+                self.evaluations_skipped += given_up
+                self._faults[name] = replace(fault, since=oldest, given_up=fault.given_up + given_up)
+        return oldest
+
+    def _next_second(self, name: str, view: View, end: int) -> int:
+        """From when on an alarm is to be evaluated."""
+        fault, position = self._faults.get(name), self._positions.get(name)
+        if fault is not None:
+            return fault.since
         if self._settings.timing is Timing.AWS:
-            # Positions stay behind until the next minute: what matters is which seconds were looked at, and what failed then.
-            again = [self._positions[name].until + 1 for name in self._faulty if name in self._positions]
-            return max(oldest, min([end if view.passed is None else view.passed + 1, *again]))
-        positions = [self._positions[name].until + 1 for name in names if name in self._positions]
-        return max(oldest, min([end, *positions]))
+            # Positions stay behind until the next minute: what matters is which seconds were looked at.
+            return end if view.passed is None else view.passed + 1
+        # A new alarm starts at the newest second: it has no past.
+        return end if position is None else position.until + 1
 
     def _is_due(self, name: str, second: int, end: int) -> bool:
-        position = self._positions.get(name)
-        if self._settings.timing is Timing.AWS:
-            row = self._alarms.get(name)
-            if row is None or row.value.rule is None or second % evaluation_step(row.value.rule, Timing.AWS):
-                return False
-            return position is None or second > position.until
-        # A new alarm starts at the newest second: it has no past.
-        return second == end if position is None else second > position.until
+        alarm, position = self._alarm(name), self._positions.get(name)
+        if alarm is None or alarm.rule is None or second % evaluation_step(alarm.rule, self._settings.timing):
+            return False
+        if position is not None:
+            return second > position.until
+        return second == end or name in self._faults or self._settings.timing is Timing.AWS
 
     def _is_early(self, name: str) -> bool:
         return self._early and name in self._watched
@@ -391,10 +438,10 @@ class Evaluator:
         except Fenced:
             raise
         except Exception:
-            if self._first_fault(name):
+            if self._fails(name, windows.end):
                 log.exception(_FAULT, name)
             return False
-        self._faulty.discard(name)
+        self._succeeds(name)
         if row is None:
             del self._alarms[name]
             self._positions.pop(name, None)
@@ -425,10 +472,11 @@ class Evaluator:
             except Fenced:
                 raise
             except Exception:
-                log.exception("The transitions of %s cannot be written; tried again at the next pass.", sorted(states))
+                if {name for name in states if self._fails(name, windows.end)}:
+                    log.exception("The transitions of %s cannot be written; tried at every pass.", sorted(states))
                 failed = failed | states.keys()
             for name in seen.keys() - failed:
-                self._faulty.discard(name)
+                self._succeeds(name)
                 self._positions[name] = seen[name].position
             return set(failed)
         log.warning("Alarms changed at every attempt to evaluate them; they are tried again at the next pass.")
@@ -443,7 +491,7 @@ class Evaluator:
         except Fenced:
             raise
         except Exception:
-            if self._first_fault(alarm.name):
+            if self._fails(alarm.name, windows.end):
                 log.exception(_FAULT, alarm.name)
             return None
         evidence = {} if state is alarm.state else evidence_of(alarm.rule, windows.end, slots)
@@ -482,7 +530,16 @@ class Evaluator:
                 if found is not None:
                     self._alarms[name] = found
 
-    def _first_fault(self, name: str) -> bool:
-        first = name not in self._faulty
-        self._faulty.add(name)
-        return first
+    def _fails(self, name: str, second: int) -> bool:
+        """An alarm cannot be evaluated at this second; True: it could be until now."""
+        alarm = self._alarm(name)
+        if alarm is None or name in self._faults:
+            return False
+        self._faults[name] = _Fault(alarm.configured_at, second)
+        return True
+
+    def _succeeds(self, name: str) -> None:
+        fault = self._faults.pop(name, None)
+        if fault is not None:
+            level = logging.WARNING if fault.given_up else logging.INFO
+            log.log(level, 'Alarm "%s" is evaluated again; %d of its evaluations were given up.', name, fault.given_up)

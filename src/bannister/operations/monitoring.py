@@ -52,6 +52,9 @@ class Health:
     #: Whether each registered proxy is connected.
     proxies: Sequence[bool]
     instances: Sequence[Instance]
+    #: Now.
+    alarms_faulty: int = 0
+    evaluations_skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,6 +258,16 @@ def _numbers(seen: _Seen) -> Iterator[Metric]:
         "bannister_evaluation_skipped_seconds",
         "Seconds that alarms were not evaluated at.",
         seen.health.seconds_skipped,
+    )
+    yield GaugeMetricFamily(
+        "bannister_faulty_alarms",
+        "Alarms that cannot be evaluated and are tried again every second.",
+        seen.health.alarms_faulty,
+    )
+    yield CounterMetricFamily(
+        "bannister_skipped_evaluations",
+        "Evaluations of faulty alarms that were given up.",
+        seen.health.evaluations_skipped,
     )
     yield CounterMetricFamily(
         "bannister_dropped_records", "Reports and datapoints that were never stored.", seen.health.records_lost
