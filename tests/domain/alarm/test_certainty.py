@@ -1,7 +1,9 @@
 """Early certainty against what the full evaluation says when the period has ended, over whatever may still come."""
 
 import json
-from itertools import groupby
+import math
+from dataclasses import replace
+from itertools import groupby, permutations, product
 
 import pytest
 from hypothesis import given
@@ -12,9 +14,18 @@ from bannister.domain.alarm.certainty import Foreseen, can_be_certain, foreseen,
 from bannister.domain.alarm.evaluation import evaluate, initial_state
 from bannister.domain.alarm.judgement import Datapoint, judge, range_periods
 from bannister.domain.metric.aggregate import Aggregate, merge, of_values, statistic
+from bannister.domain.metric.endpoint import (
+    ENDPOINT_METRICS,
+    SHADOW_METRICS,
+    endpoint_identities,
+    endpoint_metric,
+)
 from bannister.domain.metric.identity import identity
+from bannister.domain.metric.sketch import Sketch
+from bannister.domain.metric.summary import Summary
 
 ERRORS = identity("AWS/SageMaker", "Invocation5XXErrors", {"EndpointName": "e", "VariantName": "v"})
+PER_INSTANCE = replace(ERRORS, name="InvocationsPerInstance")
 MINE = identity("Mine", "balance")
 GREATER, AT_LEAST, LESS, AT_MOST = (
     Comparison.GREATER,
@@ -93,15 +104,47 @@ def test_a_second_that_is_not_final_counts_as_far_as_it_is_known() -> None:
         (rule("SampleCount", metric=MINE), True),
         (rule("Minimum", LESS, metric=MINE), True),
         (rule("Sum", period_seconds=3600), False),
+        (rule("Sum", metric=PER_INSTANCE), False),
+        (rule("Maximum", metric=PER_INSTANCE), False),
+        (rule("Minimum", AT_MOST, metric=PER_INSTANCE), False),
+        (rule("SampleCount", metric=PER_INSTANCE), True),
+        (rule("Maximum", metric=replace(PER_INSTANCE, namespace="Mine")), True),
     ],
     ids=lambda value: (
-        f"{value.metric.namespace} {value.statistic} {value.comparison} {value.period_seconds}"
+        f"{value.metric.namespace} {value.metric.name} {value.statistic} {value.comparison} {value.period_seconds}"
         if isinstance(value, AlarmRule)
         else str(value)
     ),
 )
 def test_what_can_be_certain(one: AlarmRule, certain: bool) -> None:
     assert can_be_certain(one) is certain
+
+
+@pytest.mark.parametrize("name", [*ENDPOINT_METRICS, *SHADOW_METRICS])
+@pytest.mark.parametrize(("statistic_name", "comparison"), ONE_WAY)
+def test_no_later_request_and_no_other_number_of_instances_takes_back_what_is_certain_of_endpoint_metrics(
+    name: str, statistic_name: str, comparison: Comparison
+) -> None:
+    metric, *_ = endpoint_identities("e", "v", "c", names=(name,))
+    if not can_be_certain(rule(statistic_name, comparison, metric=metric)):
+        return
+    way = 1 if comparison in (GREATER, AT_LEAST) else -1
+    quick, slow = Sketch.of([1.0, 2.0]), Sketch.of([900.0])
+    summaries = [
+        Summary("g", "a", 1, 2, errors_5xx=2, model_latency=quick, overhead_latency=slow, copies=1, skipped=1),
+        Summary("g", "b", 2, 1, errors_4xx=1, model_errors=1, model_latency=slow, overhead_latency=quick, copies=3),
+        Summary("g", "a", 3, 9, model_latency=Sketch.constant(7.0, 9), skipped=2),
+    ]
+    for order in permutations(summaries):
+        for before, after in product((1, 2, 5), repeat=2):
+            reached = -math.inf
+            for known in range(1, 4):
+                for instances in (before, after):
+                    found = endpoint_metric(name, order[:known], instances)
+                    value = None if found is None else statistic(found, statistic_name)
+                    if value is not None:
+                        assert value * way >= reached
+                        reached = value * way
 
 
 def test_the_reason_says_that_it_was_decided_early() -> None:

@@ -4,9 +4,13 @@ Alarms are evaluated at each second over periods that end there, so a "period th
 What is known today is a part of it. A statistic that more samples can only move *towards* the threshold's wrong side breaches for certain once the known part
 does, whatever comes:
 
-* Maximum and SampleCount can only grow, and Sum where no sample is negative: certain with > and >=.
+* SampleCount can only grow: certain with > and >=.
+* Maximum can only grow, and Sum where no sample is negative: certain with > and >=.
 * Minimum can only fall: certain with < and <=.
 * Average and percentiles move both ways: never certain.
+
+That rests on samples that stay what they are. Those of InvocationsPerInstance are worked out anew when the number of instances changes: how many there are is all that can be
+certain of them.
 
 So an evaluation that is still to come, at second e, will say ALARM if M of the N periods that end at e breach by what is known of them already. Missing data, late
 data and blind time change nothing in that: a datapoint among the newest N periods is among the newest N datapoints, and M of them that breach are
@@ -28,7 +32,8 @@ from typing import Final
 from bannister.domain.alarm.alarm import AlarmRule, Comparison
 from bannister.domain.alarm.judgement import Datapoint, breaches
 from bannister.domain.metric.aggregate import Aggregate
-from bannister.domain.metric.endpoint import endpoint_of
+from bannister.domain.metric.endpoint import WORKED_OUT_ANEW, endpoint_of
+from bannister.domain.metric.identity import MetricIdentity
 
 #: An evaluation range longer than this is not looked at second by second. Seconds.
 RANGE_SECONDS_MAX: Final = 1800
@@ -58,17 +63,16 @@ def can_be_certain(rule: AlarmRule) -> bool:
     """Whether a period's breach can be certain before the period has ended."""
     if rule.metric is None or rule.comparison not in _ONE_WAY.get(rule.statistic, ()):
         return False
-    if rule.statistic == "Sum" and not _never_negative(rule):
+    if rule.statistic != "SampleCount" and endpoint_of(rule.metric) is not None and rule.metric.name in WORKED_OUT_ANEW:
+        return False
+    if rule.statistic == "Sum" and not _never_negative(rule.metric):
         return False
     return (rule.evaluation_periods + 1) * rule.period_seconds <= RANGE_SECONDS_MAX
 
 
-def _never_negative(rule: AlarmRule) -> bool:
+def _never_negative(metric: MetricIdentity) -> bool:
     """Requests and errors are counted and durations measured; what users put may be negative."""
-    # InvocationsPerInstance is worked out anew when a group's instances change, and may then become less.
-    if rule.metric is None:
-        return False
-    return endpoint_of(rule.metric) is not None and rule.metric.name != "InvocationsPerInstance"
+    return endpoint_of(metric) is not None
 
 
 def seconds_needed(rule: AlarmRule, known_until: int) -> tuple[int, int]:

@@ -44,6 +44,8 @@ _LATENCIES: dict[str, Callable[[Summary], Sketch | None]] = {
     "ModelLatency": lambda summary: summary.model_latency,
     "OverheadLatency": lambda summary: summary.overhead_latency,
 }
+#: Those whose samples, also earlier ones, have another value once their group has another number of instances.
+WORKED_OUT_ANEW = frozenset({"InvocationsPerInstance"})
 #: Those that are measured, not counted.
 LATENCIES = frozenset(_LATENCIES)
 
