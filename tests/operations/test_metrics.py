@@ -98,6 +98,12 @@ REFUSED = [
     ([], "Missing", "MetricData"),
     ([sample(value=1.0)] * 1001, "Value", "1000"),
     ([sample()], "Missing", "member.1.Value"),
+    (
+        [Sample(identity("AWS/SageMaker", "Invocations"), value=-1.0)],
+        "Value",
+        "^The value AWS/ for parameter Namespace",
+    ),
+    ([Sample(identity("/bannister/Shadow", "Skipped"), value=-1.0)], "Value", "^The value /bannister/ for parameter"),
     ([sample(value=1.0), sample(value=1.0, values=[1.0])], "Combination", "member.2.Value.*mutually exclusive"),
     ([sample(value=1.0, counts=[1.0])], "Combination", "Counts"),
     ([sample(value=math.nan)], "Value", "NaN"),

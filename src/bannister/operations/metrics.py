@@ -23,6 +23,8 @@ from bannister.settings import Settings
 PUT_PAST_SECONDS_MAX: Final = 14 * 86_400.0
 PUT_FUTURE_SECONDS_MAX: Final = 2 * 3600.0
 PUT_METRICS_MAX: Final = 1000
+#: Namespaces that begin so hold what is measured, on AWS by AWS, and here by Bannister.
+RESERVED_NAMESPACES: Final = ("AWS/", "/bannister/")
 PUT_VALUES_MAX: Final = 150
 #: Other requests and alarms get their turn after so many metrics.
 _METRICS_PER_TURN: Final = 20
@@ -82,12 +84,24 @@ async def put_metric_data(context: Context, samples: Sequence[Sample]) -> None:
         raise Invalid("The parameter MetricData must be specified.", code=_MISSING)
     if len(samples) > PUT_METRICS_MAX:
         raise Invalid(f"The collection MetricData must not have a size greater than {PUT_METRICS_MAX}.", code=_VALUE)
+    for sample in samples:
+        _check_namespace(sample.metric.namespace)
     data = []
     for place, sample in enumerate(samples, start=1):
         data.append(_datum(sample, context.clock, f"MetricData.member.{place}"))
         if place % _METRICS_PER_TURN == 0:
             await asyncio.sleep(0)
     await context.metrics.put(data)
+
+
+def _check_namespace(namespace: str) -> None:
+    """What is measured here is nobody else's to add to: alarms rest on it, and some are decided on its never being negative."""
+    for reserved in RESERVED_NAMESPACES:
+        if namespace.startswith(reserved):
+            raise Invalid(
+                f"The value {reserved} for parameter Namespace is invalid: it is reserved for what is measured; use a namespace of your own.",
+                code=_VALUE,
+            )
 
 
 def _datum(sample: Sample, clock: Clock, where: str) -> Datum:
