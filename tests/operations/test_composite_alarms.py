@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.operations.hand_clock import NOW, HandClock
 
-from bannister.domain.alarm.alarm import Alarm, AlarmValue
+from bannister.domain.alarm.alarm import Alarm, AlarmValue, SuppressedBy, Suppression
 from bannister.domain.alarm.definition import Definition
 from bannister.domain.metric.identity import identity
 from bannister.errors import Invalid, NotFound
@@ -227,3 +227,64 @@ async def test_actions_are_left_to_be_done_with_the_transition(context: Context)
 async def test_an_address_must_be_whole(context: Context, action: str) -> None:
     with pytest.raises(Invalid, match="not an address that can be told"):
         await composite(context, "c", "TRUE", Extras(ok_actions=(action,)))
+
+
+HOLDING = {"suppressor": "s", "wait_seconds": 60, "extension_seconds": 30}
+ACTING = Extras(alarm_actions=("arn:x",))
+WAIT, EXTENSION, BY_ALARM = SuppressedBy.WAIT, SuppressedBy.EXTENSION, SuppressedBy.ALARM
+
+
+async def held(context: Context, by: SuppressedBy) -> None:
+    """A composite alarm in ALARM whose action is held back in one of three ways."""
+    await metric(context, "a", "s", "t")
+    await composite(context, "c", "ALARM(a)", ACTING, **HOLDING)
+    await alarms.set_alarm_state(context, "a", ALARM, "a drill")
+    if by is not WAIT:
+        await alarms.set_alarm_state(context, "s", ALARM, "maintenance")
+    if by is EXTENSION:
+        await alarms.set_alarm_state(context, "s", OK, "over")
+    suppression = (await alarm(context, "c")).suppression
+    assert suppression is not None
+    assert (suppression.by, suppression.pending) == (by, True)
+
+
+async def acted(context: Context) -> list[str]:
+    return [entry.body["state"] for entry in await context.state.journal(kind="alarm.acted")]
+
+
+@pytest.mark.parametrize(
+    ("by", "changes", "expected"),
+    [
+        (WAIT, {}, Suppression(WAIT, NOW + 60, True)),
+        (EXTENSION, {}, Suppression(EXTENSION, NOW + 30, True)),
+        (BY_ALARM, {}, Suppression(BY_ALARM, None, True)),
+        (WAIT, {"wait_seconds": 5}, Suppression(WAIT, NOW + 60, True)),
+        (WAIT, {"suppressor": "t"}, Suppression(WAIT, NOW + 60, True)),
+        (BY_ALARM, {"suppressor": "t", "wait_seconds": 5}, Suppression(WAIT, NOW + 12, True)),
+    ],
+)
+async def test_an_update_loses_no_action_that_is_held_back(context: Context, by, changes, expected) -> None:
+    await held(context, by)
+    context.clock.time += 7  # type: ignore[attr-defined]
+    await composite(context, "c", "ALARM(a) OR FALSE", ACTING, **{**HOLDING, **changes})
+    assert (await alarm(context, "c")).suppression == expected
+    assert await acted(context) == []
+
+
+@pytest.mark.parametrize("by", SuppressedBy)
+async def test_without_a_suppressor_what_was_held_back_is_run_at_once(context: Context, by: SuppressedBy) -> None:
+    await held(context, by)
+    await composite(context, "c", "ALARM(a)", ACTING)
+    assert (await alarm(context, "c")).suppression is None
+    assert await acted(context) == ["ALARM"]
+
+
+async def test_a_suppressor_that_is_in_alarm_holds_back_at_once(context: Context) -> None:
+    await metric(context, "a", "s")
+    await alarms.set_alarm_state(context, "s", ALARM, "maintenance")
+    await composite(context, "c", "ALARM(a)", ACTING)
+    await composite(context, "c", "ALARM(a)", ACTING, **HOLDING)
+    assert (await alarm(context, "c")).suppression == Suppression(BY_ALARM)
+    await alarms.set_alarm_state(context, "a", ALARM, "a drill")
+    assert await acted(context) == []
+    assert (await alarm(context, "c")).suppression == Suppression(BY_ALARM, None, True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bannister.domain.alarm.alarm import Alarm, AlarmValue, CompositeRule, SuppressedBy, Suppression
+from bannister.domain.alarm.alarm import Alarm, CompositeRule, SuppressedBy, Suppression
 from bannister.domain.alarm.alarm_rule import children, name_of, parse
 from bannister.domain.alarm.cascade import Change, depends_on, leads_back, put_composite
 from bannister.errors import Conflict, Invalid
@@ -59,7 +59,7 @@ async def put_composite_alarm(context: Context, name: str, asked: CompositeDefin
         before = alarms.get(name)
         now = context.clock.now()
         alarm = replace(
-            configured(name, None, extras, before, now), composite=rule, suppression=_suppression(rule, before, alarms)
+            configured(name, None, extras, before, now), composite=rule, suppression=_suppression(rule, before, now)
         )
         related = _related(name, rule, before, alarms)
         changes = put_composite({**alarms, **related, name: alarm}, alarm, now, place.alarm_arn, created=before is None)
@@ -127,14 +127,17 @@ def _check(name: str, rule: CompositeRule, alarms: Mapping[str, Alarm], place: P
         )
 
 
-def _suppression(rule: CompositeRule, before: Alarm | None, alarms: Mapping[str, Alarm]) -> Suppression | None:
-    """A suppressor that is in ALARM already holds actions back; one that was there before goes on."""
-    if rule.suppressor is None:
-        return None
-    if alarms[rule.suppressor].state.value is AlarmValue.ALARM:
-        return Suppression(SuppressedBy.ALARM)
+def _suppression(rule: CompositeRule, before: Alarm | None, now: float) -> Suppression | None:
+    """How actions were held back until now: an update changes nothing in that, and loses none that wait. The step that follows looks at the suppressor.
+
+    Those that another suppressor held back wait for the new one as after a transition.
+    """
     held = before.suppression if before is not None else None
-    return held if held is not None and held.by is not SuppressedBy.ALARM else None
+    if before is None or before.composite is None or held is None or held.by is not SuppressedBy.ALARM:
+        return held
+    if before.composite.suppressor == rule.suppressor:
+        return held
+    return Suppression(SuppressedBy.WAIT, now + rule.wait_seconds, pending=True) if held.pending else None
 
 
 def _related(name: str, rule: CompositeRule, before: Alarm | None, alarms: Mapping[str, Alarm]) -> dict[str, Alarm]:

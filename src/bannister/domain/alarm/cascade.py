@@ -157,8 +157,9 @@ class _Step:
         before, after = self._before[name], self._after[name]
         moved, rule = self.moved(name), after.composite
         acts = moved
-        if rule is not None and rule.suppressor is not None:
-            held = suppressed(rule, after.suppression, self.value(rule.suppressor), self._at, moved=moved)
+        if rule is not None and (rule.suppressor is not None or after.suppression is not None):
+            suppressor = None if rule.suppressor is None else self.value(rule.suppressor)
+            held = suppressed(rule, after.suppression, suppressor, self._at, moved=moved)
             pending = moved or (after.suppression is not None and after.suppression.pending)
             acts = held is None and pending
             after = replace(after, suppression=held)

@@ -20,10 +20,12 @@ def suppressed(
     Args:
         rule: The alarm's configuration.
         current: How they were held back until now.
-        suppressor: The suppressor's state now; None: there is none.
+        suppressor: The suppressor's state now; None: there is none, so nothing is held back any more.
         at: The time of the transition.
         moved: The composite alarm itself went to another state.
     """
+    if suppressor is None:
+        return None
     pending = moved or (current is not None and current.pending)
     if suppressor is AlarmValue.ALARM:
         return Suppression(SuppressedBy.ALARM, pending=pending)
@@ -31,7 +33,7 @@ def suppressed(
         return _until(SuppressedBy.EXTENSION, at, rule.extension_seconds, pending=pending)
     if current is not None and current.by is SuppressedBy.EXTENSION:
         return replace(current, pending=pending)
-    if moved and suppressor is not None:
+    if moved:
         return _until(SuppressedBy.WAIT, at, rule.wait_seconds, pending=True)
     return current
 
