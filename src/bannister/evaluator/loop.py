@@ -11,8 +11,8 @@ once (after a pause of the machine, or while a restarted control plane catches u
 missed; only a backlog beyond `evaluation_backlog_seconds_max` is cut to its newest part, counted and logged.
 
 Composite alarms have no position of their own: they are decided, and written, in the commit of the transitions that they follow from
-(`bannister.domain.alarm.cascade`), and are evaluated as far as the alarms in their rules. Alarms that composites depend on are therefore evaluated together, one commit
-for all of a second.
+(`bannister.domain.alarm.cascade`), and are evaluated as far as the alarms in their rules. Alarms that composites depend on are therefore evaluated together, and what one composite
+depends on moves in one commit. Otherwise transitions of a second share commits only because a thousand at once must not take a thousand of them (`TOGETHER_MAX`).
 
 Every alarm has its own position. An alarm whose evaluation fails keeps its position, is tried again at the next pass from there, and stops no other. How many cannot be evaluated, and
 how many evaluations were given up because that lasted for longer than the bound on a backlog, is counted (`bannister.operations.monitoring`).
@@ -54,7 +54,7 @@ from bannister.evaluator.tallies import Tallies
 from bannister.evaluator.timing import evaluation_step
 from bannister.evaluator.watched import watched_alarms
 from bannister.evaluator.windows import Windows
-from bannister.metrics.store import MetricStore
+from bannister.metrics.store import Additions, MetricStore
 from bannister.settings import Settings, Timing
 from bannister.signals import Signal
 from bannister.state.store import Row, State
@@ -64,6 +64,10 @@ log = logging.getLogger(__name__)
 
 
 R = TypeVar("R")
+
+#: Transitions of one second that are written in one commit, where no composite alarm joins more; and alarms that are judged before those of them are written, for so
+#: long (some milliseconds) the first one waits.
+TOGETHER_MAX: Final = 250
 
 
 class Feed(Protocol[R]):
@@ -94,6 +98,8 @@ class _Look:
     state: AlarmState
     evidence: dict[str, Any]
     position: Position
+    #: To its metric, until before it was judged: what comes meanwhile makes it be looked at again. None: it is on several.
+    additions: Additions | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,18 +344,22 @@ class Evaluator:
         """Evaluate alarms at one second; returns those that failed, whose positions stay."""
         failed: set[str] = set()
         present = [name for name in names if name in self._alarms]
-        together = [name for name in present if self._alarms[name].value.dependents]
+        together = {name: None for name in present if self._alarms[name].value.dependents}
         if together:
-            failed |= await self._evaluate_together(together, windows)
-        alone = set(present).difference(together)
+            failed |= await self._evaluate_together(list(together), windows)
+        alone: list[str] = []
         for name in present:
             row = self._alarms.get(name)
-            if row is None or name not in alone:
+            if row is None or row.value.rule is None or name in together:
                 continue
-            if self._quiet.is_unchanged(row, self._metrics, windows.covered_since):
+            if row.value.dependents:
+                failed.add(name)  # part of a composite since a moment ago
+            elif self._quiet.is_unchanged(row, self._metrics, windows.covered_since):
                 self._positions[name] = Position(row.value.configured_at, windows.end, self._positions[name].slots)
-            elif not await self._evaluate(name, windows):
-                failed.add(name)
+            else:
+                alone.append(name)
+        for first in range(0, len(alone), TOGETHER_MAX):
+            failed |= await self._evaluate_alone(alone[first : first + TOGETHER_MAX], windows)
         return failed
 
     def _view_of(self, rule: AlarmRule) -> View:
@@ -422,15 +432,40 @@ class Evaluator:
     def _is_early(self, name: str) -> bool:
         return self._early and name in self._watched
 
+    async def _evaluate_alone(self, names: list[str], windows: Windows) -> set[str]:
+        """Evaluate alarms that no composite depends on at one second, with one commit for all that move; returns those that failed, whose positions stay.
+
+        What cannot be written together is evaluated and written one by one, so that none stops another.
+        """
+        seen, moves = await self._looks(names, windows)
+        failed = set(names) - seen.keys()
+        one_by_one: set[str] = set()
+        try:
+            if moves:
+                await self._settle(moves)
+        except Fenced:
+            raise
+        except Exception:  # noqa: BLE001  # whatever the reason: each says its own when it is alone
+            one_by_one = set(moves)
+        for name, look in seen.items():
+            if name not in one_by_one:
+                self._succeeds(name)
+                self._quiet.note(self._alarms[name], look.position.slots, windows, look.additions)
+                self._positions[name] = look.position
+            elif not await self._evaluate(name, windows):
+                failed.add(name)
+        return failed
+
+    def _additions(self, rule: AlarmRule) -> Additions | None:
+        return None if rule.metric is None else self._metrics.additions(rule.metric)
+
     async def _evaluate(self, name: str, windows: Windows) -> bool:
         """Evaluate one alarm that no composite depends on at one second; False: that failed, and its position stays."""
         before = self._alarms.get(name)
         if before is None or before.value.rule is None:
             return True  # gone since the pass began
         try:
-            # Before the reading: what comes meanwhile makes the alarm be looked at again.
-            metric = before.value.rule.metric
-            additions = None if metric is None else self._metrics.additions(metric)
+            additions = self._additions(before.value.rule)
             early = self._is_early(name)
             row = await assess(self._state, self._clock, before, before.value.rule, windows, self._place, early=early)
             rule = None if row is None else row.value.rule
@@ -456,36 +491,65 @@ class Evaluator:
         for _ in range(ATTEMPTS_MAX):
             # Others were deleted in the meantime, or put again as something else.
             present = [name for name in names if name in self._alarms and self._alarms[name].value.rule is not None]
-            looks = {name: await self._look(self._alarms[name].value, windows) for name in present}
-            seen = {name: look for name, look in looks.items() if look is not None}
-            moves = {name: look for name, look in seen.items() if look.state is not self._state_of(name)}
-            states = {name: look.state for name, look in moves.items()}
-            failed = looks.keys() - seen.keys()
+            seen, moves = await self._looks(present, windows)
             try:
-                if states:
-                    await self._settle(states, {name: look.evidence for name, look in moves.items()})
+                failed = set(present) - seen.keys() | await self._settle_families(moves, windows.end)
             except Conflict:
                 self._alarms_version = -1
                 if not await self._refreshed():
                     return set(names)
                 continue
-            except Fenced:
-                raise
-            except Exception:
-                if {name for name in states if self._fails(name, windows.end)}:
-                    log.exception("The transitions of %s cannot be written; tried at every pass.", sorted(states))
-                failed = failed | states.keys()
             for name in seen.keys() - failed:
                 self._succeeds(name)
                 self._positions[name] = seen[name].position
-            return set(failed)
+            return failed
         log.warning("Alarms changed at every attempt to evaluate them; they are tried again at the next pass.")
         return set(names)
+
+    async def _settle_families(self, moves: dict[str, _Look], second: int) -> set[str]:
+        """Write transitions of alarms that composites depend on; returns those that cannot be written.
+
+        Raises:
+            Conflict: Somebody else wrote one of them; those that are not written yet are to be decided again, and those that are stay as they are.
+        """
+        failed: set[str] = set()
+        for names in self._in_commits(moves):
+            try:
+                await self._settle({name: moves[name] for name in names})
+            except (Conflict, Fenced):
+                raise
+            except Exception:
+                if {name for name in names if self._fails(name, second)}:
+                    log.exception("The transitions of %s cannot be written; tried at every pass.", names)
+                failed.update(names)
+        return failed
+
+    def _in_commits(self, moves: dict[str, _Look]) -> list[list[str]]:
+        """Transitions by the commits that they are written in: few, and never apart from what one composite alarm, or one above it, looks at as well."""
+        if len(moves) <= TOGETHER_MAX:
+            return [list(moves)] if moves else []
+        commits: list[list[str]] = [[]]
+        left = dict.fromkeys(moves)
+        while left:
+            family = sorted(seen_together(self._alarm, [next(iter(left))]) & left.keys())
+            if commits[-1] and len(commits[-1]) + len(family) > TOGETHER_MAX:
+                commits.append([])
+            commits[-1] += family
+            for name in family:
+                del left[name]
+        return commits
+
+    async def _looks(self, names: list[str], windows: Windows) -> tuple[dict[str, _Look], dict[str, _Look]]:
+        """Judge alarms at one second and write nothing: those that could be judged, and of these the ones whose state is to be written."""
+        looks = [(name, await self._look(self._alarms[name].value, windows)) for name in names]
+        seen = {name: look for name, look in looks if look is not None}
+        return seen, {name: look for name, look in seen.items() if look.state is not self._alarms[name].value.state}
 
     async def _look(self, alarm: Alarm, windows: Windows) -> _Look | None:
         """Judge an alarm at one second and write nothing; None: that failed."""
         assert alarm.rule is not None
         try:
+            additions = self._additions(alarm.rule)
             early = self._is_early(alarm.name)
             state, slots = await judged(alarm, alarm.rule, windows, self._clock.now(), early=early)
         except Fenced:
@@ -495,13 +559,12 @@ class Evaluator:
                 log.exception(_FAULT, alarm.name)
             return None
         evidence = {} if state is alarm.state else evidence_of(alarm.rule, windows.end, slots)
-        return _Look(state, evidence, Position(alarm.configured_at, windows.end, tuple(slots)))
+        return _Look(state, evidence, Position(alarm.configured_at, windows.end, tuple(slots)), additions)
 
-    def _state_of(self, name: str) -> AlarmState:
-        return self._alarms[name].value.state
-
-    async def _settle(self, states: dict[str, AlarmState], evidence: dict[str, dict[str, Any]]) -> None:
-        """Write new states with what follows from them, and read what was written."""
+    async def _settle(self, moves: dict[str, _Look]) -> None:
+        """Write new states with what follows from them in one commit, and read what was written."""
+        states = {name: look.state for name, look in moves.items()}
+        evidence = {name: look.evidence for name, look in moves.items()}
         names = await settle(self._state, self._alarms, states, evidence, self._clock.now(), self._place)
         for name in names:
             row = await self._state.get(ALARMS, name)
