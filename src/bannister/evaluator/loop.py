@@ -14,8 +14,7 @@ Composite alarms have no position of their own: they are decided, and written, i
 (`bannister.domain.alarm.cascade`), and are evaluated as far as the alarms in their rules. Alarms that composites depend on are therefore evaluated together, and what one composite
 depends on moves in one commit. Otherwise transitions of a second share commits only because a thousand at once must not take a thousand of them (`TOGETHER_MAX`).
 
-Every alarm has its own position. An alarm whose evaluation fails keeps its position, is tried again at the next pass from there, and stops no other. How many cannot be evaluated, and
-how many evaluations were given up because that lasted for longer than the bound on a backlog, is counted (`bannister.operations.monitoring`).
+Every alarm has its own position (`bannister.evaluator.progress`). An alarm whose evaluation fails is tried again at the next pass from there, and stops no other.
 
 *Blind is not quiet.* While no new watermark arrives nothing is evaluated, missing data is not treated as anything, and positions stand still; whoever needs to
 know how long that has lasted asks `silent_seconds`. Afterwards, a period without data that reaches into the blind time counts as unseen, not as missing
@@ -35,7 +34,7 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from bannister.clock import Clock
@@ -48,10 +47,10 @@ from bannister.domain.metric.summary import Report
 from bannister.errors import Conflict, Fenced
 from bannister.evaluator.assessment import ATTEMPTS_MAX, assess, evidence_of, judged, settle
 from bannister.evaluator.horizon import Horizon, View
+from bannister.evaluator.progress import Position, Progress
 from bannister.evaluator.quiet import Quiet
 from bannister.evaluator.settlement import Place, written
 from bannister.evaluator.tallies import Tallies
-from bannister.evaluator.timing import evaluation_step
 from bannister.evaluator.watched import watched_alarms
 from bannister.evaluator.windows import Windows
 from bannister.metrics.store import Additions, MetricStore
@@ -81,17 +80,6 @@ class Feed(Protocol[R]):
 
 
 @dataclass(frozen=True, slots=True)
-class Position:
-    """How far one configuration of an alarm has been evaluated."""
-
-    #: Tells a configuration from the one before it: an update starts anew.
-    configured_at: float
-    until: int
-    #: What the newest evaluation looked at, by period, oldest first; None: no data.
-    slots: tuple[Datapoint | None, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
 class _Look:
     """An alarm judged at one second."""
 
@@ -100,18 +88,6 @@ class _Look:
     position: Position
     #: To its metric, until before it was judged: what comes meanwhile makes it be looked at again. None: it is on several.
     additions: Additions | None
-
-
-@dataclass(frozen=True, slots=True)
-class _Fault:
-    """An alarm that could not be evaluated; its evaluations are made up for."""
-
-    #: As in `Position`.
-    configured_at: float
-    #: The oldest second that is to be made up for.
-    since: int
-    #: Evaluations before that which were given up, because they are beyond the bound on a backlog.
-    given_up: int = 0
 
 
 _FAULT: Final = 'Alarm "%s" cannot be evaluated; it is tried again at every pass.'
@@ -142,16 +118,13 @@ class Evaluator:
         self.changed = Signal()
         #: Seconds of backlog that were not evaluated, since start.
         self.seconds_skipped = 0
-        #: Evaluations of alarms that could not be evaluated for so long that they were given up, since start.
-        self.evaluations_skipped = 0
         self._telemetry = Horizon(clock)
         self._capture = Horizon(clock)
         #: What alarms look at: what telemetry alone says, and what both together say.
         self._views = (View(self._telemetry), View(self._telemetry, self._capture))
         #: One source's reports are acted on at a time.
         self._turn = asyncio.Lock()
-        self._positions: dict[str, Position] = {}
-        self._faults: dict[str, _Fault] = {}
+        self._progress = Progress(settings.timing)
         self._alarms: dict[str, Row[Alarm]] = {}
         self._alarms_version = -1
         #: Alarms that stop a running deployment, themselves or through a composite alarm: they are decided as soon as it is certain.
@@ -185,7 +158,7 @@ class Evaluator:
         """
         until: list[float] = []
         for name in self._leaves(alarm_name):
-            position = self._positions.get(name)
+            position = self._progress.of(name)
             if position is None:
                 return None
             until.append(float(position.until))
@@ -202,7 +175,12 @@ class Evaluator:
     @property
     def alarms_faulty(self) -> int:
         """Alarms that could not be evaluated when that was tried last."""
-        return len(self._faults)
+        return self._progress.faulty
+
+    @property
+    def evaluations_skipped(self) -> int:
+        """Evaluations of faulty alarms that were given up, since start."""
+        return self._progress.given_up
 
     def _alarm(self, name: str) -> Alarm | None:
         row = self._alarms.get(name)
@@ -210,7 +188,7 @@ class Evaluator:
 
     def datapoints(self, alarm_name: str) -> tuple[Datapoint | None, ...]:
         """What the alarm's newest evaluation looked at, by period, oldest first (None: no data); empty: as `evaluated_until`."""
-        position = self._positions.get(alarm_name)
+        position = self._progress.of(alarm_name)
         return () if position is None else position.slots
 
     def silent_seconds(self) -> float:
@@ -303,8 +281,7 @@ class Evaluator:
                 view.passed = None
                 for name, row in self._alarms.items():
                     if row.value.rule is not None and self._view_of(row.value.rule) is view:
-                        self._positions.pop(name, None)
-                        self._faults.pop(name, None)
+                        self._progress.forget(name)
 
     async def _pass(self) -> None:
         """Evaluate every alarm at each final second that it has not been evaluated at."""
@@ -322,7 +299,7 @@ class Evaluator:
         #: By the second from which on they are to be evaluated: one alarm that is behind costs the others nothing.
         joining: dict[int, list[str]] = {}
         for name in names:
-            joining.setdefault(max(oldest, self._next_second(name, view, end)), []).append(name)
+            joining.setdefault(max(oldest, self._progress.next_second(name, view.passed, end)), []).append(name)
         under_way: list[str] = []
         for second in range(min(joining, default=end), end + 1):
             under_way += joining.get(second, ())
@@ -355,7 +332,7 @@ class Evaluator:
             if row.value.dependents:
                 failed.add(name)  # part of a composite since a moment ago
             elif self._quiet.is_unchanged(row, self._metrics, windows.covered_since):
-                self._positions[name] = Position(row.value.configured_at, windows.end, self._positions[name].slots)
+                self._progress.reach(name, Position(row.value.configured_at, windows.end, self.datapoints(name)))
             else:
                 alone.append(name)
         for first in range(0, len(alone), TOGETHER_MAX):
@@ -384,15 +361,8 @@ class Evaluator:
             self._watched = await watched_alarms(self._state, self._alarm)
             self._urgent = seen_together(self._alarm, self._watched)
             self._alarms_version = version
-        for name, position in list(self._positions.items()):
-            row = self._alarms.get(name)
-            if row is None or row.value.configured_at != position.configured_at:
-                del self._positions[name]
-        for name, fault in list(self._faults.items()):
-            row = self._alarms.get(name)
-            if row is None or row.value.configured_at != fault.configured_at:
-                del self._faults[name]
-        self._quiet.keep(self._positions)
+        self._progress.keep(self._alarms)
+        self._quiet.keep(self._progress.evaluated)
 
     def _oldest(self, view: View, end: int, names: list[str]) -> int:
         """The oldest second that is still evaluated; what these alarms need before that is given up, and counted."""
@@ -401,33 +371,12 @@ class Evaluator:
             skipped = oldest - view.passed - 1
             self.seconds_skipped += skipped
             log.warning("%d seconds became final at once; the oldest %d are not evaluated.", end - view.passed, skipped)
-        for name in names:
-            fault, rule = self._faults.get(name), self._alarms[name].value.rule
-            if fault is not None and rule is not None and fault.since < oldest:
-                step = evaluation_step(rule, self._settings.timing)
-                given_up = (oldest - 1) // step - (fault.since - 1) // step
-                self.evaluations_skipped += given_up
-                self._faults[name] = replace(fault, since=oldest, given_up=fault.given_up + given_up)
+        self._progress.give_up([self._alarms[name].value for name in names], oldest)
         return oldest
 
-    def _next_second(self, name: str, view: View, end: int) -> int:
-        """From when on an alarm is to be evaluated."""
-        fault, position = self._faults.get(name), self._positions.get(name)
-        if fault is not None:
-            return fault.since
-        if self._settings.timing is Timing.AWS:
-            # Positions stay behind until the next minute: what matters is which seconds were looked at.
-            return end if view.passed is None else view.passed + 1
-        # A new alarm starts at the newest second: it has no past.
-        return end if position is None else position.until + 1
-
     def _is_due(self, name: str, second: int, end: int) -> bool:
-        alarm, position = self._alarm(name), self._positions.get(name)
-        if alarm is None or alarm.rule is None or second % evaluation_step(alarm.rule, self._settings.timing):
-            return False
-        if position is not None:
-            return second > position.until
-        return second == end or name in self._faults or self._settings.timing is Timing.AWS
+        alarm = self._alarm(name)
+        return alarm is not None and self._progress.is_due(alarm, second, end)
 
     def _is_early(self, name: str) -> bool:
         return self._early and name in self._watched
@@ -449,9 +398,8 @@ class Evaluator:
             one_by_one = set(moves)
         for name, look in seen.items():
             if name not in one_by_one:
-                self._succeeds(name)
                 self._quiet.note(self._alarms[name], look.position.slots, windows, look.additions)
-                self._positions[name] = look.position
+                self._progress.reach(name, look.position)
             elif not await self._evaluate(name, windows):
                 failed.add(name)
         return failed
@@ -476,14 +424,13 @@ class Evaluator:
             if self._fails(name, windows.end):
                 log.exception(_FAULT, name)
             return False
-        self._succeeds(name)
         if row is None:
             del self._alarms[name]
-            self._positions.pop(name, None)
+            self._progress.forget(name)
         else:
             self._quiet.note(row, slots, windows, additions)
             self._alarms[name] = row
-            self._positions[name] = Position(row.value.configured_at, windows.end, slots)
+            self._progress.reach(name, Position(row.value.configured_at, windows.end, slots))
         return True
 
     async def _evaluate_together(self, names: list[str], windows: Windows) -> set[str]:
@@ -500,8 +447,7 @@ class Evaluator:
                     return set(names)
                 continue
             for name in seen.keys() - failed:
-                self._succeeds(name)
-                self._positions[name] = seen[name].position
+                self._progress.reach(name, seen[name].position)
             return failed
         log.warning("Alarms changed at every attempt to evaluate them; they are tried again at the next pass.")
         return set(names)
@@ -596,13 +542,4 @@ class Evaluator:
     def _fails(self, name: str, second: int) -> bool:
         """An alarm cannot be evaluated at this second; True: it could be until now."""
         alarm = self._alarm(name)
-        if alarm is None or name in self._faults:
-            return False
-        self._faults[name] = _Fault(alarm.configured_at, second)
-        return True
-
-    def _succeeds(self, name: str) -> None:
-        fault = self._faults.pop(name, None)
-        if fault is not None:
-            level = logging.WARNING if fault.given_up else logging.INFO
-            log.log(level, 'Alarm "%s" is evaluated again; %d of its evaluations were given up.', name, fault.given_up)
+        return alarm is not None and self._progress.fail(alarm, second)
