@@ -120,6 +120,8 @@ class Checker:
             if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
                 self._alarm_tripped(record.subject.removeprefix("alarm/"))
                 self._decided_early(record)
+            if record.kind == "alarm.transitioned":
+                self._stood_until_confirmed(record)
 
     def published(self, snapshot: Snapshot) -> None:
         """A control plane hands out routes: where a share grows, the proxies already reach who takes it."""
@@ -351,6 +353,17 @@ class Checker:
             raise self._world.violated(
                 "19: what is decided early comes true",
                 f"{alarm.name} went to ALARM for {end}, when {len(breaching)} of its periods breach.",
+            )
+
+    def _stood_until_confirmed(self, record: Record) -> None:
+        """An ALARM before its period has ended stands until then, whatever became of the deployment that it was decided early for."""
+        early = json.loads(record.body.get("from_reason_data") or "{}").get("decidedEarly")
+        until = record.body.get("evaluated_until")
+        if early is None or until is None or self.jumps:
+            return
+        if until < datetime.strptime(early["periodEnd"], "%Y-%m-%dT%H:%M:%S.%f%z").timestamp():
+            raise self._world.violated(
+                "19: what is decided early stands", f"{record.subject} left ALARM at {until}, before {early}."
             )
 
     def _acknowledged(self, endpoint: Endpoint, rule: str) -> None:

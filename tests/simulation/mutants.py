@@ -25,7 +25,7 @@ from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.scaling import Scaling, ScalingPhase
-from bannister.evaluator import assessment, windows
+from bannister.evaluator import assessment, watched, windows
 from bannister.instances.groups import GroupedInstances
 from bannister.publisher import planning
 from bannister.publisher import publisher as publisher_module
@@ -250,6 +250,16 @@ def _no_draining() -> Parts:
     return Parts()
 
 
+def _early_alarms_end_with_their_deployment() -> Parts:
+    assessment.awaits_confirmation = lambda *_: False
+    return Parts()
+
+
+def _only_what_is_named_is_early() -> Parts:
+    watched.led_to = lambda alarm_of, names: tuple(names)
+    return Parts()
+
+
 MUTANTS: dict[str, Callable[[], Parts]] = {
     "a dropped transition": _dropped_transition,
     "a skipped acknowledgement": _unacknowledged_bake,
@@ -257,6 +267,8 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "a bake that is too short": _short_bake,
     "alarms read by their present state": _present_state_of_alarms,
     "an early alarm that the end does not confirm": _one_period_is_certain,
+    "an early alarm that ends with its deployment": _early_alarms_end_with_their_deployment,
+    "alarms beneath a composite decided late": _only_what_is_named_is_early,
     "a first shift under an alarm": _first_shift_under_alarm,
     "a first shift before green is ready": _first_shift_before_green_is_ready,
     "traffic before the proxies see capacity": _traffic_before_proxies_see_capacity,
