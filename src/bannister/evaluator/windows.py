@@ -61,7 +61,7 @@ class Windows:
     ) -> list[Aggregate | None]:
         if is_published_by_minute(metric, period_seconds, self._timing):
             return await read_by_minute(self._metrics, metric, start, period_seconds, periods, unit)
-        return await self._metrics.read(metric, start, period_seconds, periods, unit)
+        return await self._metrics.read(metric, start, period_seconds, periods, unit, sliding=True)
 
     async def _result_slots(self, rule: AlarmRule, start: int, periods: int) -> list[Datapoint | None]:
         """The result of the alarm's expressions, as if it were a metric's."""
@@ -97,7 +97,7 @@ class Windows:
             return None
         period = rule.period_seconds
         (around,) = await self._metrics.read(
-            rule.metric, self.end - period, 2 * period, 1, rule.unit, shown_to_seconds=period
+            rule.metric, self.end - period, 2 * period, 1, rule.unit, shown_to_seconds=period, sliding=True
         )
         if not may_be_foreseen(rule, around):
             return None

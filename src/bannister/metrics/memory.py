@@ -58,6 +58,7 @@ class MemoryMetrics:
         unit: str | None = None,
         *,
         shown_to_seconds: float | None = None,
+        sliding: bool = False,
     ) -> list[Aggregate | None]:
         shown = shown_to_seconds or period_seconds
         tiers = [

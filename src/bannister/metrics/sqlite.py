@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import sqlite3
 import zlib
 from collections import deque
@@ -30,7 +31,7 @@ import msgspec
 from bannister.clock import Clock
 from bannister.domain.comparison.metrics import shadow_identities
 from bannister.domain.comparison.report import ComparisonReport, GroupTally
-from bannister.domain.metric.aggregate import Aggregate
+from bannister.domain.metric.aggregate import Aggregate, merge
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.retention import (
     Rollup,
@@ -46,6 +47,7 @@ from bannister.errors import Unavailable
 from bannister.metrics.capture_counts import counted_data
 from bannister.metrics.schema import migrate
 from bannister.metrics.store import Additions, Datum, GroupDimensions, refuse_more_metrics, tiers_of
+from bannister.metrics.stretches import Look, Stretches
 from bannister.metrics.window import MetricWindow, counted, in_order, kinds_of, metrics_of
 from bannister.settings import Settings
 
@@ -131,6 +133,8 @@ class SqliteMetrics:
         self._recent = MetricWindow()
         #: The window in memory holds everything from here on.
         self._recent_since = clock.now() - self._recent_seconds
+        #: What alarms look at before that.
+        self._past = Stretches()
         self._recorded: dict[str, int] = {}
         self._spans = [tier.span_seconds for tier in tiers_of(settings)]
         self._metric_count = 0
@@ -184,17 +188,15 @@ class SqliteMetrics:
                 report = replace(report, tallies=tuple(map(counted, report.tallies)))
                 self._recent.add_tallies(one for one in report.tallies if one.second >= self._recent_since)
                 for tally in report.tallies:
-                    if tally.second < self._recent_since:
-                        self._recent.note(tally.group, tally.second)
+                    self._note_past(tally.group, tally.second)
                 data = counted_data(report)
                 for datum in data:
-                    self._recent.put(datum)
+                    self._take(datum)
                 self._store([report, *data])
         elif report.summaries:
             self._recent.add(one for one in report.summaries if one.second >= self._recent_since)
             for one in report.summaries:
-                if one.second < self._recent_since:
-                    self._recent.note(one.group, one.second)
+                self._note_past(one.group, one.second)
             self._store([report])
         return True
 
@@ -204,12 +206,26 @@ class SqliteMetrics:
             for first in range(0, len(data), _DATA_PER_TURN):
                 turn = data[first : first + _DATA_PER_TURN]
                 for datum in turn:
-                    if datum.at >= self._recent_since:
-                        self._recent.put(datum)
-                    else:
-                        self._recent.note(datum.metric, datum.at)
+                    self._take(datum)
                 self._store(turn)
                 await asyncio.sleep(0)
+
+    def _take(self, datum: Datum) -> None:
+        if datum.at >= self._recent_since:
+            self._recent.put(datum)
+        self._note_past(datum.metric, datum.at)
+
+    def _note_past(self, added_to: str | MetricIdentity, at: float) -> None:
+        """Something was added, perhaps to what is not in memory."""
+        if at < self._recent_since:
+            self._recent.note(added_to, at)
+        if at < self._past_until:
+            self._past.touch(added_to, at)
+
+    @property
+    def _past_until(self) -> int:
+        """Whole seconds from here on are in memory."""
+        return math.ceil(self._recent_since)
 
     def _refuse_more_metrics(self, metrics: Collection[MetricIdentity]) -> None:
         if self._metric_count + len(metrics) <= self._settings.metrics_max:
@@ -279,16 +295,42 @@ class SqliteMetrics:
         unit: str | None = None,
         *,
         shown_to_seconds: float | None = None,
+        sliding: bool = False,
     ) -> list[Aggregate | None]:
         shown = shown_to_seconds or period_seconds
         if start >= self._recent_since:
             return self._recent.read(metric, start, period_seconds, periods, unit, shown)
+        if sliding and start == int(start) and period_seconds == int(period_seconds):
+            return await self._read_sliding(metric, int(start), int(period_seconds), periods, unit, shown)
         found: list[Aggregate | None] = []
         for first in range(0, periods, _PERIODS_AT_ONCE):
             count = min(_PERIODS_AT_ONCE, periods - first)
             begin = start + first * period_seconds
             found += self._read_file(metric, begin, period_seconds, count, unit, shown)
             await asyncio.sleep(0)
+        return found
+
+    async def _read_sliding(
+        self, metric: MetricIdentity, start: int, period_seconds: int, periods: int, unit: str | None, shown: float
+    ) -> list[Aggregate | None]:
+        """What is not in memory, from what was kept of the range a second ago."""
+        look = Look(metric, unit, tuple(span for span in self._spans if served(span, shown)))
+
+        def read(begin: int, span: int, count: int) -> list[Aggregate | None]:
+            return self._read_file(metric, begin, span, count, unit, shown)
+
+        found: list[Aggregate | None] = []
+        for begin in range(start, start + periods * period_seconds, period_seconds):
+            end, until, reads = begin + period_seconds, self._past_until, self._past.reads
+            middle = min(max(begin, until), end)
+            groups = self._recent.groups_of(metric)
+            parts = [self._past.read(look, groups, begin, middle, until, read)] if begin < middle else []
+            if middle < end:
+                parts += self._recent.read(metric, middle, end - middle, 1, unit, shown)
+            known = [part for part in parts if part is not None]
+            found.append(merge(known) if known else None)
+            if self._past.reads != reads:
+                await asyncio.sleep(0)
         return found
 
     def additions(self, metric: MetricIdentity) -> Additions:
@@ -372,6 +414,7 @@ class SqliteMetrics:
                         break
             if not found:
                 return
+            self._past.forget(rollup.before)
             await asyncio.sleep(0)
 
     async def _keep_within_bytes(self) -> None:
@@ -393,6 +436,7 @@ class SqliteMetrics:
                 _, table, span = min(oldest, key=lambda one: one[0])
                 rows = f"SELECT rowid FROM {table.name} WHERE span = ? ORDER BY {table.time} LIMIT {_ROWS_AT_ONCE}"
                 forgotten += connection.execute(f"DELETE FROM {table.name} WHERE rowid IN ({rows})", (span,)).rowcount
+            self._past.forget(math.inf)
             await asyncio.sleep(0)
         if forgotten:
             limit = self._settings.metrics_bytes_max
@@ -444,6 +488,8 @@ class SqliteMetrics:
                 with self._transaction() as connection:
                     deletion = f"DELETE FROM {table.name} WHERE rowid IN ({rows})"
                     count = connection.execute(deletion, (span, before)).rowcount
+                if count:
+                    self._past.forget(before)
                 await asyncio.sleep(0)
 
     def _give_back_pages(self) -> None:

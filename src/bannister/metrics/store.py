@@ -103,12 +103,14 @@ class MetricStore(Protocol):
         unit: str | None = None,
         *,
         shown_to_seconds: float | None = None,
+        sliding: bool = False,
     ) -> list[Aggregate | None]:
         """One aggregate for each of `periods` stretches from `start` on: [start + i·period, start + (i+1)·period).
 
         A datapoint belongs to a stretch by its time; a one-second summary or tally by the beginning of its second, and what is kept less finely
         (see `expire`) by the beginning of its stretch, if the period is a multiple of that. None: no data.
         `shown_to_seconds` is another period that decides what is shown: whoever looks into periods sees the seconds of what they are made of.
+        `sliding`: the same is asked again soon, some seconds later; a store may keep what makes that cheap.
         """
         ...
 
