@@ -14,7 +14,7 @@ from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import identity
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, Summary
-from bannister.errors import Unavailable
+from bannister.errors import Invalid, Unavailable
 from bannister.metrics.sqlite import SqliteMetrics
 from bannister.metrics.store import Datum, GroupDimensions
 from bannister.settings import Settings
@@ -155,6 +155,23 @@ async def test_what_waits_for_a_disk_is_bounded_and_counted(tmp_path: Path) -> N
     [read] = await store.read(INVOCATIONS, NOW - 60, 60, 1)
     assert read is not None
     assert read.sum == 10 * 30, "judged on all of it"
+    await store.close()
+
+
+async def test_a_metric_counts_once_however_often_it_is_tried_to_store_it(tmp_path: Path) -> None:
+    store = open_store(tmp_path, metric_store_retry_seconds=0.0, metrics_max=4)
+    await store.register(BLUE)
+    await full(store)
+    # The first row fits; those behind it do not, and take all of the transaction back.
+    much = of_values([value * 1.5 for value in range(1000)])
+    await store.put([Datum(LOSS, float(NOW - 5), one) for one in (of_values([0.5]), *[much] * 10)])
+    for sequence in range(1, 6):
+        await store.record(large(sequence, NOW - 10))
+    roomy(store)
+    for name in ("A", "B", "C"):
+        await store.put([Datum(identity("Mine", name), float(NOW), of_values([1]))])
+    with pytest.raises(Invalid, match="metrics_max"):
+        await store.put([Datum(identity("Mine", "D"), float(NOW), of_values([1]))])
     await store.close()
 
 

@@ -255,12 +255,13 @@ class SqliteMetrics:
         while self._unstored:
             batch = [one for one, _ in zip(self._unstored, range(_WRITES_AT_ONCE), strict=False)]
             with self._transaction() as connection:
-                for one in batch:
-                    self._write(connection, one)
+                new_metrics = sum([self._write(connection, one) for one in batch])
+            self._metric_count += new_metrics  # here, not before: what was taken back is written again
             for _ in batch:
                 self._unstored.popleft()
 
-    def _write(self, connection: sqlite3.Connection, one: GroupDimensions | Report | ComparisonReport | Datum) -> None:
+    def _write(self, connection: sqlite3.Connection, one: GroupDimensions | Report | ComparisonReport | Datum) -> int:
+        """Returns how many metrics are new by it."""
         match one:
             case GroupDimensions():
                 row = (one.group, one.endpoint, one.variant, one.config_name, one.instance_count)
@@ -276,9 +277,10 @@ class SqliteMetrics:
             case Datum():
                 key = _encode(one.metric)
                 added = connection.execute("INSERT OR IGNORE INTO metrics (identity) VALUES (?)", (key,))
-                self._metric_count += added.rowcount
                 point = (one.at, _encode(one.aggregate), one.span_seconds, key)
                 connection.execute("INSERT INTO data SELECT id, ?, ?, 1, ? FROM metrics WHERE identity = ?", point)
+                return added.rowcount
+        return 0
 
     def _write_run(self, connection: sqlite3.Connection, one: Report | ComparisonReport) -> None:
         run = (one.run, one.sequence, self._clock.now())
