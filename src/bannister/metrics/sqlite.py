@@ -169,6 +169,7 @@ class SqliteMetrics:
         for row in self._connection.execute("SELECT name, endpoint, variant, config_name, instance_count FROM groups"):
             self._recent.register(GroupDimensions(*row))
         self._recorded = dict(self._connection.execute("SELECT name, sequence FROM runs"))
+        self._recent.doubt(self._recent_since)  # what is older is in the file, and is not asked for that
         self._fill_all(self._recent, self._recent_since)
         self._count_metrics()
 

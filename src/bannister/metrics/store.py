@@ -8,10 +8,9 @@ Every store passes `tests/metrics/test_conformance.py`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate
@@ -67,12 +66,10 @@ def refuse_more_metrics(settings: Settings) -> Invalid:
 class Additions(NamedTuple):
     """What was added to a metric, or to what it is derived from."""
 
-    times: int
-    #: The newest time that any of it bears.
+    #: The number of the newest addition, among all to any metric; 0: none is known.
+    number: int
+    #: Nothing that was added bears a later time.
     newest_at: float
-
-
-NOTHING_ADDED: Final = Additions(0, -math.inf)
 
 
 class MetricStore(Protocol):
@@ -115,7 +112,7 @@ class MetricStore(Protocol):
         ...
 
     def additions(self, metric: MetricIdentity) -> Additions:
-        """What was added to a metric since start: while this stays the same, nothing was."""
+        """What was added to a metric: while this stays the same, nothing was. It may become another without that."""
         ...
 
     async def metrics(self, *, since: float) -> list[MetricIdentity]:

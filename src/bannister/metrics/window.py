@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left, insort
+from collections import OrderedDict
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import or_
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from bannister.domain.comparison.metrics import compared_variant_of, shadow_identities, shadow_metric
 from bannister.domain.comparison.report import GroupTally
@@ -29,9 +30,12 @@ from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.retention import Rollup, merged_data, merged_summary, merged_tallies, served, stretch
 from bannister.domain.metric.summary import Summary
 from bannister.metrics.blocks import Blocks
-from bannister.metrics.store import NOTHING_ADDED, Additions, Datum, GroupDimensions
+from bannister.metrics.store import Additions, Datum, GroupDimensions
 
 _T = TypeVar("_T")
+
+#: It is known of so many groups and metrics when something was added to them; of more, those are forgotten to which nothing was for longest.
+ADDITIONS_MAX: Final = 50_000
 
 #: Those that exist for every invocation; the latencies exist only for answered ones.
 _COUNTED = tuple(name for name in ENDPOINT_METRICS if not name.endswith("Latency"))
@@ -67,10 +71,15 @@ class MetricWindow:
         self._series: dict[MetricIdentity, _Series] = {}
         self._arrivals = 0
         self._blocks = Blocks()
-        #: By group and by metric: how often something was added, and the newest time that it bore.
-        self._additions: dict[str | MetricIdentity, Additions] = {}
+        #: By group and by metric, what was added last at the end.
+        self._additions: OrderedDict[str | MetricIdentity, Additions] = OrderedDict()
+        self._additions_count = 0
+        #: What was added to others than those bears no later time than this.
+        self._forgotten_newest_at = -math.inf
 
     def register(self, group: GroupDimensions) -> None:
+        if self._groups.get(group.group) != group:
+            self.note(group.group, -math.inf)  # what it has already is readable from now on
         self._groups[group.group] = group
         self._by_variant.setdefault((group.endpoint, group.variant), {})[group.group] = group
 
@@ -153,16 +162,25 @@ class MetricWindow:
 
     def note(self, added_to: str | MetricIdentity, at: float) -> None:
         """Something of this time was added to a group or a metric, whether it is held here or not."""
-        before = self._additions.get(added_to, NOTHING_ADDED)
-        self._additions[added_to] = Additions(before.times + 1, max(before.newest_at, at))
+        self._additions_count += 1
+        before = self._added(added_to)
+        self._additions[added_to] = Additions(self._additions_count, max(before.newest_at, at))
+        self._additions.move_to_end(added_to)
+        if len(self._additions) > ADDITIONS_MAX:
+            _, (_, newest_at) = self._additions.popitem(last=False)
+            self.doubt(newest_at)
+
+    def doubt(self, newest_at: float) -> None:
+        """Anything may have been added of times up to this."""
+        self._forgotten_newest_at = max(self._forgotten_newest_at, newest_at)
 
     def additions(self, metric: MetricIdentity) -> Additions:
         """As `MetricStore.additions`."""
-        total = self._additions.get(metric, NOTHING_ADDED)
-        for group in self.groups_of(metric):
-            one = self._additions.get(group.group, NOTHING_ADDED)
-            total = Additions(total.times + one.times, max(total.newest_at, one.newest_at))
-        return total
+        found = [self._added(metric), *(self._added(group.group) for group in self.groups_of(metric))]
+        return Additions(max(one.number for one in found), max(one.newest_at for one in found))
+
+    def _added(self, added_to: str | MetricIdentity) -> Additions:
+        return self._additions.get(added_to) or Additions(0, self._forgotten_newest_at)
 
     def metrics(self, since: float) -> set[MetricIdentity]:
         """Every metric with data since then."""
