@@ -11,9 +11,11 @@ from tests.domain.deployment.worlds import deployment, fleet
 from bannister.domain.deployment.machine import Phase
 from bannister.domain.deployment.recorder import DECIDED
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Fleet
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, Summary
 from bannister.domain.routing import Weight
+from bannister.operations import totals as totals_module
 from bannister.operations.monitoring import Health, Monitoring
 from bannister.operations.totals import Totals
 from bannister.state.memory import MemoryState
@@ -98,3 +100,58 @@ async def test_both_formats_say_the_same(monitoring: Monitoring, accept: str, pa
     assert (found["bannister_faulty_alarms",], found["bannister_skipped_evaluations_total",]) == (3, 12)
     assert (found["bannister_proxies", "connected"], found["bannister_proxies", "away"]) == (1, 1)
     assert not any("gone" in name for name in found)
+
+
+async def test_a_counter_never_falls_whatever_becomes_of_its_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A configuration deployed anew: two groups of the same labels, then one of them, none, and the other one again."""
+    monkeypatch.setattr(totals_module, "GROUPS_MAX", 3)
+    state, clock = MemoryState(), Clock()
+
+    def named(group: str) -> Fleet:
+        of_v1 = fleet("v1")
+        return replace(of_v1, groups=tuple(replace(one, id=group) for one in of_v1.groups))
+
+    sent: list[Report] = []
+    totals = Totals(Feed())
+
+    async def hear(*groups: str) -> None:
+        for group in groups:
+            sent.append(report(len(sent) + 1, group))
+            totals._count(sent[-1])
+
+    made = Monitoring(state, totals, Proxies(), lambda: Health(None, 0, 0, [], ()), clock)
+    revision = 0
+
+    async def shown(*groups: str) -> float | None:
+        nonlocal revision
+        clock.at += 2.0
+        blue, *green = [named(one) for one in groups] or [fleet("v2")]
+        running = replace(deployment(blue=blue), green=green[0], phase=Phase.BAKING) if green else None
+        await state.commit([Put(ENDPOINTS, "e", Endpoint("e", 0.0, 0.0, blue=blue, deployment=running), revision)])
+        revision = (await state.get(ENDPOINTS, "e")).revision  # type: ignore[union-attr]
+        _, text = await made.scrape("")
+        values = {
+            sample.name: sample.value
+            for family in plain(text.decode())
+            for sample in family.samples
+            if sample.labels.get("endpoint_config") == "v1" and "le" not in sample.labels
+        }
+        if not values:
+            return None
+        invocations = values["bannister_invocations_total"]
+        assert values["bannister_model_latency_seconds_count"] == invocations
+        assert values["bannister_model_latency_seconds_sum"] == pytest.approx(70.0039 * invocations / 3)
+        return invocations
+
+    await hear("a", "a", "b")
+    assert await shown("a", "b") == 9
+    await hear("a", "b")
+    assert await shown("b") == 15, "what left since it was last asked for is counted"
+    await hear("x", "y", "z")
+    assert await shown("b") == 15, "of too many groups this was forgotten"
+    await hear("b", "a")
+    assert await shown("b") == 18
+    assert await shown() is None
+    await hear("a", "b")
+    assert await shown("b", "a") == 27, "each is counted on, and nothing twice"
+    assert await shown("a") == 27

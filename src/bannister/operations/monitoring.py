@@ -22,7 +22,7 @@ from bannister.domain.fleet import Group
 from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.routing import RoutePlan, Weight, plan_of
 from bannister.domain.traffic import TRAFFIC_PARTS
-from bannister.operations.totals import BUCKETS, Latency, Total, Totals
+from bannister.operations.totals import BUCKETS, Counters, Labels, Latency, Total, Totals
 from bannister.state.store import State
 from bannister.state.tables import ALARMS, ENDPOINTS
 
@@ -61,7 +61,7 @@ class Health:
 class _Seen:
     endpoints: tuple[Endpoint, ...]
     alarms: Counter[AlarmValue]
-    totals: dict[str, Total]
+    totals: dict[Labels, list[Total]]
     acknowledged: dict[str, tuple[Weight, ...]]
     plans: dict[str, RoutePlan]
     decisions: dict[str, int]
@@ -76,7 +76,7 @@ class Monitoring:
         self, state: State, totals: Totals, proxies: Proxies, health: Callable[[], Health], clock: Clock
     ) -> None:
         self._state = state
-        self._totals = totals
+        self._counters = Counters(totals)
         self._proxies = proxies
         self._health = health
         self._clock = clock
@@ -116,7 +116,7 @@ class Monitoring:
         return _Seen(
             endpoints,
             alarms,
-            {group.id: self._totals.of(group.id) for one in endpoints for group in _groups(one)},
+            self._counters.look(_by_labels(endpoints)),
             {name: weights for name, weights in acknowledged.items() if weights is not None},
             {one.name: plan_of(one) for one in endpoints},
             dict(self._decisions),
@@ -155,16 +155,16 @@ def _groups(endpoint: Endpoint) -> Iterator[Group]:
     yield from found.values()
 
 
-def _labels(group: Group) -> tuple[str, str, str]:
+def _labels(group: Group) -> Labels:
     return group.endpoint, group.variant, group.config_name
 
 
-def _by_labels(seen: _Seen) -> dict[tuple[str, str, str], list[Total]]:
+def _by_labels(endpoints: Iterable[Endpoint]) -> dict[Labels, list[str]]:
     """Groups that bear the same names (a configuration deployed anew) are one series."""
-    found: dict[tuple[str, str, str], list[Total]] = {}
-    for endpoint in seen.endpoints:
+    found: dict[Labels, list[str]] = {}
+    for endpoint in endpoints:
         for group in _groups(endpoint):
-            found.setdefault(_labels(group), []).append(seen.totals[group.id])
+            found.setdefault(_labels(group), []).append(group.id)
     return found
 
 
@@ -186,15 +186,14 @@ _HISTOGRAMS: Final[Sequence[tuple[str, str, Callable[[Total], Latency]]]] = (
 def _traffic(seen: _Seen) -> Iterator[Metric]:
     from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
-    groups = _by_labels(seen)
     for name, text, value in _COUNTERS:
         counter = CounterMetricFamily(name, text, labels=_GROUP)
-        for labels, totals in groups.items():
+        for labels, totals in seen.totals.items():
             counter.add_metric(labels, sum(map(value, totals)))
         yield counter
     for name, text, latency in _HISTOGRAMS:
         histogram = HistogramMetricFamily(name, text, labels=_GROUP)
-        for labels, totals in groups.items():
+        for labels, totals in seen.totals.items():
             counts = [sum(bucket) for bucket in zip(*(latency(one).buckets for one in totals), strict=True)]
             if any(counts):
                 histogram.add_metric(labels, _cumulative(counts), sum(latency(one).sum_seconds for one in totals))
@@ -221,7 +220,7 @@ def _splits(seen: _Seen) -> Iterator[Metric]:
             (asked, seen.plans[endpoint.name].weights),
             (acknowledged, seen.acknowledged.get(endpoint.name, ())),
         ):
-            shares: Counter[tuple[str, str, str]] = Counter()
+            shares: Counter[Labels] = Counter()
             for weight in weights:
                 if weight.group in names:
                     shares[names[weight.group]] += weight.parts

@@ -6,7 +6,7 @@ It listens to the reports on their way to the evaluator and adds each once. The 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -17,6 +17,11 @@ from bannister.domain.metric.summary import Report, Summary
 BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 #: Of more groups, those that were heard of longest ago are forgotten.
 GROUPS_MAX: Final = 5000
+#: Of more series, those that were shown longest ago are forgotten, and would begin at zero.
+SERIES_MAX: Final = 5000
+
+#: Endpoint, variant, configuration: what a series is called by.
+Labels = tuple[str, str, str]
 
 
 @dataclass(slots=True)
@@ -34,6 +39,10 @@ class Latency:
         for index, count in enumerate(np.bincount(indices, weights, len(self.buckets))):
             self.buckets[index] += float(count)
         self.sum_seconds += sketch.sum / 1e6
+
+    def add_all(self, other: Latency) -> None:
+        self.buckets = [own + more for own, more in zip(self.buckets, other.buckets, strict=True)]
+        self.sum_seconds += other.sum_seconds
 
 
 @dataclass(slots=True)
@@ -63,6 +72,17 @@ class Total:
         if one.overhead_latency is not None:
             self.overhead.add(one.overhead_latency)
 
+    def add_all(self, other: Total) -> None:
+        self.invocations += other.invocations
+        self.errors_4xx += other.errors_4xx
+        self.errors_5xx += other.errors_5xx
+        self.model_errors += other.model_errors
+        self.retries += other.retries
+        self.late += other.late
+        self.skipped += other.skipped
+        self.model.add_all(other.model)
+        self.overhead.add_all(other.overhead)
+
 
 class Reports(Protocol):
     """Where reports come from, as the evaluator sees it."""
@@ -91,6 +111,10 @@ class Totals:
     def of(self, group: str) -> Total:
         return self._groups.get(group) or Total()
 
+    def give_up(self, group: str) -> None:
+        """Whoever asked for this group has what it counted; what still comes begins at zero."""
+        self._groups.pop(group, None)
+
     def _count(self, report: Report) -> None:
         run, sequence = self._last
         if report.run == run and report.sequence <= sequence:
@@ -101,3 +125,37 @@ class Totals:
             self._groups.move_to_end(one.group)
         while len(self._groups) > GROUPS_MAX:
             self._groups.popitem(last=False)
+
+
+@dataclass(slots=True)
+class _Series:
+    #: The groups that count on.
+    members: dict[str, Total] = field(default_factory=dict)
+    #: What others counted that had the same labels.
+    past: Total = field(default_factory=Total)
+
+
+class Counters:
+    """Totals by labels. Groups come and go under the same labels (a configuration deployed anew), and the sum never falls."""
+
+    def __init__(self, totals: Totals) -> None:
+        self._totals = totals
+        self._series: OrderedDict[Labels, _Series] = OrderedDict()
+
+    def look(self, groups: Mapping[Labels, Collection[str]]) -> dict[Labels, list[Total]]:
+        """What is to be summed for each, of the groups that there are now and all that were seen before."""
+        for labels, series in self._series.items():
+            for gone in series.members.keys() - groups.get(labels, ()):
+                series.past.add_all(series.members.pop(gone))
+                self._totals.give_up(gone)
+        for labels, present in groups.items():
+            series = self._series.setdefault(labels, _Series())
+            self._series.move_to_end(labels)
+            for group in present:
+                known, found = series.members.get(group), self._totals.of(group)
+                if known is not None and known is not found:
+                    series.past.add_all(known)  # it was forgotten, and began anew
+                series.members[group] = found
+        while len(self._series) > max(SERIES_MAX, len(groups)):
+            self._series.popitem(last=False)
+        return {labels: [self._series[labels].past, *self._series[labels].members.values()] for labels in groups}
