@@ -82,3 +82,21 @@ async def test_metrics(tmp_path: Path) -> None:
     again = SqliteMetrics(Settings(tmp_path), clock)
     assert await again.record(report), "it was not stored before"
     await again.close()
+
+
+async def test_the_room_of_metrics_is_given_back_behind_the_fence(tmp_path: Path) -> None:
+    fence, clock = Fence(), SystemClock()
+    metrics = SqliteMetrics(Settings(tmp_path), clock, fence)
+    metrics._connection.execute("CREATE TABLE gone (body BLOB)")
+    metrics._connection.executemany("INSERT INTO gone VALUES (?)", [(b"x" * 4000,)] * 2500)
+    metrics._connection.execute("DROP TABLE gone")
+    (before,) = metrics._connection.execute("PRAGMA page_count").fetchone()
+    fence.open = False
+    with pytest.raises(Fenced):
+        metrics._give_back_pages()
+    assert metrics._connection.execute("PRAGMA page_count").fetchone() == (before,)
+    fence.open = True
+    await metrics.expire(clock.now())
+    (after,) = metrics._connection.execute("PRAGMA page_count").fetchone()
+    assert after < before - 900
+    await metrics.close()

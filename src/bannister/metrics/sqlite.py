@@ -390,8 +390,7 @@ class SqliteMetrics:
         past = self._recent.past_groups(now, now - self._settings.metric_retention_seconds, living)
         await self._keep_within_groups(past)
         await self._forget_groups(past)
-        with _unavailable():
-            self._give_back_pages()
+        self._give_back_pages()
 
     async def _roll_up(self, table: _Tiered, rollup: Rollup, finer: int) -> None:
         """Replace rows of a finer span, and what the stretch already has, by one row for each stretch."""
@@ -496,11 +495,15 @@ class SqliteMetrics:
                 await asyncio.sleep(0)
 
     def _give_back_pages(self) -> None:
-        (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
-        if free > _FREE_PAGES_MAX:
-            pages = min(free - _FREE_PAGES_MAX, _FREE_PAGES_MAX)
-            # As a script: it gives back one page a step, and `execute` takes only one.
-            self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
+        with _unavailable():
+            (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
+        if free <= _FREE_PAGES_MAX:
+            return
+        with self._transaction() as connection:
+            for _ in range(min(free - _FREE_PAGES_MAX, _FREE_PAGES_MAX)):
+                connection.execute(
+                    "PRAGMA incremental_vacuum(1)"
+                )  # `execute` takes a step, which is a page, whatever number is asked for
 
     async def close(self) -> None:
         with contextlib.suppress(Unavailable):
