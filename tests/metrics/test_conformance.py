@@ -378,6 +378,38 @@ async def test_shadow_metrics_are_listed_and_expire_as_summaries_do(store: Metri
     assert await store.metrics(since=0) == []
 
 
+async def test_a_group_of_which_only_tallies_are_known_is_kept_with_them(store: MetricStore) -> None:
+    """A shadow whose answers were all taken from captured exchanges, or whose summaries were lost."""
+    await store.register(BLUE)
+    await store.record(compared(1, tallied(int(NOW), pairs=3, agreeing=1)))
+    await store.expire(NOW)
+    latest = NOW + store._settings.metric_retention_seconds + 7200  # type: ignore[attr-defined]
+    await store.record(compared(2, tallied(int(latest), pairs=1, agreeing=1)))
+    await store.expire(latest)
+    assert sums(await store.read(shadow_metric("Pairs"), latest, 1, 1)) == [1], "it was asked about data of now"
+    await store.expire(latest + 3600)
+    hour = NOW // 3600 * 3600
+    assert sums(await store.read(shadow_metric("Pairs"), hour, 3600, 1)) == [3]
+    await store.expire(latest + 456 * 86_400.0)
+    await store.record(compared(3, tallied(int(latest), pairs=3, agreeing=1)))
+    assert sums(await store.read(shadow_metric("Pairs"), latest, 1, 1)) == [None], "it went with its last data"
+
+
+async def test_groups_with_tallies_alone_end_with_those(store: MetricStore) -> None:
+    store._settings = dataclasses.replace(store._settings, metric_groups_max=1)  # type: ignore[attr-defined]
+    for group, second in ((BLUE, NOW - 300), (GREEN, NOW - 600)):
+        await store.register(group)
+        await store.record(compared(int(NOW - second), tallied(int(second), group.group, pairs=3), run=group.group))
+        await store.record(
+            report(int(NOW - second), Summary("g-green", "a:1", int(NOW) - 900, 1), run=group.group + "s")
+        )
+    await store.expire(NOW)
+    await store.expire(NOW + 4 * 3600)
+    begin = NOW // 3600 * 3600 - 3600
+    found = [await store.read(shadow_metric("Pairs", name), begin, 7200, 1) for name in ("config-1", "config-2")]
+    assert [sums(one) for one in found] == [[3], [None]]
+
+
 async def test_what_became_of_captured_exchanges_is_read_as_counts(store: MetricStore, start: int) -> None:
     counts = (
         CaptureCount("g", Counted.CAPTURED, 5, "", "e", "v", start),

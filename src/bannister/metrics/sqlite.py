@@ -459,9 +459,12 @@ class SqliteMetrics:
         surplus = len(past) - self._settings.metric_groups_max
         if surplus <= 0:
             return
-        newest = "SELECT max(second) FROM summaries WHERE group_name = ?"
+        newest = (
+            "SELECT max(coalesce((SELECT max(second) FROM summaries WHERE group_name = :group), 0), "
+            "coalesce((SELECT max(second) FROM tallies WHERE group_name = :group), 0))"
+        )
         with _unavailable():
-            ends = {one: self._connection.execute(newest, (one,)).fetchone()[0] or 0 for one in past}
+            ends = {one: self._connection.execute(newest, {"group": one}).fetchone()[0] for one in past}
         for group in sorted(past, key=lambda one: ends[one])[:surplus]:
             with self._transaction() as connection:
                 connection.execute("DELETE FROM summaries WHERE group_name = ?", (group,))
@@ -474,7 +477,10 @@ class SqliteMetrics:
             gone = []
             with self._transaction() as connection:
                 for group in groups[first : first + _ROWS_AT_ONCE]:
-                    query = "DELETE FROM groups WHERE name = ? AND NOT EXISTS (SELECT 1 FROM summaries WHERE group_name = name)"
+                    query = (
+                        "DELETE FROM groups WHERE name = ? AND NOT EXISTS (SELECT 1 FROM summaries WHERE group_name = name) "
+                        "AND NOT EXISTS (SELECT 1 FROM tallies WHERE group_name = name)"
+                    )
                     if connection.execute(query, (group,)).rowcount:
                         gone.append(group)
             for group in gone:

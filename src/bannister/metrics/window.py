@@ -90,11 +90,11 @@ class MetricWindow:
         return [
             name
             for name, since in self._known_since.items()
-            if since < before and name not in living and name not in self._summaries
+            if since < before and name not in living and not self.has_data(name)
         ]
 
     def forget_group(self, name: str) -> None:
-        """Its summaries, if there are any, are readable no more."""
+        """Its data, if there are any, are readable no more."""
         group = self._groups.pop(name)
         self._additions.pop(name, None)
         self._known_since.pop(name, None)
@@ -240,8 +240,8 @@ class MetricWindow:
         return group in self._summaries or group in self._tallies
 
     def last_second(self, group: str) -> int:
-        """The newest second of a group with a summary; 0: none."""
-        return max(self._summaries.get(group, {}), default=0)
+        """The newest second of a group with data; 0: none."""
+        return max([*self._summaries.get(group, {}), *self._tallies.get(group, {})], default=0)
 
     def drop_group(self, group: str) -> None:
         """Forget a group with all its data."""
