@@ -3,8 +3,11 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bannister.domain.metric.summary import Summary
+from bannister.reporting.coverage import Coverage
 from bannister.telemetry.entry import Invocation
 from bannister.telemetry.fold import Fold
 
@@ -109,3 +112,45 @@ def test_a_watermark_that_goes_back_opens_its_seconds_again() -> None:
     fold.add(one(second=100))
     assert fold.take(100.5) == ()
     assert [(s.second, s.late) for s in fold.take(101.0)] == [(100, 0)]
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.floats(0.01, 1.5),  # until the next one
+        st.sampled_from(["request", "request", "heartbeat", "broken", "report", "report"]),
+        st.floats(0.0, 2.5),  # what it takes to be told of a request
+    ),
+    max_size=80,
+)
+
+
+@given(STEPS)
+@settings(deadline=None)
+def test_a_second_is_sent_when_it_and_the_margin_are_over_and_everything_is_sent_once(
+    steps: list[tuple[float, str, float]],
+) -> None:
+    """Whatever comes when: requests, heartbeats, streams that break."""
+    margin = 0.4
+    coverage, fold = Coverage("r", margin), Fold(10_000)
+    now, heard_at, given, sent, late = 1000.0, -1.0, 0, 0, 0
+    pending: list[tuple[float, float]] = []
+    for pause, what, delay in [*steps, (5.0, "request", 0.0), (5.0, "heartbeat", 0.0), (0.1, "report", 0.0)]:
+        now += pause
+        if what == "request":
+            pending.append((now + delay, now))
+            given += 1
+        elif what == "heartbeat":
+            coverage.heartbeat_seen("r", coverage.next_heartbeat(now, now), now)
+            heard_at = now
+        elif what == "broken":
+            coverage.stream_broken()
+        else:
+            for told_at, ended_at in [one for one in pending if one[0] <= now]:
+                pending.remove((told_at, ended_at))
+                fold.add(one(second=int(ended_at)))
+            for summary in fold.take(coverage.watermark):
+                assert summary.second + 1 <= heard_at - margin + 1e-9, "it is over, and a heartbeat after it was seen"
+                sent += summary.invocations
+                late += summary.late
+    assert sent == given
+    assert late <= sum(delay > margin for _, what, delay in steps if what == "request")
