@@ -59,6 +59,14 @@ def size(store: MetricStore) -> int:
     )
 
 
+def file_bytes(store: MetricStore, settings: Settings) -> int:
+    """What the file takes on the disk; 0: there is none."""
+    if not isinstance(store, SqliteMetrics):
+        return 0
+    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return settings.metrics_path.stat().st_size
+
+
 def assert_right(one: Aggregate | None, values: list[float]) -> None:
     """Counts and extremes exact, percentiles within the stated error."""
     if one is None:
@@ -89,6 +97,7 @@ async def test_five_hundred_days(kind: str, tmp_path: Path) -> None:
     await store.register(GROUP)
     given: dict[int, list[float]] = {}
     sizes: dict[int, int] = {}
+    bytes_: dict[int, int] = {}
     for day in range(500):
         await give_a_day(store, day, source, given)
         clock.time = BEGIN + (day + 1) * DAY
@@ -96,10 +105,12 @@ async def test_five_hundred_days(kind: str, tmp_path: Path) -> None:
             await store.expire(clock.time, {"g"})
         if day in (460, 466, 499):
             sizes[day] = size(store)
+            bytes_[day] = file_bytes(store, settings)
         if day in (120, 300) and kind == "sqlite":
             await store.close()
             store = open_store(kind, settings, clock)
     assert max(sizes.values()) <= 1.02 * sizes[460], "no growth beyond retention"
+    assert max(bytes_.values()) <= 1.05 * bytes_[460], "neither of the file"
     now = clock.time
     oldest = now - settings.metric_hour_retention_seconds
     ordered = sorted(given)
@@ -124,6 +135,41 @@ async def test_five_hundred_days(kind: str, tmp_path: Path) -> None:
     edge = sum(SAMPLES for at in given if oldest - 3600 <= at < oldest + 3600)
     assert kept > 0
     assert 0 <= sum(one.count for one in total if one is not None) - kept <= edge
+    await store.close()
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+async def test_an_hour_is_taken_across_each_boundary(kind: str, tmp_path: Path) -> None:
+    """Each second of it has data; just before and just after every age at which it is kept less finely."""
+    settings, clock, source = Settings(data_dir=tmp_path), HandClock(), random.Random(7)
+    store = open_store(kind, settings, clock)
+    await store.register(GROUP)
+    given: list[float] = []
+    summaries, data = [], []
+    for second in range(BEGIN, BEGIN + 3600):
+        value = float(int(source.paretovariate(0.8) * 1000))
+        given.append(value)
+        summaries.append(Summary("g", "a:1", second, 1, model_latency=Sketch.of([value])))
+        data.append(Datum(LOSS, second + source.random(), of_values([value])))
+    await store.record(Report("r", 1, None, None, tuple(summaries)))
+    await store.put(data)
+    tiers = tiers_of(settings)
+    for tier, coarser in zip(tiers, [*tiers[1:], None], strict=True):
+        for now, span in (
+            (BEGIN + tier.age_seconds_max - 1, tier.span_seconds),
+            (None, coarser and coarser.span_seconds),
+        ):
+            clock.time = BEGIN + 3600 + tier.age_seconds_max + 3600 if now is None else now
+            for _ in range(2):
+                await store.expire(clock.time, {"g"})
+                assert size(store) == (0 if span is None else 2 * 3600 // span)
+            for metric in (LATENCY, LOSS):
+                for period in (1, 60, 300, 3600):
+                    found = await store.read(metric, BEGIN, period, 3600 // period)
+                    for index, one in enumerate(found):
+                        seen = span is not None and period % span == 0
+                        assert_right(one, given[index * period : (index + 1) * period] if seen else [])
+                        assert (one is None) is not seen
     await store.close()
 
 
