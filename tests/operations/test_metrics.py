@@ -85,6 +85,13 @@ async def test_a_unit_is_matched_exactly(context: Context) -> None:
     assert len(await get_metric_statistics(context, request(statistics=("Sum",), unit="Count"))) == 1
 
 
+async def test_what_is_put_without_a_unit_has_the_unit_none(context: Context) -> None:
+    for place, form in enumerate(({"value": 1.0}, {"values": [1.0]}, {"statistics": StatisticSet(1, 1.0, 1.0, 1.0)})):
+        await put_metric_data(context, [Sample(METRIC, NOW + place * 60, **form)])  # type: ignore[arg-type]
+    asked = request(statistics=("Sum",), unit="None", start=NOW, end=NOW + 180)
+    assert [point.unit for point in await get_metric_statistics(context, asked)] == ["None"] * 3
+
+
 async def test_a_read_names_all_dimensions(context: Context) -> None:
     await put_metric_data(context, [Sample(METRIC, NOW, value=1.0)])
     assert await get_metric_statistics(context, request(metric=identity("shop", "orders"), statistics=("Sum",))) == []
@@ -139,6 +146,7 @@ async def test_one_wrong_sample_refuses_all(context: Context, samples, code, say
         ({"statistics": ("Sum",), "percentiles": ("p99",)}, "Exactly one"),
         ({"start": NOW - 86_400, "statistics": ("Sum",), "end": NOW + 60}, "1,441 datapoints"),
         ({"percentiles": ("p101",)}, "p101"),
+        ({"percentiles": ("p50", "Sum")}, "Sum belongs into Statistics"),
     ],
 )
 async def test_a_wrong_request_for_statistics(context: Context, changes, says) -> None:

@@ -9,7 +9,14 @@ from dataclasses import dataclass
 from typing import Final
 
 from bannister.clock import Clock
-from bannister.domain.metric.aggregate import Aggregate, check_statistic, of_statistics, of_values, statistic
+from bannister.domain.metric.aggregate import (
+    SIMPLE_STATISTICS,
+    Aggregate,
+    check_statistic,
+    of_statistics,
+    of_values,
+    statistic,
+)
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.retention import period_unit, served
 from bannister.errors import Invalid
@@ -28,6 +35,8 @@ RESERVED_NAMESPACES: Final = ("AWS/", "/bannister/")
 PUT_VALUES_MAX: Final = 150
 #: Other requests and alarms get their turn after so many metrics.
 _METRICS_PER_TURN: Final = 20
+#: AWS: the unit of what is put without one; asking for it finds that.
+NO_UNIT: Final = "None"
 #: AWS: values beyond are refused, in either direction.
 VALUE_MAX: Final = 2.0**360
 
@@ -132,12 +141,13 @@ def _aggregate(sample: Sample, where: str) -> Aggregate:
         )
     if sample.counts is not None and sample.values is None:
         raise Invalid(f"The parameter {where}.Counts needs {where}.Values.", code=_COMBINATION)
+    unit = sample.unit or NO_UNIT
     if sample.statistics is not None:
-        return _of_set(sample.statistics, sample.unit, where)
+        return _of_set(sample.statistics, unit, where)
     if sample.value is not None:
         _check_value(sample.value, f"{where}.Value")
-        return of_values([sample.value], unit=sample.unit)
-    return _of_many(sample.values or (), sample.counts, sample.unit, where)
+        return of_values([sample.value], unit=unit)
+    return _of_many(sample.values or (), sample.counts, unit, where)
 
 
 def _of_many(values: Sequence[float], counts: Sequence[float] | None, unit: str | None, where: str) -> Aggregate:
@@ -253,6 +263,9 @@ def _check_request(request: StatisticsRequest) -> None:
         )
     for name in (*request.statistics, *request.percentiles):
         check_statistic(name)
+    simple = [name for name in request.percentiles if name in SIMPLE_STATISTICS]
+    if simple:
+        raise Invalid(f"The value {simple[0]} belongs into Statistics, not into ExtendedStatistics.", code=_VALUE)
 
 
 def floored_start(start: float, period: int, now: float) -> float:
