@@ -189,6 +189,8 @@ def test_metric_data_comes_back_as_statistics(client: Any) -> None:
     listed = client.list_metrics(Namespace="shop", RecentlyActive="PT3H")["Metrics"]
     assert [one["MetricName"] for one in listed] == ["orders", "visits"]
     assert client.list_metrics(Dimensions=[{"Name": "country"}])["Metrics"] == [metric]
+    assert client.list_metrics(IncludeLinkedAccounts=True)["OwningAccounts"] == ["000000000000"] * 2
+    assert client.list_metrics(IncludeLinkedAccounts=True, OwningAccount="123456789012")["Metrics"] == []
     code, _, message = refused(client.get_metric_statistics, **metric, **{**span, "Period": 7}, Statistics=["Sum"])
     assert (code, "Period" in message) == ("InvalidParameterValue", True)
 
@@ -221,6 +223,7 @@ def test_metric_data_that_is_wrong(client: Any) -> None:
         {"Dimensions": [{"Name": " ", "Value": "v"}]},
         {"Dimensions": [{"Name": "d", "Value": "  "}]},
         {"Dimensions": [{"Name": "d", "Value": "v\x07"}]},
+        {"MetricName": "m\x01m"},
         {"StorageResolution": 5},
         {"Value": 2.0**361},
         {"Value": float("-inf")},

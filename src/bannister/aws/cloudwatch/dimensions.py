@@ -17,6 +17,8 @@ def metric_identity(namespace: str, name: str, dimensions: list[dict[str, Any]] 
             characters, with more than white space, and of a name the first character no colon.
     """
     _check_text("Namespace", namespace)
+    if not name.isprintable():
+        raise _wrong("MetricName", name, "contains control characters; write it without them")
     for place, dimension in enumerate(dimensions or [], start=1):
         _check_text(f"Dimensions.member.{place}.Name", dimension["Name"])
         _check_text(f"Dimensions.member.{place}.Value", dimension["Value"])

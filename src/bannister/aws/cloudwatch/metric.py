@@ -45,12 +45,15 @@ def handlers(context: Context) -> Mapping[str, Handler]:
         }
 
     async def list_(call: Call) -> dict[str, Any]:
+        if call.params.get("OwningAccount", call.account_id) != call.account_id:
+            return {"Metrics": []}
         page = await metrics.list_metrics(context, _selection(call.params), token=call.params.get("NextToken"))
         members = [
             {"Namespace": metric.namespace, "MetricName": metric.name, "Dimensions": dimension_members(metric)}
             for metric in page.items
         ]
-        return {"Metrics": members, "NextToken": page.token}
+        owners = [call.account_id] * len(members) if call.params.get("IncludeLinkedAccounts") else None
+        return {"Metrics": members, "OwningAccounts": owners, "NextToken": page.token}
 
     return {"PutMetricData": put, "GetMetricStatistics": statistics, "GetMetricData": data, "ListMetrics": list_}
 
