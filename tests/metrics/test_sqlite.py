@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from pathlib import Path
 
@@ -79,6 +80,55 @@ async def test_memory_and_file_answer_the_same(tmp_path: Path) -> None:
             assert any(read)
     await store.close()
     await cold.close()
+
+
+@pytest.mark.parametrize("sliding", [False, True])
+async def test_however_long_a_period_is_others_have_their_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sliding: bool
+) -> None:
+    store = open_store(tmp_path, metric_retention_seconds=9000.0)
+    await store.register(BLUE)
+    seconds = range(NOW - 20_000, NOW, 10)
+    summaries = tuple(Summary("g", "a:1", second, 3, model_latency=Sketch.of([second % 977])) for second in seconds)
+    await store.record(Report("r", 1, None, None, summaries))
+    await store.expire(float(NOW))
+    begin = (NOW - 20_000) // 3600 * 3600
+    whole = [store._read_file(LATENCY, begin + index * 7200, 7200, 1, None, 7200)[0] for index in range(4)]
+    read: list[float] = []
+    honest = store._read_file
+
+    def noted(metric, start, period, periods, *rest):
+        read.append(period * periods * (1 if start >= NOW - 9000 else 1 / 60))
+        return honest(metric, start, period, periods, *rest)
+
+    monkeypatch.setattr(store, "_read_file", noted)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    waiting = asyncio.create_task(others())
+    assert await store.read(LATENCY, begin, 7200, 4, sliding=sliding) == whole
+    waiting.cancel()
+    assert sum(one.count for one in whole if one is not None) == len(seconds)
+    assert max(read) <= 300, "rows of one instance"
+    assert turns >= len(read)
+    read.clear()
+    assert await store.read(LATENCY, -6e10, 6e8, 60) == [None] * 60
+    assert len(read) < 60, "what is older than anything is asked for at once"
+    await store.close()
+
+
+async def test_many_metrics_are_listed_without_one_missing(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    named = [identity("Mine", f"m{number:04d}") for number in range(2345)]
+    await store.put([Datum(one, NOW - 5000.0 + place, of_values([1])) for place, one in enumerate(named)])
+    assert await store.metrics(since=NOW - 6000) == named
+    assert await store.metrics(since=NOW - 4000) == named[1000:]
+    await store.close()
 
 
 async def test_expiry_empties_the_file(tmp_path: Path) -> None:

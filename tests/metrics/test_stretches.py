@@ -167,9 +167,15 @@ def test_what_is_kept_is_bounded_and_what_was_looked_at_lately_stays() -> None:
     assert kept._bytes <= 200_000
     assert len(kept._groups) < 60
     assert len(kept._looks) < 60
-    kept.touch(looks[0].metric, 630.5)
+    kept.forget(10_000)
+    assert not kept._kept
+    assert not kept._groups
+    assert not kept._looks
     kept.read(looks[0], (), 600, 660, 10_000, read)
     assert len(asked) == 301
+    kept.touch(looks[0].metric, 630.5)
+    kept.read(looks[0], (), 600, 660, 10_000, read)
+    assert len(asked) == 302
 
 
 def test_lengths_nest() -> None:

@@ -51,8 +51,11 @@ from bannister.metrics.stretches import Look, Stretches
 from bannister.metrics.window import MetricWindow, counted, in_order, kinds_of, metrics_of
 from bannister.settings import Settings
 
-#: A question about older data lets other tasks run after this many periods.
-_PERIODS_AT_ONCE = 20
+#: A question about older data lets other tasks run after this many rows of each group or so.
+_ROWS_PER_TURN = 300
+#: ListMetrics does after so many groups, and so many metrics.
+_GROUPS_PER_TURN = 20
+_METRICS_PER_TURN = 1000
 #: Reports and datapoints stored in one transaction, and rows forgotten in one.
 _WRITES_AT_ONCE = 100
 #: Of data that are put at once, others get their turn after so many.
@@ -306,12 +309,41 @@ class SqliteMetrics:
         if sliding and start == int(start) and period_seconds == int(period_seconds):
             return await self._read_sliding(metric, int(start), int(period_seconds), periods, unit, shown)
         found: list[Aggregate | None] = []
-        for first in range(0, periods, _PERIODS_AT_ONCE):
-            count = min(_PERIODS_AT_ONCE, periods - first)
-            begin = start + first * period_seconds
-            found += self._read_file(metric, begin, period_seconds, count, unit, shown)
-            await asyncio.sleep(0)
+        while len(found) < periods:
+            begin = start + len(found) * period_seconds
+            count = min(int(self._turn_seconds(begin) // period_seconds), periods - len(found))
+            if count > 0:
+                found += self._read_file(metric, begin, period_seconds, count, unit, shown)
+                await asyncio.sleep(0)
+            else:
+                end = start + (len(found) + 1) * period_seconds
+                found.append(await self._read_in_turns(metric, begin, end, unit, shown))
         return found
+
+    async def _read_in_turns(
+        self, metric: MetricIdentity, start: float, end: float, unit: str | None, shown: float
+    ) -> Aggregate | None:
+        """A period of many rows."""
+        parts: list[Aggregate | None] = []
+        at = start
+        while at < end:
+            until = min(at + self._turn_seconds(at), end)
+            parts += self._read_file(metric, at, until - at, 1, unit, shown)
+            at = until
+            await asyncio.sleep(0)
+        known = [part for part in parts if part is not None]
+        return merge(known) if known else None
+
+    def _turn_seconds(self, begin: float) -> float:
+        """A stretch of time from here on that holds so many rows of a group as are read in one turn."""
+        age = self._clock.now() - begin
+        finer_age = -math.inf
+        for tier in tiers_of(self._settings):
+            if age <= tier.age_seconds_max:
+                # Up to where it is kept more finely.
+                return min(float(_ROWS_PER_TURN * tier.span_seconds), max(age - finer_age, tier.span_seconds))
+            finer_age = tier.age_seconds_max
+        return age - finer_age  # nothing is that old
 
     async def _read_sliding(
         self, metric: MetricIdentity, start: int, period_seconds: int, periods: int, unit: str | None, shown: float
@@ -324,16 +356,16 @@ class SqliteMetrics:
 
         found: list[Aggregate | None] = []
         for begin in range(start, start + periods * period_seconds, period_seconds):
-            end, until, reads = begin + period_seconds, self._past_until, self._past.reads
+            end, until = begin + period_seconds, self._past_until
             middle = min(max(begin, until), end)
             groups = self._recent.groups_of(metric)
-            parts = [self._past.read(look, groups, begin, middle, until, read)] if begin < middle else []
+            while self._past.fill(look, groups, begin, middle, until, read):
+                await asyncio.sleep(0)
+            parts = [self._past.read(look, groups, begin, middle, until, read)]
             if middle < end:
                 parts += self._recent.read(metric, middle, end - middle, 1, unit, shown)
             known = [part for part in parts if part is not None]
             found.append(merge(known) if known else None)
-            if self._past.reads != reads:
-                await asyncio.sleep(0)
         return found
 
     def additions(self, metric: MetricIdentity) -> Additions:
@@ -355,22 +387,36 @@ class SqliteMetrics:
         if since >= self._recent_since:
             return in_order(self._recent.metrics(since))
         found: set[MetricIdentity] = set()
-        with _unavailable():
-            for group in self._recent.groups():
-                kinds = self._connection.execute(
-                    "SELECT DISTINCT answered FROM summaries WHERE group_name = ? AND second >= ?", (group.group, since)
-                ).fetchall()
-                if kinds:
-                    found.update(metrics_of(group, [kind for (kind,) in kinds]))
-                newest = self._connection.execute(
-                    "SELECT body, span FROM tallies WHERE group_name = ? AND second >= ? ORDER BY second DESC LIMIT ?",
-                    (group.group, since, _TALLIES_LISTED),
-                )
-                tallies = [_tally.decode(_body(stored, span)) for stored, span in newest]
-                found.update(shadow_identities(group.endpoint, group.variant, group.config_name, tallies))
-            with_data = "SELECT identity FROM metrics WHERE EXISTS (SELECT 1 FROM data WHERE metric = id AND at >= ?)"
-            found.update(_identity.decode(body) for (body,) in self._connection.execute(with_data, (since,)))
+        for place, group in enumerate(self._recent.groups(), start=1):
+            with _unavailable():
+                found.update(self._metrics_of(group, since))
+            if place % _GROUPS_PER_TURN == 0:
+                await asyncio.sleep(0)
+        with_data = (
+            "SELECT id, identity FROM metrics WHERE id > ? AND EXISTS (SELECT 1 FROM data WHERE metric = id AND at >= ?) "
+            f"ORDER BY id LIMIT {_METRICS_PER_TURN}"
+        )
+        rows: list[tuple[int, bytes]] = [(0, b"")]
+        while rows:
+            with _unavailable():
+                rows = self._connection.execute(with_data, (rows[-1][0], since)).fetchall()
+            found.update(_identity.decode(body) for _, body in rows)
+            await asyncio.sleep(0)
         return in_order(found)
+
+    def _metrics_of(self, group: GroupDimensions, since: float) -> list[MetricIdentity]:
+        kinds = self._connection.execute(
+            "SELECT DISTINCT answered FROM summaries WHERE group_name = ? AND second >= ?", (group.group, since)
+        ).fetchall()
+        newest = self._connection.execute(
+            "SELECT body, span FROM tallies WHERE group_name = ? AND second >= ? ORDER BY second DESC LIMIT ?",
+            (group.group, since, _TALLIES_LISTED),
+        )
+        tallies = [_tally.decode(_body(stored, span)) for stored, span in newest]
+        return [
+            *(metrics_of(group, [kind for (kind,) in kinds]) if kinds else ()),
+            *shadow_identities(group.endpoint, group.variant, group.config_name, tallies),
+        ]
 
     async def expire(self, now: float, living: Collection[str] = ()) -> None:
         before = now - self._settings.metric_hour_retention_seconds

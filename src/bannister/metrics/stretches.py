@@ -22,6 +22,8 @@ from bannister.metrics.store import GroupDimensions
 
 #: Each is a multiple of the one before.
 SPANS: Final = (1, 10, 60, 300, 3600)
+#: Not more is read at a time: others have their turn in between.
+SPAN_READ_MAX: Final = 300
 #: About what all that is kept may take. An alarm on a latency of 100 requests a second with 5 periods of 5 minutes needs 0.5 MB.
 BYTES_MAX: Final = 64 * 1024**2
 #: Of one stretch beside its sketch.
@@ -55,22 +57,31 @@ class Stretches:
         #: What each look was put together of.
         self._groups: dict[Look, Sequence[GroupDimensions]] = {}
         self._looks: dict[str | MetricIdentity, set[Look]] = {}
-        #: How often something had to be read.
-        self.reads = 0
+
+    def fill(self, look: Look, groups: Sequence[GroupDimensions], start: int, end: int, until: int, read: Read) -> bool:
+        """Read a little of what `read` would have to; False: nothing is missing."""
+        self._know(look, groups)
+        return any(self._missing_read(look, span, begin, until, read) for span, begin in _pieces(start, end))
 
     def read(
         self, look: Look, groups: Sequence[GroupDimensions], start: int, end: int, until: int, read: Read
     ) -> Aggregate | None:
         """The aggregate of [start, end), of which `groups` give a part; nothing from `until` on is read or kept."""
+        while self.fill(look, groups, start, end, until, read):
+            pass
+        keys = [(look, span, begin) for span, begin in _pieces(start, end)]
+        for key in keys:
+            self._kept.move_to_end(key)
+        parts = [one for key in keys if (one := self._kept[key]) is not None]
+        self._keep_within_bytes()
+        return merge(parts) if parts else None
+
+    def _know(self, look: Look, groups: Sequence[GroupDimensions]) -> None:
         if self._groups.get(look) != groups:
             self._drop(look)
             self._groups[look] = groups
             for owner in _owners(look, groups):
                 self._looks.setdefault(owner, set()).add(look)
-        found = [self._piece(look, span, begin, until, read) for span, begin in _pieces(start, end)]
-        parts = [one for one in found if one is not None]
-        self._keep_within_bytes()
-        return merge(parts) if parts else None
 
     def touch(self, owner: str | MetricIdentity, at: float) -> None:
         """Something of this time was added to a group or a metric."""
@@ -82,19 +93,25 @@ class Stretches:
         """What begins before this is kept otherwise now, or no more."""
         for key in [key for key in self._kept if key[2] < before]:
             self._pop(key)
+        self._forget_looks()
 
-    def _piece(self, look: Look, span: int, begin: int, until: int, read: Read) -> Aggregate | None:
+    def _missing_read(self, look: Look, span: int, begin: int, until: int, read: Read) -> bool:
+        """Whether something had to be read for a stretch, which may not be all of it."""
         key = (look, span, begin)
-        if key not in self._kept and not self._merge_shorter(key):
-            # With those beside it, which the next period has, or this one a moment later.
-            around = _LONGER.get(span, span)
-            first = stretch(begin, around)
-            last = min(first + around, until)
-            self.reads += 1
-            for index, one in enumerate(read(first, span, (last - first) // span)):
-                self._keep((look, span, first + index * span), one)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+        if key in self._kept or self._merge_shorter(key):
+            return False
+        if span > SPAN_READ_MAX:
+            shorter = _SHORTER[span]
+            return any(
+                self._missing_read(look, shorter, at, until, read) for at in range(begin, begin + span, shorter)
+            ) or not self._merge_shorter(key)
+        # With those beside it, which the next period has, or this one a moment later.
+        around = min(_LONGER[span], SPAN_READ_MAX)
+        first = stretch(begin, around)
+        last = min(first + around, until)
+        for index, one in enumerate(read(first, span, (last - first) // span)):
+            self._keep((look, span, first + index * span), one)
+        return True
 
     def _merge_shorter(self, key: _Key) -> bool:
         """Whether all that a stretch consists of is there; then it is now, too."""
@@ -123,6 +140,10 @@ class Stretches:
             return
         while self._bytes > self._bytes_max:
             self._pop(next(iter(self._kept)))
+        self._forget_looks()
+
+    def _forget_looks(self) -> None:
+        """Those of which nothing is kept."""
         known = {look for look, _, _ in self._kept}
         for look in self._groups.keys() - known:
             self._drop(look)
