@@ -343,7 +343,7 @@ class SqliteMetrics:
                 # Up to where it is kept more finely.
                 return min(float(_ROWS_PER_TURN * tier.span_seconds), max(age - finer_age, tier.span_seconds))
             finer_age = tier.age_seconds_max
-        return age - finer_age  # nothing is that old
+        return age - finer_age + _ROWS_PER_TURN  # nothing is that old; and more, for the clock goes on meanwhile
 
     async def _read_sliding(
         self, metric: MetricIdentity, start: int, period_seconds: int, periods: int, unit: str | None, shown: float
