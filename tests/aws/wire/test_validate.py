@@ -14,6 +14,7 @@ from bannister.aws.wire.validate import VIOLATIONS_LISTED_MAX, violations
 VARIANT = {"VariantName": "v", "ModelName": "m", "InitialInstanceCount": 1}
 CONFIG = {"EndpointConfigName": "c", "ProductionVariants": [VARIANT]}
 NAME_PATTERN = "[a-zA-Z0-9](-*[a-zA-Z0-9]){0,62}"
+EXPERIMENT_INSTANCE_TYPES = service_model("sagemaker").shape_for("ProductionVariantInstanceType").metadata["enum"]
 
 
 def found(service: str, operation: str, params: dict[str, Any]) -> list[str]:
@@ -121,16 +122,75 @@ CASES = [
         "CreateModel",
         {"ModelName": "m", "PrimaryContainer": {"Image": "i", "Environment": {"1x": "y", "OK": "z" * 1025}}},
         [
-            "Value '{1x=y}' at 'primaryContainer.environment' failed to satisfy constraint: "
-            "Map keys must satisfy constraint: [Member must satisfy regular expression pattern: [a-zA-Z_][a-zA-Z0-9_]*]",
-            "Value '{OK=" + "z" * 1020 + "...' at 'primaryContainer.environment' failed to satisfy constraint: "
-            "Map value must satisfy constraint: [Member must have length less than or equal to 1024]",
+            "Value '{1x=y, OK=" + "z" * 1014 + "...' at 'primaryContainer.environment' failed to satisfy constraint: "
+            "Map keys must satisfy constraint: [Member must have length less than or equal to 1024, "
+            "Member must have length greater than or equal to 0, "
+            "Member must satisfy regular expression pattern: [a-zA-Z_][a-zA-Z0-9_]*]",
+            "Value '{1x=y, OK=" + "z" * 1014 + "...' at 'primaryContainer.environment' failed to satisfy constraint: "
+            "Map value must satisfy constraint: [Member must have length less than or equal to 1024, "
+            "Member must have length greater than or equal to 0, "
+            r"Member must satisfy regular expression pattern: [\S\s]*]",
         ],
     ),
     (
         "CreateModel",
         {"ModelName": "m", "PrimaryContainer": {"Environment": {"A": None}}},
-        ["Value '{A=null}' at 'primaryContainer.environment' failed to satisfy constraint: Map value must not be null"],
+        [
+            "Value '{A=null}' at 'primaryContainer.environment' failed to satisfy constraint: Map value must satisfy "
+            "constraint: [Member must have length less than or equal to 1024, "
+            "Member must have length greater than or equal to 0, "
+            r"Member must satisfy regular expression pattern: [\S\s]*, Member must not be null]"
+        ],
+    ),
+    (
+        "DeleteTags",
+        {"ResourceArn": "arn:aws:sagemaker:us-east-1:000000000000:endpoint/e", "TagKeys": ["fine", "not\tfine", ""]},
+        [
+            "Value '[fine, not\tfine, ]' at 'tagKeys' failed to satisfy constraint: Member must satisfy constraint: "
+            "[Member must have length less than or equal to 128, Member must have length greater than or equal to 1, "
+            r"Member must satisfy regular expression pattern: ([\p{L}\p{Z}\p{N}_.:/=+\-@]*)]"
+        ],
+    ),
+    (
+        "CreateModel",
+        {"ModelName": "m", "VpcConfig": {"SecurityGroupIds": ["sg-1", None], "Subnets": []}},
+        [
+            "Value '[sg-1, null]' at 'vpcConfig.securityGroupIds' failed to satisfy constraint: Member must satisfy "
+            "constraint: [Member must have length less than or equal to 32, Member must have length greater than or equal "
+            "to 0, Member must satisfy regular expression pattern: [-0-9a-zA-Z]+, Member must not be null]",
+            "Value '[]' at 'vpcConfig.subnets' failed to satisfy constraint: Member must have length greater than or equal "
+            "to 1",
+        ],
+    ),
+    (
+        "CreateInferenceExperiment",
+        {
+            "Name": "e",
+            "Type": "AB",
+            "RoleArn": "arn:aws:iam::000000000000:role/r",
+            "EndpointName": "e",
+            "ModelVariants": [
+                {
+                    "ModelName": "m",
+                    "VariantName": "v",
+                    "InfrastructureConfig": {
+                        "InfrastructureType": "RealTimeInference",
+                        "RealTimeInferenceConfig": {"InstanceType": "ml.none", "InstanceCount": 1},
+                    },
+                }
+            ],
+            "ShadowModeConfig": {
+                "SourceModelVariantName": "v",
+                "ShadowModelVariants": [{"ShadowModelVariantName": "s", "SamplingPercentage": 101}],
+            },
+        },
+        [
+            "Value 'AB' at 'type' failed to satisfy constraint: Member must satisfy enum value set: [ShadowMode]",
+            "Value 'ml.none' at 'modelVariants.1.member.infrastructureConfig.realTimeInferenceConfig.instanceType' failed to "
+            f"satisfy constraint: Member must satisfy enum value set: [{', '.join(EXPERIMENT_INSTANCE_TYPES)}]",
+            "Value '101' at 'shadowModeConfig.shadowModelVariants.1.member.samplingPercentage' failed to satisfy "
+            "constraint: Member must have value less than or equal to 100",
+        ],
     ),
 ]
 
@@ -189,6 +249,34 @@ def test_a_sensitive_value_is_not_repeated() -> None:
         "Value at 'key' failed to satisfy constraint: Member must have length less than or equal to 3"
     )
     assert "secret" not in str(dataclasses.asdict(violation))
+
+
+def test_nothing_is_repeated_of_what_holds_a_sensitive_value() -> None:
+    model = ServiceModel(
+        {
+            "metadata": {},
+            "operations": {},
+            "shapes": {
+                "Input": {"type": "structure", "members": {"Keys": {"shape": "Keys"}, "Pairs": {"shape": "Pairs"}}},
+                "Keys": {"type": "list", "member": {"shape": "Key"}},
+                "Pairs": {"type": "list", "max": 0, "member": {"shape": "Pair"}},
+                "Pair": {"type": "structure", "members": {"Name": {"shape": "Name"}, "Key": {"shape": "Key"}}},
+                "Name": {"type": "string"},
+                "Key": {"type": "string", "max": 3, "sensitive": True},
+            },
+        }
+    )
+    shape = model.shape_for("Input")
+    broken = violations(shape, {"Keys": ["abc", "secret"], "Pairs": [{"Name": "n", "Key": "abc"}]})
+    assert broken is not None
+    assert [violation.sentence() for violation in broken.listed] == [
+        "Value at 'keys' failed to satisfy constraint: Member must satisfy constraint: "
+        "[Member must have length less than or equal to 3]",
+        "Value at 'pairs' failed to satisfy constraint: Member must have length less than or equal to 0",
+    ]
+    harmless = violations(shape, {"Pairs": [{"Name": "n"}]})
+    assert harmless is not None
+    assert harmless.listed[0].shown == "'[{Name=n}]'"
 
 
 def test_numbers_that_are_none_break_bounds_on_both_sides() -> None:

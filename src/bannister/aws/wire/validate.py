@@ -7,20 +7,25 @@ unchecked. AWS names all violations of a request in one message, whose form clie
 Member must satisfy regular expression pattern: …; Value null at 'endpointConfigName' failed to satisfy constraint: \
 Member must not be null
 
+Where a value is, the path says: items of a list are counted from 1. Texts and numbers in a list or map have no path of their own: the list or
+map is named and shown once, with every constraint on what is in it.
+
+    Value '[a b]' at 'tagKeys' failed to satisfy constraint: Member must satisfy constraint: [Member must have length less than or equal to 128, …]
+
 Values must already have the types of their shapes (`bannister.aws.wire.json`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sized
+from collections.abc import Iterable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bannister.aws.wire.pattern import compiled
 
 if TYPE_CHECKING:
-    from botocore.model import Shape, StructureShape
+    from botocore.model import MapShape, Shape, StructureShape
 
 #: So many violations are spelled out; the rest are counted.
 VIOLATIONS_LISTED_MAX = 100
@@ -28,6 +33,10 @@ VIOLATIONS_LISTED_MAX = 100
 VALUE_CHARACTERS_MAX = 1024
 #: A value that is too long is not also matched against its pattern when it is longer than this.
 MATCHED_CHARACTERS_MAX = 4096
+
+_CONTAINERS: Final = ("structure", "list", "map")
+_NUMBERS: Final = ("integer", "long", "float", "double")
+_NOT_NULL: Final = "Member must not be null"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +91,13 @@ def _check(shape: Shape, value: Any, path: str) -> Iterator[Violation]:
     match shape.type_name:
         case "structure":
             yield from _check_structure(shape, value, path)
-        case "list":
+        case "list" if shape.member.type_name in _CONTAINERS:
             for index, item in enumerate(value, start=1):
                 yield from _check_item(shape.member, item, f"{path}.{index}.member")
+        case "list":
+            if any(_unfit(shape.member, item) for item in value):
+                rules = _rules(shape.member, value)
+                yield Violation(path, _shown(shape, value), f"Member must satisfy constraint: [{rules}]")
         case "map":
             yield from _check_map(shape, value, path)
         case _:
@@ -111,18 +124,33 @@ def _check_item(shape: Shape, value: Any, path: str) -> Iterator[Violation]:
         yield from _check(shape, value, path)
 
 
-def _check_map(shape: Shape, value: dict[str, Any], path: str) -> Iterator[Violation]:
-    """A broken key or simple value is reported at the map itself, with the entry, as AWS does."""
-    for key, item in value.items():
-        entry = _quoted({key: item})
-        if keys := list(_broken(shape.key, key)):
-            yield Violation(path, entry, f"Map keys must satisfy constraint: [{', '.join(keys)}]")
-        if item is None:
-            yield Violation(path, entry, "Map value must not be null")
-        elif shape.value.type_name in ("structure", "list", "map"):
-            yield from _check(shape.value, item, f"{path}.{key}.member")
-        elif values := list(_broken(shape.value, item)):
-            yield Violation(path, entry, f"Map value must satisfy constraint: [{', '.join(values)}]")
+def _check_map(shape: MapShape, value: dict[str, Any], path: str) -> Iterator[Violation]:
+    if any(_unfit(shape.key, key) for key in value):
+        yield Violation(path, _shown(shape, value), f"Map keys must satisfy constraint: [{_rules(shape.key, value)}]")
+    if any(_unfit(shape.value, item) for item in value.values()):
+        rules = _rules(shape.value, value.values())
+        yield Violation(path, _shown(shape, value), f"Map value must satisfy constraint: [{rules}]")
+    if shape.value.type_name in _CONTAINERS:
+        for key, item in value.items():
+            if not _unfit(shape.value, item):
+                yield from _check(shape.value, item, f"{path}.{key}.member")
+
+
+def _unfit(shape: Shape, value: Any) -> bool:
+    """Whether a value in a list or map cannot be there, whatever it contains."""
+    return value is None or next(_broken(shape, value), None) is not None
+
+
+def _rules(shape: Shape, values: Iterable[Any]) -> str:
+    """All constraints on the values of a list or map: AWS repeats those that hold, too."""
+    rules = shape.metadata
+    what = "value" if shape.type_name in _NUMBERS else "length"
+    texts = [_most(what, rules["max"])] if "max" in rules else []
+    texts += [_least(what, rules["min"])] if "min" in rules else []
+    texts += [_one_of(rules["enum"])] if rules.get("enum") else []
+    texts += [_form(rules["pattern"])] if rules.get("pattern") else []
+    texts += [_NOT_NULL] if not texts or any(value is None for value in values) else []
+    return ", ".join(texts)
 
 
 def _broken(shape: Shape, value: Any) -> Iterator[str]:
@@ -133,15 +161,31 @@ def _broken(shape: Shape, value: Any) -> Iterator[str]:
         measured, what = (len(value), "length") if isinstance(value, Sized) else (value, "value")
         # Written so that NaN, which compares with nothing, breaks both.
         if most is not None and not measured <= most:
-            yield f"Member must have {what} less than or equal to {most}"
+            yield _most(what, most)
         if least is not None and not measured >= least:
-            yield f"Member must have {what} greater than or equal to {least}"
+            yield _least(what, least)
     if not isinstance(value, str):
         return
     if rules.get("enum") and value not in rules["enum"]:
-        yield f"Member must satisfy enum value set: [{', '.join(rules['enum'])}]"
+        yield _one_of(rules["enum"])
     if (pattern := rules.get("pattern")) and not _matches(pattern, value, most):
-        yield f"Member must satisfy regular expression pattern: {pattern}"
+        yield _form(pattern)
+
+
+def _most(what: str, bound: float) -> str:
+    return f"Member must have {what} less than or equal to {bound}"
+
+
+def _least(what: str, bound: float) -> str:
+    return f"Member must have {what} greater than or equal to {bound}"
+
+
+def _one_of(values: list[str]) -> str:
+    return f"Member must satisfy enum value set: [{', '.join(values)}]"
+
+
+def _form(pattern: str) -> str:
+    return f"Member must satisfy regular expression pattern: {pattern}"
 
 
 def _matches(pattern: str, value: str, most: int | None) -> bool:
@@ -152,16 +196,29 @@ def _matches(pattern: str, value: str, most: int | None) -> bool:
 
 
 def _null(path: str) -> Violation:
-    return Violation(path, "null", "Member must not be null", missing=True)
+    return Violation(path, "null", _NOT_NULL, missing=True)
 
 
 def _shown(shape: Shape, value: Any) -> str:
-    return "" if shape.metadata.get("sensitive") else _quoted(value)
-
-
-def _quoted(value: Any) -> str:
+    if _is_sensitive(shape, value):
+        return ""
     text = _plain(value)
     return f"'{text}'" if len(text) <= VALUE_CHARACTERS_MAX else f"'{text[:VALUE_CHARACTERS_MAX]}...'"
+
+
+def _is_sensitive(shape: Shape, value: Any) -> bool:
+    """Whether the value, or one in it, must not be repeated."""
+    if shape.metadata.get("sensitive"):
+        return True
+    match shape.type_name, value:
+        case "structure", dict():
+            return any(_is_sensitive(shape.members[name], item) for name, item in value.items())
+        case "list", list():
+            return any(_is_sensitive(shape.member, item) for item in value)
+        case "map", dict():
+            return any(_is_sensitive(shape.key, key) or _is_sensitive(shape.value, item) for key, item in value.items())
+        case _:
+            return False
 
 
 def _plain(value: Any) -> str:
