@@ -75,7 +75,10 @@ async def describe_endpoint_config(context: Context, name: str) -> EndpointConfi
 async def list_endpoint_configs(context: Context, request: ListRequest) -> Page[EndpointConfig]:
     rows = await context.state.rows(ENDPOINT_CONFIGS)
     return page(
-        [row.value for row in rows], lambda config: Listed(config.name, config.created_at, config.created_at), request
+        Resource.ENDPOINT_CONFIG,
+        [row.value for row in rows],
+        lambda config: Listed(config.name, config.created_at, config.created_at),
+        request,
     )
 
 

@@ -137,6 +137,7 @@ async def describe_endpoint(context: Context, name: str) -> Endpoint:
 async def list_endpoints(context: Context, request: ListRequest) -> Page[Endpoint]:
     rows = await context.state.rows(ENDPOINTS)
     return page(
+        Resource.ENDPOINT,
         [row.value for row in rows],
         lambda endpoint: Listed(endpoint.name, endpoint.created_at, endpoint.modified_at, status_of(endpoint).value),
         request,

@@ -121,6 +121,7 @@ async def describe_experiment(context: Context, name: str) -> ExperimentView:
 async def list_experiments(context: Context, request: ListRequest) -> Page[Experiment]:
     rows = await context.state.rows(EXPERIMENTS)
     return page(
+        Resource.EXPERIMENT,
         [row.value for row in rows],
         lambda one: Listed(one.name, one.created_at, one.modified_at, one.status.value),
         request,

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from bannister.errors import Invalid
+from bannister.errors import Invalid, Resource
 
 T = TypeVar("T")
 
@@ -19,7 +19,10 @@ PAGE_SIZE_DEFAULT = 10
 
 @dataclass(frozen=True, slots=True)
 class ListRequest:
-    """What to list, and in which order. Times are exclusive before and inclusive after, as AWS documents them."""
+    """What to list, and in which order. Times are exclusive before and inclusive after, as AWS documents them.
+
+    They are compared to the millisecond, which is what a client was told: an item is not after itself, and not before.
+    """
 
     sort_by: str = "CreationTime"
     ascending: bool = False
@@ -51,11 +54,11 @@ class Page(Generic[T]):
     token: str | None
 
 
-def page(items: Sequence[T], describe: Callable[[T], Listed], request: ListRequest) -> Page[T]:
+def page(kind: Resource, items: Sequence[T], describe: Callable[[T], Listed], request: ListRequest) -> Page[T]:
     """Filter, sort and cut.
 
     The token holds the sort key of the last item given, so items that come or go between pages shift nothing; and what it is
-    a key of, since keys of another order cannot be compared with it.
+    a key of, since keys of another listing or order cannot be compared with it.
 
     Raises:
         Invalid: The token is not one that was given for this listing.
@@ -65,11 +68,11 @@ def page(items: Sequence[T], describe: Callable[[T], Listed], request: ListReque
     matching = [(order(what), item) for item, what in listed if _matches(what, request)]
     matching.sort(key=lambda pair: pair[0], reverse=not request.ascending)
     if request.token is not None:
-        last = _read_token(request.token, request.sort_by)
+        last = _read_token(request.token, kind, request)
         matching = [pair for pair in matching if (pair[0] > last if request.ascending else pair[0] < last)]
     shown = matching[: request.limit]
     more = len(matching) > len(shown)
-    token = _write_token(request.sort_by, shown[-1][0]) if more and shown else None
+    token = _write_token(kind, request, shown[-1][0]) if more and shown else None
     return Page(tuple(item for _, item in shown), token)
 
 
@@ -87,26 +90,31 @@ def _order(sort_by: str) -> Callable[[Listed], Key]:
 
 
 def _matches(what: Listed, request: ListRequest) -> bool:
+    created_at, modified_at = round(what.created_at, 3), round(what.modified_at, 3)
     return (
         (request.name_contains is None or request.name_contains.lower() in what.name.lower())
         and (request.status is None or what.status == request.status)
-        and (request.created_before is None or what.created_at < request.created_before)
-        and (request.created_after is None or what.created_at >= request.created_after)
-        and (request.modified_before is None or what.modified_at < request.modified_before)
-        and (request.modified_after is None or what.modified_at >= request.modified_after)
+        and (request.created_before is None or created_at < request.created_before)
+        and (request.created_after is None or created_at >= request.created_after)
+        and (request.modified_before is None or modified_at < request.modified_before)
+        and (request.modified_after is None or modified_at >= request.modified_after)
     )
 
 
-def _write_token(sort_by: str, key: Key) -> str:
-    return base64.urlsafe_b64encode(msgspec.json.encode((sort_by, *key))).decode()
+def _given_for(kind: Resource, request: ListRequest) -> str:
+    return f"{kind.value} by {request.sort_by} {'upwards' if request.ascending else 'downwards'}"
 
 
-def _read_token(token: str, sort_by: str) -> Key:
-    form: Any = tuple[str, float, str] if sort_by == "CreationTime" else tuple[str, str, str]
+def _write_token(kind: Resource, request: ListRequest, key: Key) -> str:
+    return base64.urlsafe_b64encode(msgspec.json.encode((_given_for(kind, request), *key))).decode()
+
+
+def _read_token(token: str, kind: Resource, request: ListRequest) -> Key:
+    form: Any = tuple[str, float, str] if request.sort_by == "CreationTime" else tuple[str, str, str]
     try:
         given_for, value, name = msgspec.json.decode(base64.urlsafe_b64decode(token), type=form)
     except (ValueError, msgspec.MsgspecError):
         given_for, value, name = None, "", ""
-    if given_for != sort_by:
+    if given_for != _given_for(kind, request):
         raise Invalid("NextToken is not one that this listing gave in this order; start again without it.")
     return value, name

@@ -53,7 +53,10 @@ async def describe_model(context: Context, name: str) -> Model:
 async def list_models(context: Context, request: ListRequest) -> Page[Model]:
     rows = await context.state.rows(MODELS)
     return page(
-        [row.value for row in rows], lambda model: Listed(model.name, model.created_at, model.created_at), request
+        Resource.MODEL,
+        [row.value for row in rows],
+        lambda model: Listed(model.name, model.created_at, model.created_at),
+        request,
     )
 
 
