@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from typing import Final
+
 from bannister.errors import Resource
 
 #: How an ARN names a kind: `(service, what stands between the account and the name)`.
@@ -13,6 +17,29 @@ _KINDS = {
     Resource.DEPLOYMENT: ("sagemaker", "deployment/"),
     Resource.ALARM: ("cloudwatch", "alarm:"),
 }
+
+_SAGEMAKER: Final = re.compile(r"arn:aws[a-z-]*:sagemaker:([^:]*):([^:]*):([^/]+/)(.+)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What an ARN of SageMaker's names."""
+
+    region: str
+    account_id: str
+    #: None: a kind that is not kept here.
+    kind: Resource | None
+    name: str
+
+
+def named(given: str) -> Named | None:
+    """The parts of an ARN of SageMaker's; None: it is none."""
+    found = _SAGEMAKER.fullmatch(given)
+    if found is None:
+        return None
+    region, account_id, prefix, name = found.groups()
+    kinds = {known: kind for kind, (service, known) in _KINDS.items() if service == "sagemaker"}
+    return Named(region, account_id, kinds.get(prefix), name)
 
 
 def arn(region: str, account_id: str, kind: Resource, name: str) -> str:

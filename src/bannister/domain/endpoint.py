@@ -13,6 +13,7 @@ from bannister.domain.deployment.machine import Deployment
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.fleet import Fleet
 from bannister.domain.scaling import Scaling
+from bannister.domain.tags import Tags
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class EndpointConfig:
-    """What CreateEndpointConfig stores. Immutable."""
+    """What CreateEndpointConfig stores. Immutable but for its tags."""
 
     name: str
     variants: tuple[Variant, ...]
@@ -38,6 +39,7 @@ class EndpointConfig:
     #: AWS: where there is a shadow variant, there is exactly one, and one production variant.
     shadow_variants: tuple[Variant, ...] = ()
     data_capture: DataCapture | None = None
+    tags: Tags = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Endpoint:
     experiment: str | None = None
     #: A change of weights and instance counts that is under way; `blue` is then what it asks for at present.
     scaling: Scaling | None = None
+    tags: Tags = ()
 
     @property
     def changing(self) -> bool:

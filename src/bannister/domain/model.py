@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from bannister.domain.tags import Tags
+
 
 @dataclass(frozen=True, slots=True)
 class Container:
@@ -18,7 +20,7 @@ class Container:
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """What CreateModel stores. Immutable: AWS has no UpdateModel."""
+    """What CreateModel stores. Immutable but for its tags: AWS has no UpdateModel."""
 
     name: str
     container: Container
@@ -27,3 +29,4 @@ class Model:
     #: The client gave `Containers` (a list of one) and not `PrimaryContainer`; describing it gives back the same form.
     given_as_list: bool = False
     network_isolation: bool = False
+    tags: Tags = ()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from bannister.domain.alarm.alarm import Alarm
-from bannister.domain.alarm.tags import Tags, tagged, untagged
+from bannister.domain.tags import Tags, tagged, untagged
 from bannister.errors import NotFound, Resource
 from bannister.operations.alarms import revise
 from bannister.operations.context import Context

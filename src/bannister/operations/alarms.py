@@ -19,8 +19,8 @@ from bannister.domain.alarm.cascade import depends_on
 from bannister.domain.alarm.caveats import Traffic, of_rule
 from bannister.domain.alarm.definition import Definition, rule_of
 from bannister.domain.alarm.evaluation import initial_state
-from bannister.domain.alarm.tags import check_tags
 from bannister.domain.metric.identity import MetricIdentity
+from bannister.domain.tags import check_tags
 from bannister.errors import Conflict, Invalid, NotFound, Resource
 from bannister.evaluator.assessment import settle
 from bannister.evaluator.settlement import Place, subject

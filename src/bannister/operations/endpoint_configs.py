@@ -7,10 +7,12 @@ from typing import Final
 
 from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.endpoint import EndpointConfig, Variant
+from bannister.domain.tags import Tags, check_tags
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
 from bannister.operations.context import Context
 from bannister.operations.listing import Listed, ListRequest, Page, page
-from bannister.state.store import Put, Remove
+from bannister.operations.removal import remove
+from bannister.state.store import Put
 from bannister.state.tables import ENDPOINT_CONFIGS, MODELS
 
 #: AWS: a weight is a number of 32 bits.
@@ -23,9 +25,11 @@ async def create_endpoint_config(
     variants: Sequence[Variant],
     shadow_variants: Sequence[Variant] = (),
     data_capture: DataCapture | None = None,
+    tags: Tags = (),
 ) -> EndpointConfig:
     """Store a configuration; its models must exist."""
     context.check_room()
+    check_tags(tags)
     _check_shadow(variants, shadow_variants)
     everyone = (*variants, *shadow_variants)
     names = [variant.name for variant in everyone]
@@ -48,7 +52,7 @@ async def create_endpoint_config(
             )
         if await context.state.get(MODELS, variant.model_name) is None:
             raise NotFound(Resource.MODEL, variant.model_name)
-    config = EndpointConfig(name, tuple(variants), context.clock.now(), tuple(shadow_variants), data_capture)
+    config = EndpointConfig(name, tuple(variants), context.clock.now(), tuple(shadow_variants), data_capture, tags)
     try:
         await context.state.commit([Put(ENDPOINT_CONFIGS, name, config, 0)])
     except Conflict:
@@ -84,7 +88,4 @@ async def list_endpoint_configs(context: Context, request: ListRequest) -> Page[
 
 async def delete_endpoint_config(context: Context, name: str) -> None:
     """Forget a configuration; what runs has its own copy and is not touched."""
-    row = await context.state.get(ENDPOINT_CONFIGS, name)
-    if row is None:
-        raise NotFound(Resource.ENDPOINT_CONFIG, name)
-    await context.state.commit([Remove(ENDPOINT_CONFIGS, name, row.revision)])
+    await remove(context, ENDPOINT_CONFIGS, Resource.ENDPOINT_CONFIG, name)

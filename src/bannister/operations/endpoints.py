@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -23,6 +23,7 @@ from bannister.domain.deployment.recorder import STARTED, started
 from bannister.domain.endpoint import Endpoint, Variant
 from bannister.domain.fleet import Fleet, Group, Shadow, sampled_parts
 from bannister.domain.scaling import SCALING_STARTED, Desired, Scaling, fleet_of, rescaled
+from bannister.domain.tags import Tags, check_tags
 from bannister.errors import AlreadyExists, Busy, Conflict, Invalid, NotFound, Refused, Resource, Unavailable
 from bannister.operations.caveats import with_caveats
 from bannister.operations.context import Context
@@ -33,12 +34,16 @@ from bannister.operations.story import REFUSED
 from bannister.state.store import Put, Record, Row
 from bannister.state.tables import ALARMS, ENDPOINT_CONFIGS, ENDPOINTS, MODELS
 
+#: Each failure means that another request, or a loop, wrote the endpoint in between.
+_ATTEMPTS_MAX: Final = 20
+
 
 async def create_endpoint(
-    context: Context, name: str, config_name: str, policy: DeploymentPolicy | None = None
+    context: Context, name: str, config_name: str, policy: DeploymentPolicy | None = None, tags: Tags = ()
 ) -> Endpoint:
     """Begin to serve a configuration under a name. A policy is only stored, for later updates that retain it (AWS)."""
     context.check_room()
+    check_tags(tags)
     # What no configuration allows. The rest depends on the one of the update that retains it.
     why_not = refusal(policy, {}) if policy is not None else None
     if why_not is not None:
@@ -54,7 +59,13 @@ async def create_endpoint(
         context, name, Admitted(None, config, config.variants, DeploymentPolicy(given=False), shadow)
     )
     endpoint = Endpoint(
-        name, created_at=now, modified_at=now, deployment=deployment, requested_config=config_name, last_policy=policy
+        name,
+        created_at=now,
+        modified_at=now,
+        deployment=deployment,
+        requested_config=config_name,
+        last_policy=policy,
+        tags=tags,
     )
     record = _started(deployment, now)
     try:
@@ -73,45 +84,45 @@ async def update_endpoint(
 ) -> Endpoint:
     """Begin a deployment from what is in production to a configuration. Refused or accepted, the journal says so."""
     context.check_room()
-    row = await _row(context, name)
-    asked = await _request(context, row.value, config_name, policy, retention or Retention())
-    try:
-        admitted = admit(row.value, asked)
-    except Refused as refusal:
-        await _journal_refusal(context, row.value, asked, refusal)
-        raise
-    deployment = await with_caveats(context, await _deployment(context, name, admitted))
-    now = context.clock.now()
-    # An update that names no policy is all at once and without alarms; it does not forget the one to retain.
-    retained = admitted.policy if policy is not None else row.value.last_policy
-    endpoint = replace(row.value, deployment=deployment, modified_at=now, failure_reason=None, last_policy=retained)
-    try:
-        await _commit(context, row, endpoint, _started(deployment, now, _evidence(row.value, asked)))
-    except Busy as refusal:
-        # Another request was faster; what it wrote is what this one is refused on.
-        await _journal_refusal(context, (await _row(context, name)).value, asked, refusal)
-        raise
-    return endpoint
+    for _ in range(_ATTEMPTS_MAX):
+        row = await _row(context, name)
+        asked = await _request(context, row.value, config_name, policy, retention or Retention())
+        try:
+            admitted = admit(row.value, asked)
+        except Refused as refusal:
+            await _journal_refusal(context, row.value, asked, refusal)
+            raise
+        deployment = await with_caveats(context, await _deployment(context, name, admitted))
+        now = context.clock.now()
+        # An update that names no policy is all at once and without alarms; it does not forget the one to retain.
+        retained = admitted.policy if policy is not None else row.value.last_policy
+        endpoint = replace(row.value, deployment=deployment, modified_at=now, failure_reason=None, last_policy=retained)
+        if await _written(context, row, endpoint, _started(deployment, now, _evidence(row.value, asked))):
+            return endpoint
+    raise Conflict(f'Endpoint "{name}" changed at every attempt; try again.')
 
 
 async def update_weights_and_capacities(context: Context, name: str, desired: Sequence[Desired]) -> Endpoint:
     """Begin to change the weights and instance counts of what is in production."""
     context.check_room()
-    row = await _row(context, name)
-    endpoint, now = row.value, context.clock.now()
-    blue = updatable(endpoint)
-    after = rescaled(blue, desired, context.settings.instances_per_variant_max)
-    timeout = max(group.startup_timeout_seconds for group in blue.all_groups) + context.settings.drain_timeout_seconds
-    scaling = Scaling(context.ids.short(), blue, after, now, now + timeout, phase_since=now)
-    record = Record(
-        now,
-        f"endpoint/{name}",
-        SCALING_STARTED,
-        {"scaling": scaling.id, "desired": msgspec.to_builtins(tuple(desired)), "version": __version__},
-    )
-    scaled = replace(endpoint, blue=fleet_of(scaling), scaling=scaling, modified_at=now, failure_reason=None)
-    await _commit(context, row, scaled, record)
-    return scaled
+    for _ in range(_ATTEMPTS_MAX):
+        row = await _row(context, name)
+        endpoint, now = row.value, context.clock.now()
+        blue = updatable(endpoint)
+        after = rescaled(blue, desired, context.settings.instances_per_variant_max)
+        startup = max(group.startup_timeout_seconds for group in blue.all_groups)
+        deadline = now + startup + context.settings.drain_timeout_seconds
+        scaling = Scaling(context.ids.short(), blue, after, now, deadline, phase_since=now)
+        record = Record(
+            now,
+            f"endpoint/{name}",
+            SCALING_STARTED,
+            {"scaling": scaling.id, "desired": msgspec.to_builtins(tuple(desired)), "version": __version__},
+        )
+        scaled = replace(endpoint, blue=fleet_of(scaling), scaling=scaling, modified_at=now, failure_reason=None)
+        if await _written(context, row, scaled, record):
+            return scaled
+    raise Conflict(f'Endpoint "{name}" changed at every attempt; try again.')
 
 
 async def delete_endpoint(context: Context, name: str) -> None:
@@ -119,15 +130,18 @@ async def delete_endpoint(context: Context, name: str) -> None:
 
     AWS says nothing of an endpoint under an experiment; here it is refused, as an update is, until the experiment has ended.
     """
-    row = await _row(context, name)
-    endpoint = row.value
-    if endpoint.changing:
-        raise Busy(Resource.ENDPOINT, name)
-    if endpoint.experiment is not None:
-        raise under_experiment(endpoint, "deleted")
-    now = context.clock.now()
-    record = Record(now, f"endpoint/{name}", "endpoint.deletion_requested")
-    await _commit(context, row, replace(endpoint, deleting=True, modified_at=now), record)
+    for _ in range(_ATTEMPTS_MAX):
+        row = await _row(context, name)
+        endpoint = row.value
+        if endpoint.changing:
+            raise Busy(Resource.ENDPOINT, name)
+        if endpoint.experiment is not None:
+            raise under_experiment(endpoint, "deleted")
+        now = context.clock.now()
+        record = Record(now, f"endpoint/{name}", "endpoint.deletion_requested")
+        if await _written(context, row, replace(endpoint, deleting=True, modified_at=now), record):
+            return
+    raise Conflict(f'Endpoint "{name}" changed at every attempt; try again.')
 
 
 async def describe_endpoint(context: Context, name: str) -> Endpoint:
@@ -154,12 +168,13 @@ async def _row(context: Context, name: str) -> Row[Endpoint]:
     return row
 
 
-async def _commit(context: Context, row: Row[Endpoint], endpoint: Endpoint, record: Record) -> None:
+async def _written(context: Context, row: Row[Endpoint], endpoint: Endpoint, record: Record) -> bool:
+    """False: another request, or a loop, was faster, and the request is to be judged on what that wrote."""
     try:
         await context.state.commit([Put(ENDPOINTS, row.key, endpoint, row.revision)], [record])
     except Conflict:
-        # Another request, or a loop, was faster: whatever it began is in progress now.
-        raise Busy(Resource.ENDPOINT, row.key) from None
+        return False
+    return True
 
 
 async def _deployment(context: Context, endpoint: str, admitted: Admitted) -> Deployment:

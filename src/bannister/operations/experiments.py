@@ -41,6 +41,7 @@ from bannister.domain.experiment.experiment import (
 )
 from bannister.domain.experiment.machine import Event, moved
 from bannister.domain.model import Container
+from bannister.domain.tags import Tags, check_tags
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
 from bannister.operations.context import Context
 from bannister.operations.listing import Listed, ListRequest, Page, page
@@ -65,6 +66,7 @@ class ExperimentRequest:
     role: str | None = None
     capture: DataCapture | None = None
     kms_key: str | None = None
+    tags: Tags = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ async def create_experiment(context: Context, name: str, asked: ExperimentReques
         Invalid: It could not begin now, or (ResourceInUse) another experiment has the endpoint.
     """
     context.check_room()
+    check_tags(asked.tags)
     for _ in range(_ATTEMPTS_MAX):
         # Whoever creates an experiment also journals it: at this position nobody has taken the endpoint in between.
         sequence = await context.state.sequence()
@@ -287,6 +290,7 @@ async def _new(context: Context, name: str, asked: ExperimentRequest) -> Experim
         capture=asked.capture,
         kms_key=asked.kms_key,
         status_since=now,
+        tags=asked.tags,
     )
     await _check(context, experiment, endpoint)
     return experiment

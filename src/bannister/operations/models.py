@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 
 from bannister.domain.model import Container, Model
+from bannister.domain.tags import Tags, check_tags
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
 from bannister.objects.names import bucket_limitation
 from bannister.operations.context import Context
 from bannister.operations.listing import Listed, ListRequest, Page, page
-from bannister.state.store import Put, Remove
+from bannister.operations.removal import remove
+from bannister.state.store import Put
 from bannister.state.tables import MODELS
 
 
@@ -21,9 +23,11 @@ async def create_model(
     execution_role: str | None = None,
     given_as_list: bool = False,
     network_isolation: bool = False,
+    tags: Tags = (),
 ) -> Model:
     """Store a model after checking that its image can be run and its artifact exists."""
     context.check_room()
+    check_tags(tags)
     refusal = context.image_refusal(container.image)
     if refusal is not None:
         raise Invalid(refusal)
@@ -35,7 +39,7 @@ async def create_model(
     if container.artifact_url is not None:
         await _check_artifact(context, container.artifact_url)
     now = context.clock.now()
-    model = Model(name, container, now, execution_role, given_as_list, network_isolation)
+    model = Model(name, container, now, execution_role, given_as_list, network_isolation, tags)
     try:
         await context.state.commit([Put(MODELS, name, model, 0)])
     except Conflict:
@@ -62,10 +66,7 @@ async def list_models(context: Context, request: ListRequest) -> Page[Model]:
 
 async def delete_model(context: Context, name: str) -> None:
     """Forget a model; what runs has its own copy and is not touched."""
-    row = await context.state.get(MODELS, name)
-    if row is None:
-        raise NotFound(Resource.MODEL, name)
-    await context.state.commit([Remove(MODELS, name, row.revision)])
+    await remove(context, MODELS, Resource.MODEL, name)
 
 
 def split_url(url: str) -> tuple[str, str]:

@@ -41,6 +41,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (),
     # Alarms may be composite, and are named by composites: an earlier version could not read the former, and would forget the latter.
     (),
+    # Models, configurations, endpoints and experiments have tags: an earlier version would drop them in writing.
+    (),
 )
 
 

@@ -10,6 +10,7 @@ from bannister.aws.call import Call, Handler
 from bannister.aws.sagemaker.data_capture import summary_members
 from bannister.aws.sagemaker.deployment_config import members_of, policy_of
 from bannister.aws.sagemaker.listing import list_request
+from bannister.aws.sagemaker.tags import tags_of
 from bannister.domain.deployment.admission import Retention
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.deployment.progress import (
@@ -32,7 +33,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
     async def create(call: Call) -> dict[str, Any]:
         params = call.params
         endpoint = await endpoints.create_endpoint(
-            context, params["EndpointName"], params["EndpointConfigName"], _policy(params)
+            context, params["EndpointName"], params["EndpointConfigName"], _policy(params), tags_of(params)
         )
         return {"EndpointArn": _arn(call, endpoint.name)}
 

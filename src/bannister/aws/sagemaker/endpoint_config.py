@@ -9,6 +9,7 @@ from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
 from bannister.aws.sagemaker.data_capture import config_members, data_capture_of
 from bannister.aws.sagemaker.listing import list_request
+from bannister.aws.sagemaker.tags import tags_of
 from bannister.domain.endpoint import EndpointConfig, Variant
 from bannister.errors import Invalid, Resource, Unsupported
 from bannister.operations import endpoint_configs
@@ -33,7 +34,12 @@ def handlers(context: Context) -> Mapping[str, Handler]:
         variants = [_variant(definition) for definition in params["ProductionVariants"]]
         shadows = [_variant(definition) for definition in params.get("ShadowProductionVariants", [])]
         config = await endpoint_configs.create_endpoint_config(
-            context, params["EndpointConfigName"], variants, shadows, data_capture_of(params.get("DataCaptureConfig"))
+            context,
+            params["EndpointConfigName"],
+            variants,
+            shadows,
+            data_capture_of(params.get("DataCaptureConfig")),
+            tags_of(params),
         )
         return {"EndpointConfigArn": _arn(call, config.name)}
 

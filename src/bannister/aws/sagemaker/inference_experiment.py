@@ -13,6 +13,7 @@ from typing import Any, Final
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
 from bannister.aws.sagemaker.listing import list_request
+from bannister.aws.sagemaker.tags import tags_of
 from bannister.domain.capture.data_capture import CaptureMode, DataCapture
 from bannister.domain.deployment.progress import config_name_of, status_of
 from bannister.domain.endpoint import Endpoint
@@ -106,6 +107,7 @@ def _request(params: dict[str, Any]) -> ExperimentRequest:
         role=params["RoleArn"],
         capture=_capture(params),
         kms_key=params.get("KmsKey"),
+        tags=tags_of(params),
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
 from bannister.aws.sagemaker.listing import list_request
+from bannister.aws.sagemaker.tags import tags_of
 from bannister.domain.model import Container
 from bannister.errors import Invalid, Resource, Unsupported
 from bannister.operations import models
@@ -24,6 +25,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
             execution_role=params.get("ExecutionRoleArn"),
             given_as_list="Containers" in params,
             network_isolation=params.get("EnableNetworkIsolation", False),
+            tags=tags_of(params),
         )
         return {"ModelArn": _arn(call, model.name)}
 

@@ -15,6 +15,7 @@ from typing import Final
 
 from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.fleet import Fleet
+from bannister.domain.tags import Tags
 
 DAY_SECONDS: Final = 86_400.0
 #: AWS: without an end time an experiment runs for a week.
@@ -125,6 +126,7 @@ class Experiment:
     #: Why the end is not the one that was asked for.
     failure: str | None = None
     completed_at: float | None = None
+    tags: Tags = ()
 
     @property
     def variants(self) -> tuple[ExperimentVariant, ...]:

@@ -1,4 +1,4 @@
-"""Tags of alarms: key and value, as AWS bounds them (the lengths are in the service's model)."""
+"""Tags: key and value, as AWS bounds them (the lengths are in the services' models)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bannister.errors import Invalid
 
 #: AWS: of one resource.
 TAGS_MAX: Final = 50
-#: Keys and values that begin so are AWS's own.
+#: Keys that begin so are AWS's own.
 _RESERVED: Final = "aws:"
 
 Tags = tuple[tuple[str, str], ...]
@@ -24,16 +24,12 @@ def check_tags(tags: Tags) -> None:
     keys = [key for key, _ in tags]
     if len(set(keys)) != len(keys):
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise Invalid(f"The tag key {twice} is given more than once.", code="InvalidParameterValueException")
+        raise Invalid(f"The tag key {twice} is given more than once.")
     for key in keys:
         if key.lower().startswith(_RESERVED):
-            raise Invalid(
-                f"The tag key {key} begins with {_RESERVED}, which is reserved.", code="InvalidParameterValueException"
-            )
+            raise Invalid(f"The tag key {key} begins with {_RESERVED}, which is reserved.")
     if len(keys) > TAGS_MAX:
-        raise Invalid(
-            f"A resource has at most {TAGS_MAX} tags, not {len(keys)}.", code="InvalidParameterValueException"
-        )
+        raise Invalid(f"A resource has at most {TAGS_MAX} tags, not {len(keys)}.")
 
 
 def tagged(tags: Tags, given: Tags) -> Tags:
