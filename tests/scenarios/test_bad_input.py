@@ -85,7 +85,7 @@ def test_deployment_configurations_that_cannot_be(world: World, endpoint: str, c
 @pytest.mark.parametrize(
     ("variant", "words"),
     [
-        ({"ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 5}}, "real-time only"),
+        ({"ServerlessConfig": {"MemorySizeInMB": 1500, "MaxConcurrency": 5}}, "multiple of 1024"),
         ({"InitialInstanceCount": 100000, "InstanceType": "ml.m5.large"}, "instances_per_variant_max"),
         ({"InitialInstanceCount": 1, "InstanceType": "ml.none.large"}, "enum"),
     ],
@@ -98,16 +98,23 @@ def test_variants_that_cannot_be(world: World, endpoint: str, variant, words: st
     assert "never" not in str(world.sagemaker.list_endpoint_configs()["EndpointConfigs"])
 
 
-def test_an_asynchronous_configuration_is_refused_and_says_what_is_supported(world: World, endpoint: str) -> None:
-    message = refused(
-        world.sagemaker.create_endpoint_config,
-        EndpointConfigName="never",
+def test_an_asynchronous_configuration_is_kept_and_not_served(world: World, endpoint: str) -> None:
+    world.sagemaker.create_endpoint_config(
+        EndpointConfigName="queued",
         ProductionVariants=[
-            {"VariantName": "a", "ModelName": "steady", "InitialInstanceCount": 1, "InstanceType": "ml.m5.large"}
+            {
+                "VariantName": "AllTraffic",
+                "ModelName": "steady",
+                "InitialInstanceCount": 1,
+                "InstanceType": "ml.m5.large",
+            }
         ],
         AsyncInferenceConfig={"OutputConfig": {"S3OutputPath": "s3://models/out"}},
     )
-    assert "real-time only" in message
+    named = {"EndpointName": endpoint, "EndpointConfigName": "queued"}
+    assert "real-time only" in refused(world.sagemaker.update_endpoint, **named)
+    assert "real-time only" in refused(world.sagemaker.create_endpoint, **(named | {"EndpointName": "never"}))
+    assert world.describe(endpoint)["EndpointStatus"] == "InService"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.fleet import Fleet
 from bannister.domain.scaling import Scaling
 from bannister.domain.tags import Tags
+from bannister.domain.unserved import AsyncInference, Serverless
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,8 @@ class Variant:
     weight: float = 1.0
     instance_type: str | None = None
     startup_timeout_seconds: float | None = None
+    #: It has no instances of its own, and is not served.
+    serverless: Serverless | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +43,26 @@ class EndpointConfig:
     shadow_variants: tuple[Variant, ...] = ()
     data_capture: DataCapture | None = None
     tags: Tags = ()
+    #: It is for asynchronous invocations, and is not served.
+    async_inference: AsyncInference | None = None
+
+    @property
+    def why_not_served(self) -> str | None:
+        """Why no endpoint can have it, as a sentence; None: it can be served."""
+        serverless = next((variant.name for variant in self.variants if variant.serverless is not None), None)
+        if serverless is not None:
+            what, instead = (
+                f'serverless: its variant "{serverless}" has a ServerlessConfig',
+                "variants with InitialInstanceCount and InstanceType",
+            )
+        elif self.async_inference is not None:
+            what, instead = "for asynchronous inference: it has an AsyncInferenceConfig", "no AsyncInferenceConfig"
+        else:
+            return None
+        return (
+            f'Endpoint configuration "{self.name}" is {what}. It is kept and described; endpoints and their guarded updates are '
+            f"real-time only here. Create one with {instead}."
+        )
 
 
 @dataclass(frozen=True, slots=True)

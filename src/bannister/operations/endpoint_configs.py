@@ -8,6 +8,7 @@ from typing import Final
 from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.endpoint import EndpointConfig, Variant
 from bannister.domain.tags import Tags, check_tags
+from bannister.domain.unserved import AsyncInference
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
 from bannister.operations.context import Context
 from bannister.operations.listing import Listed, ListRequest, Page, page
@@ -17,6 +18,8 @@ from bannister.state.tables import ENDPOINT_CONFIGS, MODELS
 
 #: AWS: a weight is a number of 32 bits.
 WEIGHT_MAX: Final = (2 - 2.0**-23) * 2.0**127
+#: AWS: the memory of a serverless variant is so much, or two to six times as much.
+MEMORY_STEP_MEGABYTES: Final = 1024
 
 
 async def create_endpoint_config(
@@ -26,12 +29,15 @@ async def create_endpoint_config(
     shadow_variants: Sequence[Variant] = (),
     data_capture: DataCapture | None = None,
     tags: Tags = (),
+    async_inference: AsyncInference | None = None,
 ) -> EndpointConfig:
     """Store a configuration; its models must exist."""
     context.check_room()
     check_tags(tags)
     _check_shadow(variants, shadow_variants)
     everyone = (*variants, *shadow_variants)
+    if any(variant.serverless is not None for variant in everyone):
+        _check_serverless(everyone, data_capture, async_inference)
     names = [variant.name for variant in everyone]
     repeated = sorted({one for one in names if names.count(one) > 1})
     if repeated:
@@ -52,7 +58,9 @@ async def create_endpoint_config(
             )
         if await context.state.get(MODELS, variant.model_name) is None:
             raise NotFound(Resource.MODEL, variant.model_name)
-    config = EndpointConfig(name, tuple(variants), context.clock.now(), tuple(shadow_variants), data_capture, tags)
+    config = EndpointConfig(
+        name, tuple(variants), context.clock.now(), tuple(shadow_variants), data_capture, tags, async_inference
+    )
     try:
         await context.state.commit([Put(ENDPOINT_CONFIGS, name, config, 0)])
     except Conflict:
@@ -66,6 +74,32 @@ def _check_shadow(variants: Sequence[Variant], shadow_variants: Sequence[Variant
         raise Invalid(
             f"A configuration with a shadow variant has exactly one production variant and one shadow variant; "
             f"ProductionVariants has {len(variants)} and ShadowProductionVariants {len(shadow_variants)}."
+        )
+
+
+def _check_serverless(
+    everyone: Sequence[Variant], data_capture: DataCapture | None, async_inference: AsyncInference | None
+) -> None:
+    """AWS: serverless inference has one production variant and neither shadow, nor data capture, nor asynchronous invocations."""
+    if len(everyone) != 1:
+        raise Invalid(f"A configuration with a ServerlessConfig has exactly one variant, not {len(everyone)}.")
+    for member, given in (("DataCaptureConfig", data_capture), ("AsyncInferenceConfig", async_inference)):
+        if given is not None:
+            raise Invalid(f"{member} does not go with a ServerlessConfig.")
+    (variant,) = everyone
+    serverless = variant.serverless
+    if serverless is None:
+        return
+    if serverless.memory_megabytes % MEMORY_STEP_MEGABYTES:
+        raise Invalid(
+            f'MemorySizeInMB of variant "{variant.name}" is {serverless.memory_megabytes}; it must be a multiple of '
+            f"{MEMORY_STEP_MEGABYTES}."
+        )
+    provisioned = serverless.provisioned_concurrency
+    if provisioned is not None and provisioned > serverless.concurrency_max:
+        raise Invalid(
+            f'ProvisionedConcurrency of variant "{variant.name}" is {provisioned}; it must not be above MaxConcurrency, '
+            f"{serverless.concurrency_max}."
         )
 
 

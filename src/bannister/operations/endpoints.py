@@ -24,7 +24,17 @@ from bannister.domain.endpoint import Endpoint, Variant
 from bannister.domain.fleet import Fleet, Group, Shadow, sampled_parts
 from bannister.domain.scaling import SCALING_STARTED, Desired, Scaling, fleet_of, rescaled
 from bannister.domain.tags import Tags, check_tags
-from bannister.errors import AlreadyExists, Busy, Conflict, Invalid, NotFound, Refused, Resource, Unavailable
+from bannister.errors import (
+    AlreadyExists,
+    Busy,
+    Conflict,
+    Invalid,
+    NotFound,
+    Refused,
+    Resource,
+    Unavailable,
+    Unsupported,
+)
 from bannister.operations.caveats import with_caveats
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import describe_endpoint_config
@@ -53,6 +63,8 @@ async def create_endpoint(
     if any(row.key.lower() == name.lower() for row in existing):
         raise AlreadyExists(Resource.ENDPOINT, name)
     config = await describe_endpoint_config(context, config_name)
+    if config.why_not_served is not None:
+        raise Unsupported(config.why_not_served)
     now = context.clock.now()
     shadow = config.shadow_variants[0] if config.shadow_variants else None
     deployment = await _deployment(

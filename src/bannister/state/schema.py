@@ -41,7 +41,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (),
     # Alarms may be composite, and are named by composites: an earlier version could not read the former, and would forget the latter.
     (),
-    # Models, configurations, endpoints and experiments have tags: an earlier version would drop them in writing.
+    # Models, configurations, endpoints and experiments have tags, and configurations may be serverless or asynchronous: an earlier version would drop
+    # the former in writing, and serve the latter.
     (),
 )
 

@@ -10,6 +10,12 @@ from bannister.aws.call import Call, Handler
 from bannister.aws.sagemaker.data_capture import config_members, data_capture_of
 from bannister.aws.sagemaker.listing import list_request
 from bannister.aws.sagemaker.tags import tags_of
+from bannister.aws.sagemaker.unserved import (
+    async_inference_of,
+    async_members,
+    serverless_members,
+    serverless_variant,
+)
 from bannister.domain.endpoint import EndpointConfig, Variant
 from bannister.errors import Invalid, Resource, Unsupported
 from bannister.operations import endpoint_configs
@@ -20,7 +26,6 @@ INSTANCE_TYPE_DEFAULT: Final = "ml.m5.large"
 
 #: Members that would change what is served, and are not supported: saying so beats ignoring them.
 _REFUSED: Final = {
-    "AsyncInferenceConfig": "asynchronous endpoints are outside Bannister's scope: guardrails and endpoints here are real-time only",
     "ExplainerConfig": "explainers are not supported",
 }
 
@@ -40,6 +45,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
             shadows,
             data_capture_of(params.get("DataCaptureConfig")),
             tags_of(params),
+            async_inference_of(params.get("AsyncInferenceConfig")),
         )
         return {"EndpointConfigArn": _arn(call, config.name)}
 
@@ -51,6 +57,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
             "ProductionVariants": [_members(variant) for variant in config.variants],
             "ShadowProductionVariants": [_members(variant) for variant in config.shadow_variants] or None,
             "DataCaptureConfig": config_members(config.data_capture),
+            "AsyncInferenceConfig": async_members(config.async_inference),
             "CreationTime": config.created_at,
         }
 
@@ -84,15 +91,12 @@ def _summary(call: Call, config: EndpointConfig) -> dict[str, Any]:
 
 def _variant(definition: dict[str, Any]) -> Variant:
     name = definition["VariantName"]
-    if "ServerlessConfig" in definition:
-        raise Unsupported(
-            f'Variant "{name}" has a ServerlessConfig: serverless endpoints are outside Bannister\'s scope, guardrails and '
-            "endpoints here are real-time only. Give InitialInstanceCount and InstanceType instead."
-        )
     if "ModelName" not in definition:
         raise Unsupported(f'Variant "{name}" needs a ModelName; inference components are not supported.')
     if "ManagedInstanceScaling" in definition:
         raise Invalid("ManagedInstanceScaling is only supported for inference component endpoints.")
+    if "ServerlessConfig" in definition:
+        return serverless_variant(definition)
     if "InitialInstanceCount" not in definition:
         raise Invalid(f'Variant "{name}" needs an InitialInstanceCount of 1 or more.')
     return Variant(
@@ -106,6 +110,8 @@ def _variant(definition: dict[str, Any]) -> Variant:
 
 
 def _members(variant: Variant) -> dict[str, Any]:
+    if variant.serverless is not None:
+        return serverless_members(variant)
     timeout = variant.startup_timeout_seconds
     return {
         "VariantName": variant.name,

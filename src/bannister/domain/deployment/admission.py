@@ -16,7 +16,7 @@ from bannister.domain.deployment.plan import Step, steps
 from bannister.domain.deployment.policy import DeploymentPolicy, refusal
 from bannister.domain.endpoint import Endpoint, EndpointConfig, Variant
 from bannister.domain.fleet import Fleet, Group
-from bannister.errors import Busy, Invalid, NotFound, Refused, Resource
+from bannister.errors import Busy, Invalid, NotFound, Refused, Resource, Unsupported
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,8 @@ def admit(endpoint: Endpoint, asked: UpdateRequest) -> Admitted:
     """
     if asked.config is None:
         raise NotFound(Resource.ENDPOINT_CONFIG, asked.config_name)
+    if asked.config.why_not_served is not None:
+        raise Unsupported(asked.config.why_not_served)
     blue = updatable(endpoint)
     policy = _policy(endpoint, asked.policy, asked.retention)
     variants = tuple(_retained(one, blue.group_of(one.name), asked.retention) for one in asked.config.variants)
