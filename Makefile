@@ -12,7 +12,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench bench-alarms bench-shadow shadow-inert crashes soak check simulate soak-simulation format constraints clean
+.PHONY: help setup demo test bench bench-alarms bench-shadow shadow-inert crashes soak conformance check simulate soak-simulation format constraints clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,6 +50,9 @@ simulate: setup ## One simulated world, with all that happens in it: make simula
 
 soak-simulation: setup ## Simulated deployments with faults on all cores: make soak-simulation DEPLOYMENTS=1000000
 	@$(BIN)/python -W ignore -m tests.simulation.soak --record --deployments $(or $(DEPLOYMENTS),1000000) --seed $(or $(SEED),1)
+
+conformance: setup ## Requests made from AWS's models, right and wrong, against every operation, in 5,000 small worlds (about 10 minutes)
+	@CONFORMANCE=$(or $(WORLDS),5000) $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/aws/test_conformance.py
 
 check: setup ## Formatting, lint, types and architecture (under a minute)
 	$(BIN)/ruff format --check --quiet src tests

@@ -15,6 +15,7 @@ import botocore.parsers
 import botocore.serialize
 from botocore.model import OperationModel
 from botocore.validate import ParamValidator
+from tests.domain.deployment.worlds import observation
 from tests.operations.hand_clock import HandClock
 
 from bannister.aws import cloudwatch, deployments, sagemaker
@@ -22,6 +23,8 @@ from bannister.aws.call import Service
 from bannister.aws.gateway import Gateway
 from bannister.aws.wire.models import operation_model, service_model
 from bannister.clock import SystemClock
+from bannister.domain.deployment.machine import Deployment, Observation
+from bannister.domain.endpoint import Endpoint
 from bannister.ids import SeededIds
 from bannister.metrics.memory import MemoryMetrics
 from bannister.objects.memory import MemoryObjects
@@ -55,8 +58,9 @@ class Control:
     def __init__(self, folder: Path) -> None:
         settings = Settings(folder)
         self.clock = HandClock()
+        self.state = MemoryState()
         self.context = Context(
-            state=MemoryState(),
+            state=self.state,
             metrics=MemoryMetrics(settings),
             objects=MemoryObjects(settings.object_bytes_max),
             clock=self.clock,
@@ -64,9 +68,13 @@ class Control:
             settings=settings,
             image_refusal=lambda _: None,
             ready_instances=dict,
+            observe=self._observe,
         )
         self.services: list[Service] = [one.service(self.context) for one in (sagemaker, cloudwatch, deployments)]
         self._gateway = Gateway(settings, SeededIds(2), SystemClock(), self.services, _nothing, _waits_for_nothing)
+
+    async def _observe(self, _endpoint: Endpoint, _deployment: Deployment) -> Observation:
+        return observation(self.clock.now())
 
     async def ask(
         self, service: str, operation: str, params: Mapping[str, Any] | bytes, protocol: str = "json"

@@ -65,7 +65,7 @@ def test_every_error_has_a_fault_in_every_service(service: str, kind: type[Banni
         ("LimitExceeded", "LimitExceededFault", "LimitExceeded", 400),
         ("InvalidNextToken", "InvalidNextToken", "InvalidNextToken", 400),
         ("ResourceNotFound", "ResourceNotFound", "ResourceNotFound", 404),
-        ("SomethingElse", "SomethingElse", "SomethingElse", 400),
+        ("SomethingElse", "InvalidParameterValueException", "InvalidParameterValue", 400),
     ],
 )
 def test_a_code_that_the_error_names_is_looked_up_in_the_model(

@@ -16,7 +16,7 @@ def policy_of(config: dict[str, Any]) -> DeploymentPolicy:
         if "BlueGreenUpdatePolicy" in config:
             raise Invalid("Give exactly one of BlueGreenUpdatePolicy and RollingUpdatePolicy.")
         raise Unsupported("RollingUpdatePolicy is not supported yet; use BlueGreenUpdatePolicy (LINEAR comes closest).")
-    alarms = tuple(alarm["AlarmName"] for alarm in config.get("AutoRollbackConfiguration", {}).get("Alarms", []))
+    alarms = _alarms(config.get("AutoRollbackConfiguration", {}))
     blue_green = config.get("BlueGreenUpdatePolicy")
     if blue_green is None:
         return DeploymentPolicy(alarms=alarms, given=False)
@@ -30,6 +30,15 @@ def policy_of(config: dict[str, Any]) -> DeploymentPolicy:
         timeout_seconds=blue_green.get("MaximumExecutionTimeoutInSeconds"),
         alarms=alarms,
     )
+
+
+def _alarms(rollback: dict[str, Any]) -> tuple[str, ...]:
+    """The alarms by name; the model does not require the name."""
+    alarms = rollback.get("Alarms", [])
+    for number, alarm in enumerate(alarms, start=1):
+        if "AlarmName" not in alarm:
+            raise Invalid(f"Alarm {number} of AutoRollbackConfiguration has no AlarmName.")
+    return tuple(alarm["AlarmName"] for alarm in alarms)
 
 
 def _step(routing: Routing, traffic: dict[str, Any]) -> CapacitySize | None:

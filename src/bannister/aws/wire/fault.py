@@ -129,7 +129,7 @@ _ARN_SENTENCES: Mapping[type, str] = {
 def of_error(service: str, error: BannisterError, place: Place) -> Fault:
     """What a service calls an error that one of its operations raised."""
     code, status = next(TABLES[service][kind] for kind in type(error).__mro__ if kind in TABLES[service])
-    if isinstance(error, Invalid) and error.code is not None:
+    if isinstance(error, Invalid) and error.code is not None and _has_shape(service, error.code):
         return _modelled(service, error.code, 400, str(error))
     if type(error) is BannisterError:
         return internal(service)
@@ -226,6 +226,12 @@ def _modelled(service: str, code: str, status: int, message: str) -> Fault:
         query_code = modelled.get("code", shape.name)
         return Fault(shape.name, modelled.get("httpStatusCode", status), message, query_code)
     return Fault(code, status, message)
+
+
+def _has_shape(service: str, code: str) -> bool:
+    """Whether a service has an error of this name, or query code; one that has not calls it what it calls any other refusal."""
+    shapes = service_model(service).error_shapes
+    return any(code in (shape.name, shape.metadata.get("error", {}).get("code")) for shape in shapes)
 
 
 def _query_name(path: str) -> str:
