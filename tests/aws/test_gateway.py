@@ -273,12 +273,44 @@ def test_an_endpoint_without_a_route_is_not_found_in_the_runtimes_shape(door: Do
     assert code_and_text(raised) == ("ValidationError", f"Endpoint nope of account {ACCOUNT} not found.", 400)
 
 
-@pytest.mark.parametrize("name", ["a/b", "../x", "a b", "%2e", "é", "a?b"])
-def test_a_name_that_no_endpoint_can_have_is_not_found_either(door: Door, name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["a/b", "../x", "a b", "%2e", "é", "a?b", "a_b", "-", "arn:aws:sagemaker:x:y:endpoint/e"]
+)
+def test_a_name_that_no_endpoint_can_have_is_refused_by_the_model(door: Door, name: str) -> None:
     runtime = door.client("sagemaker-runtime")
     with pytest.raises(runtime.exceptions.ValidationError) as raised:
         runtime.invoke_endpoint(EndpointName=name, Body=b"1,2,3")
-    assert code_and_text(raised) == ("ValidationError", f"Endpoint {name} of account {ACCOUNT} not found.", 400)
+    assert code_and_text(raised) == (
+        "ValidationError",
+        f"1 validation error detected: Value '{name}' at 'endpointName' failed to satisfy constraint: Member must satisfy "
+        "regular expression pattern: ^[a-zA-Z0-9](-*[a-zA-Z0-9])*",
+        400,
+    )
+
+
+def test_members_in_headers_are_checked_too_and_all_are_named(door: Door) -> None:
+    runtime = door.client("sagemaker-runtime")
+    with pytest.raises(runtime.exceptions.ValidationError) as raised:
+        runtime.invoke_endpoint(
+            EndpointName="e" * 64,
+            Body=b"1",
+            CustomAttributes="secret" * 200,
+            InferenceId="i" * 65,
+            TargetVariant="a_b",
+            SessionId="NEW_SESSION",
+            ContentType="text/csv",
+        )
+    code, text, status = code_and_text(raised)
+    assert (code, status) == ("ValidationError", 400)
+    assert text.startswith("4 validation errors detected: ")
+    for where in (
+        f"Value '{'e' * 64}' at 'endpointName' failed to satisfy constraint: Member must have length less than or equal to 63",
+        "Value at 'customAttributes' failed to satisfy constraint: Member must have length less than or equal to 1024",
+        f"Value '{'i' * 65}' at 'inferenceId' failed",
+        "Value 'a_b' at 'targetVariant' failed to satisfy constraint: Member must satisfy regular expression pattern",
+    ):
+        assert where in text
+    assert "secret" not in text
 
 
 def test_other_ways_to_invoke_say_that_they_are_not_supported(door: Door) -> None:

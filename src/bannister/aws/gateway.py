@@ -9,8 +9,8 @@ A request is judged in this order; the first that fits answers it:
 3. A POST that is written in one of AWS's protocols is for an operation. `smithy-protocol` (or CBOR sent to a path of RPC v2) says RPC v2,
    and the path names service and operation; `X-Amz-Target` says JSON and names both; a form says query: its signature names the service,
    its `Action` the operation. Whatever is then wrong is answered in that protocol.
-4. `POST /endpoints/NAME/invocations` arrives here only where the proxy has no route for NAME: there is no such endpoint. The
-   other ways to invoke one are not supported. The body is not read.
+4. `POST /endpoints/NAME/invocations` arrives here only where the proxy has no route for NAME: there is no such endpoint, and there
+   may be none of this name. The other ways to invoke one are not supported. The body is not read.
 5. The signature's scope names the service: `s3` is for the objects; another gets an error in its wire format.
 6. Anything else is a path of an object, unsigned.
 
@@ -276,7 +276,11 @@ class Gateway:
         operation = _INVOCATIONS[path[2]]
         if operation != _INVOKE:
             return rest_json.render_fault(fault.unknown_operation("sagemaker-runtime", operation, [_INVOKE]))
-        return rest_json.render_reply(unknown_endpoint(unquote(path[1]), self._place.account_id))
+        name, model = unquote(path[1]), service_model("sagemaker-runtime").operation_model(operation)
+        given = rest_json.without_body(model, {"EndpointName": name}, request.headers)
+        if found := validate.violations(model.input_shape, given):
+            return rest_json.render_fault(fault.of_violations("sagemaker-runtime", found))
+        return rest_json.render_reply(unknown_endpoint(name, self._place.account_id))
 
     async def _by_signature(self, request: _Request) -> Answer | None:
         name = _signing_name(request)

@@ -149,7 +149,8 @@ def of_violations(service: str, found: Violations) -> Fault:
     if service == "cloudwatch" and all(violation.missing for violation in found.listed):
         sentences = [f"The parameter {_query_name(violation.path)} is required." for violation in found.listed]
         return _modelled(service, "MissingRequiredParameterException", 400, " ".join(sentences))
-    return _modelled(service, "ValidationException", 400, found.message())
+    code = "ValidationError" if service == "sagemaker-runtime" else "ValidationException"
+    return _modelled(service, code, 400, found.message())
 
 
 def malformed(message: str) -> Fault:
