@@ -32,7 +32,12 @@ from bannister.operations.context import Context
 from bannister.settings import Settings
 from bannister.state.memory import MemoryState
 
-SIGNING_NAMES = {"sagemaker": "sagemaker", "cloudwatch": "monitoring", "bannister": "bannister"}
+SIGNING_NAMES = {
+    "sagemaker": "sagemaker",
+    "sagemaker-runtime": "sagemaker",
+    "cloudwatch": "monitoring",
+    "bannister": "bannister",
+}
 
 
 @dataclass(frozen=True)
@@ -102,7 +107,7 @@ class Control:
             "path": path,
             "raw_path": path.encode(),
             "query_string": b"",
-            "headers": [(name.lower().encode(), str(value).encode()) for name, value in named.items()],
+            "headers": [(name.lower().encode(), str(value).encode("latin-1")) for name, value in named.items()],
         }
         sent: list[dict[str, Any]] = []
 

@@ -167,6 +167,23 @@ async def test_every_constraint_that_is_broken_is_named_where_it_is(
         assert f"at '{fault.told}' failed to satisfy constraint: " in reply.message, (fault, reply.message)
 
 
+async def test_every_constraint_of_an_invocation_is_named_where_it_is(control: Control) -> None:
+    """Of an endpoint without a route, which is what arrives here."""
+    shape = model_of("sagemaker-runtime", "InvokeEndpoint").input_shape
+    assert shape is not None
+    checked = set()
+    for base, fault in all_faults("sagemaker-runtime", "InvokeEndpoint"):
+        if fault.wrong not in CONSTRAINTS or not isinstance(fault.value, str) or not fault.value.isascii():
+            continue
+        if fault.value.strip() != fault.value or not fault.value:
+            continue  # no header says so
+        reply = await control.ask("sagemaker-runtime", "InvokeEndpoint", spoilt(base, fault), "rest-json")
+        assert (reply.status, reply.code) == (400, "ValidationError"), (fault, reply)
+        assert f"at '{fault.told}' failed to satisfy constraint: " in reply.message, (fault, reply.message)
+        checked.add(fault.path[0])
+    assert checked == set(shape.members) - {"Body"}
+
+
 @EACH
 async def test_a_value_of_another_type_is_refused(control: Control, service: str, operation: str) -> None:
     for base, fault in all_faults(service, operation):
