@@ -301,6 +301,10 @@ LIKELY: Final[dict[str, dict[str, Any]]] = {
     },
     "CreateEndpoint": {"EndpointName": "fresh", "EndpointConfigName": "shadowed", "DeploymentConfig": CANARY},
     "UpdateEndpoint": {"EndpointName": "e", "EndpointConfigName": "c2", "DeploymentConfig": CANARY},
+    "UpdateEndpointWeightsAndCapacities": {
+        "EndpointName": "e",
+        "DesiredWeightsAndCapacities": [{"VariantName": "v", "DesiredInstanceCount": 3, "DesiredWeight": 0.5}],
+    },
     "CreateInferenceExperiment": {**EXPERIMENT, "EndpointName": "fresh"},
     "UpdateInferenceExperiment": {"Name": "x", "ShadowModeConfig": EXPERIMENT["ShadowModeConfig"]},
     "StopInferenceExperiment": {"Name": "x", "ModelVariantActions": {"w": "Promote"}, "DesiredState": "Completed"},
@@ -354,11 +358,18 @@ async def world(folder: Path) -> Control:
 
 
 async def settle(made: Control, endpoint: str) -> None:
-    """Its deployment completes, as a deployer would have it."""
+    """What changes it completes, as a deployer would have it."""
     row = await made.context.state.get(ENDPOINTS, endpoint)
-    if row is not None and row.value.deployment is not None:
-        settled = replace(row.value, blue=row.value.deployment.green, deployment=None)
-        await made.context.state.commit([Put(ENDPOINTS, endpoint, settled, row.revision)])
+    if row is None:
+        return
+    deployment, scaling = row.value.deployment, row.value.scaling
+    if deployment is not None:
+        settled = replace(row.value, blue=deployment.green, deployment=None)
+    elif scaling is not None:
+        settled = replace(row.value, blue=scaling.after, scaling=None)
+    else:
+        return
+    await made.context.state.commit([Put(ENDPOINTS, endpoint, settled, row.revision)])
 
 
 async def sound(made: Control, service: str, operation: str, params: Any, why: Any, protocol: str = "json") -> Reply:

@@ -13,11 +13,18 @@ from bannister.domain.deployment.admission import Retention
 from bannister.domain.endpoint import Endpoint, Variant
 from bannister.domain.experiment.experiment import ExperimentVariant
 from bannister.domain.model import Container
+from bannister.domain.scaling import Desired
 from bannister.domain.tags import TAGS_MAX, Tags
 from bannister.errors import Busy, Invalid, NotFound, Resource
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import create_endpoint_config, delete_endpoint_config
-from bannister.operations.endpoints import create_endpoint, delete_endpoint, describe_endpoint, update_endpoint
+from bannister.operations.endpoints import (
+    create_endpoint,
+    delete_endpoint,
+    describe_endpoint,
+    update_endpoint,
+    update_weights_and_capacities,
+)
 from bannister.operations.experiments import ExperimentRequest, create_experiment
 from bannister.operations.models import create_model, delete_model
 from bannister.operations.tags import TAGGABLE, add_tags, delete_tags, list_tags
@@ -179,6 +186,12 @@ async def test_an_update_is_not_refused_because_a_tag_was_written_meanwhile(serv
     assert (await describe_endpoint(served, "e")).tags == (("written", "0"),)
     with pytest.raises(Busy):
         await update_endpoint(served, "e", "c")
+
+
+async def test_a_change_of_capacities_is_not_refused_because_a_tag_was_written_meanwhile(served: Context) -> None:
+    scaled = await update_weights_and_capacities(served, "e", [Desired("AllTraffic", instance_count=3)])
+    assert scaled.scaling is not None
+    assert (await describe_endpoint(served, "e")).tags == (("written", "0"),)
 
 
 async def test_a_deletion_is_not_refused_because_a_tag_was_written_meanwhile(served: Context) -> None:
