@@ -69,7 +69,7 @@ async def test_a_look_from_before_the_acknowledgement_says_nothing_about_the_lis
     await sight.look([proxy])
     endpoints = proxy.subscriptions[Kind.ENDPOINTS]
     for addresses in ((), (ADDRESS,)):  # it goes and comes back under the same address
-        endpoints.pending = {"g": Resource("g", None, addresses)}
+        endpoints.pending = {"g": Resource("g", None, Members(addresses))}
         proxy.acknowledgements += 1
         endpoints.acknowledge(proxy.acknowledgements)
     assert sight.view(proxy, PUBLISHED).healthy["g"] == frozenset()

@@ -311,10 +311,10 @@ def test_nor_does_npy_that_begins_well(tail: bytes) -> None:
 )
 def test_large_and_deep_answers_are_bounded(body: bytes) -> None:
     changed = body.replace(b"1", b"2", 1) if b"1" in body else b"[" + body + b"]"
-    began = time.perf_counter()
+    began = time.process_time()
     assert not against(body, changed).agrees
     assert against(body, body + b" ").agrees
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 def test_longer_than_the_bound_is_compared_as_bytes() -> None:
