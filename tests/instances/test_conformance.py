@@ -138,6 +138,13 @@ async def test_one_that_cannot_start_fails_with_its_last_words(place):
     assert len(one.reason) <= 1024
 
 
+async def test_the_reason_says_that_its_variant_is_a_shadow(place):
+    backend = await place.started()
+    await backend.ensure(dataclasses.replace(place.spec("broken"), variant="next", is_shadow=True), 1, epoch=1)
+    (one,) = await place.until_all(backend, InstancePhase.FAILED)
+    assert one.reason.startswith("The primary container for shadow variant next did not pass the ping health check. ")
+
+
 async def test_one_that_failed_is_replaced_when_it_is_evicted_and_not_before(place):
     backend = await place.started()
     await backend.ensure(place.spec("broken"), 1, epoch=1)

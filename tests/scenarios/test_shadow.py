@@ -184,6 +184,7 @@ def test_a_shadow_that_cannot_start_rolls_the_update_back_with_its_reason(world:
         wait_for("the old shadow goes on", lambda: total(world, endpoint, SHADOW, config="start-old") > before)
     load.nothing_lost()
     assert found["EndpointConfigName"] == "start-old"
+    assert f"The primary container for shadow variant {SHADOW} did not pass" in found["FailureReason"]
     assert "no such file" in found["FailureReason"]
     world.sagemaker.delete_endpoint(EndpointName=endpoint)
 

@@ -36,6 +36,8 @@ class GroupSpec:
     artifact_dir: str | None
     environment: dict[str, str] = field(default_factory=dict)
     startup_timeout_seconds: float = 480.0
+    #: Its variant is a shadow: said in sentences, and no part of what runs.
+    is_shadow: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

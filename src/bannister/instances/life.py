@@ -267,8 +267,9 @@ class Life:
 
     def _fail(self, setback: _Setback) -> None:
         attempts = f" ({self.record.starts} attempts)" if self.record.starts > 1 else ""
+        kind = "shadow" if self._spec.is_shadow else "production"
         text = (
-            f"The primary container for production variant {self._spec.variant} did not pass the ping health check. "
+            f"The primary container for {kind} variant {self._spec.variant} did not pass the ping health check. "
             f"The instance {setback.why}{attempts}."
         )
         lines = self._around.records.log_tail(self.record.id, self._settings.failure_log_lines)

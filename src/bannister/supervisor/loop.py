@@ -22,7 +22,7 @@ from typing import Protocol
 
 from bannister.clock import Clock
 from bannister.domain.endpoint import Endpoint
-from bannister.domain.fleet import Group
+from bannister.domain.fleet import Fleet, Group
 from bannister.domain.instance import GroupSpec, Instance, InstancePhase
 from bannister.domain.routing import wanted_instances
 from bannister.errors import BannisterError, Conflict, Fenced, Refused, Unavailable
@@ -108,7 +108,9 @@ class Supervisor:
         endpoint_rows = await self._state.rows(ENDPOINTS)
         endpoints = [row.value for row in endpoint_rows]
         wanted = {name: count for endpoint in endpoints for name, count in wanted_instances(endpoint).items()}
-        groups = {group.id: group for endpoint in endpoints for group in _groups(endpoint)}
+        fleets = [fleet for endpoint in endpoints for fleet in _fleets(endpoint)]
+        groups = {group.id: group for fleet in fleets for group in fleet.all_groups}
+        shadows = {fleet.shadow.group.id for fleet in fleets if fleet.shadow is not None}
         records = {row.key: row for row in await self._state.rows(GROUPS)}
         for name in sorted(wanted.keys() - records.keys()):
             await self._contained(name, self._adopt(groups[name]))
@@ -116,7 +118,7 @@ class Supervisor:
         for name, row in records.items():
             if name in wanted:
                 if self._ensured.get(name) != wanted[name]:
-                    await self._contained(name, self._keep(row, wanted[name]))
+                    await self._contained(name, self._keep(row, wanted[name], is_shadow=name in shadows))
             else:
                 draining = True
                 await self._contained(name, self._retire(row))
@@ -147,7 +149,7 @@ class Supervisor:
     async def _register(self, group: Group, count: int) -> None:
         await self._metrics.register(GroupDimensions(group.id, group.endpoint, group.variant, group.config_name, count))
 
-    async def _keep(self, row: Row[GroupRecord], count: int) -> None:
+    async def _keep(self, row: Row[GroupRecord], count: int, *, is_shadow: bool) -> None:
         record = row.value
         if record.failure is not None:
             return
@@ -157,7 +159,7 @@ class Supervisor:
             return
         try:
             await self._register(record.group, count)
-            await self._instances.ensure(_spec(record), count, self._epoch)
+            await self._instances.ensure(_spec(record, is_shadow), count, self._epoch)
         except Refused as refusal:
             await self._state.commit([Put(GROUPS, row.key, replace(record, failure=str(refusal)), row.revision)])
             return
@@ -281,14 +283,13 @@ class Supervisor:
         await self._state.commit([Remove(ENDPOINTS, row.key, row.revision)], [record])
 
 
-def _groups(endpoint: Endpoint) -> list[Group]:
-    groups = list(endpoint.blue.all_groups) if endpoint.blue is not None else []
-    if endpoint.deployment is not None:
-        groups.extend(endpoint.deployment.green.all_groups)
-    return groups
+def _fleets(endpoint: Endpoint) -> list[Fleet]:
+    """Blue and green, as far as there are any."""
+    green = endpoint.deployment.green if endpoint.deployment is not None else None
+    return [fleet for fleet in (endpoint.blue, green) if fleet is not None]
 
 
-def _spec(record: GroupRecord) -> GroupSpec:
+def _spec(record: GroupRecord, is_shadow: bool) -> GroupSpec:
     group = record.group
     return GroupSpec(
         id=group.id,
@@ -298,4 +299,5 @@ def _spec(record: GroupRecord) -> GroupSpec:
         artifact_dir=record.artifact_dir,
         environment=group.container.environment,
         startup_timeout_seconds=group.startup_timeout_seconds,
+        is_shadow=is_shadow,
     )
