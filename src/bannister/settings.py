@@ -241,7 +241,7 @@ class Settings:
     #: How often `up` asks whether the server answers yet, and how long it goes on asking.
     ready_poll_seconds: float = 0.015
     ready_timeout_seconds: float = 120.0
-    #: A part (Envoy, telemetry, control plane) that ended is started again at once; then after the first, doubling up to the second.
+    #: A part (Envoy, telemetry, capture, control plane) that ended is started again at once; then after the first, doubling up to the second.
     part_backoff_seconds_min: float = 0.2
     part_backoff_seconds_max: float = 10.0
     #: After it has run this long its end is its first again.
@@ -251,9 +251,11 @@ class Settings:
     part_ends_window_seconds: float = 60.0
     #: A part gets SIGTERM, and SIGKILL after this long (the control plane has `stop_grace_seconds` more, for its instances).
     part_stop_grace_seconds: float = 5.0
-    #: The control plane is asked for a sign of life this often; silent for this long, it is killed and started again.
+    #: The control plane and the capture process are asked for a sign of life this often; silent for this long, they are killed and started again.
+    #: The capture process may be busy for long: comparing two answers of 4 MiB takes up to 7 s of one core.
     liveness_interval_seconds: float = 1.0
     liveness_timeout_seconds: float = 10.0
+    capture_liveness_timeout_seconds: float = 30.0
     #: A part's log is moved aside (one older is kept) when it is larger than this; looked at this often.
     part_log_bytes_max: int = 8 * 1024 * 1024
     part_log_check_seconds: float = 5.0

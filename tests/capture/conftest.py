@@ -91,6 +91,12 @@ class World:
         async with asyncio.timeout(30):
             return await self.process.wait()
 
+    async def stop_capture_at_once(self) -> None:
+        """SIGKILL, also while it stands still."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        await self.process.wait()
+
     def signal(self, number: int) -> None:
         assert self.process is not None
         self.process.send_signal(number)

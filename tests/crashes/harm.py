@@ -28,7 +28,7 @@ from bannister.launcher.record import Record
 EVERYTHING = "CRASHES" in os.environ
 REPEATS = int(os.environ.get("CRASHES", "5"))
 STOPPED_SECONDS = float(os.environ.get("STOPPED_SECONDS", "4"))
-PARTS = ("control plane", "telemetry", "Envoy")
+PARTS = ("control plane", "telemetry", "capture", "Envoy")
 BAKE = 2
 STRATEGIES: dict[str, dict[str, Any]] = {
     "all at once": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0},
@@ -94,6 +94,9 @@ def instances(server: Server) -> dict[int, str]:
 
 
 def living(server: Server, *names: str) -> dict[str, Identity]:
+    record = Record(server.data_dir / "run" / "processes.json")
+    parts = set(names) - {"launcher"}
+    wait_for(f"{parts} run", lambda: record.read().keys() >= parts)  # capture is started last, and nobody waits for it
     return {name: launcher(server) if name == "launcher" else part(server, name) for name in names}
 
 

@@ -40,7 +40,7 @@ def test_the_control_plane_is_killed(world: World, tmp_path: Path, number: int) 
         one.begin()
         one.some_moment(chance)
         spared, running, was = (
-            living(world.server, "launcher", "telemetry", "Envoy"),
+            living(world.server, "launcher", "telemetry", "capture", "Envoy"),
             instances(world.server),
             phase(world.server, name),
         )
@@ -55,7 +55,7 @@ def test_the_control_plane_is_killed(world: World, tmp_path: Path, number: int) 
     each_counted_once(world, name, len(answers) + (0 if one.bad else 10))
 
 
-@pytest.mark.parametrize("victim", ["telemetry", "launcher"])
+@pytest.mark.parametrize("victim", ["telemetry", "capture", "launcher"])
 def test_another_part_is_killed(world: World, tmp_path: Path, victim: str) -> None:
     chance = seeded()
     strategy, bad = chance.choice(list(STRATEGIES)), chance.random() < 0.5
@@ -69,7 +69,7 @@ def test_another_part_is_killed(world: World, tmp_path: Path, victim: str) -> No
         one.right_outcome(one.settled())
         all_alive(spared)
     answers = one.load.nothing_lost()
-    if victim == "launcher":
+    if victim != "telemetry":
         each_counted_once(world, one.name, len(answers) + (0 if one.bad else 10))
 
 
@@ -78,7 +78,10 @@ def test_envoy_is_killed(world: World, tmp_path: Path) -> None:
     with trial(world, tmp_path / "load", "envoy", "canary", bad=False) as one:
         one.begin()
         one.some_moment(chance)
-        spared, running = living(world.server, "launcher", "control plane", "telemetry"), instances(world.server)
+        spared, running = (
+            living(world.server, "launcher", "control plane", "telemetry", "capture"),
+            instances(world.server),
+        )
         at = kill(world.server, "Envoy")
         one.right_outcome(one.settled())
         all_alive(spared)

@@ -32,14 +32,18 @@ from tests.crashes.harm import (
     strategies,
     trial,
 )
-from tests.scenarios.world import Server, World, wait_for
+from tests.scenarios.shadow import PRODUCTION, SHADOW, quick_models, shadow_config, total
+from tests.scenarios.world import Load, Server, World, wait_for
 
 from bannister.launcher.processes import is_alive
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
+CAPTURE = "/bannister/Capture"
+BOTH = (PRODUCTION, SHADOW)
 
-@pytest.mark.parametrize("victim", ["telemetry", "Envoy", "launcher"])
+
+@pytest.mark.parametrize("victim", ["telemetry", "capture", "Envoy", "launcher"])
 def test_a_part_stands_still_in_a_deployment(world: World, tmp_path: Path, victim: str) -> None:
     """Requests wait for a frozen Envoy; the others nobody misses. Nothing is lost, restarted or counted twice."""
     chance, server = seeded(), world.server
@@ -91,6 +95,63 @@ def test_a_frozen_control_plane_is_replaced(tmp_path: Path) -> None:
     finally:
         assert server.stop() == 0
     assert server.leftovers() == []
+
+
+@pytest.mark.parametrize("how", ["stopped", "killed"])
+def test_a_capture_process_is_replaced_and_what_it_missed_is_counted(tmp_path: Path, how: str) -> None:
+    """Every request is answered; every exchange, production's and the shadow's, is captured or counted as dropped; comparing goes on."""
+    server = Server(tmp_path / "data", capture_liveness_timeout_seconds=4.0)
+    try:
+        world = World(server)
+        quick_models(world, "json")
+        endpoint = world.endpoint("seen", shadow_config(world, "seen", "quick-json", "quick-json"))
+        with Load(server, endpoint, tmp_path / "load", rate=100) as load:
+            wait_for("pairs", lambda: shadow_total(world, endpoint, "Pairs") > 50)
+            victim, spared = part(server, "capture"), living(server, "launcher", "control plane", "telemetry", "Envoy")
+            os.kill(victim.pid, signal.SIGSTOP if how == "stopped" else signal.SIGKILL)
+            at, before = time.monotonic(), len(load.answers())
+            wait_for("it is ended", lambda: not is_alive(victim))
+            print(
+                f"capture {how}: ended after {time.monotonic() - at:.1f} s, {len(load.answers()) - before} answers meanwhile"
+            )
+            pairs = shadow_total(world, endpoint, "Pairs")
+            wait_for("comparing goes on", lambda: shadow_total(world, endpoint, "Pairs") > pairs + 100)
+            all_alive(spared)
+        sent = len(load.nothing_lost())
+
+        def told() -> tuple[float, float]:
+            captured = sum(total(world, endpoint, variant, "Captured", namespace=CAPTURE) for variant in BOTH)
+            return captured, dropped(world)
+
+        wait_for("all are counted", lambda: total(world, endpoint, PRODUCTION) == sent)
+        exchanges = sent + total(world, endpoint, SHADOW)  # a copy that found no room was none
+        wait_for("each exchange is accounted for", lambda: sum(told()) >= exchanges)
+        captured, lost_ones = told()
+        print(f"{sent} requests: {captured:.0f} exchanges captured, {lost_ones:.0f} dropped")
+        # Besides, the capture process's own heartbeats, and what was heard between its last report and its end.
+        assert sum(told()) <= exchanges + 20
+        assert lost_ones > (0 if how == "killed" else 2 * 100 * 2)
+        assert shadow_total(world, endpoint, "Disagreements") == 0
+    finally:
+        assert server.stop() == 0
+    assert server.leftovers() == []
+
+
+def shadow_total(world: World, endpoint: str, metric: str) -> float:
+    return total(world, endpoint, SHADOW, metric, namespace="/bannister/Shadow")
+
+
+def dropped(world: World) -> float:
+    """Exchanges of which nobody knows whose they were."""
+    points = world.cloudwatch.get_metric_statistics(
+        Namespace=CAPTURE,
+        MetricName="Dropped",
+        StartTime=time.time() - 600,
+        EndTime=time.time() + 60,
+        Period=60,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    return float(sum(point["Sum"] for point in points))
 
 
 @pytest.mark.parametrize("strategy", strategies())

@@ -33,7 +33,15 @@ def up(data_dir: str, port: str, scenario: str) -> None:
         socket = settings.run_dir / f"{name}.sock"
         log = settings.logs_dir / f"{name}.log"
         return Part(
-            name, command, log, 5.0, (socket,), leaves_heirs=heirs, asked=socket if asked else None, is_late=late
+            name,
+            command,
+            log,
+            5.0,
+            (socket,),
+            leaves_heirs=heirs,
+            asked=socket if asked else None,
+            silence_seconds_max=settings.liveness_timeout_seconds,
+            is_late=late,
         )
 
     def parts(settings: Settings) -> list[Part]:

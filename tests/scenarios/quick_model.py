@@ -3,6 +3,7 @@
 `MODE` in its environment says how it behaves towards invocations; `/ping` is answered in every mode:
 
     healthy    at once
+    json       at once, as JSON
     sleeps     after 20 milliseconds, as a model that waits for something and computes little
     slow       after 2 seconds
     errors     with status 500
@@ -12,6 +13,7 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import socket
 import struct
@@ -108,10 +110,14 @@ class Connection(asyncio.Protocol):
             self._answer(500 if MODE == "errors" else 200, self._result())
 
     def _result(self) -> bytes:
-        return f"{self._digest.hexdigest()} {self._length}".encode()
+        digest = self._digest.hexdigest()
+        if MODE == "json":
+            return json.dumps({"version": MODE, "digest": digest, "length": self._length}).encode()
+        return f"{digest} {self._length}".encode()
 
     def _answer(self, status: int, body: bytes) -> None:
-        head = f"HTTP/1.1 {status} X\r\ncontent-type: text/plain\r\ncontent-length: {len(body)}\r\n\r\n"
+        kind = "application/json" if MODE == "json" else "text/plain"
+        head = f"HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {len(body)}\r\n\r\n"
         if not self._transport.is_closing():
             self._transport.write(head.encode() + body)
 

@@ -12,7 +12,7 @@ from bannister.capture.folding import Counts, TallyFold, unpaired_tallies
 from bannister.capture.pairing import Pairing
 from bannister.capture.service import CaptureService
 from bannister.capture.spool import Spool
-from bannister.capture.untold import UNHEARD, UNTOLD, Unheard, Untold
+from bannister.capture.untold import UNTOLD, Accounting
 from bannister.clock import Clock
 from bannister.domain.capture.exchange import Exchange
 from bannister.domain.capture.instructions import CapturedGroup, Instructions
@@ -46,7 +46,7 @@ _ITEMS_PER_REPORT_MAX = 20
 
 _INCOMPLETE = "a body was not captured whole"
 _UNANSWERED = "there was no answer"
-_UNFOLLOWED = "its group is not captured any more, or not yet"
+UNFOLLOWED = "its group is not captured any more, or not yet"
 
 _Item: TypeAlias = GroupTally | CaptureCount
 
@@ -67,8 +67,7 @@ class Capture:
         self._fold = TallyFold(settings.open_seconds_max)
         self._counts = Counts()
         self._counted_at = 0.0
-        self._untold = Untold()
-        self._unheard = Unheard()
+        self._accounting = Accounting(settings.run_dir / "capture-account.json")
         self._groups: dict[str, CapturedGroup] = {}
         self._outbox = Outbox[_Item, ComparisonReport](
             self._run, settings.capture_reports_max, _report, items_per_report_max=_ITEMS_PER_REPORT_MAX
@@ -94,12 +93,15 @@ class Capture:
             await self._service.close()
             await reports.close()
             self._spool.close()
+            self._accounting.close()
 
     # --- what comes in
 
     def _hear(self, directive: Directive) -> None:
         if directive.acknowledgement is not None:
             self._outbox.acknowledge(directive.acknowledgement)
+            if directive.acknowledgement.run == self._run:
+                self._accounting.acknowledged(directive.acknowledgement.sequence)
         if directive.instructions is not None:
             self._follow(directive.instructions)
 
@@ -128,7 +130,7 @@ class Capture:
             return
         group = self._groups.get(assembly.group)
         if group is None:
-            self._counts.add(None, Counted.DROPPED, _UNFOLLOWED)
+            self._counts.add(None, Counted.DROPPED, UNFOLLOWED)
             return
         assert assembly.role is not None
         exchange = assembly.exchange(group.endpoint, now, self._clock.monotonic())
@@ -193,10 +195,8 @@ class Capture:
         while True:
             await asyncio.sleep(_COUNTS_SECONDS)
             counters = await counters_of(self._settings.envoy_admin_socket, UNTOLD)
-            for reason, count in self._untold.added(counters).items():
+            for reason, count in self._accounting.look(counters, self._service.heard, self._clock.now()).items():
                 self._counts.add(None, Counted.DROPPED, reason, count)
-            if unheard := self._unheard.added(counters, self._service.heard):
-                self._counts.add(None, Counted.DROPPED, UNHEARD, unheard)
 
     async def _report(self) -> None:
         while True:
@@ -209,10 +209,13 @@ class Capture:
                 self._fold.add(compared, int(self._clock.now()), tally)
             watermark = self._coverage.watermark
             items: list[_Item] = [*self._fold.take(watermark)]
-            if monotonic - self._counted_at >= _COUNTS_SECONDS:
+            is_counted = monotonic - self._counted_at >= _COUNTS_SECONDS
+            if is_counted:
                 self._counted_at = monotonic
                 items += self._counts.take(int(self._clock.now()))
             self._outbox.put(watermark, self._coverage.covered_since, items)
+            if is_counted:
+                self._accounting.close_books(self._service.settled, self._outbox.last)
 
 
 def _report(

@@ -47,6 +47,10 @@ class _Exchange:
             self._heard = True
             self._service.heard += 1
 
+    @property
+    def was_heard(self) -> bool:
+        return self._heard
+
     def end(self) -> None:
         self._service.ended(self)
 
@@ -61,6 +65,8 @@ class CaptureService:
         self._settings = settings
         #: Streams of which something came, or that found no room, since the start.
         self.heard = 0
+        #: Those of them that are over.
+        self.settled = 0
         self._done = done
         self._lost = lost
         self._budget = Budget(settings.capture_open_bytes_max)
@@ -96,6 +102,7 @@ class CaptureService:
     def _admit(self) -> Listener | None:
         if len(self._open) >= self._settings.capture_open_exchanges_max:
             self.heard += 1
+            self.settled += 1
             self._lost("too many exchanges at the same time")
             return None
         assembly = Assembly(self._budget, self._settings.capture_body_bytes_max)
@@ -106,6 +113,7 @@ class CaptureService:
     def ended(self, exchange: _Exchange) -> None:
         """Nothing more of it comes."""
         self._open.pop(exchange, None)
+        self.settled += exchange.was_heard
         exchange.assembly.release()
         if exchange.assembly.role is not None:
             self._done(exchange.assembly)

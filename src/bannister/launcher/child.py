@@ -108,7 +108,7 @@ class Child:
         self._began_at = monotonic()
         self.start_at = None
         if self.part.asked is not None:
-            self._liveness = Liveness(self.part.asked, self._settings)
+            self._liveness = Liveness(self.part.asked, self.part.silence_seconds_max, self._settings)
 
     def _come_back(self, now: float) -> str:
         """At once, for every moment counts and most often it was killed from outside; later and later if it ends as soon as it starts."""

@@ -19,10 +19,11 @@ _REQUEST = f"GET {READY_PATH} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r
 
 
 class Liveness:
-    """Asks one process, behind the unix socket on which it serves HTTP."""
+    """Asks one process, behind the unix socket on which it serves HTTP; it may be silent for so long once it listens."""
 
-    def __init__(self, path: Path, settings: Settings) -> None:
+    def __init__(self, path: Path, silence_seconds_max: float, settings: Settings) -> None:
         self._path = path
+        self._silence_seconds_max = silence_seconds_max
         self._settings = settings
         self._question: socket.socket | None = None
         #: It has listened since it was started: from then on the shorter bound holds.
@@ -49,8 +50,7 @@ class Liveness:
         self._looked_at, self.next_look_at = now, now + interval
         if self._question is None:
             self._ask()
-        settings = self._settings
-        bound = settings.liveness_timeout_seconds if self._listened else settings.ready_timeout_seconds
+        bound = self._silence_seconds_max if self._listened else self._settings.ready_timeout_seconds
         return self.silent_seconds >= bound
 
     def close(self) -> None:

@@ -43,8 +43,10 @@ class Part:
     sockets: tuple[Path, ...] = ()
     #: To be ended without its own clean-up when an earlier `up` was killed: what it started stays, for its successor to adopt.
     leaves_heirs: bool = False
-    #: Where it answers HTTP: asked all the time, and killed and started again when it does not answer. None: not asked.
+    #: Where it answers, whatever it says: asked all the time, and killed and started again when it does not. None: not asked.
     asked: Path | None = None
+    #: For how long it may not answer.
+    silence_seconds_max: float = 10.0
     #: Started once the server answers, so that nobody waits for it.
     is_late: bool = False
 
@@ -63,6 +65,7 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
             (settings.api_socket, settings.xds_socket),
             leaves_heirs=True,
             asked=settings.api_socket,
+            silence_seconds_max=settings.liveness_timeout_seconds,
         ),
         Part(
             "telemetry",
@@ -77,6 +80,9 @@ def parts_of(settings: Settings) -> tuple[Part, ...]:
             logs / "capture.log",
             grace,
             (settings.exchange_socket, settings.capture_socket),
+            # It speaks HTTP/2 there, and greets whoever connects.
+            asked=settings.exchange_socket,
+            silence_seconds_max=settings.capture_liveness_timeout_seconds,
             is_late=True,
         ),
         Part(

@@ -14,9 +14,9 @@ _ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
 class Increments:
     """Turns counters, which only grow, into what was added since the last look."""
 
-    def __init__(self) -> None:
+    def __init__(self, last: Mapping[str, int] | None = None) -> None:
         #: None: not looked yet, so nobody knows which part of the counters is new.
-        self._last: Mapping[str, int] | None = None
+        self._last = last
 
     def of(self, counters: Mapping[str, int]) -> dict[str, int]:
         """By name, where there are any."""
