@@ -40,8 +40,14 @@ def instructions(
     )
     pairs = (ComparedGroups("shadow", "blue", Rules(), ENDPOINT),)
     if noise:
-        pairs += (ComparedGroups("blue", "blue", Rules(), ENDPOINT, noise=True, every_one_copied=False),)
+        pairs += (ComparedGroups("blue", "blue", Rules(), ENDPOINT, noise=True),)
     return Instructions(groups, pairs)
+
+
+def instructions_without_shadow() -> Instructions:
+    """The shadow is compared, but its exchanges are unknown: as if nobody had heard of them."""
+    told = instructions()
+    return Instructions(tuple(one for one in told.groups if one.group != "shadow"), told.pairs)
 
 
 def plan(*, mirrored: int = TRAFFIC_PARTS, captured: int = TRAFFIC_PARTS, noise: int = 0) -> RoutePlan:

@@ -10,10 +10,10 @@ import time
 from typing import Any
 
 import pytest
-from tests.capture.conftest import ENDPOINT, World, data_capture, instructions, plan
+from tests.capture.conftest import ENDPOINT, World, data_capture, instructions, instructions_without_shadow, plan
 from tests.publisher.conftest import Answer, Request, until
 
-from bannister.capture.assembly import INVOCATION_ROUTE, LATENCY_HEADER, NOISE_ROUTE, SHADOW_ROUTE
+from bannister.capture.assembly import COPIED_ROUTES, INVOCATION_ROUTE, LATENCY_HEADER, NOISE_ROUTE, SHADOW_ROUTE
 from bannister.capture.program import HEARTBEAT_PATH, UNFOLLOWED
 from bannister.capture.untold import AWAY, UNHEARD, UNTOLD
 from bannister.domain.capture.spooled import READY
@@ -28,6 +28,7 @@ MIB = 1024 * 1024
 
 def test_the_names_are_those_of_the_proxys_configuration() -> None:
     assert (INVOCATION_ROUTE, SHADOW_ROUTE, NOISE_ROUTE) == (names.INVOCATION, names.SHADOW, names.NOISE)
+    assert {kinds: name for name, kinds in COPIED_ROUTES.items()} == names.INVOCATION_COPIED
     assert names.LATENCY_HEADER == LATENCY_HEADER
     assert names.CAPTURE_HEARTBEAT_PATH == HEARTBEAT_PATH
 
@@ -156,6 +157,29 @@ async def test_the_noise_floor_is_production_against_itself(world: World) -> Non
     await asyncio.sleep(world.settings.pairing_seconds_max + 0.5)
     assert world.pairs(noise=True) < 150
     assert world.unpaired(noise=True) == {}, "a request without a noise copy lacks nothing"
+
+
+async def test_below_100_percent_each_lost_copy_is_missed_and_no_other(world: World) -> None:
+    """A fifth is copied, and half is captured."""
+    await world.edge.model("blue", echo)
+    await world.edge.model("shadow", echo)
+    await world.serve(plan(mirrored=200_000, captured=500_000))
+    await world.start(instructions())
+    await rated(world, 1000, 200)
+    await until(lambda: world.count(Counted.CAPTURED, "blue") > 400, "half are captured")
+    await until(lambda: world.pairs() == world.count(Counted.CAPTURED, "shadow") > 100, "every copy makes a pair")
+    await asyncio.sleep(world.settings.pairing_seconds_max + 0.5)
+    assert world.unpaired() == {}, "a request that was not copied lacks nothing"
+    pairs, copied = world.pairs(), world.count(Counted.CAPTURED, "shadow")
+    await world.tell(instructions_without_shadow())
+    await rated(world, 500, 200)
+    await until(lambda: sum(world.unpaired().values()) > 60, "the copies whose answers were not heard are counted")
+    assert world.pairs() == pairs
+    assert world.count(Counted.CAPTURED, "shadow") == copied
+    assert world.unpaired().keys() == {Unpaired.NO_SHADOW}
+    await until(
+        lambda: sum(world.unpaired().values()) == world.reasons(Counted.DROPPED, "")[UNFOLLOWED], "exactly those"
+    )
 
 
 async def test_only_the_captured_share_is_observed(world: World) -> None:

@@ -15,12 +15,22 @@ from bannister.domain.comparison.report import Unpaired
 from bannister.domain.comparison.rules import Rules
 
 SHADOW = ComparedGroups("shadow", "blue", Rules(), "e")
-NOISE = ComparedGroups("blue", "blue", Rules(), "e", noise=True, every_one_copied=False)
+NOISE = ComparedGroups("blue", "blue", Rules(), "e", noise=True)
 
 
-def exchange(identity: str, group: str, body: bytes = b"x", *, answered: bool = True, whole: bool = True) -> Exchange:
+def exchange(
+    identity: str,
+    group: str,
+    body: bytes = b"x",
+    *,
+    answered: bool = True,
+    whole: bool = True,
+    copied: bool = True,
+    noise_copied: bool = False,
+) -> Exchange:
     answer = Message(body, complete=whole) if answered else None
-    return Exchange(identity, "e", group, 1.0, 2.0, Message(b"q"), answer, 200 if answered else None, 5)
+    status = 200 if answered else None
+    return Exchange(identity, "e", group, 1.0, 2.0, Message(b"q"), answer, status, 5, copied, noise_copied)
 
 
 def pairing(*compared: ComparedGroups, exchanges: int = 100, size: int = 10_000, seconds: float = 10.0) -> Pairing:
@@ -45,8 +55,8 @@ def test_whoever_comes_first_waits_for_the_other() -> None:
 
 def test_a_request_that_is_told_twice_makes_one_pair_and_the_rest_is_counted() -> None:
     made = pairing(SHADOW, NOISE)
-    made.add(exchange("1", "blue"), Role.PRODUCTION, 0)
-    assert made.add(exchange("1", "blue", b"again"), Role.PRODUCTION, 0) == []
+    made.add(exchange("1", "blue", noise_copied=True), Role.PRODUCTION, 0)
+    assert made.add(exchange("1", "blue", b"again", noise_copied=True), Role.PRODUCTION, 0) == []
     [pair] = made.add(exchange("1", "shadow"), Role.SHADOW, 0)
     assert pair.production.response == Message(b"x")
     assert made.add(exchange("1", "shadow", b"again"), Role.SHADOW, 0) == []
@@ -82,9 +92,24 @@ def test_each_reason_to_stay_alone_is_its_own() -> None:
     assert (len(made), made.size) == (0, 0)
 
 
-def test_a_noise_copy_makes_a_pair_of_its_own_and_is_missed_by_nobody() -> None:
+def test_only_a_copy_that_was_made_is_missed() -> None:
+    """Below 100 % sampling production's side says which requests were copied."""
     made = pairing(SHADOW, NOISE)
-    made.add(exchange("1", "blue"), Role.PRODUCTION, 0)
+    for identity, copied, noise_copied in (
+        ("a", True, False),
+        ("b", False, True),
+        ("c", True, True),
+        ("d", False, False),
+    ):
+        made.add(exchange(identity, "blue", copied=copied, noise_copied=noise_copied), Role.PRODUCTION, 0)
+    assert len(made) == 3, "what was not copied waits for nobody"
+    made.expire(100)
+    assert made.take_alone() == {(SHADOW, Unpaired.NO_SHADOW): 2, (NOISE, Unpaired.NO_SHADOW): 2}
+
+
+def test_a_noise_copy_makes_a_pair_of_its_own() -> None:
+    made = pairing(SHADOW, NOISE)
+    made.add(exchange("1", "blue", noise_copied=True), Role.PRODUCTION, 0)
     assert [one.compared for one in made.add(exchange("1", "shadow"), Role.SHADOW, 0)] == [SHADOW]
     assert [one.compared for one in made.add(exchange("1", "blue", b"n"), Role.NOISE, 0)] == [NOISE]
     made.add(exchange("2", "blue"), Role.PRODUCTION, 0)
@@ -125,7 +150,7 @@ def test_no_order_makes_a_wrong_or_a_second_pair(
     for identity, group, role in given_events:
         now += pause
         made.expire(now)
-        for pair in made.add(exchange(identity, group, b"y" * 7), role, now):
+        for pair in made.add(exchange(identity, group, b"y" * 7, noise_copied=True), role, now):
             assert pair.production.request_id == pair.shadow.request_id == identity
             assert pair.production.group == pair.compared.production
             assert pair.shadow.group == pair.compared.shadow

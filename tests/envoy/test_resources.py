@@ -12,7 +12,7 @@ import pytest
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.domain.routing import Forwarding, Mirror, Weight
 from bannister.envoy.resources.listener import _lua_string
-from bannister.envoy.resources.names import INVOCATION, TARGET_VARIANT_HEADER
+from bannister.envoy.resources.names import INVOCATION, INVOCATION_COPIED, TARGET_VARIANT_HEADER
 from bannister.envoy.resources.routes import (
     EndpointRoutes,
     Share,
@@ -48,7 +48,7 @@ def forwarding_routes(forwarding: Forwarding) -> list[Any]:
     settings = Settings(Path("/data"))
     routes = EndpointRoutes(settings, runtime_texts("0", settings.invocation_body_bytes_max))
     found = list(routes._routes("flights", forwarding))
-    return [one for one in found if one.name == INVOCATION and not _by_name(one)]
+    return [one for one in found if one.name in (INVOCATION, *INVOCATION_COPIED.values()) and not _by_name(one)]
 
 
 def _by_name(route: Any) -> bool:
@@ -63,15 +63,41 @@ def test_a_request_goes_by_its_length_where_it_is_copied_and_captured_routes_com
     hops = [one.route.request_mirror_policies[0].cluster for one in mirrored]
     assert hops == ["shadow/shadow/large", "shadow/shadow/large", "shadow/shadow/small"]
     captured = forwarding_routes(Forwarding(SPLIT, (mirror,), 400_000))
-    fractions = [one.match.runtime_fraction.default_value.numerator for one in captured]
+    fractions = [(one.name, one.match.runtime_fraction.default_value.numerator) for one in captured]
     observed, others = captured[:-3], captured[-3:]
-    assert fractions == [400_000] * len(observed) + [0] * 3, "those that are observed come first"
-    assert len(observed) > 3, "and are told apart by their lengths"
+    half = len(observed) // 2
+    copied, plain_ones = ("invocation-copied", 250_000), (INVOCATION, 400_000)
+    assert fractions == [copied] * half + [plain_ones] * half + [(INVOCATION, 0)] * 3, (
+        "those that are observed come first"
+    )
+    assert half > 3, "and are told apart by their lengths"
     assert [one.route.request_mirror_policies[0].cluster for one in others] == hops
     assert {one.route.request_mirror_policies[0].cluster for one in observed} == set(hops)
     assert not any(one.match.HasField("runtime_fraction") for one in others)
     shares = {one.route.request_mirror_policies[0].runtime_fraction.default_value.numerator for one in captured}
     assert shares == {250_000}
+
+
+@pytest.mark.parametrize(
+    ("shadow", "noise", "captured", "names"),
+    [
+        (1_000_000, 0, 1_000_000, [("invocation-copied", 1_000_000)]),
+        (200_000, 50_000, 200_000, [("invocation-copied-both", 50_000), ("invocation-copied", 200_000)]),
+        (200_000, 200_000, 200_000, [("invocation-copied-both", 200_000)]),
+        (
+            100_000,
+            300_000,
+            500_000,
+            [("invocation-copied-both", 100_000), ("invocation-copied-noise", 300_000), (INVOCATION, 500_000)],
+        ),
+    ],
+)
+def test_the_route_of_a_captured_request_says_which_copies_are_made_of_it(shadow, noise, captured, names):
+    mirrors = [Mirror("shadow", "s", shadow, "blue")]
+    mirrors += [Mirror("blue", "a", noise, "blue", noise=True)] if noise else []
+    found = forwarding_routes(Forwarding(SPLIT, tuple(mirrors), captured))
+    observed = [(one.name, one.match.runtime_fraction.default_value.numerator) for one in found[:-3]]
+    assert list(dict.fromkeys(observed)) == names
 
 
 def test_all_clusters_on_the_way_of_a_copy_are_needed():

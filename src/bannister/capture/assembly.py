@@ -18,6 +18,12 @@ from bannister.domain.capture.exchange import Exchange, Message
 
 #: The names of the routes whose requests are observed, and of the headers that Envoy adds for us (`bannister.envoy.resources`).
 INVOCATION_ROUTE: Final = "invocation"
+#: The same, copied: for whom.
+COPIED_ROUTES: Final = {
+    "invocation-copied": frozenset({"shadow"}),
+    "invocation-copied-noise": frozenset({"noise"}),
+    "invocation-copied-both": frozenset({"shadow", "noise"}),
+}
 SHADOW_ROUTE: Final = "shadow"
 NOISE_ROUTE: Final = "noise"
 HEARTBEAT_ROUTE: Final = "capture-heartbeat"
@@ -45,7 +51,7 @@ class Role(StrEnum):
     HEARTBEAT = HEARTBEAT_ROUTE
 
 
-_ROLES: Final = {role.value: role for role in Role}
+_ROLES: Final = {role.value: role for role in Role} | dict.fromkeys(COPIED_ROUTES, Role.PRODUCTION)
 
 
 class Budget:
@@ -99,6 +105,7 @@ class Assembly:
         self._answer_began_at = 0.0
         self.group = ""
         self.role: Role | None = None
+        self._copies: frozenset[str] = frozenset()
         self.path = ""
         self.started_at = 0.0
 
@@ -139,6 +146,7 @@ class Assembly:
         self.group = told["xds.cluster_name"].string_value
         route = told["xds.route_name"].string_value
         self.role = _ROLES.get(route)
+        self._copies = COPIED_ROUTES.get(route, frozenset())
         self.started_at = _seconds(told["request.time"].string_value)
         self.path = headers.get(":path", "")
         self._request.ended = message.request_headers.end_of_stream
@@ -159,6 +167,8 @@ class Assembly:
             response=self._answer.message(answer.get("content-type")) if answer is not None else None,
             status=int(answer[":status"]) if answer is not None else None,
             latency_us=self._latency(answer, monotonic) if answer is not None else 0,
+            copied=SHADOW_ROUTE in self._copies,
+            noise_copied=NOISE_ROUTE in self._copies,
             inference_id=headers.get(_INFERENCE_ID),
             custom_attributes=headers.get(_CUSTOM_ATTRIBUTES),
         )

@@ -1,6 +1,6 @@
 """Finds the production answer and the copy's answer to the same request.
 
-Both carry Envoy's request id, which is another for every attempt of a client. Whoever comes first waits for the other, within bounds of number, bytes and age; what
+Both carry Envoy's request id, which is another for every attempt of a client; production's also says which copies were made of it. Whoever comes first waits for the other, within bounds of number, bytes and age; what
 waits too long, or is crowded out by what came later, stays alone and is counted with its reason. A pair is made once and with nobody else's answer.
 
 One request may have two copies, one for the shadow and one for production's own group (the noise floor); each makes its own pair. Pure: the time is given.
@@ -96,7 +96,7 @@ class Pairing:
 
     def _add_production(self, exchange: Exchange, now: float) -> list[Pair]:
         waiting = self._waiting.get(exchange.request_id)
-        expected = self._of_endpoint[exchange.endpoint]
+        expected = self._expected(exchange)
         if waiting is not None and waiting.production is not None:  # never a second pair
             self._alone.update((self._compared[key], Unpaired.REPEATED) for key in expected)
             return []
@@ -131,7 +131,7 @@ class Pairing:
             return []
         made = self._meet(key, waiting.production, exchange)
         waiting.done.add(key)
-        self._finish(exchange.request_id, waiting, self._of_endpoint.get(waiting.endpoint, []))
+        self._finish(exchange.request_id, waiting, self._expected(waiting.production))
         return made
 
     def _meet(self, key: tuple[str, bool], production: Exchange, copy: Exchange) -> list[Pair]:
@@ -145,6 +145,11 @@ class Pairing:
         return [Pair(compared, production, copy)]
 
     # --- what waits
+
+    def _expected(self, production: Exchange) -> list[tuple[str, bool]]:
+        """The copies that there must be of a request: a share of them may be copied."""
+        keys = self._of_endpoint.get(production.endpoint, [])
+        return [key for key in keys if (production.noise_copied if key[1] else production.copied)]
 
     def _enter(self, exchange: Exchange, now: float) -> _Waiting:
         waiting = self._waiting[exchange.request_id] = _Waiting(now, exchange.endpoint)
@@ -182,9 +187,9 @@ class Pairing:
         if waiting.production is None:
             return
         self._drop(waiting, waiting.production)
-        for key in self._of_endpoint.get(waiting.endpoint, []):
+        for key in self._expected(waiting.production):
             compared = self._compared[key]
-            if key not in waiting.done and compared.every_one_copied:
+            if key not in waiting.done:
                 reason = why or Unpaired.NO_SHADOW
                 self._alone[compared, _of_other_fleet(compared, waiting.production) or reason] += 1
 

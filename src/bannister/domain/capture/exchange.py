@@ -35,5 +35,8 @@ class Exchange:
     #: of known length, so that nothing that happens on the way to us counts. 0: no answer.
     latency_us: int
     #: The caller's X-Amzn-SageMaker-Inference-Id and -Custom-Attributes.
+    #: Of production's: a copy of it was made for the shadow, and one for production's own group (unless a bound was reached).
+    copied: bool = False
+    noise_copied: bool = False
     inference_id: str | None = None
     custom_attributes: str | None = None

@@ -51,5 +51,4 @@ def _group(group: Group, capture: DataCapture | None, observed: float) -> Captur
 
 def _compared(plan: RoutePlan, rules: Rules) -> Iterator[ComparedGroups]:
     for mirror in plan.mirrors:
-        every = mirror.parts >= plan.captured_parts
-        yield ComparedGroups(mirror.group, mirror.compared_with, rules, plan.endpoint, mirror.noise, every)
+        yield ComparedGroups(mirror.group, mirror.compared_with, rules, plan.endpoint, mirror.noise)

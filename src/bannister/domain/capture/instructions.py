@@ -33,8 +33,6 @@ class ComparedGroups:
     endpoint: str = ""
     #: Production is compared with a copy of its own.
     noise: bool = False
-    #: Every request that is captured is also copied. If not, a captured request without a copy is nothing that is missing.
-    every_one_copied: bool = True
 
 
 @dataclass(frozen=True, slots=True)

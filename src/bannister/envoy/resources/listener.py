@@ -35,6 +35,7 @@ from bannister.envoy.resources.names import (
     GROUP_TAG,
     HEARTBEAT,
     INVOCATION,
+    INVOCATION_COPIED,
     LISTENER,
     METADATA,
     ROUTE_TABLE,
@@ -52,7 +53,8 @@ HEADERS_MAX = 200
 #: An address that no caller has (RFC 5737). Without any range Envoy takes private addresses and loopback, where everybody calls from, for internal.
 _NOBODY = address_pb2.CidrRange(address_prefix="192.0.2.0", prefix_len=wrappers_pb2.UInt32Value(value=32))
 #: Invocations and heartbeats. What we refused by ourselves never reached a model and is not its doing.
-_LOGGED = f"xds.route_name in ['{INVOCATION}', '{HEARTBEAT}'] && response.code_details != 'request_payload_too_large'"
+_LOGGED_ROUTES = [INVOCATION, *INVOCATION_COPIED.values(), HEARTBEAT]
+_LOGGED = f"xds.route_name in {_LOGGED_ROUTES} && response.code_details != 'request_payload_too_large'"
 _LUA_FILE = Path(__file__).with_name("model_errors.lua")
 
 

@@ -23,8 +23,14 @@ LISTENER: Final = "edge"
 SHADOW_LISTENER: Final = "shadow"
 ROUTE_TABLE: Final = "edge"
 
-#: Route names, as the access log shows them. Only the first three are logged.
+#: Route names, as the access log shows them. Only these up to `SHADOW` are logged.
 INVOCATION: Final = "invocation"
+#: An invocation that is copied, by what its copies are: the capture process knows from it which copies there must be.
+INVOCATION_COPIED: Final = {
+    frozenset({"shadow"}): "invocation-copied",
+    frozenset({"noise"}): "invocation-copied-noise",
+    frozenset({"shadow", "noise"}): "invocation-copied-both",
+}
 HEARTBEAT: Final = "heartbeat"
 #: On the internal listener: a copy for a shadow, and one for production's own group, which is no invocation of it.
 SHADOW: Final = "shadow"

@@ -61,10 +61,13 @@ from bannister.envoy.resources.names import (
     HEARTBEAT,
     HEARTBEAT_PATH,
     INVOCATION,
+    INVOCATION_COPIED,
     METADATA,
+    NOISE,
     REFUSAL,
     REQUEST_ID_HEADER,
     ROUTE_TABLE,
+    SHADOW,
     TARGET_VARIANT_HEADER,
     VARIANT_HEADER,
 )
@@ -94,8 +97,6 @@ class _Length:
     headers: list[route_components_pb2.HeaderMatcher]
     size: Size
     filters: Mapping[str, any_pb2.Any] = field(default_factory=dict)
-    #: Its share is captured.
-    is_captured: bool = False
 
 
 def weighted_shares(weights: Iterable[Weight]) -> tuple[Share, ...]:
@@ -181,27 +182,42 @@ class EndpointRoutes:
         shares: tuple[Share, ...],
         forwarding: Forwarding,
     ) -> Iterator[route_components_pb2.Route]:
-        """Every way a request may be forwarded, the first that matches counts: captured or not, by its length."""
+        """Every way a request may be forwarded, the first that matches counts: captured or not, by its length.
+
+        Those that are captured also by their copies. Envoy draws one number for a request, by which every fraction decides: whoever is in the
+        smaller share is also in the larger. So a route with the fraction of a mirror matches exactly the requests that this mirror copies.
+        """
         about = metadata(METADATA, endpoint=endpoint)
-        fraction = fraction_of(forwarding.captured_parts)
-        for length in self._lengths(captured=forwarding.captured_parts > 0, mirrored=bool(forwarding.mirrors)):
+        mirrored = bool(forwarding.mirrors)
+        for parts in _nested_shares(forwarding):
+            for length in self._observed_lengths(mirrored=mirrored):
+                yield route_components_pb2.Route(
+                    name=_route_name(forwarding, parts),
+                    match=_invocation(path, [*headers, *length.headers], fraction_of(parts)),
+                    route=self._action_to(shares, forwarding, length.size),
+                    metadata=about,
+                    typed_per_filter_config=length.filters,
+                    response_headers_to_add=[latency_mark()],
+                )
+        for length in self._lengths(mirrored=mirrored):
             yield route_components_pb2.Route(
                 name=INVOCATION,
-                match=_invocation(path, [*headers, *length.headers], fraction if length.is_captured else None),
+                match=_invocation(path, [*headers, *length.headers]),
                 route=self._action_to(shares, forwarding, length.size),
                 metadata=about,
                 typed_per_filter_config=length.filters,
-                response_headers_to_add=[latency_mark()] if length.is_captured else [],
             )
 
-    def _lengths(self, *, captured: bool, mirrored: bool) -> Iterator[_Length]:
-        for one in observed_lengths(self._settings) if captured else ():
+    def _observed_lengths(self, *, mirrored: bool) -> Iterator[_Length]:
+        for one in observed_lengths(self._settings):
             if one.is_unknown:
-                yield _Length(one.headers, Size.LARGE, {**self._counted, **one.observed}, is_captured=True)
+                yield _Length(one.headers, Size.LARGE, {**self._counted, **one.observed})
                 continue
             if mirrored:
-                yield _Length([*one.headers, self._large], Size.LARGE, one.observed, is_captured=True)
-            yield _Length(one.headers, Size.SMALL, one.observed, is_captured=True)
+                yield _Length([*one.headers, self._large], Size.LARGE, one.observed)
+            yield _Length(one.headers, Size.SMALL, one.observed)
+
+    def _lengths(self, *, mirrored: bool) -> Iterator[_Length]:
         yield _Length([without_length()], Size.LARGE, self._counted)
         if mirrored:
             yield _Length([self._large], Size.LARGE)
@@ -273,6 +289,18 @@ def route_table(entries: Mapping[str, bytes]) -> route_pb2.RouteConfiguration:
         response_headers_to_remove=["server"],
         response_headers_to_add=[header_if_absent(REQUEST_ID_HEADER, "%REQ(X-REQUEST-ID)%")],
     )
+
+
+def _nested_shares(forwarding: Forwarding) -> list[int]:
+    """The shares of captured requests that are told apart, the smallest first: what each mirror copies, and all that are captured."""
+    shares = {min(mirror.parts, forwarding.captured_parts) for mirror in forwarding.mirrors}
+    return sorted(parts for parts in {*shares, forwarding.captured_parts} if parts > 0)
+
+
+def _route_name(forwarding: Forwarding, parts: int) -> str:
+    """Of the captured requests in this share and in no smaller one."""
+    kinds = frozenset(NOISE if mirror.noise else SHADOW for mirror in forwarding.mirrors if mirror.parts >= parts)
+    return INVOCATION_COPIED.get(kinds, INVOCATION)
 
 
 def _action(message: Any) -> matcher_pb2.Matcher.OnMatch:
