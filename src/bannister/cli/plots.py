@@ -43,6 +43,19 @@ class Line:
     name: str
     style: str
     points: Sequence[Point]
+    #: Points further apart than this are not joined: nothing is known of what is between. None: all are.
+    gap: float | None = None
+
+    @property
+    def pieces(self) -> list[list[Point]]:
+        """Points that are joined."""
+        found: list[list[Point]] = []
+        for one in self.points:
+            if found and (self.gap is None or one[0] - found[-1][-1][0] <= self.gap):
+                found[-1].append(one)
+            else:
+                found.append([one])
+        return found
 
 
 def linear(values: Sequence[float], title: str, write: Callable[[float], str] = lambda value: f"{value:g}") -> Axis:
@@ -91,11 +104,13 @@ def chart(across: Axis, up: Axis, lines: Sequence[Line], *, dots: bool = False) 
         parts.append(f'<text class="mid" x="{x:.1f}" y="{HEIGHT - _BOTTOM + 16}">{escape(across.write(tick))}</text>')
     parts.append(f'<text class="mid dim" x="{(WIDTH + _LEFT) / 2}" y="{HEIGHT - 6}">{escape(across.title)}</text>')
     for one in lines:
-        places = [(_x(across, x), _y(up, y)) for x, y in one.points]
-        drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
-        parts.append(f'<polyline class="curve {one.style}" points="{drawn}"/>')
-        if dots or len(places) == 1:
-            parts += [f'<circle class="dot {one.style}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in places]
+        for piece in one.pieces:
+            places = [(_x(across, x), _y(up, y)) for x, y in piece]
+            if len(places) > 1:
+                drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
+                parts.append(f'<polyline class="curve {one.style}" points="{drawn}"/>')
+            if dots or len(places) == 1:
+                parts += [f'<circle class="dot {one.style}" cx="{x:.1f}" cy="{y:.1f}" r="2.5"/>' for x, y in places]
     parts.append("</svg>")
     return "".join(parts)
 

@@ -129,7 +129,7 @@ def _agreement(found: Mapping[str, Any]) -> Iterator[str]:
         points = [((one["Timestamp"] - began).total_seconds(), one["Agreeing"] / one["Pairs"]) for one in course]
         up = Axis(0.0, 1.0, "agreement", (0.0, 0.25, 0.5, 0.75, 1.0), lambda value: f"{100 * value:.0f} %")
         across = of_time(points[-1][0], f"time since {words.day_and_clock(began)}", words.duration)
-        yield chart(across, up, [Line(shadow, "shadow", points)], dots=True)
+        yield chart(across, up, [Line(shadow, "shadow", points, gap=1.5 * found["CoursePeriodSeconds"])], dots=True)
 
 
 def _labels(found: Mapping[str, Any]) -> Iterator[str]:
