@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,15 @@ def test_the_report_begins_with_the_verdict(url: str) -> None:
     assert text.count("$.late: true became false") == 10
     assert '{"late": false, "probability": 0.0266, "version": "v4"}' in text
     assert "ignored    nothing" in text
+
+
+def test_in_a_pipe_it_is_wrapped_at_80_columns_and_nothing_is_cut_off(url: str) -> None:
+    lines = run(url, "report", "flights").splitlines()
+    assert max(map(len, lines)) <= 80
+    assert " ".join(lines[2:6]).startswith(
+        "v4 agrees with v2 on 78.2 % of 412 pairs (95 % interval 70.4 % to 84.7 %). v2 agrees"
+    )
+    assert '"origin": "EWR"' in " ".join(" ".join(lines).split()), "a body goes on in the next line"
 
 
 def test_as_json_it_is_the_operations_answer(url: str) -> None:
@@ -196,3 +206,16 @@ def test_axes_hold_their_values_and_their_ticks(values: list[float]) -> None:
         assert all(0 <= axis.place(value) <= 1 for value in [*values, *axis.ticks])
         assert axis.low < axis.high
     assert of_time(182, "", str).ticks == [0, 30, 60, 90, 120, 150, 180] or len(of_time(182, "", str).ticks) <= 8
+
+
+def test_the_line_of_the_agreement_is_broken_where_nothing_was_compared(url: str) -> None:
+    one = found(url)
+    began = one["Course"][0]["Timestamp"]
+    seconds = [0, 10, 20, 50, 60, 100]
+    one["Course"] = [{"Timestamp": began + timedelta(seconds=second), "Pairs": 10, "Agreeing": 9} for second in seconds]
+    one["CoursePeriodSeconds"] = 10
+    one |= {"ProductionLatency": [], "NumericDifference": None}
+    text = page(one)
+    lines = [points.split('"')[0].split() for points in text.split('<polyline class="curve shadow" points="')[1:]]
+    assert [len(line) for line in lines] == [3, 2], "one before the gap, one after it, and a point that stands alone"
+    assert text.count('<circle class="dot shadow"') == len(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import textwrap
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
@@ -18,19 +19,29 @@ def console() -> Console:
     return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
 
 
-def line(out: Console, *parts: str | tuple[str, str]) -> None:
-    """One line: cropped where a terminal would wrap it, whole in a pipe."""
+def line(out: Console, *parts: str | tuple[str, str], columns: int | None = None) -> None:
+    """One line: cropped where a terminal would wrap it; in a pipe whole, or wrapped under its beginning where it has more than so many columns."""
     text = Text.assemble(*parts)
+    if columns is not None and not out.is_terminal and text.cell_len > columns:
+        for piece in _wrapped(text.plain, columns):
+            out.print(Text(piece), no_wrap=True, overflow="ignore", crop=False)
+        return
     out.print(text, no_wrap=True, overflow="ellipsis" if out.is_terminal else "ignore", crop=out.is_terminal)
 
 
-def paragraph(out: Console, text: str, *, indent: int = 0, style: str = "") -> None:
-    """Text of any length: wrapped under its beginning in a terminal, one line in a pipe."""
+def _wrapped(text: str, columns: int) -> list[str]:
+    """Pieces of at most so many columns (characters of double width are counted once); those after the first begin where the text does."""
+    indent = " " * min(len(text) - len(text.lstrip()), columns // 2)
+    return textwrap.wrap(text.strip(), columns, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False)
+
+
+def paragraph(out: Console, text: str, *, indent: int = 0, style: str = "", columns: int | None = None) -> None:
+    """Text of any length: wrapped under its beginning in a terminal; in a pipe one line, or wrapped there, too."""
     for piece in text.splitlines():
         if out.is_terminal:
             out.print(Padding(Text(piece, style), (0, 0, 0, indent)))
         else:
-            line(out, " " * indent, piece)
+            line(out, " " * indent, piece, columns=columns)
 
 
 def warning(out: Console, one: Mapping[str, Any], *, indent: int = 0) -> None:

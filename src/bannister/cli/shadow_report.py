@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -10,7 +11,9 @@ from rich.console import Console
 
 from bannister.cli import words
 from bannister.cli.client import Server
-from bannister.cli.output import as_json, console, line, paragraph
+from bannister.cli.output import as_json, console
+from bannister.cli.output import line as output_line
+from bannister.cli.output import paragraph as output_paragraph
 from bannister.cli.shadow_rules import told
 
 #: Cells of a bar.
@@ -19,6 +22,10 @@ LABEL_ROWS_MAX: Final = 10
 WORST_MAX: Final = 10
 _NAME: Final = 14
 _LATENCY_PERCENTS: Final = (50.0, 95.0, 99.0, 100.0)
+#: A report is read: nothing of it is longer than this in a pipe either, where nothing is cut off.
+COLUMNS: Final = 80
+line: Final = functools.partial(output_line, columns=COLUMNS)
+paragraph: Final = functools.partial(output_paragraph, columns=COLUMNS)
 
 
 def report(
@@ -41,14 +48,14 @@ def report(
 
         write(found, page)
         paragraph(out, found["Verdict"])
-        line(out, (f"The page is in {page}.", "dim"))
+        output_line(out, (f"The page is in {page}.", "dim"))  # a path is not broken
         return 0
     show(out, found)
     return 0
 
 
 def show(out: Console, found: Mapping[str, Any]) -> None:
-    """All of it, in as many lines as it takes; none longer than the terminal is wide."""
+    """All of it, in as many lines as it takes; none longer than the terminal is wide, or than `COLUMNS` in a pipe."""
     shadow, production = names(found)
     line(out, (f"{found['EndpointName']}: {shadow} beside {production}", "bold"), (f"  {since(found)}", "dim"))
     line(out)
