@@ -111,6 +111,24 @@ def test_it_fits_80_by_24_whatever_there_is_to_show(
     assert sum(line.startswith("  ! ") for line in lines) == bool(alarms)
 
 
+def test_a_shadow_has_a_line_that_fits() -> None:
+    found = described(alarms=3, long=True)
+    lines = drawn(found)
+    found["Shadow"] = {
+        "VariantName": "s" * 63,
+        "Copies": 123_456,
+        "Skipped": 98_765,
+        "Pairs": 123_456,
+        "Agreeing": 123_455,
+    }
+    (line,) = [one for one in drawn(found) if one not in lines]
+    assert line.startswith("  shadow        99.9+ % of 123,456 pairs agree, 123,456 copies, 98,765 skipped")
+    assert len(line) <= 80
+    assert len(drawn(found)) <= 23
+    found["Shadow"] |= {"Pairs": 0, "Agreeing": 0}
+    assert any("nothing compared, 123,456 copies" in one for one in drawn(found))
+
+
 def test_nothing_moves_while_the_steps_go_by() -> None:
     heights = {len(drawn(described(steps=10, present=present))) for present in range(11)}
     assert len(heights) == 1

@@ -7,15 +7,22 @@ from pathlib import Path
 import pytest
 from tests.domain.deployment.worlds import deployment, fleet, observation
 
+from bannister.domain.capture.exchange import Exchange, Message
+from bannister.domain.comparison.compare import compare
+from bannister.domain.comparison.report import ComparisonReport, GroupTally
+from bannister.domain.comparison.rules import Rules
+from bannister.domain.comparison.tally import Tally, merge
 from bannister.domain.deployment.admission import replay_admission
 from bannister.domain.deployment.machine import Deployment, Limits, Observation, Phase, advance, notice
 from bannister.domain.deployment.outlook import DeploymentStatus
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.deployment.recorder import DECIDED, evidence
 from bannister.domain.endpoint import Endpoint, EndpointConfig, Variant
+from bannister.domain.fleet import Shadow
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, Summary
 from bannister.domain.model import Container, Model
+from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.errors import Busy, Invalid, NotFound
 from bannister.ids import SeededIds
 from bannister.metrics.memory import MemoryMetrics
@@ -170,6 +177,31 @@ async def test_what_an_earlier_fleet_of_the_same_configuration_did_is_not_counte
     await context.metrics.record(Report("run", 1, 1100.0, 0.0, summaries))
     view = await deployments.describe_deployment(context, endpoint="e")
     assert (view.green[0].figures.requests, view.green[0].figures.errors) == (10, 0)
+
+
+async def test_the_shadow_that_is_fed_has_its_figures(context: Context) -> None:
+    shadow = Shadow(fleet("v1", variants=("Shadow",)).groups[0], TRAFFIC_PARTS)
+    group = shadow.group
+    fed = replace(fleet("v1"), shadow=shadow)
+    await context.state.commit(
+        [Put(ENDPOINTS, "e", Endpoint("e", 0.0, 0.0, blue=fed, deployment=replace(BAKING, blue=fed)), 0)]
+    )
+    await context.metrics.register(GroupDimensions(group.id, "e", "Shadow", "v1", 1))
+    summaries = (Summary(group.id, "", 1090, 40, copies=40, skipped=2), Summary(group.id, "", 1030, 9, copies=9))
+    await context.metrics.record(Report("run", 1, 1100.0, 0.0, summaries))
+    pairs = [Exchange(f"{n}", "e", "g", 1.0, 2.0, Message(b""), Message(b"%d" % (n // 30)), 200, 5) for n in range(40)]
+    tallies = [Tally.of(pairs[0], one, compare(pairs[0], one, Rules()), Rules()) for one in pairs]
+    told = GroupTally("e", group.id, "b", 1090, False, merge(tallies))
+    await context.metrics.record(ComparisonReport("other", 1, None, None, (told,)))
+    found = (await deployments.describe_deployment(context, endpoint="e")).shadow
+    assert found is not None
+    assert (found.group, found.copies, found.skipped, found.pairs, found.agreeing) == (group, 40, 2, 40, 30)
+    row = await context.state.get(ENDPOINTS, "e")
+    assert row is not None
+    await context.state.commit(
+        [Put(ENDPOINTS, "e", replace(row.value, blue=fleet("v1"), deployment=BAKING), row.revision)]
+    )
+    assert (await deployments.describe_deployment(context, endpoint="e")).shadow is None
 
 
 async def recorded(context: Context, one: Deployment, see: Callable[[Deployment], Observation]) -> Deployment:

@@ -13,6 +13,7 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from bannister.cli import words
+from bannister.cli.shadow_report import share
 
 WIDTH: Final = 80
 #: One less than a terminal has: the cursor needs one.
@@ -51,6 +52,7 @@ def screen(found: dict[str, Any], note: str | None = None) -> Group:
             _split(found),
             _fleets(found),
             [
+                *([Text(f"  {shadow_figures(found['Shadow'])}")] if "Shadow" in found else []),
                 *_alarms(found["Alarms"], ALARMS_MAX - bool(found.get("Warnings"))),
                 *_warnings(found),
                 *_foot(found, note),
@@ -211,6 +213,14 @@ def _instances(blue: dict[str, Any] | None, green: dict[str, Any]) -> Text:
         return f"{one['InstancesReady']} of {one['InstancesWanted']} ready{again}"
 
     return Text(f"  {'instances':<14}{ready(blue):<{_HALF}}{ready(green)}")
+
+
+def shadow_figures(found: dict[str, Any]) -> str:
+    """`shadow  99.8 % of 412 pairs agree, 412 copies, 0 skipped  Shadow-01`."""
+    pairs = "nothing compared"
+    if found["Pairs"]:
+        pairs = f"{share(found['Agreeing'] / found['Pairs'])} of {found['Pairs']:,} pairs agree"
+    return f"{'shadow':<14}{pairs}, {found['Copies']:,} copies, {found['Skipped']:,} skipped  {found['VariantName']}"
 
 
 def _row(label: str, blue: float | None, green: float | None, worded: Any) -> Text:

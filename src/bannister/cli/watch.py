@@ -12,7 +12,7 @@ from bannister.cli import words
 from bannister.cli.client import Server
 from bannister.cli.following import looks
 from bannister.cli.output import console, line, paragraph
-from bannister.cli.screen import progress_line, screen
+from bannister.cli.screen import progress_line, screen, shadow_figures
 
 POLL_SECONDS: Final = 0.5
 
@@ -56,9 +56,11 @@ def _in_lines(server: Server, out: Console, found: dict[str, Any]) -> dict[str, 
         if "EndTime" in found:
             break
         text = note or progress_line(found)
-        if text[10:] != shown:  # the time alone is no news
+        if text[10:] != shown:  # the time alone is no news, and neither are figures
             line(out, text)
             shown = text[10:]
+            if "Shadow" in found and note is None:
+                line(out, f"          {' '.join(shadow_figures(found['Shadow']).split())}")
     return found
 
 

@@ -27,6 +27,8 @@ from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.domain.metric.aggregate import Aggregate, statistic
 from bannister.domain.metric.endpoint import group_metric
+from bannister.domain.metric.identity import SHADOW_NAMESPACE
+from bannister.domain.routing import fed_fleet
 from bannister.errors import Conflict, Invalid, NotFound, Resource
 from bannister.operations.context import Context
 from bannister.operations.continuation import continued
@@ -70,6 +72,19 @@ class GroupView:
 
 
 @dataclass(frozen=True, slots=True)
+class ShadowView:
+    """The shadow that is fed, and what became of its copies over `FIGURES_SECONDS`."""
+
+    group: Group
+    copies: int
+    #: Copies that were not made because a bound was reached.
+    skipped: int
+    #: Answers that were compared with production's, and how many of them are the same.
+    pairs: int
+    agreeing: int
+
+
+@dataclass(frozen=True, slots=True)
 class DeploymentView:
     """Everything there is to see of a deployment."""
 
@@ -82,6 +97,8 @@ class DeploymentView:
     earliest_end: float | None
     #: When this was true.
     at: float
+    #: None: no shadow is fed.
+    shadow: ShadowView | None = None
 
 
 async def list_deployments(
@@ -247,6 +264,7 @@ async def _running(context: Context, endpoint: Endpoint, deployment: Deployment)
         waiting(deployment, seen, context.limits),
         earliest_end(deployment, seen),
         seen.now,
+        await _shadow(context, fed_fleet(endpoint), seen.now),
     )
 
 
@@ -262,6 +280,7 @@ async def _ended(context: Context, deployment: Deployment) -> DeploymentView:
         None,
         None,
         at,
+        await _shadow(context, deployment.green if deployment.phase is Phase.COMPLETED else deployment.blue, at),
     )
 
 
@@ -305,6 +324,24 @@ async def _figures(context: Context, group: Group, since: float, until: float) -
         p50_milliseconds=_milliseconds(latency, "p50"),
         p99_milliseconds=_milliseconds(latency, "p99"),
     )
+
+
+async def _shadow(context: Context, fleet: Fleet | None, until: float) -> ShadowView | None:
+    if fleet is None or fleet.shadow is None:
+        return None
+    group = fleet.shadow.group
+    start = max(int(until) - FIGURES_SECONDS, int(fleet.since))
+    seconds = max(1, int(until) - start)
+
+    async def read(name: str) -> tuple[int, int]:
+        """How many data there are, and their sum."""
+        metric = replace(group_metric("Invocations", group), namespace=SHADOW_NAMESPACE, name=name)
+        (found,) = await context.metrics.read(metric, start, seconds, 1)
+        return (int(found.count), round(found.sum)) if found is not None else (0, 0)
+
+    attempts, skipped = await read("Skipped")
+    pairs, agreeing = await read("Agreement")
+    return ShadowView(group, attempts - skipped, skipped, pairs, agreeing)
 
 
 def _milliseconds(latency: Aggregate | None, name: str) -> float | None:

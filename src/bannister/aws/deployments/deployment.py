@@ -16,7 +16,7 @@ from bannister.domain.fleet import Fleet
 from bannister.domain.traffic import TRAFFIC_PARTS, Split
 from bannister.operations import deployments
 from bannister.operations.context import Context
-from bannister.operations.deployments import FIGURES_SECONDS, DeploymentView, Figures, GroupView
+from bannister.operations.deployments import FIGURES_SECONDS, DeploymentView, Figures, GroupView, ShadowView
 
 _PAGE_SIZE_DEFAULT: Final = 20
 
@@ -91,6 +91,7 @@ def _description(view: DeploymentView) -> dict[str, Any]:
         "RollbackRequested": deployment.stop_requested,
         "Blue": _fleet(deployment.blue, view.blue) if deployment.blue is not None else None,
         "Green": _fleet(deployment.green, view.green),
+        "Shadow": _shadow(view.shadow) if view.shadow is not None else None,
         "Alarms": [_alarm(alarm) for alarm in view.alarms],
         "Warnings": [_warning(one) for one in deployment.caveats],
     }
@@ -173,6 +174,19 @@ def _variant(view: GroupView) -> dict[str, Any]:
             "PercentAcknowledged": _percent(parts) if parts is not None else None,
         }
     return members
+
+
+def _shadow(shadow: ShadowView) -> dict[str, Any]:
+    return {
+        "VariantName": shadow.group.variant,
+        "EndpointConfigName": shadow.group.config_name,
+        "WindowSeconds": FIGURES_SECONDS,
+        "Copies": shadow.copies,
+        "Skipped": shadow.skipped,
+        "Pairs": shadow.pairs,
+        "Agreeing": shadow.agreeing,
+        "AgreementPercent": 100 * shadow.agreeing / shadow.pairs if shadow.pairs else None,
+    }
 
 
 def _figures(figures: Figures) -> dict[str, Any]:
