@@ -514,6 +514,7 @@ class Checker:
         found = self.unsettled()
         if found is not None:
             raise self._world.violated(*found)
+        self._shadows.settled()
 
     def unsettled(self) -> tuple[str, str] | None:
         """What is not yet as it must be in the end: the rule, and how it is; None: nothing."""

@@ -15,10 +15,14 @@ from tests.simulation.simulate import simulate
 from tests.simulation.situations import SITUATIONS, scripts
 from tests.simulation.story import Script
 
+from bannister.capture.assembly import Role
+from bannister.capture.pairing import Pair, Pairing
 from bannister.deployer import scaling as scaling_loop
 from bannister.domain import routing, scaling
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
 from bannister.domain.alarm.certainty import Foreseen
+from bannister.domain.capture.exchange import Exchange
+from bannister.domain.comparison.report import Unpaired
 from bannister.domain.deployment import machine
 from bannister.domain.deployment.machine import Deployment, Event, Noticed, Observation, Phase
 from bannister.domain.endpoint import Endpoint
@@ -260,6 +264,29 @@ def _only_what_is_named_is_early() -> Parts:
     return Parts()
 
 
+def _answers_of_like_requests() -> Parts:
+    """Requests are told apart by all but the last digit."""
+    honest = Pairing.add
+
+    def add(pairing: Pairing, exchange: Exchange, role: Role, now: float) -> list[Pair]:
+        return honest(pairing, replace(exchange, request_id=f"{exchange.request_id[:-1]}0"), role, now)
+
+    Pairing.add = add  # type: ignore[method-assign]
+    return Parts()
+
+
+def _given_up_silently() -> Parts:
+    honest = Pairing._give_up
+
+    def give_up(pairing: Pairing, identity: str, why: Unpaired | None) -> None:
+        before = pairing._alone.copy()
+        honest(pairing, identity, why)
+        pairing._alone = before
+
+    Pairing._give_up = give_up  # type: ignore[method-assign]
+    return Parts()
+
+
 MUTANTS: dict[str, Callable[[], Parts]] = {
     "a dropped transition": _dropped_transition,
     "a skipped acknowledgement": _unacknowledged_bake,
@@ -278,6 +305,8 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "a shadow that stops a deployment": _shadow_stops_a_deployment,
     "green's shadow fed with blue's requests": _green_shadow_is_fed_at_once,
     "copies for a shadow that is not there": _copies_for_nobody,
+    "answers of like requests paired": _answers_of_like_requests,
+    "answers given up silently": _given_up_silently,
     "the way of copies removed with them": _hop_goes_with_the_mirror,
     "transitions of composite alarms lost": _lost_composites,
     "composites over composites forgotten": _composites_of_composites_forgotten,

@@ -10,6 +10,9 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.capture import Capture, Request
+
+from bannister.capture.assembly import Role
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
@@ -31,6 +34,7 @@ class Shadows:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(f"shadows of {seed}")
+        self.capture = Capture(seed)
 
     def weight(self) -> float | None:
         """Of the next version's shadow, where production's is 1; None: it has none."""
@@ -54,11 +58,13 @@ class Shadows:
             case _:
                 return Behaviour(ready_after_seconds=rng.random()), 0.0
 
-    def copy(self, world: World, proxy: MemoryProxy, forwarding: Forwarding) -> None:
+    def copy(self, world: World, proxy: MemoryProxy, endpoint: str, forwarding: Forwarding) -> Request:
         """A request was made: its copies."""
+        request = self.capture.request(endpoint)
         for mirror in forwarding.mirrors:
             if self.rng.random() * 1_000_000 >= mirror.parts or mirror.noise:
                 continue
+            request.copied = True
             addresses = [one for one in proxy.reachable(mirror.group) if world.machine.up(one)]
             if not addresses:
                 continue  # nobody misses it
@@ -67,10 +73,21 @@ class Shadows:
             error = self.rng.random() < model.error_rate
             world.telemetry.note(mirror.group, address, 1, int(error), model.microseconds)
             world.counts["copies"] += 1
+            version = "other" if request.number % 5 == 0 else PRODUCTION_VERSION
+            self.capture.answered(world, request, mirror.group, Role.SHADOW, version)
             if self.rng.random() < 0.02:
                 proxy.begin(address)
                 world.loop.call_later(0.5 + self.rng.random() * 12, proxy.finish, address)
+        return request
 
+    def production(self, world: World, request: Request, group: str, forwarding: Forwarding) -> None:
+        """Production has answered; only what is copied is captured here."""
+        if forwarding.mirrors:
+            self.capture.answered(world, request, group, Role.PRODUCTION, PRODUCTION_VERSION)
+
+
+#: What every answer of production says that it is; a shadow's says so most of the time.
+PRODUCTION_VERSION = "production"
 
 INERT = "4: a shadow is inert, and gets what it is to get"
 
@@ -91,6 +108,8 @@ class ShadowRules:
                     self._violated(f"{endpoint}: copies for {mirror.group}, where no instance answers.")
 
     def tick(self, proxies: Iterable[MemoryProxy], endpoints: Mapping[str, Endpoint]) -> None:
+        if self._world.shadows is not None:
+            self._world.shadows.capture.tick(self._world, endpoints.values())
         for proxy in proxies:
             for name, forwarding in proxy.forwardings().items():
                 self._check(proxy, name, forwarding)
@@ -138,6 +157,10 @@ class ShadowRules:
                 if proxy.running and endpoint.blue is not None and proxy.mirrors(name) != plan_of(endpoint).mirrors:
                     return INERT, f"{proxy.node}, {name}: {proxy.mirrors(name)}, asked {plan_of(endpoint).mirrors}"
         return None
+
+    def settled(self) -> None:
+        if self._world.shadows is not None:
+            self._world.shadows.capture.settled(self._world)
 
     def _violated(self, what: str) -> Any:
         raise self._world.violated(INERT, what)

@@ -329,11 +329,11 @@ class World:
     def _requests(self) -> None:
         rng, machine = self.rng, self.machine
         for proxy in self.network.proxies.values():
-            for forwarding in proxy.forwardings().values():
+            for name, forwarding in proxy.forwardings().items():
                 weights = forwarding.weights
                 for _ in range(2):
-                    if self.shadows is not None:
-                        self.shadows.copy(self, proxy, forwarding)
+                    shadows = self.shadows
+                    request = shadows.copy(self, proxy, name, forwarding) if shadows is not None else None
                     pick = rng.random() * 1_000_000
                     for weight in weights:
                         pick -= weight.parts
@@ -349,6 +349,8 @@ class World:
                     error = rng.random() < model.error_rate
                     self.telemetry.note(weight.group, address, 1, int(error), model.microseconds)
                     self.counts["requests"] += 1
+                    if shadows is not None and request is not None:
+                        shadows.production(self, request, weight.group, forwarding)
                     if rng.random() < 0.02:
                         proxy.begin(address)
                         self.loop.call_later(0.5 + rng.random() * 12, proxy.finish, address)
