@@ -115,6 +115,7 @@ def test_a_shadow_has_a_line_that_fits() -> None:
     found = described(alarms=3, long=True)
     lines = drawn(found)
     found["Shadow"] = {
+        "EndpointConfigName": "v1",
         "VariantName": "s" * 63,
         "Copies": 123_456,
         "Skipped": 98_765,

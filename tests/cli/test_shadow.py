@@ -208,6 +208,11 @@ def test_axes_hold_their_values_and_their_ticks(values: list[float]) -> None:
     assert of_time(182, "", str).ticks == [0, 30, 60, 90, 120, 150, 180] or len(of_time(182, "", str).ticks) <= 8
 
 
+def test_values_that_are_almost_one_have_an_axis_whose_labels_differ() -> None:
+    axis = linear([0.014, 0.01400000000000002], "")
+    assert len({axis.write(tick) for tick in axis.ticks}) == len(axis.ticks)
+
+
 def test_the_line_of_the_agreement_is_broken_where_nothing_was_compared(url: str) -> None:
     one = found(url)
     began = one["Course"][0]["Timestamp"]

@@ -13,6 +13,9 @@ HEIGHT: Final = 230
 #: Room for the axes' labels.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 34, 14, 40
 
+#: Values that differ by less than this share of themselves are drawn as one: the labels of an axis would all read the same.
+_SAME: Final = 1e-4
+
 Point = tuple[float, float]
 
 
@@ -61,7 +64,7 @@ class Line:
 def linear(values: Sequence[float], title: str, write: Callable[[float], str] = lambda value: f"{value:g}") -> Axis:
     """An axis with round numbers that holds all values."""
     low, high = min(values), max(values)
-    if low == high:
+    if high - low <= _SAME * max(abs(low), abs(high)):
         low, high = low - (abs(low) * 0.05 or 0.5), high + (abs(high) * 0.05 or 0.5)
     step = _round_step((high - low) / 4)
     low, high = math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step

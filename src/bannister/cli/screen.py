@@ -216,11 +216,12 @@ def _instances(blue: dict[str, Any] | None, green: dict[str, Any]) -> Text:
 
 
 def shadow_figures(found: dict[str, Any]) -> str:
-    """`shadow  99.8 % of 412 pairs agree, 412 copies, 0 skipped  Shadow-01`."""
+    """`shadow  99.8 % of 412 pairs agree, 412 copies, 0 skipped  Shadow-01 of v1`."""
     pairs = "nothing compared"
     if found["Pairs"]:
         pairs = f"{share(found['Agreeing'] / found['Pairs'])} of {found['Pairs']:,} pairs agree"
-    return f"{'shadow':<14}{pairs}, {found['Copies']:,} copies, {found['Skipped']:,} skipped  {found['VariantName']}"
+    whose = f"{found['VariantName']} of {found['EndpointConfigName']}"
+    return f"{'shadow':<14}{pairs}, {found['Copies']:,} copies, {found['Skipped']:,} skipped  {whose}"
 
 
 def _row(label: str, blue: float | None, green: float | None, worded: Any) -> Text:
