@@ -63,6 +63,8 @@ class Settings:
     stop_grace_seconds: float = 30.0
     #: In-flight requests of a group that no longer gets new ones may take this long.
     drain_timeout_seconds: float = 75.0
+    #: … and this long where they are still under way after that: then they are streams (`stream_timeout_seconds`).
+    stream_drain_timeout_seconds: float = 480.0
     instance_log_bytes_max: int = 4 * 1024 * 1024
     #: … which are measured this often.
     instance_log_check_seconds: float = 1.0
@@ -79,6 +81,12 @@ class Settings:
     # --- invocations
     invocation_timeout_seconds: float = 60.0
     invocation_body_bytes_max: int = 25 * 1024 * 1024
+    #: A streamed answer (InvokeEndpointWithResponseStream) may take this long in all (AWS: 8 minutes).
+    stream_timeout_seconds: float = 480.0
+    #: A streamed answer that is not over then is cut off this much later: its caller has been told why, if the model was still sending.
+    stream_cut_seconds: float = 5.0
+    #: The payload of one event of a streamed answer; what comes from the model in larger pieces is divided. Envoy holds back so much of an answer of known length.
+    stream_frame_bytes_max: int = 256 * 1024
     #: Envoy's worker threads; 0: one per core.
     proxy_workers: int = 0
     #: Connections from one proxy to all instances of a group; requests beyond them wait for one.
@@ -90,7 +98,7 @@ class Settings:
     #: An idle client connection is closed after this long.
     downstream_idle_timeout_seconds: float = 600.0
     #: A client that is to be hung up on has this long to take the last of its answer, and to hang up itself.
-    downstream_close_seconds: float = 60.0
+    downstream_close_seconds: float = 10.0
     #: A request or answer during which nothing moves at all for this long is given up (a client that vanished).
     stream_idle_timeout_seconds: float = 900.0
     #: Envoy sheds load before its heap reaches this.
@@ -192,7 +200,7 @@ class Settings:
     #: What the capture process holds of exchanges that are not over: so many, with so many bytes of bodies, each for so long.
     capture_open_exchanges_max: int = 2000
     capture_open_bytes_max: int = 128 * 1024 * 1024
-    capture_exchange_seconds_max: float = 120.0
+    capture_exchange_seconds_max: float = 500.0
     #: A heartbeat goes through each proxy to the capture process this often.
     capture_heartbeat_interval_seconds: float = 0.5
     #: Reports of the capture process kept for a control plane that is away; they hold excerpts of bodies, so they are fewer than telemetry's.

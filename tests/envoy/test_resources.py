@@ -11,7 +11,7 @@ import pytest
 
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.domain.routing import Forwarding, Mirror, Weight
-from bannister.envoy.resources.listener import _lua_string
+from bannister.envoy.resources.lua import lua_string
 from bannister.envoy.resources.names import INVOCATION, INVOCATION_COPIED, TARGET_VARIANT_HEADER
 from bannister.envoy.resources.routes import (
     EndpointRoutes,
@@ -47,7 +47,7 @@ def test_all_groups_that_routes_name_are_found():
 def forwarding_routes(forwarding: Forwarding) -> list[Any]:
     settings = Settings(Path("/data"))
     routes = EndpointRoutes(settings, runtime_texts("0", settings.invocation_body_bytes_max))
-    found = list(routes._routes("flights", forwarding))
+    found = list(routes._routes("flights", forwarding, routes._plain))
     return [one for one in found if one.name in (INVOCATION, *INVOCATION_COPIED.values()) and not _by_name(one)]
 
 
@@ -111,7 +111,7 @@ def test_all_clusters_on_the_way_of_a_copy_are_needed():
 
 @pytest.mark.parametrize("text", ['"', "\\", "]]", "\n\x00", "é🛫", 'a" .. os.exit() .. "'])
 def test_no_text_can_end_a_lua_string(text):
-    inside = _lua_string(text)[1:-1]
+    inside = lua_string(text)[1:-1]
     assert '"' not in inside
     assert inside.isascii()
 

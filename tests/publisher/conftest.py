@@ -41,6 +41,8 @@ class Answer:
     status: int = 200
     body: bytes = b""
     headers: dict[str, str] = field(default_factory=lambda: {"content-type": "text/plain"})
+    #: In place of a body: each piece is a chunk of its own, sent when it comes. A ConnectionError breaks the connection.
+    pieces: AsyncIterator[bytes] | None = None
 
 
 #: None: break the connection without an answer.
@@ -101,9 +103,17 @@ class Server:
             answer = await self.behaviour(request)
         if answer is None:
             return False
-        fields = {**answer.headers, "content-length": str(len(answer.body))}
+        framing = (
+            {"content-length": str(len(answer.body))} if answer.pieces is None else {"transfer-encoding": "chunked"}
+        )
+        fields = {**answer.headers, **framing}
         head = f"HTTP/1.1 {answer.status} X\r\n" + "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         writer.write(head.encode("latin-1") + b"\r\n" + answer.body)
+        if answer.pieces is not None:
+            async for piece in answer.pieces:
+                writer.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+                await writer.drain()
+            writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True
 

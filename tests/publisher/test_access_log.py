@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import grpc
 import pytest
 from envoy.service.accesslog.v3 import als_pb2, als_pb2_grpc
+
+from bannister.telemetry.entry import Invocation, read_entry
 
 pytestmark = pytest.mark.real
 
@@ -70,6 +73,53 @@ async def test_a_models_error_keeps_the_status_that_the_model_gave(telemetry, ed
     (entry,) = await logged(edge, telemetry, until, 1)
     assert entry.response.response_code.value == 424
     assert entry.common_properties.metadata.filter_metadata["bannister"]["original_status"] == 503
+
+
+@pytest.fixture
+def settings(settings):
+    return replace(settings, stream_timeout_seconds=0.5)
+
+
+async def test_a_stream_is_logged_when_it_is_over_with_all_of_its_time(telemetry, edge, steady, answer, until):
+    async def pieces():
+        for piece in (b"1", b"2", b"3"):
+            yield piece
+            await asyncio.sleep(0.1)
+
+    async def streams(request):
+        return answer(pieces=pieces())
+
+    await edge.model("g1", streams)
+    await edge.serve(steady("flights", "g1"))
+    assert (await edge.client().call("/endpoints/flights/invocations-response-stream")).status == 200
+    (entry,) = await logged(edge, telemetry, until, 1)
+    found = read_entry(entry)
+    assert isinstance(found, Invocation)
+    assert (found.group, found.status, found.abandoned) == ("g1", 200, False)
+    assert found.model_latency is not None
+    assert found.model_latency >= 300_000
+
+
+async def test_a_stream_whose_time_is_over_is_logged_as_the_models_error(telemetry, edge, steady, answer, until):
+    async def pieces():
+        while True:
+            yield b"token"
+            await asyncio.sleep(0.05)
+
+    async def streams(request):
+        return answer(pieces=pieces())
+
+    await edge.model("g1", streams)
+    await edge.serve(steady("flights", "g1"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.port)
+    path = "/endpoints/flights/invocations-response-stream"
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
+    await asyncio.wait_for(reader.readuntil(b"ModelInvocationTimeExceeded"), 10)
+    writer.close()  # as boto3 does when it has raised the error
+    (entry,) = await logged(edge, telemetry, until, 1)
+    found = read_entry(entry)
+    assert isinstance(found, Invocation)
+    assert (found.group, found.status, found.abandoned) == ("g1", None, False)
 
 
 async def test_a_group_without_instances_is_named_too(telemetry, edge, steady, until):

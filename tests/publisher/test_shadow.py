@@ -117,7 +117,7 @@ async def test_a_copy_is_logged_as_an_invocation_of_the_shadow_under_the_same_re
     shadow = await edge.model("shadow", refuses)
     await mirroring(edge, until, plan())
     await edge.client().invoke("flights", b"1")
-    await until(lambda: len(telemetry.of("shadow")) == 1, "the copy is logged")
+    await until(lambda: all(map(telemetry.of, ("shadow", "invocation"))), "the copy and its original are logged")
     (copy,), (original,) = telemetry.of("shadow"), telemetry.of("invocation")
     assert copy.common_properties.custom_tags["group"] == "shadow"
     assert copy.response.response_code.value == 503
@@ -132,8 +132,10 @@ async def test_noise_goes_to_productions_own_group_and_is_no_invocation_of_it(ed
     await mirroring(edge, until, plan(noise_parts=1_000_000))
     await edge.client().invoke("flights", b"1")
     await until(lambda: len(blue.invocations) == 2, "the copy has arrived")
-    await until(lambda: len(telemetry.of("shadow")) == 1, "the shadow's copy is logged")
-    assert len(telemetry.of("invocation")) == 1
+    await until(
+        lambda: all(map(telemetry.of, ("shadow", "invocation"))), "the shadow's copy and the request are logged"
+    )
+    assert (len(telemetry.of("shadow")), len(telemetry.of("invocation"))) == (1, 1)
     assert telemetry.of("noise") == []
     assert edge.publisher.acknowledged(plan()), "noise holds up nothing"
 

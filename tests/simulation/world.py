@@ -36,6 +36,7 @@ SETTINGS = Settings(
     ping_interval_starting_seconds=0.25,
     stop_grace_seconds=3.0,
     drain_timeout_seconds=8.0,
+    stream_drain_timeout_seconds=10.0,
     restart_backoff_seconds_max=5.0,
     proxy_lease_seconds=5.0,
     proxy_adoption_seconds=3.0,

@@ -127,6 +127,13 @@ def test_a_group_without_healthy_instances_is_named_by_the_tag() -> None:
     assert (found.group, found.address, found.unreachable, found.status) == ("green", "", True, None)
 
 
+@pytest.mark.parametrize("flags", [{}, {"downstream_connection_termination": True}, {"upstream_request_timeout": True}])
+def test_a_stream_whose_time_was_over_is_the_models_error_whoever_hung_up(flags: dict[str, bool]) -> None:
+    metadata = {"filter_metadata": {"bannister": {"stream_broken": "timed_out"}}}
+    found = invocation(entry({"metadata": metadata, "response_flags": flags}))
+    assert (found.status, found.abandoned, found.model_latency) == (None, False, None)
+
+
 @pytest.mark.parametrize("flag", ["downstream_connection_termination", "downstream_remote_reset", None])
 def test_a_client_that_hung_up(flag: str | None) -> None:
     common = {

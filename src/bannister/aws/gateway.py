@@ -9,8 +9,8 @@ A request is judged in this order; the first that fits answers it:
 3. A POST that is written in one of AWS's protocols is for an operation. `smithy-protocol` (or CBOR sent to a path of RPC v2) says RPC v2,
    and the path names service and operation; `X-Amz-Target` says JSON and names both; a form says query: its signature names the service,
    its `Action` the operation. Whatever is then wrong is answered in that protocol.
-4. `POST /endpoints/NAME/invocations` arrives here only where the proxy has no route for NAME: there is no such endpoint, and there
-   may be none of this name. The other ways to invoke one are not supported. The body is not read.
+4. `POST /endpoints/NAME/invocations`, and `…-response-stream`, arrive here only where the proxy has no route for NAME: there is no such
+   endpoint, and there may be none of this name. The other ways to invoke one are not supported. The body is not read.
 5. The signature's scope names the service: `s3` is for the objects; another gets an error in its wire format.
 6. Anything else is a path of an object, unsigned.
 
@@ -54,10 +54,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _INVOKE = "InvokeEndpoint"
+_STREAM = "InvokeEndpointWithResponseStream"
 #: The runtime's operations, by the end of their paths.
 _INVOCATIONS = {
     "invocations": _INVOKE,
-    "invocations-response-stream": "InvokeEndpointWithResponseStream",
+    "invocations-response-stream": _STREAM,
     "async-invocations": "InvokeEndpointAsync",
     "invocations-bidirectional-stream": "InvokeEndpointWithBidirectionalStream",
 }
@@ -274,8 +275,8 @@ class Gateway:
         if path is None or request.method != "POST" or _signing_name(request) == "s3":
             return None
         operation = _INVOCATIONS[path[2]]
-        if operation != _INVOKE:
-            return rest_json.render_fault(fault.unknown_operation("sagemaker-runtime", operation, [_INVOKE]))
+        if operation not in (_INVOKE, _STREAM):
+            return rest_json.render_fault(fault.unknown_operation("sagemaker-runtime", operation, [_INVOKE, _STREAM]))
         name, model = unquote(path[1]), service_model("sagemaker-runtime").operation_model(operation)
         given = rest_json.without_body(model, {"EndpointName": name}, request.headers)
         if found := validate.violations(model.input_shape, given):

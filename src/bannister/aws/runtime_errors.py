@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts
+from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts, StreamErrorText
 
 #: As much of a model's answer as an error repeats.
 ORIGINAL_BYTES_MAX = 64 * 1024
@@ -19,6 +19,7 @@ _TIMED_OUT = (
     "container in Amazon CloudWatch, resolve the issue, and try again."
 )
 _EXITED = "An error occurred while handling request as the model process exited."
+_STREAM_TIMED_OUT = "Your model primary did not complete sending the inference response in the allotted time."
 _SEE_LOGS = ". See the logs of endpoint {endpoint} in account {account} for more information."
 
 
@@ -54,6 +55,9 @@ def runtime_texts(account_id: str, body_bytes_max: int) -> RuntimeTexts:
         ),
         model_client_error=_model_error("client", "CLIENT_ERROR_FROM_MODEL", account_id),
         model_server_error=_model_error("server", "INTERNAL_FAILURE_FROM_MODEL", account_id),
+        stream_timed_out=StreamErrorText(
+            "ModelStreamError", json.dumps({"ErrorCode": "ModelInvocationTimeExceeded", "Message": _STREAM_TIMED_OUT})
+        ),
     )
 
 

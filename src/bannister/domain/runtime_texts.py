@@ -62,6 +62,16 @@ class ModelErrorText:
 
 
 @dataclass(frozen=True, slots=True)
+class StreamErrorText:
+    """What ends a streamed answer that has begun; it has no status any more."""
+
+    #: From which clients take the error's code.
+    exception_type: str
+    #: The whole body: JSON, without placeholders.
+    body: str
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeTexts:
     """All of them. Every text may name {endpoint}."""
 
@@ -83,3 +93,5 @@ class RuntimeTexts:
     model_client_error: ModelErrorText
     #: The model answered with any other status that is not a success.
     model_server_error: ModelErrorText
+    #: The model is still sending a streamed answer when its time is over.
+    stream_timed_out: StreamErrorText

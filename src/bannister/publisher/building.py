@@ -40,7 +40,7 @@ class EnvoyMessages:
         self._settings = settings
         self._texts = texts
         self._routes = EndpointRoutes(settings, texts)
-        self._tree: dict[str, tuple[Forwarding, tuple[str, bytes]]] = {}
+        self._tree: dict[str, tuple[Forwarding, dict[str, bytes]]] = {}
 
     def listeners(self) -> dict[str, Any]:
         return {
@@ -58,14 +58,15 @@ class EnvoyMessages:
         return packed(group_endpoints(group, members))
 
     def route_table(self, forwardings: Mapping[str, Forwarding]) -> Any:
-        self._tree = {endpoint: self._tree_entry(endpoint, one) for endpoint, one in forwardings.items()}
-        return packed(route_table(dict(entry for _, entry in self._tree.values())))
+        self._tree = {endpoint: self._tree_entries(endpoint, one) for endpoint, one in forwardings.items()}
+        entries = [one for _, some in self._tree.values() for one in some.items()]
+        return packed(route_table(dict(entries)))
 
-    def _tree_entry(self, endpoint: str, forwarding: Forwarding) -> tuple[Forwarding, tuple[str, bytes]]:
+    def _tree_entries(self, endpoint: str, forwarding: Forwarding) -> tuple[Forwarding, dict[str, bytes]]:
         known = self._tree.get(endpoint)
         if known is not None and known[0] == forwarding:
             return known
-        return forwarding, self._routes.tree_entry(endpoint, forwarding)
+        return forwarding, self._routes.tree_entries(endpoint, forwarding)
 
 
 class SnapshotBuilder:

@@ -5,7 +5,8 @@ A group is *wanted* while an endpoint's fleet or deployment needs it (`bannister
 sends them anything new and their requests in flight have ended, or the drain time-out has passed. What is no longer wanted retires, in this order:
 
 1. no proxy routes to it any more (every registered proxy has acknowledged routes without it),
-2. its requests in flight have ended, or the drain time-out has passed,
+2. its requests in flight have ended, or the time that they are given has passed. After `drain_timeout_seconds` only streams can be left of those
+   that are counted, and these are given `stream_drain_timeout_seconds`,
 3. its instances are stopped,
 4. its record is removed, and its artifact when no other group uses it.
 
@@ -231,26 +232,27 @@ class Supervisor:
             await self._state.commit([Put(GROUPS, row.key, replace(record, retiring_since=now), row.revision)])
             return
         if row.key not in self._removed:
-            in_flight = await self._in_flight(row.key)
-            overdue = now >= record.retiring_since + self._settings.drain_timeout_seconds
-            if in_flight != 0:
-                if not overdue:
+            counted, there_may_be_more = await self._in_flight(row.key)
+            if counted or there_may_be_more:
+                given = self._settings.drain_timeout_seconds
+                if counted:
+                    given = max(given, self._settings.stream_drain_timeout_seconds)
+                if now < record.retiring_since + given:
                     return
-                await self._cut(row, in_flight, now)
+                await self._cut(row, None if there_may_be_more else counted, now)
             await self._instances.remove(row.key, self._epoch)
             self._removed.add(row.key)
         if not any(instance.group == row.key for instance in self._instances.snapshot()):
             await self._forget(row)
 
-    async def _in_flight(self, group: str) -> int | None:
-        """Requests in flight; None: there may be some that no proxy counts."""
-        if any(one.group == group and self._may_have_more(one) for one in self._instances.snapshot()):
-            return None
+    async def _in_flight(self, group: str) -> tuple[int, bool]:
+        """Requests in flight that the proxies count, and whether there may be some that none counts."""
+        there_may_be_more = any(one.group == group and self._may_have_more(one) for one in self._instances.snapshot())
         try:
-            return await self._routes.active_requests(group)
+            return await self._routes.active_requests(group), there_may_be_more
         except Unavailable as error:
             log.debug("group.drain_unknown group=%s: %s", group, error)
-            return None
+            return 0, True
 
     def _may_have_more(self, one: Instance) -> bool:
         """Whether it may have requests in flight that no proxy counts: one that falls silent leaves the proxies' lists, not so its requests.

@@ -24,6 +24,8 @@ SHADOW_ROUTE = "shadow"
 #: The metadata that the error filter sets.
 METADATA_NAMESPACE = "bannister"
 ORIGINAL_STATUS = "original_status"
+#: … and what the filter of streamed answers sets where it had to end one with an error.
+STREAM_BROKEN = "stream_broken"
 #: The custom tag that names the cluster also where no instance could be chosen.
 GROUP_TAG = "group"
 
@@ -106,6 +108,9 @@ def read_entry(entry: Any) -> Invocation | Heartbeat | None:
         unanswered = unreachable or _any(flags, _UNANSWERED)
         abandoned = _any(flags, _ABANDONED)
     abandoned = abandoned or (code == 0 and not unanswered)
+    if _noted(common, STREAM_BROKEN) is not None:
+        # The caller was told that the model's time is over, and need not have stayed for the rest.
+        unanswered, abandoned = True, False
     if not (answered or unanswered or abandoned) and code < 500:
         # The proxy refused the request by itself (a body over the limit): not an invocation of the model.
         return None
@@ -139,11 +144,18 @@ def _any(flags: Any, names: tuple[str, ...]) -> bool:
     return any(getattr(flags, name) for name in names)
 
 
-def _original_status(common: Any) -> int | None:
+def _noted(common: Any, name: str) -> Any:
+    """What a filter has noted, as `google.protobuf.Value`; None: nothing."""
     metadata = common.metadata.filter_metadata
-    if METADATA_NAMESPACE not in metadata:
+    if METADATA_NAMESPACE not in metadata or name not in metadata[METADATA_NAMESPACE].fields:
         return None
-    value = metadata[METADATA_NAMESPACE].fields[ORIGINAL_STATUS]
+    return metadata[METADATA_NAMESPACE].fields[name]
+
+
+def _original_status(common: Any) -> int | None:
+    value = _noted(common, ORIGINAL_STATUS)
+    if value is None:
+        return None
     try:
         return int(value.number_value or value.string_value)
     except ValueError:

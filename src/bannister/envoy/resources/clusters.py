@@ -26,7 +26,7 @@ from envoy.type.matcher.v3 import string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
 from bannister.envoy.resources.messages import from_ads, header_if_absent, packed, seconds
-from bannister.envoy.resources.names import COPY_GROUP_HEADER, COPY_KIND_HEADER
+from bannister.envoy.resources.names import COPY_GROUP_HEADER, COPY_KIND_HEADER, COPY_STREAM_HEADER
 from bannister.settings import Settings
 
 #: As good as none: what bounds the requests in flight is the number of client connections.
@@ -37,10 +37,12 @@ STRIPPED_HEADERS = (
     "authorization",
     "cookie",
     "origin",
+    "x-amzn-sagemaker-accept",
     "x-amzn-sagemaker-target-variant",
     "x-amzn-trace-id",
     COPY_GROUP_HEADER,
     COPY_KIND_HEADER,
+    COPY_STREAM_HEADER,
 )
 #: AWS gives the container this where the caller sent no Content-Type.
 DEFAULT_CONTENT_TYPE = "application/octet-stream"

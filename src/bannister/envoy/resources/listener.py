@@ -2,6 +2,7 @@
 
 The filters, in the order in which a request passes them:
 
+    stream   off; a route of InvokeEndpointWithResponseStream switches it on: on the way back only, and last of all, it frames the answer (streaming.py)
     buffer   off; a route switches it on for bodies without a Content-Length, to count them against the limit
     lua      on the way back only: turns a model's error into AWS's ModelError (model_errors.lua)
     observe  off; a captured route switches it on (observing.py)
@@ -12,16 +13,14 @@ Paths are taken as they are: nothing is decoded, merged or rejected here, becaus
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypeAlias
 
 from envoy.config.accesslog.v3 import accesslog_pb2
-from envoy.config.core.v3 import address_pb2, base_pb2, grpc_service_pb2, protocol_pb2
+from envoy.config.core.v3 import address_pb2, grpc_service_pb2, protocol_pb2
 from envoy.config.listener.v3 import listener_components_pb2, listener_pb2
 from envoy.extensions.access_loggers.filters.cel.v3 import cel_pb2
 from envoy.extensions.access_loggers.grpc.v3 import als_pb2
 from envoy.extensions.filters.http.buffer.v3 import buffer_pb2
-from envoy.extensions.filters.http.lua.v3 import lua_pb2
 from envoy.extensions.filters.http.router.v3 import router_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.type.tracing.v3 import custom_tag_pb2
@@ -29,6 +28,7 @@ from google.protobuf import wrappers_pb2
 
 from bannister.domain.runtime_texts import ModelErrorText, RuntimeTexts
 from bannister.envoy.resources.local_replies import local_replies
+from bannister.envoy.resources.lua import Table, lua_filter
 from bannister.envoy.resources.messages import from_ads, packed, seconds, socket_address
 from bannister.envoy.resources.names import (
     ACCESS_LOG,
@@ -42,6 +42,7 @@ from bannister.envoy.resources.names import (
     VARIANT_HEADER,
 )
 from bannister.envoy.resources.observing import observing_filters
+from bannister.envoy.resources.streaming import stream_filter
 from bannister.settings import Settings
 
 _Manager: TypeAlias = http_connection_manager_pb2.HttpConnectionManager
@@ -55,7 +56,6 @@ _NOBODY = address_pb2.CidrRange(address_prefix="192.0.2.0", prefix_len=wrappers_
 #: Invocations and heartbeats. What we refused by ourselves never reached a model and is not its doing.
 _LOGGED_ROUTES = [INVOCATION, *INVOCATION_COPIED.values(), HEARTBEAT]
 _LOGGED = f"xds.route_name in {_LOGGED_ROUTES} && response.code_details != 'request_payload_too_large'"
-_LUA_FILE = Path(__file__).with_name("model_errors.lua")
 
 
 def edge_listener(settings: Settings, texts: RuntimeTexts) -> listener_pb2.Listener:
@@ -77,7 +77,13 @@ def _manager(settings: Settings, texts: RuntimeTexts) -> _Manager:
         stat_prefix="edge",
         codec_type=_Manager.AUTO,
         rds=http_connection_manager_pb2.Rds(route_config_name=ROUTE_TABLE, config_source=from_ads()),
-        http_filters=[_buffer(settings), _model_errors(texts), *observing_filters(settings), router()],
+        http_filters=[
+            stream_filter(settings, texts),
+            _buffer(settings),
+            _model_errors(texts),
+            *observing_filters(settings),
+            router(),
+        ],
         local_reply_config=local_replies(texts),
         access_log=[access_log(settings, LISTENER, _LOGGED)],
         # Nobody is trusted: who is internal may set x-envoy-* headers, which change time-outs and retries, and the request's id.
@@ -108,42 +114,21 @@ def _buffer(settings: Settings) -> _Filter:
 
 
 def _model_errors(texts: RuntimeTexts) -> _Filter:
-    script = f"{_lua_texts(texts)}\n{_LUA_FILE.read_text(encoding='utf-8')}"
     # A Lua filter reads a route's metadata under its own name.
-    return _Filter(
-        name=METADATA,
-        typed_config=packed(lua_pb2.Lua(default_source_code=base_pb2.DataSource(inline_string=script))),
-    )
+    values = {"client": _model_error(texts.model_client_error), "server": _model_error(texts.model_server_error)}
+    return lua_filter(METADATA, "model_errors.lua", "TEXTS", values)
 
 
-def _lua_texts(texts: RuntimeTexts) -> str:
-    return (
-        "local TEXTS = {\n"
-        f"  client = {_lua_table(texts.model_client_error)},\n"
-        f"  server = {_lua_table(texts.model_server_error)},\n"
-        "}"
-    )
-
-
-def _lua_table(text: ModelErrorText) -> str:
-    strings = {
+def _model_error(text: ModelErrorText) -> Table:
+    return {
         "error_type": text.error_type,
         "content_type": text.content_type,
         "opening": text.opening,
         "middle": text.middle,
         "closing": text.closing,
+        "status": text.status,
+        "original_bytes_max": text.original_bytes_max,
     }
-    fields = [f"{name} = {_lua_string(value)}" for name, value in strings.items()]
-    fields += [f"status = {text.status}", f"original_bytes_max = {text.original_bytes_max}"]
-    return "{ " + ", ".join(fields) + " }"
-
-
-def _lua_string(text: str) -> str:
-    """Every byte as a decimal escape where it is not plain: no text can end the string or be read as code."""
-    quoted = "".join(
-        chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\{byte:03d}" for byte in text.encode()
-    )
-    return f'"{quoted}"'
 
 
 def router() -> _Filter:

@@ -1,7 +1,7 @@
 -- What a model answered, as the caller reads it: 2xx untouched, anything else as AWS's ModelError with the model's
 -- own status and body inside.
 --
--- Put before this text by listener.py: TEXTS, a table with `client` and `server`, each with status, error_type,
+-- Put before this text by lua.py: TEXTS, a table with `client` and `server`, each with status, error_type,
 -- content_type, opening, middle, closing and original_bytes_max (see bannister.domain.runtime_texts).
 --
 -- Strings are bytes here, and a model's body can hold anything, so the escaping also makes it valid UTF-8.

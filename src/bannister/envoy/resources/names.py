@@ -51,9 +51,11 @@ METADATA: Final = "bannister"
 #: The tag of an access-log entry that names the group. Envoy fills its own field only where it chose an instance.
 GROUP_TAG: Final = "group"
 
-#: On a copy: the group that it is for, and what it is (`SHADOW` or `NOISE`). The mirror sets both, whatever a client sent; no model sees them.
+#: On a copy: the group that it is for, and what it is (`SHADOW` or `NOISE`). The mirror sets both, whatever a client sent; no model sees any of these.
 COPY_GROUP_HEADER: Final = "x-bannister-copy-group"
 COPY_KIND_HEADER: Final = "x-bannister-copy-kind"
+#: On a copy of a request whose answer is streamed.
+COPY_STREAM_HEADER: Final = "x-bannister-copy-stream"
 
 #: On a captured answer between router and capture: microseconds that the model took to begin it.
 LATENCY_HEADER: Final = "x-bannister-model-microseconds"

@@ -5,6 +5,7 @@ One table for everything, found by prefix tree, so that its cost does not grow w
     foreign Host header                       the control plane, which refuses it
     GET /-/heartbeat, /-/heartbeat/capture    answered here
     POST /endpoints/NAME/invocations          the endpoint's groups, by weight
+    POST /endpoints/NAME/invocations-response-stream    the same, with a streamed answer (`streaming`)
     everything else                           the control plane, unlimited in size and time: uploads to s3:// stream through
 
 An invocation of a known endpoint is recognised exactly: method, whole path, no foreign `Origin` (the control plane refuses those), not signed for
@@ -14,6 +15,8 @@ S3 (a bucket may be called `endpoints`). Paths are never normalised, because S3 
     TargetVariant names a variant             that variant's groups, in the ratio of their parts
     TargetVariant names nothing we know       400
     otherwise                                 all groups, by their parts
+
+The two ways to invoke an endpoint have a list of their own each, found by the longer prefix, so that neither makes the other slower.
 
 A body without Content-Length can only be limited by counting it, which the buffer filter does; each forwarding route is therefore there twice. Where requests are
 copied it is there three times, because large bodies are copied by another way than small ones (`shadow`).
@@ -73,6 +76,7 @@ from bannister.envoy.resources.names import (
 )
 from bannister.envoy.resources.observing import latency_mark, observed, observed_lengths
 from bannister.envoy.resources.shadow import Size, copied_to, mirror_policy
+from bannister.envoy.resources.streaming import accept_of_the_model, cut_after_seconds, elapsed_mark, streamed
 from bannister.settings import Settings
 
 #: Names by which a client on this machine may call us, with any port.
@@ -97,6 +101,24 @@ class _Length:
     headers: list[route_components_pb2.HeaderMatcher]
     size: Size
     filters: Mapping[str, any_pb2.Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to invoke an endpoint, and what its routes do differently."""
+
+    #: The end of its path.
+    suffix: str
+    timeout_seconds: float
+    #: Its answers are streams.
+    streamed: bool = False
+    filters: Mapping[str, any_pb2.Any] = field(default_factory=dict)
+    request_headers_to_add: tuple[base_pb2.HeaderValueOption, ...] = ()
+    request_headers_to_remove: tuple[str, ...] = ()
+    response_headers_to_add: tuple[base_pb2.HeaderValueOption, ...] = ()
+
+    def path(self, endpoint: str) -> str:
+        return f"/endpoints/{endpoint}/{self.suffix}"
 
 
 def weighted_shares(weights: Iterable[Weight]) -> tuple[Share, ...]:
@@ -148,6 +170,16 @@ class EndpointRoutes:
             _to_control([_header("authorization", string_pb2.StringMatcher(contains="/s3/aws4_request"))]),
         ]
         limit = settings.invocation_body_bytes_max
+        self._plain = _Way("invocations", settings.invocation_timeout_seconds)
+        self._stream = _Way(
+            "invocations-response-stream",
+            cut_after_seconds(settings),
+            streamed=True,
+            filters=streamed(),
+            request_headers_to_add=(accept_of_the_model(),),
+            request_headers_to_remove=("accept",),
+            response_headers_to_add=(elapsed_mark(),),
+        )
         self._too_large = longer_than(limit)
         self._large = longer_than(settings.shadow_small_body_bytes_max)
         self._counted = {
@@ -158,26 +190,33 @@ class EndpointRoutes:
             )
         }
 
-    def tree_entry(self, endpoint: str, forwarding: Forwarding) -> tuple[str, bytes]:
-        """The endpoint's prefix and, serialised, what is matched under it."""
-        routes = route_components_pb2.RouteList(routes=self._routes(endpoint, forwarding))
-        return f"/endpoints/{endpoint}/", _action(routes).SerializeToString(deterministic=True)
+    def tree_entries(self, endpoint: str, forwarding: Forwarding) -> dict[str, bytes]:
+        """By prefix of the path, serialised: what is matched under it."""
+        return {
+            prefix: _action(
+                route_components_pb2.RouteList(routes=self._routes(endpoint, forwarding, way))
+            ).SerializeToString(deterministic=True)
+            for prefix, way in (
+                (f"/endpoints/{endpoint}/", self._plain),
+                (self._stream.path(endpoint), self._stream),
+            )
+        }
 
-    def _routes(self, endpoint: str, forwarding: Forwarding) -> Iterator[route_components_pb2.Route]:
+    def _routes(self, endpoint: str, forwarding: Forwarding, way: _Way) -> Iterator[route_components_pb2.Route]:
         yield from self._guards
-        path = f"/endpoints/{endpoint}/invocations"
+        path = way.path(endpoint)
         yield self._refuse(endpoint, path, self._too_large, self._texts.body_too_large)
         for variant, shares in variant_shares(forwarding.weights).items():
             named = _header(TARGET_VARIANT_HEADER, string_pb2.StringMatcher(exact=variant))
-            yield from self._forward(endpoint, path, [named], shares, forwarding)
+            yield from self._forward(endpoint, way, [named], shares, forwarding)
         yield self._refuse(endpoint, path, _present(TARGET_VARIANT_HEADER), self._texts.unknown_variant_unnamed)
-        yield from self._forward(endpoint, path, [], weighted_shares(forwarding.weights), forwarding)
+        yield from self._forward(endpoint, way, [], weighted_shares(forwarding.weights), forwarding)
         yield _to_control([])
 
     def _forward(
         self,
         endpoint: str,
-        path: str,
+        way: _Way,
         headers: list[route_components_pb2.HeaderMatcher],
         shares: tuple[Share, ...],
         forwarding: Forwarding,
@@ -187,26 +226,33 @@ class EndpointRoutes:
         Those that are captured also by their copies. Envoy draws one number for a request, by which every fraction decides: whoever is in the
         smaller share is also in the larger. So a route with the fraction of a mirror matches exactly the requests that this mirror copies.
         """
-        about = metadata(METADATA, endpoint=endpoint)
         mirrored = bool(forwarding.mirrors)
         for parts in _nested_shares(forwarding):
             for length in self._observed_lengths(mirrored=mirrored):
-                yield route_components_pb2.Route(
-                    name=_route_name(forwarding, parts),
-                    match=_invocation(path, [*headers, *length.headers], fraction_of(parts)),
-                    route=self._action_to(shares, forwarding, length.size),
-                    metadata=about,
-                    typed_per_filter_config=length.filters,
-                    response_headers_to_add=[latency_mark()],
-                )
+                match = _invocation(way.path(endpoint), [*headers, *length.headers], fraction_of(parts))
+                route = self._route(_route_name(forwarding, parts), match, endpoint, way, length)
+                route.route.CopyFrom(self._action_to(shares, forwarding, length.size, way))
+                route.response_headers_to_add.append(latency_mark())
+                yield route
         for length in self._lengths(mirrored=mirrored):
-            yield route_components_pb2.Route(
-                name=INVOCATION,
-                match=_invocation(path, [*headers, *length.headers]),
-                route=self._action_to(shares, forwarding, length.size),
-                metadata=about,
-                typed_per_filter_config=length.filters,
-            )
+            match = _invocation(way.path(endpoint), [*headers, *length.headers])
+            route = self._route(INVOCATION, match, endpoint, way, length)
+            route.route.CopyFrom(self._action_to(shares, forwarding, length.size, way))
+            yield route
+
+    def _route(
+        self, name: str, match: route_components_pb2.RouteMatch, endpoint: str, way: _Way, length: _Length
+    ) -> route_components_pb2.Route:
+        """What the routes to an endpoint's groups have in common."""
+        return route_components_pb2.Route(
+            name=name,
+            match=match,
+            metadata=metadata(METADATA, endpoint=endpoint),
+            typed_per_filter_config={**length.filters, **way.filters},
+            request_headers_to_add=way.request_headers_to_add,
+            request_headers_to_remove=way.request_headers_to_remove,
+            response_headers_to_add=way.response_headers_to_add,
+        )
 
     def _observed_lengths(self, *, mirrored: bool) -> Iterator[_Length]:
         for one in observed_lengths(self._settings):
@@ -224,7 +270,7 @@ class EndpointRoutes:
         yield _Length([], Size.SMALL)
 
     def _action_to(
-        self, shares: tuple[Share, ...], forwarding: Forwarding, size: Size
+        self, shares: tuple[Share, ...], forwarding: Forwarding, size: Size, way: _Way
     ) -> route_components_pb2.RouteAction:
         clusters = [
             route_components_pb2.WeightedCluster.ClusterWeight(
@@ -239,9 +285,11 @@ class EndpointRoutes:
         return route_components_pb2.RouteAction(
             weighted_clusters=route_components_pb2.WeightedCluster(clusters=clusters),
             prefix_rewrite="/invocations",
-            timeout=seconds(self._settings.invocation_timeout_seconds),
+            timeout=seconds(way.timeout_seconds),
             retry_policy=self._retry,
-            request_mirror_policies=[mirror_policy(mirror, size) for mirror in forwarding.mirrors],
+            request_mirror_policies=[
+                mirror_policy(mirror, size, streamed=way.streamed) for mirror in forwarding.mirrors
+            ],
         )
 
     def _refuse(
@@ -262,7 +310,7 @@ class EndpointRoutes:
 
 
 def route_table(entries: Mapping[str, bytes]) -> route_pb2.RouteConfiguration:
-    """The whole table: the endpoints' entries (`EndpointRoutes.tree_entry`) by prefix, and what is always there."""
+    """The whole table: the endpoints' entries (`EndpointRoutes.tree_entries`) by prefix, and what is always there."""
     by_prefix = matcher_pb2.Matcher.MatcherTree.MatchMap()
     by_prefix.map[HEARTBEAT_PATH].CopyFrom(_action(_heartbeat(HEARTBEAT, HEARTBEAT_PATH)))
     by_prefix.map[CAPTURE_HEARTBEAT_PATH].CopyFrom(

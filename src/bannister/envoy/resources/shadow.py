@@ -7,7 +7,8 @@ Envoy streams a copy while the request itself streams, and lets the slower of th
 body fits: the hop's connections and the internal listener take `BUFFER_BYTES`, and the listener's buffer filter passes a request on only when its body is
 complete. What the group does then (answering late, reading nothing, being gone) ends at the listener.
 
-**Which group.** The mirror sets two headers on each copy, and only on the copy; the one route of the listener takes its cluster from the first. What a
+**Which group.** The mirror sets two headers on each copy, and only on the copy; the one route of the listener takes its cluster from the first. A third says of a stream
+that it is one: its copy holds its place as long as the shadow sends, and at most as long as production's stream may last. What a
 client sends under these names is overwritten on a copy, and taken off before any model sees it.
 
 **The bound.** A shadow has two hop clusters, one for small bodies and one for large ones (and those without a Content-Length), so that a few large copies
@@ -48,8 +49,16 @@ from bannister.domain.routing import Forwarding, Mirror
 from bannister.envoy.resources.clusters import PROTOCOL_OPTIONS, UNBOUNDED
 from bannister.envoy.resources.listener import HEADERS_MAX, access_log, router
 from bannister.envoy.resources.messages import fraction_of, packed, seconds, set_header
-from bannister.envoy.resources.names import COPY_GROUP_HEADER, COPY_KIND_HEADER, NOISE, SHADOW, SHADOW_LISTENER
+from bannister.envoy.resources.names import (
+    COPY_GROUP_HEADER,
+    COPY_KIND_HEADER,
+    COPY_STREAM_HEADER,
+    NOISE,
+    SHADOW,
+    SHADOW_LISTENER,
+)
 from bannister.envoy.resources.observing import latency_mark, observed_lengths, observer
+from bannister.envoy.resources.streaming import cut_after_seconds
 from bannister.settings import Settings
 
 _Manager: TypeAlias = http_connection_manager_pb2.HttpConnectionManager
@@ -98,9 +107,12 @@ def copies_bytes_max(settings: Settings) -> int:
     return small + settings.shadow_large_requests_max * settings.invocation_body_bytes_max
 
 
-def mirror_policy(mirror: Mirror, size: Size) -> route_components_pb2.RouteAction.RequestMirrorPolicy:
-    """Copy a share of a route's requests."""
+def mirror_policy(
+    mirror: Mirror, size: Size, *, streamed: bool = False
+) -> route_components_pb2.RouteAction.RequestMirrorPolicy:
+    """Copy a share of a route's requests. `streamed`: their answers are streams."""
     headers = {COPY_GROUP_HEADER: mirror.group, COPY_KIND_HEADER: NOISE if mirror.noise else SHADOW}
+    headers[COPY_STREAM_HEADER] = str(streamed).lower()
     return route_components_pb2.RouteAction.RequestMirrorPolicy(
         cluster=hop_name(mirror, size),
         runtime_fraction=fraction_of(mirror.parts),
@@ -179,20 +191,21 @@ def _routes(settings: Settings) -> route_pb2.RouteConfiguration:
 
     All are observed; by which way depends on the length of the body (`observing`).
     """
-    noise = route_components_pb2.HeaderMatcher(
-        name=COPY_KIND_HEADER, string_match=string_pb2.StringMatcher(exact=NOISE)
-    )
-    action = route_components_pb2.RouteAction(
-        cluster_header=COPY_GROUP_HEADER, timeout=seconds(settings.shadow_timeout_seconds)
+    noise, stream = _says(COPY_KIND_HEADER, NOISE), _says(COPY_STREAM_HEADER, "true")
+    kinds = (
+        (NOISE, [noise, stream], cut_after_seconds(settings)),
+        (SHADOW, [stream], cut_after_seconds(settings)),
+        (NOISE, [noise], settings.shadow_timeout_seconds),
+        (SHADOW, [], settings.shadow_timeout_seconds),
     )
     routes = [
         route_components_pb2.Route(
             name=name,
             match=route_components_pb2.RouteMatch(prefix="/", headers=[*kind, *length.headers]),
-            route=action,
+            route=route_components_pb2.RouteAction(cluster_header=COPY_GROUP_HEADER, timeout=seconds(timeout_seconds)),
             typed_per_filter_config=length.observed,
         )
-        for name, kind in ((NOISE, [noise]), (SHADOW, []))
+        for name, kind, timeout_seconds in kinds
         for length in observed_lengths(settings)
     ]
     return route_pb2.RouteConfiguration(
@@ -200,6 +213,10 @@ def _routes(settings: Settings) -> route_pb2.RouteConfiguration:
         virtual_hosts=[route_components_pb2.VirtualHost(name="all", domains=["*"], routes=routes)],
         response_headers_to_add=[latency_mark()],
     )
+
+
+def _says(header: str, value: str) -> route_components_pb2.HeaderMatcher:
+    return route_components_pb2.HeaderMatcher(name=header, string_match=string_pb2.StringMatcher(exact=value))
 
 
 def _at_most(requests: int) -> circuit_breaker_pb2.CircuitBreakers.Thresholds:
