@@ -7,6 +7,7 @@ import base64
 import json
 import signal
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -120,6 +121,30 @@ async def test_records_are_spooled_as_aws_writes_them(world: World) -> None:
     assert text["eventMetadata"]["customAttributes"] == ["a=b"]
     assert base64.b64decode(binary["captureData"]["endpointInput"]["data"]) == b"\xff\x00"
     await until(lambda: world.count(Counted.WRITTEN, "blue") == 2, "they are counted")
+
+
+async def test_a_streamed_answer_is_captured_and_compared_as_the_model_sent_it(world: World) -> None:
+    async def streams(request: Request) -> Answer:
+        async def pieces() -> AsyncIterator[bytes]:
+            for piece in (b"[1", b", 2", b"]"):
+                yield piece
+                await asyncio.sleep(0.02)
+
+        return Answer(headers={"content-type": "application/json"}, pieces=pieces())
+
+    await world.edge.model("blue", streams)
+    await world.edge.model("shadow", streams)
+    await world.serve(plan())
+    await world.start(instructions(data_capture(json_content_types=("application/json",))))
+    answer = await world.edge.client().call(f"/endpoints/{ENDPOINT}/invocations-response-stream", b"[1]")
+    assert answer.headers["content-type"] == "application/vnd.amazon.eventstream"
+    await until(lambda: len(world.spooled()) == 2, "a file for each variant")
+    await until(lambda: all(path.suffix == READY for path in world.spooled()), "both are finished")
+    for path in world.spooled():
+        _, line = map(json.loads, path.read_text().splitlines())
+        found = line["captureData"]["endpointOutput"]
+        assert (found["observedContentType"], found["data"]) == ("application/json", "[1, 2]")
+    await until(lambda: world.pairs() == world.agreeing() == 1, "they are compared")
 
 
 async def test_answers_that_are_none_and_bodies_that_are_cut_are_told_apart(world: World) -> None:

@@ -192,7 +192,7 @@ def _routes(settings: Settings) -> route_pb2.RouteConfiguration:
     All are observed; by which way depends on the length of the body (`observing`).
     """
     noise, stream = _says(COPY_KIND_HEADER, NOISE), _says(COPY_STREAM_HEADER, "true")
-    kinds = (
+    kinds: tuple[tuple[str, list[route_components_pb2.HeaderMatcher], float], ...] = (
         (NOISE, [noise, stream], cut_after_seconds(settings)),
         (SHADOW, [stream], cut_after_seconds(settings)),
         (NOISE, [noise], settings.shadow_timeout_seconds),

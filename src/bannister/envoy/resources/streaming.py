@@ -22,7 +22,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from google.protobuf import any_pb2
 
 from bannister.domain.runtime_texts import RuntimeTexts
-from bannister.envoy.resources.lua import lua_filter
+from bannister.envoy.resources.lua import Table, lua_filter
 from bannister.envoy.resources.messages import packed, set_header
 from bannister.settings import Settings
 
@@ -37,7 +37,7 @@ ACCEPT_HEADER: Final = "x-amzn-sagemaker-accept"
 def stream_filter(settings: Settings, texts: RuntimeTexts) -> _Filter:
     """Off until a route switches it on; to stand first."""
     timed_out = texts.stream_timed_out
-    values = {
+    values: Table = {
         "frame_bytes_max": settings.stream_frame_bytes_max,
         "limit_milliseconds": round(settings.stream_timeout_seconds * 1000),
         "timed_out": {"exception_type": timed_out.exception_type, "body": timed_out.body},
