@@ -106,8 +106,12 @@ def bootstrap_document(settings: Settings) -> dict[str, Any]:
 #: thirty: that would be most of the time that `up` takes.
 _RECONNECT = {"base_interval": "0.02s", "max_interval": "0.1s"}
 
-#: Envoy would stop reading requests while the capture process takes nothing: callers must never wait for it.
-_RUNTIME = {"envoy.reloadable_features.grpc_side_stream_flow_control": False}
+_RUNTIME = {
+    # Envoy would stop reading requests while the capture process takes nothing: callers must never wait for it.
+    "envoy.reloadable_features.grpc_side_stream_flow_control": False,
+    # The pattern of the headers that do not pass (`bannister.envoy.resources.headers`) is longer than the 100 instructions that Envoy allows by itself.
+    "re2.max_program_size.error_level": 4096,
+}
 
 #: A control plane that stands still keeps its connection open; it is left for its successor, which listens under the same name.
 _GRPC_WATCHED: dict[str, Any] = {

@@ -9,8 +9,8 @@ What each choice is for:
 * Idle connections are closed before a model server would close them, so that no request meets a closing connection.
 * Envoy's default circuit breakers (1,024 of each) would refuse requests that a model could take. Only connections are bounded: requests
   beyond them wait in Envoy, where waiting is cheap, and not as threads of a model server.
-* The model sees the request's documented headers: signatures and what belongs to clients or proxies is taken off here, at the last
-  moment, so that routes and logs still see it.
+* The model sees the request's documented headers, and the caller the answer's (`headers`): the rest is taken off here, on the way to the model at the last
+  moment and on the way back at the first, so that routes and logs still see all of the request, and what we add to an answer stays.
 """
 
 from __future__ import annotations
@@ -22,28 +22,15 @@ from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
-from envoy.type.matcher.v3 import string_pb2
+from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
+from bannister.envoy.resources.headers import not_for_the_caller, not_for_the_model
 from bannister.envoy.resources.messages import from_ads, header_if_absent, packed, seconds
-from bannister.envoy.resources.names import COPY_GROUP_HEADER, COPY_KIND_HEADER, COPY_STREAM_HEADER
 from bannister.settings import Settings
 
 #: As good as none: what bounds the requests in flight is the number of client connections.
 UNBOUNDED = 1_000_000
-#: Starts of header names that the model never sees.
-STRIPPED_PREFIXES = ("x-amz-", "amz-sdk-", "x-envoy-", "x-forwarded-")
-STRIPPED_HEADERS = (
-    "authorization",
-    "cookie",
-    "origin",
-    "x-amzn-sagemaker-accept",
-    "x-amzn-sagemaker-target-variant",
-    "x-amzn-trace-id",
-    COPY_GROUP_HEADER,
-    COPY_KIND_HEADER,
-    COPY_STREAM_HEADER,
-)
 #: AWS gives the container this where the caller sent no Content-Type.
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
@@ -105,21 +92,22 @@ def _http_options(settings: Settings) -> any_pb2.Any:
 
 
 def _strip_headers() -> http_connection_manager_pb2.HttpFilter:
-    prefixes = [
-        mutation_rules_pb2.HeaderMutation(
-            remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(
-                key_matcher=string_pb2.StringMatcher(prefix=prefix)
-            )
-        )
-        for prefix in STRIPPED_PREFIXES
-    ]
-    names = [mutation_rules_pb2.HeaderMutation(remove=name) for name in STRIPPED_HEADERS]
     default = mutation_rules_pb2.HeaderMutation(append=header_if_absent("content-type", DEFAULT_CONTENT_TYPE))
     mutation = header_mutation_pb2.HeaderMutation(
-        mutations=header_mutation_pb2.Mutations(request_mutations=[*prefixes, *names, default])
+        mutations=header_mutation_pb2.Mutations(
+            request_mutations=[_remove(not_for_the_model()), default],
+            response_mutations=[_remove(not_for_the_caller())],
+        )
     )
     return http_connection_manager_pb2.HttpFilter(
         name="envoy.filters.http.header_mutation", typed_config=packed(mutation)
+    )
+
+
+def _remove(pattern: str) -> mutation_rules_pb2.HeaderMutation:
+    matcher = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex=pattern))
+    return mutation_rules_pb2.HeaderMutation(
+        remove_on_match=mutation_rules_pb2.HeaderMutation.RemoveOnMatch(key_matcher=matcher)
     )
 
 
