@@ -218,6 +218,28 @@ async def test_an_unknown_variant(edge, steady, invoke):
     assert not model.invocations
 
 
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (
+            {"TargetModel": "a.tar.gz"},
+            "Endpoint flights is not a multi-model endpoint and does not support target model",
+        ),
+        ({"TargetContainerHostname": "second"}, "does not support target container hostname"),
+        ({"InferenceComponentName": "one"}, "has no inference components"),
+        ({"EnableExplanations": "`true`"}, "has no explainer"),
+    ],
+    ids=lambda one: next(iter(one)) if isinstance(one, dict) else "",
+)
+async def test_what_no_endpoint_here_has_is_refused(edge, steady, invoke, arguments, says):
+    model = await edge.model("g1")
+    await edge.serve(steady("flights", "g1"))
+    response = await invoke(**arguments)
+    assert (status(response), response["Error"]["Code"]) == (400, "ValidationError")
+    assert says in response["Error"]["Message"]
+    assert not model.invocations
+
+
 @pytest.mark.parametrize("extra", [0, 1])
 async def test_25_mebibytes_and_not_a_byte_more(edge, steady, invoke, extra):
     model = await edge.model("g1")

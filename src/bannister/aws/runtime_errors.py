@@ -8,6 +8,7 @@ answers (docs/compatibility names them where the text is matched on by clients).
 from __future__ import annotations
 
 import json
+from typing import Final
 
 from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts, StreamErrorText
 
@@ -20,6 +21,28 @@ _TIMED_OUT = (
 )
 _EXITED = "An error occurred while handling request as the model process exited."
 _STREAM_TIMED_OUT = "Your model primary did not complete sending the inference response in the allotted time."
+#: By the header of a member of InvokeEndpoint: why it is refused. AWS's own words where they are known (the first); a code too, where AWS gives one.
+_UNSUPPORTED_HEADERS: Final = {
+    "x-amzn-sagemaker-target-model": (
+        "Endpoint {endpoint} is not a multi-model endpoint and does not support target model header.",
+        "TARGET_MODEL_HEADER_NOT_SUPPORTED",
+    ),
+    "x-amzn-sagemaker-target-container-hostname": (
+        "Endpoint {endpoint} does not invoke containers directly and does not support target container hostname header: "
+        "each of its models is one container.",
+        None,
+    ),
+    "x-amzn-sagemaker-inference-component": (
+        "Endpoint {endpoint} has no inference components and does not support inference component name header: each of "
+        "its variants is one model.",
+        None,
+    ),
+    "x-amzn-sagemaker-enable-explanations": (
+        "Endpoint {endpoint} has no explainer and does not support enable explanations header: ExplainerConfig is not "
+        "supported.",
+        None,
+    ),
+}
 _SEE_LOGS = ". See the logs of endpoint {endpoint} in account {account} for more information."
 
 
@@ -39,6 +62,10 @@ def runtime_texts(account_id: str, body_bytes_max: int) -> RuntimeTexts:
             "ValidationError",
             "The variant named by TargetVariant was not found on endpoint {endpoint} of account " + account_id + ".",
         ),
+        unsupported_headers={
+            header: _plain(400, "ValidationError", message, code)
+            for header, (message, code) in _UNSUPPORTED_HEADERS.items()
+        },
         no_healthy_instance=_plain(
             503,
             "ServiceUnavailable",
@@ -61,8 +88,9 @@ def runtime_texts(account_id: str, body_bytes_max: int) -> RuntimeTexts:
     )
 
 
-def _plain(status: int, error_type: str, message: str) -> Reply:
-    return Reply(status, error_type, json.dumps({"Message": message}))
+def _plain(status: int, error_type: str, message: str, error_code: str | None = None) -> Reply:
+    body = {"Message": message} if error_code is None else {"ErrorCode": error_code, "Message": message}
+    return Reply(status, error_type, json.dumps(body))
 
 
 def _broken(original: str, account_id: str) -> Reply:

@@ -15,6 +15,7 @@ percent sign, so they are safe inside Envoy's format strings.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 
@@ -79,6 +80,8 @@ class RuntimeTexts:
     unknown_variant: Reply
     #: The same, for a sender that does not know which name was asked for.
     unknown_variant_unnamed: Reply
+    #: By header: it asks for what no endpoint here has.
+    unsupported_headers: Mapping[str, Reply]
     #: The endpoint exists and has no instance that could be asked: none is healthy, or none accepted the connection.
     no_healthy_instance: Reply
     #: The request's body is over the limit.

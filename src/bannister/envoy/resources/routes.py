@@ -12,6 +12,7 @@ An invocation of a known endpoint is recognised exactly: method, whole path, no 
 S3 (a bucket may be called `endpoints`). Paths are never normalised, because S3 keys are taken raw. Within an endpoint the first match counts:
 
     body too large by its Content-Length      413
+    asks for what no endpoint here has        400 (another model, container or component, an explanation)
     TargetVariant names a variant             that variant's groups, in the ratio of their parts
     TargetVariant names nothing we know       400
     otherwise                                 all groups, by their parts
@@ -206,6 +207,8 @@ class EndpointRoutes:
         yield from self._guards
         path = way.path(endpoint)
         yield self._refuse(endpoint, path, self._too_large, self._texts.body_too_large)
+        for header, reply in self._texts.unsupported_headers.items():
+            yield self._refuse(endpoint, path, _present(header), reply)
         for variant, shares in variant_shares(forwarding.weights).items():
             named = _header(TARGET_VARIANT_HEADER, string_pb2.StringMatcher(exact=variant))
             yield from self._forward(endpoint, way, [named], shares, forwarding)
