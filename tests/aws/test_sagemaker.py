@@ -85,6 +85,37 @@ async def test_variants_that_cannot_be_served(sagemaker: SageMaker, changes: dic
         await sagemaker.perform("CreateEndpointConfig", given)
 
 
+async def test_a_routing_strategy_is_stored_and_described(sagemaker: SageMaker) -> None:
+    variants = [
+        {**VARIANT, "VariantName": strategy.lower()[:6], "RoutingConfig": {"RoutingStrategy": strategy}}
+        for strategy in ("RANDOM", "LEAST_OUTSTANDING_REQUESTS")
+    ]
+    await sagemaker.perform(
+        "CreateEndpointConfig", {"EndpointConfigName": "c", "ProductionVariants": [*variants, VARIANT]}
+    )
+    described = await sagemaker.perform("DescribeEndpointConfig", {"EndpointConfigName": "c"})
+    found = [one["RoutingConfig"] for one in described["ProductionVariants"]]
+    assert found == [*(one["RoutingConfig"] for one in variants), None]
+    await sagemaker.perform("CreateEndpoint", {"EndpointName": "e", "EndpointConfigName": "c"})
+    pending = (await sagemaker.perform("DescribeEndpoint", {"EndpointName": "e"}))["PendingDeploymentSummary"]
+    assert [one["RoutingConfig"] for one in pending["ProductionVariants"]] == found
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"RoutingStrategy": "KV_AWARE"},
+        {"RoutingStrategy": "PREFIX_AWARE", "PrefixAwareRoutingConfig": {"PrefixLength": 1, "ConcurrencyThreshold": 1}},
+        {"RoutingStrategy": "RANDOM", "PrefixAwareRoutingConfig": {"PrefixLength": 1, "ConcurrencyThreshold": 1}},
+    ],
+    ids=["by cache", "by prefix", "a prefix that is not used"],
+)
+async def test_routing_by_content_is_refused(sagemaker: SageMaker, config: dict[str, Any]) -> None:
+    variants = [{**VARIANT, "RoutingConfig": config}]
+    with pytest.raises(Refused, match="can be LEAST_OUTSTANDING_REQUESTS or RANDOM"):
+        await sagemaker.perform("CreateEndpointConfig", {"EndpointConfigName": "c", "ProductionVariants": variants})
+
+
 async def test_an_empty_member_is_refused_like_a_full_one(sagemaker: SageMaker) -> None:
     given = {"EndpointConfigName": "c", "ProductionVariants": [VARIANT], "ExplainerConfig": {}}
     with pytest.raises(Refused, match="ExplainerConfig cannot be used"):

@@ -8,14 +8,16 @@ import json
 import signal
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.clock import SystemClock
+from bannister.domain.fleet import RoutingStrategy
 from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.routing import Membership, RoutePlan, Weight
 from bannister.envoy.admin import Admin
@@ -306,9 +308,9 @@ class Edge:
         self.instances.put(Instance(name, group, phase, "127.0.0.1", server.port, started_at=float(len(self.servers))))
         return server
 
-    async def serve(self, *plans: RoutePlan) -> None:
+    async def serve(self, *plans: RoutePlan, strategies: Mapping[str, RoutingStrategy] = MappingProxyType({})) -> None:
         """Ask for these plans and wait until all are acknowledged."""
-        self.publisher.ask(plans)
+        self.publisher.ask(plans, strategies)
         await until(lambda: all(self.publisher.acknowledged(plan) for plan in plans), f"{plans} are acknowledged")
 
     def log(self) -> str:

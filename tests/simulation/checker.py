@@ -477,7 +477,7 @@ class Checker:
             return self.jumps > 0
         return (
             self.jumps > 0
-            or self._world.clock.now() >= record.retiring_since + self._world.settings.drain_timeout_seconds
+            or self._world.clock.now() >= record.retiring_since + self._world.settings.stream_drain_timeout_seconds
         )
 
     # --- liveness

@@ -15,6 +15,7 @@ from bannister.app import experiment_limits
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.deployer.loop import Deployer
 from bannister.domain.deployment.machine import Limits
+from bannister.domain.fleet import RoutingStrategy
 from bannister.domain.instance import GroupSpec
 from bannister.domain.routing import Forwarding, Members, Mirror
 from bannister.envoy.memory import MemoryDiscovery
@@ -210,7 +211,7 @@ class NoMessages:
     def listeners(self) -> dict[str, None]:
         return {LISTENER: None, SHADOW_LISTENER: None}
 
-    def cluster(self, group: str) -> None:
+    def cluster(self, group: str, strategy: RoutingStrategy | None) -> None:
         pass
 
     def hop(self, mirror: Mirror, size: Size) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.deployment.machine import Deployment
 from bannister.domain.deployment.policy import DeploymentPolicy
-from bannister.domain.fleet import Fleet
+from bannister.domain.fleet import Fleet, RoutingStrategy
 from bannister.domain.scaling import Scaling
 from bannister.domain.tags import Tags
 from bannister.domain.unserved import AsyncInference, Serverless
@@ -30,6 +30,7 @@ class Variant:
     startup_timeout_seconds: float | None = None
     #: It has no instances of its own, and is not served.
     serverless: Serverless | None = None
+    routing: RoutingStrategy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,19 @@ A fleet is the endpoint's own copy of what it runs: deleting or recreating a mod
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.model import Container
 from bannister.domain.traffic import TRAFFIC_PARTS
+
+
+class RoutingStrategy(StrEnum):
+    """How a group's instances share its requests. Where none is given: the less busy of two that are drawn."""
+
+    #: The one with the fewest requests in flight.
+    LEAST_OUTSTANDING_REQUESTS = "LEAST_OUTSTANDING_REQUESTS"
+    RANDOM = "RANDOM"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +36,7 @@ class Group:
     weight: float
     startup_timeout_seconds: float
     instance_type: str | None = None
+    routing: RoutingStrategy | None = None
 
 
 @dataclass(frozen=True, slots=True)

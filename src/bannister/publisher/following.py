@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
-from bannister.domain.routing import Plans
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Group, RoutingStrategy
+from bannister.domain.routing import Plans, wanted_fleets
 from bannister.errors import Unavailable
 from bannister.publisher.publisher import Publisher
 from bannister.state.store import State
-from bannister.state.tables import COMPARISON_RULES, ENDPOINTS
+from bannister.state.tables import COMPARISON_RULES, ENDPOINTS, GROUPS
 
 log = logging.getLogger(__name__)
+
+
+def _strategies(endpoints: Iterable[Endpoint], retiring: Iterable[Group]) -> dict[str, RoutingStrategy]:
+    """Of all groups: those that an endpoint wants, and those that are there until their last request is over."""
+    wanted = (group for endpoint in endpoints for fleet in wanted_fleets(endpoint) for group in fleet.all_groups)
+    return {group.id: group.routing for group in (*retiring, *wanted) if group.routing is not None}
 
 
 async def follow_endpoints(publisher: Publisher, state: State, again_seconds: float) -> None:
@@ -21,7 +30,10 @@ async def follow_endpoints(publisher: Publisher, state: State, again_seconds: fl
         try:
             noise = {row.key: row.value.noise_parts for row in await state.rows(COMPARISON_RULES)}
             endpoints = [row.value for row in await state.rows(ENDPOINTS)]
-            publisher.ask([plans.of(one, noise.get(one.name, 0)) for one in endpoints])
+            retiring = [row.value.group for row in await state.rows(GROUPS)]
+            publisher.ask(
+                [plans.of(one, noise.get(one.name, 0)) for one in endpoints], _strategies(endpoints, retiring)
+            )
         except Unavailable as error:
             log.warning("The endpoints cannot be read; the proxies go on with what they have: %s", error)
         await state.changed.wait_past(seen, again_seconds)

@@ -146,6 +146,7 @@ def _production(progress: VariantProgress) -> dict[str, Any]:
         "CurrentInstanceCount": progress.current_instance_count,
         "DesiredInstanceCount": group.instance_count,
         "VariantStatus": _variant_status(progress),
+        "RoutingConfig": {"RoutingStrategy": group.routing.value} if group.routing is not None else None,
     }
 
 

@@ -17,6 +17,7 @@ from bannister.aws.sagemaker.unserved import (
     serverless_variant,
 )
 from bannister.domain.endpoint import EndpointConfig, Variant
+from bannister.domain.fleet import RoutingStrategy
 from bannister.errors import Invalid, Resource, Unsupported
 from bannister.operations import endpoint_configs
 from bannister.operations.context import Context
@@ -106,7 +107,20 @@ def _variant(definition: dict[str, Any]) -> Variant:
         weight=definition.get("InitialVariantWeight", 1.0),
         instance_type=definition.get("InstanceType", INSTANCE_TYPE_DEFAULT),
         startup_timeout_seconds=definition.get("ContainerStartupHealthCheckTimeoutInSeconds"),
+        routing=_routing(name, definition.get("RoutingConfig")),
     )
+
+
+def _routing(variant: str, config: dict[str, Any] | None) -> RoutingStrategy | None:
+    if config is None:
+        return None
+    asked = config["RoutingStrategy"]
+    if asked not in {one.value for one in RoutingStrategy} or "PrefixAwareRoutingConfig" in config:
+        raise Unsupported(
+            f'Variant "{variant}" asks for routing by the content of requests ({asked}), which is not supported. '
+            f"RoutingStrategy can be {' or '.join(RoutingStrategy)}."
+        )
+    return RoutingStrategy(asked)
 
 
 def _members(variant: Variant) -> dict[str, Any]:
@@ -120,4 +134,5 @@ def _members(variant: Variant) -> dict[str, Any]:
         "InstanceType": variant.instance_type,
         "InitialVariantWeight": variant.weight,
         "ContainerStartupHealthCheckTimeoutInSeconds": int(timeout) if timeout is not None else None,
+        "RoutingConfig": {"RoutingStrategy": variant.routing.value} if variant.routing is not None else None,
     }

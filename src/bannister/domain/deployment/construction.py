@@ -44,6 +44,7 @@ def new_group(
         weight=variant.weight,
         startup_timeout_seconds=variant.startup_timeout_seconds or startup_timeout_seconds,
         instance_type=variant.instance_type,
+        routing=variant.routing,
     )
 
 
@@ -114,6 +115,7 @@ def _variant(group: Group) -> Variant:
         group.weight,
         group.instance_type,
         group.startup_timeout_seconds,
+        routing=group.routing,
     )
 
 

@@ -17,14 +17,16 @@ from __future__ import annotations
 
 from envoy.config.cluster.v3 import circuit_breaker_pb2, cluster_pb2
 from envoy.config.common.mutation_rules.v3 import mutation_rules_pb2
-from envoy.config.core.v3 import health_check_pb2, protocol_pb2
+from envoy.config.core.v3 import extension_pb2, health_check_pb2, protocol_pb2
 from envoy.extensions.filters.http.header_mutation.v3 import header_mutation_pb2
 from envoy.extensions.filters.http.upstream_codec.v3 import upstream_codec_pb2
 from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2
+from envoy.extensions.load_balancing_policies.least_request.v3 import least_request_pb2
 from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
+from bannister.domain.fleet import RoutingStrategy
 from bannister.envoy.resources.headers import not_for_the_caller, not_for_the_model
 from bannister.envoy.resources.messages import from_ads, header_if_absent, packed, seconds
 from bannister.settings import Settings
@@ -38,13 +40,21 @@ _FIRST_CHECK_JITTER_SECONDS = 0.005
 PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def group_cluster(group: str, settings: Settings) -> cluster_pb2.Cluster:
-    """The cluster of a group; its instances come by EDS."""
+def group_cluster(group: str, settings: Settings, strategy: RoutingStrategy | None = None) -> cluster_pb2.Cluster:
+    """The cluster of a group; its instances come by EDS.
+
+    Args:
+        group: The cluster's name.
+        settings: Time-outs and bounds.
+        strategy: How its instances share its requests; None: the less busy of two that are drawn.
+    """
+    at_random = strategy is RoutingStrategy.RANDOM
     return cluster_pb2.Cluster(
         name=group,
         type=cluster_pb2.Cluster.EDS,
         eds_cluster_config=cluster_pb2.Cluster.EdsClusterConfig(eds_config=from_ads()),
-        lb_policy=cluster_pb2.Cluster.LEAST_REQUEST,
+        lb_policy=cluster_pb2.Cluster.RANDOM if at_random else cluster_pb2.Cluster.LEAST_REQUEST,
+        load_balancing_policy=_fewest() if strategy is RoutingStrategy.LEAST_OUTSTANDING_REQUESTS else None,
         connect_timeout=seconds(settings.upstream_connect_timeout_seconds),
         circuit_breakers=_no_breakers(settings.upstream_connections_max),
         common_lb_config=cluster_pb2.Cluster.CommonLbConfig(
@@ -55,6 +65,17 @@ def group_cluster(group: str, settings: Settings) -> cluster_pb2.Cluster:
         ignore_health_on_host_removal=True,
         health_checks=[_ping(settings)],
         typed_extension_protocol_options={PROTOCOL_OPTIONS: _http_options(settings)},
+    )
+
+
+def _fewest() -> cluster_pb2.LoadBalancingPolicy:
+    """All instances are looked at, not two of them."""
+    scan = least_request_pb2.LeastRequest(selection_method=least_request_pb2.LeastRequest.FULL_SCAN)
+    policy = extension_pb2.TypedExtensionConfig(
+        name="envoy.load_balancing_policies.least_request", typed_config=packed(scan)
+    )
+    return cluster_pb2.LoadBalancingPolicy(
+        policies=[cluster_pb2.LoadBalancingPolicy.Policy(typed_extension_config=policy)]
     )
 
 
