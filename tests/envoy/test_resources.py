@@ -21,6 +21,7 @@ from bannister.envoy.resources.routes import (
     variant_shares,
     weighted_shares,
 )
+from bannister.envoy.resources.sessions import GROUP_HEADER, SESSION_HEADER
 from bannister.envoy.snapshot import Inconsistent, Resource, Snapshot
 from bannister.launcher.bootstrap import bootstrap_document, envoy_binary
 from bannister.settings import Settings
@@ -48,11 +49,11 @@ def forwarding_routes(forwarding: Forwarding) -> list[Any]:
     settings = Settings(Path("/data"))
     routes = EndpointRoutes(settings, runtime_texts("0", settings.invocation_body_bytes_max))
     found = list(routes._routes("flights", forwarding, routes._plain))
-    return [one for one in found if one.name in (INVOCATION, *INVOCATION_COPIED.values()) and not _by_name(one)]
+    return [one for one in found if one.name in (INVOCATION, *INVOCATION_COPIED.values()) and not _is_special(one)]
 
 
-def _by_name(route: Any) -> bool:
-    return any(one.name == TARGET_VARIANT_HEADER for one in route.match.headers)
+def _is_special(route: Any) -> bool:
+    return any(one.name in (TARGET_VARIANT_HEADER, SESSION_HEADER, GROUP_HEADER) for one in route.match.headers)
 
 
 def test_a_request_goes_by_its_length_where_it_is_copied_and_captured_routes_come_first():

@@ -62,6 +62,17 @@ def runtime_texts(account_id: str, body_bytes_max: int) -> RuntimeTexts:
             "ValidationError",
             "The variant named by TargetVariant was not found on endpoint {endpoint} of account " + account_id + ".",
         ),
+        unknown_session=_plain(
+            400,
+            "ValidationError",
+            "The session named by SessionId was not found on endpoint {endpoint} of account " + account_id + ": it has "
+            "expired, or the instance that held it is gone. Begin another with SessionId NEW_SESSION.",
+        ),
+        no_session_by_stream=_plain(
+            400,
+            "ValidationError",
+            "InvokeEndpointWithResponseStream cannot begin a session. Begin it with SessionId NEW_SESSION of InvokeEndpoint.",
+        ),
         unsupported_headers={
             header: _plain(400, "ValidationError", message, code)
             for header, (message, code) in _UNSUPPORTED_HEADERS.items()

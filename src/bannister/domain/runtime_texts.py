@@ -80,6 +80,10 @@ class RuntimeTexts:
     unknown_variant: Reply
     #: The same, for a sender that does not know which name was asked for.
     unknown_variant_unnamed: Reply
+    #: The session that a request names is over, or nobody here holds it.
+    unknown_session: Reply
+    #: A session cannot begin with a streamed answer.
+    no_session_by_stream: Reply
     #: By header: it asks for what no endpoint here has.
     unsupported_headers: Mapping[str, Reply]
     #: The endpoint exists and has no instance that could be asked: none is healthy, or none accepted the connection.

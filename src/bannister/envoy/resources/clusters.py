@@ -33,6 +33,9 @@ from bannister.settings import Settings
 
 #: As good as none: what bounds the requests in flight is the number of client connections.
 UNBOUNDED = 1_000_000
+_ANY_STATUS = health_check_pb2.HealthStatusSet(
+    statuses=[health_check_pb2.UNKNOWN, health_check_pb2.HEALTHY, health_check_pb2.DEGRADED, health_check_pb2.UNHEALTHY]
+)
 #: AWS gives the container this where the caller sent no Content-Type.
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
@@ -61,6 +64,8 @@ def group_cluster(group: str, settings: Settings, strategy: RoutingStrategy | No
             update_merge_window=seconds(0),
             healthy_panic_threshold={"value": 1.0},
             close_connections_on_host_set_change=False,
+            # A session goes to the instance that holds it also where that is late with its pings, or to none.
+            override_host_status=_ANY_STATUS,
         ),
         ignore_health_on_host_removal=True,
         health_checks=[_ping(settings)],

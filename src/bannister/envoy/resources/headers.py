@@ -34,6 +34,8 @@ RESPONSE_HEADERS: Final = (
     "content-type",
     "content-encoding",
     "x-amzn-sagemaker-custom-attributes",
+    "x-amzn-sagemaker-new-session-id",
+    "x-amzn-sagemaker-closed-session-id",
 )
 _RESPONSE_FRAMING: Final = (":status", "content-length", "transfer-encoding")
 

@@ -3,6 +3,7 @@
 The filters, in the order in which a request passes them:
 
     stream   off; a route of InvokeEndpointWithResponseStream switches it on: on the way back only, and last of all, it frames the answer (streaming.py)
+    session  off; routes of sessions switch it on: it finds the instance that holds one (sessions.py)
     buffer   off; a route switches it on for bodies without a Content-Length, to count them against the limit
     lua      on the way back only: turns a model's error into AWS's ModelError (model_errors.lua)
     observe  off; a captured route switches it on (observing.py)
@@ -42,6 +43,7 @@ from bannister.envoy.resources.names import (
     VARIANT_HEADER,
 )
 from bannister.envoy.resources.observing import observing_filters
+from bannister.envoy.resources.sessions import session_filter
 from bannister.envoy.resources.streaming import stream_filter
 from bannister.settings import Settings
 
@@ -53,9 +55,12 @@ _REQUEST_HEADERS_TIMEOUT_SECONDS = 10.0
 HEADERS_MAX = 200
 #: An address that no caller has (RFC 5737). Without any range Envoy takes private addresses and loopback, where everybody calls from, for internal.
 _NOBODY = address_pb2.CidrRange(address_prefix="192.0.2.0", prefix_len=wrappers_pb2.UInt32Value(value=32))
-#: Invocations and heartbeats. What we refused by ourselves never reached a model and is not its doing.
+#: Invocations and heartbeats. What we refused by ourselves never reached a model and is not its doing: a body that is too large, a session whose instance is gone.
 _LOGGED_ROUTES = [INVOCATION, *INVOCATION_COPIED.values(), HEARTBEAT]
-_LOGGED = f"xds.route_name in {_LOGGED_ROUTES} && response.code_details != 'request_payload_too_large'"
+_LOGGED = (
+    f"xds.route_name in {_LOGGED_ROUTES} && response.code_details != 'request_payload_too_large' "
+    "&& !(response.code == 400 && response.code_details == 'no_healthy_upstream')"
+)
 
 
 def edge_listener(settings: Settings, texts: RuntimeTexts) -> listener_pb2.Listener:
@@ -79,6 +84,7 @@ def _manager(settings: Settings, texts: RuntimeTexts) -> _Manager:
         rds=http_connection_manager_pb2.Rds(route_config_name=ROUTE_TABLE, config_source=from_ads()),
         http_filters=[
             stream_filter(settings, texts),
+            session_filter(),
             _buffer(settings),
             _model_errors(texts),
             *observing_filters(settings),

@@ -18,6 +18,7 @@ from google.protobuf import wrappers_pb2
 from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts
 from bannister.envoy.resources.messages import packed, set_header
 from bannister.envoy.resources.names import API, ERROR_TYPE_HEADER, METADATA
+from bannister.envoy.resources.sessions import SESSION_ID, SESSION_METADATA
 
 _Mapper: TypeAlias = http_connection_manager_pb2.ResponseMapper
 _Filter: TypeAlias = accesslog_pb2.AccessLogFilter
@@ -34,6 +35,8 @@ CONTROL_PLANE_AWAY = Reply(
     ),
 )
 #: A model's error answer that is larger than what the proxy may hold back to wrap it.
+#: Of a request for the instance that holds its session, and for no other.
+_OF_SESSION = f"metadata.filter_metadata['{SESSION_METADATA}']['{SESSION_ID}'] != ''"
 _NOT_LOADED = "(the response body is too large to be repeated here)"
 
 
@@ -43,6 +46,7 @@ def local_replies(texts: RuntimeTexts) -> http_connection_manager_pb2.LocalReply
         _mapper(_cel(f"xds.route_name == '{API}' && response.code >= 500"), CONTROL_PLANE_AWAY),
         _mapper(_flags("UT"), texts.timed_out),
         _mapper(_flags("UC", "UR", "UPE"), texts.model_exited),
+        _mapper(_both(_flags("UH"), _cel(_OF_SESSION)), texts.unknown_session),
         _mapper(_flags("UH", "UF", "UO", "NC", "URX"), texts.no_healthy_instance),
         _mapper(_details("request_payload_too_large"), texts.body_too_large),
         *_error_too_large(texts),
@@ -101,6 +105,10 @@ def _route_metadata(key: str) -> str:
 
 def _flags(*flags: str) -> _Filter:
     return _Filter(response_flag_filter=accesslog_pb2.ResponseFlagFilter(flags=flags))
+
+
+def _both(*filters: _Filter) -> _Filter:
+    return _Filter(and_filter=accesslog_pb2.AndFilter(filters=filters))
 
 
 def _details(details: str) -> _Filter:

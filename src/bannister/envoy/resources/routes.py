@@ -13,8 +13,10 @@ S3 (a bucket may be called `endpoints`). Paths are never normalised, because S3 
 
     body too large by its Content-Length      413
     asks for what no endpoint here has        400 (another model, container or component, an explanation)
-    TargetVariant names a variant             that variant's groups, in the ratio of their parts
     TargetVariant names nothing we know       400
+    of a session that one of its groups holds that group, and there that instance (`sessions`)
+    of another session                        400
+    TargetVariant names a variant             that variant's groups, in the ratio of their parts
     otherwise                                 all groups, by their parts
 
 The two ways to invoke an endpoint have a list of their own each, found by the longer prefix, so that neither makes the other slower.
@@ -30,7 +32,7 @@ copied is also captured.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -76,8 +78,23 @@ from bannister.envoy.resources.names import (
     VARIANT_HEADER,
 )
 from bannister.envoy.resources.observing import latency_mark, observed, observed_lengths
+from bannister.envoy.resources.sessions import (
+    ANSWER_HEADERS,
+    GROUP_HEADER,
+    NEW_SESSION,
+    SESSION_HEADER,
+    digest,
+    holder_marks,
+    of_session,
+)
 from bannister.envoy.resources.shadow import Size, copied_to, mirror_policy
-from bannister.envoy.resources.streaming import accept_of_the_model, cut_after_seconds, elapsed_mark, streamed
+from bannister.envoy.resources.streaming import (
+    STREAM_HEADERS,
+    accept_of_the_model,
+    cut_after_seconds,
+    elapsed_mark,
+    streamed,
+)
 from bannister.settings import Settings
 
 #: Names by which a client on this machine may call us, with any port.
@@ -113,6 +130,8 @@ class _Way:
     timeout_seconds: float
     #: Its answers are streams.
     streamed: bool = False
+    #: Its requests ask for a session, or belong to one.
+    of_session: bool = False
     filters: Mapping[str, any_pb2.Any] = field(default_factory=dict)
     request_headers_to_add: tuple[base_pb2.HeaderValueOption, ...] = ()
     request_headers_to_remove: tuple[str, ...] = ()
@@ -144,13 +163,8 @@ def variant_shares(weights: Iterable[Weight]) -> dict[str, tuple[Share, ...]]:
 
 @lru_cache(maxsize=1024)  # asked again for the same few weights at every turn of a loop
 def groups_named(weights: tuple[Weight, ...]) -> frozenset[str]:
-    """Every group that an endpoint's routes name."""
-    if not weighted_shares(weights):
-        return frozenset()
-    named = {share.group for share in weighted_shares(weights)}
-    for shares in variant_shares(weights).values():
-        named |= {share.group for share in shares}
-    return frozenset(named)
+    """Every group that an endpoint's routes name: also one without parts, which may hold sessions."""
+    return frozenset(one.group for one in weights) if weighted_shares(weights) else frozenset()
 
 
 def clusters_named(forwarding: Forwarding) -> frozenset[str]:
@@ -165,7 +179,6 @@ class EndpointRoutes:
     def __init__(self, settings: Settings, texts: RuntimeTexts) -> None:
         self._settings = settings
         self._texts = texts
-        self._retry = _retry_policy()
         self._guards = [
             _to_control([_foreign_origin()]),
             _to_control([_header("authorization", string_pb2.StringMatcher(contains="/s3/aws4_request"))]),
@@ -206,15 +219,42 @@ class EndpointRoutes:
     def _routes(self, endpoint: str, forwarding: Forwarding, way: _Way) -> Iterator[route_components_pb2.Route]:
         yield from self._guards
         path = way.path(endpoint)
-        yield self._refuse(endpoint, path, self._too_large, self._texts.body_too_large)
+        yield self._refuse(endpoint, path, [self._too_large], self._texts.body_too_large)
         for header, reply in self._texts.unsupported_headers.items():
-            yield self._refuse(endpoint, path, _present(header), reply)
-        for variant, shares in variant_shares(forwarding.weights).items():
-            named = _header(TARGET_VARIANT_HEADER, string_pb2.StringMatcher(exact=variant))
-            yield from self._forward(endpoint, way, [named], shares, forwarding)
-        yield self._refuse(endpoint, path, _present(TARGET_VARIANT_HEADER), self._texts.unknown_variant_unnamed)
-        yield from self._forward(endpoint, way, [], weighted_shares(forwarding.weights), forwarding)
+            if not way.streamed or header in STREAM_HEADERS:
+                yield self._refuse(endpoint, path, [_present(header)], reply)
+        unknown = _other_than(variant_shares(forwarding.weights))
+        yield self._refuse(endpoint, path, [unknown], self._texts.unknown_variant_unnamed)
+        yield from self._sessions(endpoint, forwarding, way)
+        yield from self._by_variant(endpoint, forwarding, way, [])
         yield _to_control([])
+
+    def _sessions(self, endpoint: str, forwarding: Forwarding, way: _Way) -> Iterator[route_components_pb2.Route]:
+        """Requests of sessions: of one that exists, where its group is known; of another; and those that ask for one."""
+        forwarding = replace(forwarding, mirrors=())
+        way = replace(way, of_session=True, filters={**way.filters, **of_session()})
+        for one in forwarding.weights:
+            held = _header(GROUP_HEADER, string_pb2.StringMatcher(exact=digest(one.group)))
+            yield from self._forward(endpoint, way, [held], (Share(one.group, one.variant, 1),), forwarding)
+        new = _header(SESSION_HEADER, string_pb2.StringMatcher(exact=NEW_SESSION))
+        if way.streamed:
+            yield self._refuse(endpoint, way.path(endpoint), [new], self._texts.no_session_by_stream)
+        else:
+            yield from self._by_variant(endpoint, forwarding, way, [new])
+        unknown = self._refuse(endpoint, way.path(endpoint), [_present(SESSION_HEADER)], self._texts.unknown_session)
+        for name, config in way.filters.items():
+            unknown.typed_per_filter_config[name].CopyFrom(config)
+        yield unknown
+
+    def _by_variant(
+        self, endpoint: str, forwarding: Forwarding, way: _Way, headers: list[route_components_pb2.HeaderMatcher]
+    ) -> Iterator[route_components_pb2.Route]:
+        """By the variant that they name. Where there is one only, it is the same to name it or not."""
+        by_variant = variant_shares(forwarding.weights)
+        for variant, shares in by_variant.items() if len(by_variant) > 1 else ():
+            named = _header(TARGET_VARIANT_HEADER, string_pb2.StringMatcher(exact=variant))
+            yield from self._forward(endpoint, way, [*headers, named], shares, forwarding)
+        yield from self._forward(endpoint, way, headers, weighted_shares(forwarding.weights), forwarding)
 
     def _forward(
         self,
@@ -237,7 +277,9 @@ class EndpointRoutes:
                 route.route.CopyFrom(self._action_to(shares, forwarding, length.size, way))
                 route.response_headers_to_add.append(latency_mark())
                 yield route
-        for length in self._lengths(mirrored=mirrored):
+        counted = [_Length([], Size.LARGE, self._counted)]
+        # There are many routes and few requests of sessions: their bodies are counted whatever their length, so that one route is enough.
+        for length in counted if way.of_session else self._lengths(mirrored=mirrored):
             match = _invocation(way.path(endpoint), [*headers, *length.headers])
             route = self._route(INVOCATION, match, endpoint, way, length)
             route.route.CopyFrom(self._action_to(shares, forwarding, length.size, way))
@@ -279,9 +321,12 @@ class EndpointRoutes:
             route_components_pb2.WeightedCluster.ClusterWeight(
                 name=share.group,
                 weight=wrappers_pb2.UInt32Value(value=share.parts),
-                response_headers_to_add=[set_header(VARIANT_HEADER, share.variant)],
-                # The caller is told the id that the request has here, whatever the model calls it.
-                response_headers_to_remove=[REQUEST_ID_HEADER],
+                response_headers_to_add=[
+                    set_header(VARIANT_HEADER, share.variant),
+                    *(holder_marks(share.group) if way.of_session else []),
+                ],
+                # Nobody asked for a session.
+                response_headers_to_remove=[] if way.of_session else ANSWER_HEADERS,
             )
             for share in shares
         ]
@@ -289,19 +334,18 @@ class EndpointRoutes:
             weighted_clusters=route_components_pb2.WeightedCluster(clusters=clusters),
             prefix_rewrite="/invocations",
             timeout=seconds(way.timeout_seconds),
-            retry_policy=self._retry,
             request_mirror_policies=[
                 mirror_policy(mirror, size, streamed=way.streamed) for mirror in forwarding.mirrors
             ],
         )
 
     def _refuse(
-        self, endpoint: str, path: str, header: route_components_pb2.HeaderMatcher, reply: Reply
+        self, endpoint: str, path: str, headers: list[route_components_pb2.HeaderMatcher], reply: Reply
     ) -> route_components_pb2.Route:
         reply = reply.about(endpoint=endpoint)
         return route_components_pb2.Route(
             name=REFUSAL,
-            match=_invocation(path, [header]),
+            match=_invocation(path, headers),
             direct_response=route_components_pb2.DirectResponseAction(
                 status=reply.status, body=base_pb2.DataSource(inline_string=reply.body)
             ),
@@ -327,12 +371,15 @@ def route_table(entries: Mapping[str, bytes]) -> route_pb2.RouteConfiguration:
     local = route_components_pb2.VirtualHost(
         name="local",
         domains=LOCAL_HOSTS,
+        retry_policy=_retry_policy(),
         matcher=matcher_pb2.Matcher(
             matcher_tree=matcher_pb2.Matcher.MatcherTree(input=path, prefix_match_map=by_prefix),
             on_no_match=_action(_to_control([])),
         ),
     )
-    foreign = route_components_pb2.VirtualHost(name="foreign", domains=["*"], routes=[_to_control([])])
+    foreign = route_components_pb2.VirtualHost(
+        name="foreign", domains=["*"], retry_policy=_retry_policy(), routes=[_to_control([])]
+    )
     return route_pb2.RouteConfiguration(
         name=ROUTE_TABLE,
         virtual_hosts=[local, foreign],
@@ -373,7 +420,7 @@ def _to_control(headers: list[route_components_pb2.HeaderMatcher]) -> route_comp
     return route_components_pb2.Route(
         name=API,
         match=route_components_pb2.RouteMatch(prefix="/", headers=headers),
-        route=route_components_pb2.RouteAction(cluster=CONTROL, timeout=seconds(0), retry_policy=_retry_policy()),
+        route=route_components_pb2.RouteAction(cluster=CONTROL, timeout=seconds(0)),
     )
 
 
@@ -396,12 +443,18 @@ def _foreign_origin() -> route_components_pb2.HeaderMatcher:
     return route_components_pb2.HeaderMatcher(name="origin", string_match=local, invert_match=True)
 
 
+def _other_than(variants: Iterable[str]) -> route_components_pb2.HeaderMatcher:
+    """Matches where there is a TargetVariant, and it is none of these. Names of variants hold nothing that a pattern would read otherwise."""
+    one_of_them = string_pb2.StringMatcher(safe_regex=regex_pb2.RegexMatcher(regex="|".join(variants)))
+    return route_components_pb2.HeaderMatcher(name=TARGET_VARIANT_HEADER, string_match=one_of_them, invert_match=True)
+
+
 def _present(name: str) -> route_components_pb2.HeaderMatcher:
     return route_components_pb2.HeaderMatcher(name=name, present_match=True)
 
 
 def _retry_policy() -> route_components_pb2.RetryPolicy:
-    """Again only where the upstream cannot have seen the request, and not on the same instance: on one that stands by, if there is one."""
+    """Of all routes of a host. Again only where the upstream cannot have seen the request, and not on the same instance: on one that stands by, if there is one."""
     other_host = route_components_pb2.RetryPolicy.RetryHostPredicate(
         name="envoy.retry_host_predicates.previous_hosts",
         typed_config=packed(previous_hosts_pb2.PreviousHostsPredicate()),

@@ -33,6 +33,11 @@ _ELAPSED_HEADER: Final = "x-bannister-stream-elapsed"
 #: Where a caller says what the answer should be like; `Accept` is that of the stream itself, and no model sees it.
 ACCEPT_HEADER: Final = "x-amzn-sagemaker-accept"
 
+#: Headers of members that InvokeEndpointWithResponseStream has, of those that no endpoint here supports; others mean nothing there.
+STREAM_HEADERS: Final = frozenset(
+    {"x-amzn-sagemaker-target-container-hostname", "x-amzn-sagemaker-inference-component"}
+)
+
 
 def stream_filter(settings: Settings, texts: RuntimeTexts) -> _Filter:
     """Off until a route switches it on; to stand first."""
