@@ -9,6 +9,7 @@
     errors     with status 500
     tarpit     never; it accepts a request and reads no further
     refusing   at once, when it listens: every other half second it does not, and resets what is open
+    streams    in as many pieces as the body says, one each tenth of a second
 """
 
 import asyncio
@@ -22,6 +23,7 @@ from typing import Any, ClassVar
 
 LATE_SECONDS = {"sleeps": 0.02, "slow": 2.0}
 REFUSING_SECONDS = 0.5
+PIECE_SECONDS = 0.1
 MODE = os.environ.get("MODE", "healthy")
 
 
@@ -77,10 +79,13 @@ class Connection(asyncio.Protocol):
         self._left = -1 if self._chunked else int(fields.get(b"content-length", b"0"))
         self._head, self._pending = b"", b""
         self._digest, self._length = hashlib.sha256(), 0
+        self._body = b""
         if self._left == 0:
             self._end()
 
     def _add(self, piece: bytes) -> None:
+        if MODE == "streams":
+            self._body += piece
         self._digest.update(piece)
         self._length += len(piece)
 
@@ -103,11 +108,22 @@ class Connection(asyncio.Protocol):
         self._left = None
         if self._path == b"/ping":
             self._answer(200, b"")
+        elif MODE == "streams":
+            self._transport.write(b"HTTP/1.1 200 X\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n")
+            self._piece(0, int(self._body))
         elif MODE in LATE_SECONDS:
             body = self._result()
             asyncio.get_running_loop().call_later(LATE_SECONDS[MODE], self._answer, 200, body)
         else:
             self._answer(500 if MODE == "errors" else 200, self._result())
+
+    def _piece(self, index: int, count: int) -> None:
+        if self._transport.is_closing():
+            return
+        piece = f"{index} ".encode() if index < count else b""
+        self._transport.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
+        if piece:
+            asyncio.get_running_loop().call_later(PIECE_SECONDS, self._piece, index + 1, count)
 
     def _result(self) -> bytes:
         digest = self._digest.hexdigest()

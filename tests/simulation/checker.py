@@ -167,7 +167,8 @@ class Checker:
                     "9: no request is lost", f"{instance} of {group} ends while {proxy.node} routes to it."
                 )
         for proxy in self._countable(group):
-            if proxy.in_flight(address) and not self._overdue(group) and not self.scalings.overdue(instance):
+            overdue = self._overdue(group, are_counted=proxy.counted(address) > 0) or self.scalings.overdue(instance)
+            if proxy.in_flight(address) and not overdue:
                 raise self._world.violated(
                     "10: draining",
                     f"{instance} of {group} ends with {proxy.in_flight(address)} requests in flight, before the time to drain is over.",
@@ -471,14 +472,13 @@ class Checker:
             if proxy.running
         )
 
-    def _overdue(self, group: str) -> bool:
+    def _overdue(self, group: str, *, are_counted: bool) -> bool:
+        settings = self._world.settings
+        given = settings.stream_drain_timeout_seconds if are_counted else settings.drain_timeout_seconds
         record: GroupRecord | None = self._read(GROUPS, group)
         if record is None or record.retiring_since is None:
             return self.jumps > 0
-        return (
-            self.jumps > 0
-            or self._world.clock.now() >= record.retiring_since + self._world.settings.stream_drain_timeout_seconds
-        )
+        return self.jumps > 0 or self._world.clock.now() >= record.retiring_since + given
 
     # --- liveness
 

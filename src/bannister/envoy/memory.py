@@ -363,6 +363,11 @@ class MemoryProxy:
     def in_flight(self, address: str) -> int:
         return self._active.get(address, 0)
 
+    def counted(self, address: str) -> int:
+        """Of those, the ones that it tells of: none of an instance that has left its lists, or from before it came back."""
+        hosts = [(cluster.hosts or {}).get(address) for cluster in self._held.clusters.values()]
+        return sum(self._active.get(address, 0) - host.uncounted for host in hosts if host is not None)
+
     def _later(self, delay_seconds: float, do: Callable[..., object], *about: object) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(delay_seconds, do, *about, context=self.context.copy())
 
