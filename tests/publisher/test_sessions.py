@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import boto3
@@ -176,6 +176,32 @@ async def test_the_instance_of_a_session_is_gone(edge, steady, answer, invoke, u
         return "Error" in found and found["Error"]["Code"] == "ValidationError"
 
     await until(is_over, "the instance has left the proxy's list")
+    assert (await invoke("NEW_SESSION"))["Body"] == "second 1"
+
+
+@pytest.mark.parametrize(("change", "goes_on"), [("drains", False), ("is late with its pings", True)])
+async def test_the_instance_of_a_session(edge, steady, answer, invoke, until, change, goes_on):
+    server = await edge.model("g1", Stateful(answer, "first"), name="one")
+    await edge.serve(steady("flights", "g1", count=2))
+    session = identity(await invoke("NEW_SESSION"))
+    await edge.model("g1", Stateful(answer, "second"), name="two")
+    address = f"127.0.0.1:{server.port}"
+    if goes_on:
+        server.healthy = False
+    else:
+        (one,) = [one for one in edge.instances.snapshot() if one.id == "one"]
+        edge.instances.put(replace(one, draining=True, answered=True))
+
+    async def is_seen() -> bool:
+        hosts = (await edge.admin.clusters())["g1"]
+        return len(hosts) == 2 and not hosts[address].healthy
+
+    await until(is_seen, "the proxy takes it for no good one")
+    found = await invoke(session)
+    if goes_on:
+        assert found["Body"] == "first 2"
+    else:
+        assert found["Error"]["Code"] == "ValidationError"
     assert (await invoke("NEW_SESSION"))["Body"] == "second 1"
 
 

@@ -123,7 +123,8 @@ async def update_weights_and_capacities(context: Context, name: str, desired: Se
         blue = updatable(endpoint)
         after = rescaled(blue, desired, context.settings.instances_per_variant_max)
         startup = max(group.startup_timeout_seconds for group in blue.all_groups)
-        deadline = now + startup + context.settings.drain_timeout_seconds
+        drained = max(context.settings.drain_timeout_seconds, context.settings.stream_drain_timeout_seconds)
+        deadline = now + startup + drained
         scaling = Scaling(context.ids.short(), blue, after, now, deadline, phase_since=now)
         record = Record(
             now,

@@ -204,23 +204,26 @@ class Supervisor:
         if one.address is not None and one.answered:
             if not self._routes.spared(one.group, one.address):
                 return
-            in_flight = await self._in_flight_on(one, one.address)
-            if in_flight != 0:
+            counted, there_may_be_more = await self._in_flight_on(one, one.address)
+            if counted or there_may_be_more:
                 waited = self._clock.monotonic() - self._draining_since[one.id]
-                if waited < self._settings.drain_timeout_seconds:
+                if waited < self._given(counted):
                     return
-                await self._cut(row, in_flight, self._clock.now(), one.id)
+                await self._cut(row, None if there_may_be_more else counted, self._clock.now(), one.id)
         await self._instances.evict(one.id, self._epoch)
 
-    async def _in_flight_on(self, one: Instance, address: str) -> int | None:
-        """Requests in flight on an instance; None: there may be some that no proxy counts."""
-        if self._may_have_more(one):
-            return None
+    async def _in_flight_on(self, one: Instance, address: str) -> tuple[int, bool]:
+        """Requests in flight on an instance that the proxies count, and whether there may be some that none counts."""
         try:
-            return await self._routes.active_requests_on(one.group, address)
+            return await self._routes.active_requests_on(one.group, address), self._may_have_more(one)
         except Unavailable as error:
             log.debug("instance.drain_unknown instance=%s: %s", one.id, error)
-            return None
+            return 0, True
+
+    def _given(self, counted: int) -> float:
+        """How long what is in flight may take, in seconds: what is counted when no plain request can be left is a stream."""
+        given = self._settings.drain_timeout_seconds
+        return max(given, self._settings.stream_drain_timeout_seconds) if counted else given
 
     # --- no longer wanted ---------------------------------------------------------------------------
 
@@ -234,10 +237,7 @@ class Supervisor:
         if row.key not in self._removed:
             counted, there_may_be_more = await self._in_flight(row.key)
             if counted or there_may_be_more:
-                given = self._settings.drain_timeout_seconds
-                if counted:
-                    given = max(given, self._settings.stream_drain_timeout_seconds)
-                if now < record.retiring_since + given:
+                if now < record.retiring_since + self._given(counted):
                     return
                 await self._cut(row, None if there_may_be_more else counted, now)
             await self._instances.remove(row.key, self._epoch)
