@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import uvicorn
 
 from bannister import settings as settings_module
-from bannister.aws import cloudwatch, deployments, sagemaker
+from bannister.aws import cloudwatch, deployments, identity, sagemaker
 from bannister.aws.gateway import Gateway
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.aws.s3.door import S3Door
@@ -146,7 +146,12 @@ class ControlPlane:
             settings,
             ids,
             clock,
-            [sagemaker.service(context), cloudwatch.service(context), deployments.service(context)],
+            [
+                sagemaker.service(context),
+                cloudwatch.service(context),
+                deployments.service(context),
+                *identity.services(),
+            ],
             S3Door(self._objects, clock, ids, settings),
             self._waits_for,
             # Proxies keep connections, so a request may still come to a process that another has succeeded.

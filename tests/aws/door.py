@@ -7,7 +7,7 @@ import http.client
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,17 +90,22 @@ class Door:
 
 
 @contextmanager
-def opened() -> Iterator[Door]:
-    """The door in a thread, on a port of its own."""
+def opened(services: Sequence[Service] | None = None) -> Iterator[Door]:
+    """The door in a thread, on a port of its own; in front of the backend unless services are given."""
     backend = Backend()
     names = {
         "sagemaker": "CreateEndpointConfig CreateModel DescribeEndpoint DeleteEndpoint UpdateEndpoint ListEndpoints",
         "cloudwatch": "PutMetricAlarm PutMetricData DescribeAlarms SetAlarmState GetMetricStatistics",
     }
-    services = [Service(name, dict.fromkeys(names[name].split(), backend.perform)) for name in names]
+    pretended = [Service(name, dict.fromkeys(names[name].split(), backend.perform)) for name in names]
     bounds = Settings(Path("/nonexistent"), request_body_bytes_max=BODY_BYTES_MAX)
     gateway = Gateway(
-        bounds, RandomIds(), SystemClock(), services, backend.objects_app, waits_for=backend.still_waits_for
+        bounds,
+        RandomIds(),
+        SystemClock(),
+        services or pretended,
+        backend.objects_app,
+        waits_for=backend.still_waits_for,
     )
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))

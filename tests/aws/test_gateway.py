@@ -347,7 +347,7 @@ def test_a_service_that_is_only_named_by_its_signature_is_refused_with_a_sentenc
     authorization = "AWS4-HMAC-SHA256 Credential=AKID/20261123/us-east-1/{}/aws4_request, Signature=x"
     for name, says in (
         ("monitoring", "The request names no operation of cloudwatch. JSON names it in X-Amz-Target"),
-        ("sts", "Bannister does not speak the service 'sts'."),
+        ("sqs", "Bannister does not speak the service 'sqs'."),
     ):
         status, _, content = door.request("POST", "/", b"Action=X", {"Authorization": authorization.format(name)})
         assert status == 400

@@ -285,10 +285,10 @@ def test_an_unknown_operation(door: Door, wire: str, operation: str, says: str) 
         (
             "query",
             "/",
-            {**FORM, "authorization": SIGNED_FOR.format("sts")},
+            {**FORM, "authorization": SIGNED_FOR.format("sqs")},
             b"Action=GetCallerIdentity",
             "InvalidAction",
-            "Bannister does not speak the service 'sts'.",
+            "Bannister does not speak the service 'sqs'.",
         ),
         (
             "query",

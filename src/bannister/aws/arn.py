@@ -1,4 +1,4 @@
-"""Amazon resource names as SageMaker and CloudWatch spell them."""
+"""Amazon resource names as AWS's services spell them."""
 
 from __future__ import annotations
 
@@ -49,3 +49,13 @@ def arn(region: str, account_id: str, kind: Resource, name: str) -> str:
     service, prefix = _KINDS[kind]
     shown = name.lower() if service == "sagemaker" else name
     return f"arn:aws:{service}:{region}:{account_id}:{prefix}{shown}"
+
+
+def role_arn(account_id: str, path: str, name: str) -> str:
+    """The ARN of a role; IAM has no regions. The path begins and ends with a slash."""
+    return f"arn:aws:iam::{account_id}:role{path}{name}"
+
+
+def assumed_role_arn(account_id: str, role: str, session: str) -> str:
+    """The ARN of someone who acts in a role."""
+    return f"arn:aws:sts::{account_id}:assumed-role/{role}/{session}"

@@ -105,11 +105,49 @@ _BANNISTER: Mapping[type[BannisterError], _Row] = {
     Unavailable: ("ServiceUnavailableException", 503),
     BannisterError: ("InternalServerException", 500),
 }
+_LOGS: Mapping[type[BannisterError], _Row] = {
+    NotFound: ("ResourceNotFoundException", 400),
+    AlreadyExists: ("ResourceAlreadyExistsException", 400),
+    Busy: ("OperationAbortedException", 400),
+    Refused: ("InvalidParameterException", 400),
+    Conflict: ("OperationAbortedException", 400),
+    Fenced: ("ServiceUnavailableException", 503),
+    Unavailable: ("ServiceUnavailableException", 503),
+    BannisterError: ("InternalFailure", 500),
+}
+_IAM: Mapping[type[BannisterError], _Row] = {
+    NotFound: ("NoSuchEntity", 404),
+    AlreadyExists: ("EntityAlreadyExists", 409),
+    Busy: ("ConcurrentModification", 409),
+    Refused: ("ValidationError", 400),
+    Conflict: ("ConcurrentModification", 409),
+    Fenced: ("ServiceUnavailable", 503),
+    Unavailable: ("ServiceUnavailable", 503),
+    BannisterError: ("InternalFailure", 500),
+}
+_STS: Mapping[type[BannisterError], _Row] = {
+    Refused: ("ValidationError", 400),
+    Conflict: ("ServiceUnavailable", 503),
+    Fenced: ("ServiceUnavailable", 503),
+    Unavailable: ("ServiceUnavailable", 503),
+    BannisterError: ("InternalFailure", 500),
+}
 TABLES = {
     "sagemaker": _SAGEMAKER,
     "cloudwatch": _CLOUDWATCH,
+    "logs": _LOGS,
+    "iam": _IAM,
+    "sts": _STS,
     "sagemaker-runtime": _RUNTIME,
     "bannister": _BANNISTER,
+}
+
+#: What a service calls an input that breaks its model; elsewhere it is ValidationException.
+_VIOLATION_CODES: Mapping[str, str] = {
+    "sagemaker-runtime": "ValidationError",
+    "logs": "InvalidParameterException",
+    "iam": "ValidationError",
+    "sts": "ValidationError",
 }
 
 #: SageMaker models the errors of some resources, which are then no ValidationException.
@@ -149,8 +187,7 @@ def of_violations(service: str, found: Violations) -> Fault:
     if service == "cloudwatch" and all(violation.missing for violation in found.listed):
         sentences = [f"The parameter {_query_name(violation.path)} is required." for violation in found.listed]
         return _modelled(service, "MissingRequiredParameterException", 400, " ".join(sentences))
-    code = "ValidationError" if service == "sagemaker-runtime" else "ValidationException"
-    return _modelled(service, code, 400, found.message())
+    return _modelled(service, _VIOLATION_CODES.get(service, "ValidationException"), 400, found.message())
 
 
 def malformed(message: str) -> Fault:

@@ -21,11 +21,19 @@ if TYPE_CHECKING:
 TARGET_PREFIXES = {
     "SageMaker": "sagemaker",
     "GraniteServiceVersion20100801": "cloudwatch",
+    "Logs_20140328": "logs",
     "Bannister_20261123": "bannister",
 }
 
 #: The name in a signature's credential scope, and the service meant by a request that names no target.
-SIGNING_NAMES = {"sagemaker": "sagemaker", "monitoring": "cloudwatch", "bannister": "bannister"}
+SIGNING_NAMES = {
+    "sagemaker": "sagemaker",
+    "monitoring": "cloudwatch",
+    "logs": "logs",
+    "sts": "sts",
+    "iam": "iam",
+    "bannister": "bannister",
+}
 
 #: The service meant by a form that is not signed, or was signed before signatures named a service: the one that speaks forms.
 UNSIGNED_FORMS = "cloudwatch"
@@ -52,5 +60,5 @@ def operation_model(service: str, operation: str) -> OperationModel | None:
 
 def preload() -> None:
     """Load the models of all services that the gateway performs. Blocks for about 0.3 s, the import of botocore included."""
-    for service in TARGET_PREFIXES.values():
+    for service in SIGNING_NAMES.values():
         service_model(service)
