@@ -23,7 +23,7 @@ from typing import Any, NoReturn
 import uvicorn
 
 from bannister import settings as settings_module
-from bannister.aws import cloudwatch, deployments, identity, sagemaker
+from bannister.aws import cloudwatch, deployments, identity, logs, sagemaker
 from bannister.aws.gateway import Gateway
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.aws.s3.door import S3Door
@@ -139,6 +139,7 @@ class ControlPlane:
             check_room=self._reserve.check,
             observe=self._deployer.observer.observe,
             limits=limits,
+            logs=self._instances.logs,
             delivery_trouble=self._delivery.trouble,
         )
         self._monitoring = Monitoring(self._state, totals, self._publisher, self._health, clock)
@@ -149,6 +150,7 @@ class ControlPlane:
             [
                 sagemaker.service(context),
                 cloudwatch.service(context),
+                logs.service(context),
                 deployments.service(context),
                 *identity.services(),
             ],

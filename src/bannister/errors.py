@@ -34,6 +34,8 @@ class Resource(StrEnum):
     OBJECT = "object"
     DEPLOYMENT = "deployment"
     EXPERIMENT = "inference experiment"
+    LOG_GROUP = "log group"
+    LOG_STREAM = "log stream"
 
 
 class BannisterError(Exception):

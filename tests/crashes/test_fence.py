@@ -11,6 +11,7 @@ from bannister.clock import SystemClock
 from bannister.domain.instance import GroupSpec
 from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Fenced
+from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.host import GroupRecord, InstanceRecord
 from bannister.instances.records import FolderRecords
 from bannister.metrics.sqlite import SqliteMetrics
@@ -53,20 +54,21 @@ async def test_opening_the_state_again_fences_who_had_it(tmp_path: Path) -> None
 )
 def test_records_of_instances(tmp_path: Path, write: Callable[[FolderRecords], None]) -> None:
     fence = Fence()
-    records = FolderRecords(tmp_path, 5, fence)
+    logs = FolderLogs(tmp_path, SystemClock(), bytes_max=1024, past_max=5)
+    records = FolderRecords(tmp_path, logs, fence)
     records.load()
     records.save_epoch(1)
     records.save_group(GROUP)
     records.save_instance(INSTANCE)
-    before = FolderRecords(tmp_path, 5).load()
+    before = FolderRecords(tmp_path, logs).load()
     fence.open = False
     with pytest.raises(Fenced):
         write(records)
-    assert FolderRecords(tmp_path, 5).load() == before
+    assert FolderRecords(tmp_path, logs).load() == before
     fence.open = True
     write(records)
     if write.__code__.co_names[0] != "save_next_port":
-        assert FolderRecords(tmp_path, 5).load() != before
+        assert FolderRecords(tmp_path, logs).load() != before
 
 
 async def test_metrics(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from bannister.instances.memory import MemoryMachine
 class ShortOfEverything(MemoryMachine):
     """A machine that starts nothing, in a way nobody foresaw."""
 
-    def start(self, instance: str, image: str):
+    def start(self, instance: str, image: str, now: float = 0.0):
         raise RuntimeError("out of what it takes")
 
 

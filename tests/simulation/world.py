@@ -92,11 +92,11 @@ class ObservedMachine(MemoryMachine):
         self.harmed: dict[str, None] = {}
         self.asked_to_end: dict[str, None] = {}
 
-    def start(self, instance: str, image: str) -> Identity:
+    def start(self, instance: str, image: str, now: float = 0.0) -> Identity:
         address = f"127.0.0.1:{self.next_port}"
         group = next(one.group for one in self.remembered.instances if one.id == instance)
         self._world.checker.acted(f"start {instance} of {group}")
-        identity = super().start(instance, image)
+        identity = super().start(instance, image, now)
         self.addresses[address] = (instance, identity.pid)
         self.address_of[instance] = address
         self.group_of[instance] = group

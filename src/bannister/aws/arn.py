@@ -59,3 +59,8 @@ def role_arn(account_id: str, path: str, name: str) -> str:
 def assumed_role_arn(account_id: str, role: str, session: str) -> str:
     """The ARN of someone who acts in a role."""
     return f"arn:aws:sts::{account_id}:assumed-role/{role}/{session}"
+
+
+def log_group_arn(region: str, account_id: str, name: str) -> str:
+    """The ARN of a group of logs."""
+    return f"arn:aws:logs:{region}:{account_id}:log-group:{name}"

@@ -82,7 +82,7 @@ class GroupedInstances:
                 self._run(member)
         for group in self._groups.values():
             self._keep_count(group)
-        self._log_task = asyncio.create_task(self._bound_logs())
+        self._log_task = asyncio.create_task(self._tend_logs())
         self._changed.announce()
 
     async def ensure(self, spec: GroupSpec, count: int, epoch: int) -> None:
@@ -177,7 +177,8 @@ class GroupedInstances:
         identity = self._ids.short()
         while identity in self._members:
             identity = self._ids.short()
-        record = InstanceRecord(identity, group.record.spec.id, self._sequence)
+        spec = group.record.spec
+        record = InstanceRecord(identity, spec.id, self._sequence, spec.endpoint, spec.variant)
         self._records.save_instance(record)
         self._run(self._remember(record, None))
         self._changed.announce()
@@ -185,6 +186,7 @@ class GroupedInstances:
     def _remember(self, record: InstanceRecord, process: Process | None) -> _Member:
         group = self._groups.get(record.group)
         spec = group.record.spec if group else _unknown_spec(record.group)
+        record.endpoint, record.variant = record.endpoint or spec.endpoint, record.variant or spec.variant
         turns = group.turns if group else asyncio.Semaphore()
         member = _Member(Life(self._around, record, spec, turns, process), group)
         self._members[record.id] = member
@@ -211,13 +213,13 @@ class GroupedInstances:
         except Exception:  # one instance's trouble (a full disk) must not end the others
             _logger.exception("Instance %s is no longer looked after", instance)
 
-    async def _bound_logs(self) -> None:
+    async def _tend_logs(self) -> None:
         while True:
             await asyncio.sleep(self._settings.instance_log_check_seconds)
             try:
-                self._host.bound_logs()
+                await self._host.tend_logs()
             except OSError:
-                _logger.exception("The logs of instances could not be bounded")
+                _logger.exception("The logs of instances could not be looked after")
 
 
 def _unknown_spec(group: str) -> GroupSpec:

@@ -33,6 +33,9 @@ class InstanceRecord:
     group: str
     #: Grows with every instance of the backend: the newest are the first to go.
     sequence: int
+    #: Whose it is, for those who read its log when its group is gone; empty in a record of an earlier version.
+    endpoint: str = ""
+    variant: str = ""
     port: int | None = None
     #: Its process, once started; None while it has none, or was being started when the control plane ended.
     process: Identity | None = None
@@ -150,6 +153,6 @@ class Host(Protocol):
         """End every process of ours that belongs to none of these instances."""
         ...
 
-    def bound_logs(self) -> None:
-        """Keep what the instances print within its bound; called every second or so."""
+    async def tend_logs(self) -> None:
+        """Keep what the instances print within its bound, and note when they printed it; called every second or so."""
         ...

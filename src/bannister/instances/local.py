@@ -21,7 +21,8 @@ from bannister.clock import Clock
 from bannister.domain.instance import GroupSpec
 from bannister.errors import Invalid, Unavailable
 from bannister.ids import Ids
-from bannister.instances import log, process
+from bannister.instances import process
+from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.groups import GroupedInstances
 from bannister.instances.host import InstanceRecord, Ping
 from bannister.instances.images import ImageTable
@@ -49,8 +50,11 @@ class LocalInstances(GroupedInstances):
         fence: Callable[[], None] = lambda: None,
     ) -> None:
         """`fence` is called before every act; it does not return when another process has taken over."""
-        records = FolderRecords(settings.instances_dir, settings.past_instance_logs_max, fence)
-        super().__init__(settings, clock, ids, records, LocalHost(settings, clock, images, records, fence))
+        folder = settings.instances_dir
+        #: What the instances print.
+        self.logs = FolderLogs(folder, clock, settings.instance_log_bytes_max, settings.past_instance_logs_max)
+        records = FolderRecords(folder, self.logs, fence)
+        super().__init__(settings, clock, ids, records, LocalHost(settings, clock, images, records, self.logs, fence))
 
 
 class LocalProcess:
@@ -120,8 +124,10 @@ class LocalHost:
         clock: Clock,
         images: ImageTable,
         records: FolderRecords,
+        logs: FolderLogs,
         fence: Callable[[], None],
     ) -> None:
+        self._logs = logs
         self._settings = settings
         self._fence = fence
         self._clock = clock
@@ -142,7 +148,7 @@ class LocalHost:
         argv = run.argv(port=port, model_dir=spec.artifact_dir or "", path=environment["PATH"])
         try:
             directory = self._records.work_dir(record.id)
-            pid = process.start(argv, environment, directory, self._records.log_file(record.id))
+            pid = process.start(argv, environment, directory, self._logs.file(record.id))
         except OSError as error:
             raise Unavailable(f"{argv[0]}: {error.strerror}.") from error
         except ValueError as error:
@@ -174,9 +180,9 @@ class LocalHost:
     def end_strays(self, known: set[str]) -> None:
         self._end(process.marked(self._settings.data_dir), known)
 
-    def bound_logs(self) -> None:
-        for file in self._records.log_files():
-            log.bound(file, self._settings.instance_log_bytes_max)
+    async def tend_logs(self) -> None:
+        self._fence()
+        await self._logs.tend()
 
     def _process(self, identity: Identity, port: int) -> LocalProcess:
         return LocalProcess(identity, port, self._fence, self._settings.data_dir)

@@ -21,6 +21,7 @@ from bannister.errors import Invalid
 from bannister.ids import Ids
 from bannister.instances.groups import GroupedInstances
 from bannister.instances.host import GroupRecord, InstanceRecord, Ping, Remembered
+from bannister.instances.logs import PART_BYTES_MAX, LogLine, LogPart, LogStream
 from bannister.instances.process import Identity
 from bannister.settings import Settings
 
@@ -64,7 +65,9 @@ class MemoryMachine:
         self.behaviours: dict[str, Behaviour | None] = {}
         self.remembered = Remembered()
         self.next_port = _FIRST_PORT
-        self.logs: dict[str, deque[str]] = {}
+        self.logs: dict[str, deque[LogLine]] = {}
+        #: The records of instances that are gone and whose logs are kept.
+        self.past: dict[str, InstanceRecord] = {}
         self._programs: dict[str, _Program] = {}
         self._started = 0
         #: What programs do goes on whoever started them, and when that has ended.
@@ -75,7 +78,7 @@ class MemoryMachine:
         """The process ids of what runs, by instance."""
         return {instance: program.identity.pid for instance, program in self._programs.items()}
 
-    def start(self, instance: str, image: str) -> Identity:
+    def start(self, instance: str, image: str, now: float = 0.0) -> Identity:
         """Raises `Invalid` for an image that nobody can run."""
         behaviour = self.behaviours.get(image, self._default)
         if behaviour is None:
@@ -83,10 +86,17 @@ class MemoryMachine:
         self._started += 1
         program = _Program(Identity(self._started, str(self._started), "memory"), instance, behaviour)
         self._programs[instance] = program
-        self.logs.setdefault(instance, deque(maxlen=_LOG_LINES_MAX)).extend(behaviour.prints)
+        for text in behaviour.prints:
+            self.print(instance, text, now)
         self._later(program, behaviour.ready_after_seconds, lambda: self.answer(instance))
         self._later(program, behaviour.ends_after_seconds, lambda: self.end(instance, behaviour.exit_status))
         return program.identity
+
+    def print(self, instance: str, text: str, at: float) -> None:
+        """A program prints one line."""
+        lines = self.logs.setdefault(instance, deque(maxlen=_LOG_LINES_MAX))
+        start = lines[-1].end if lines else 0
+        lines.append(LogLine(at, start, start + len(text.encode()) + 1, text))
 
     def end(self, instance: str, status: int = _SIGKILL_STATUS) -> None:
         """A program ends, as if killed from outside."""
@@ -144,6 +154,8 @@ class MemoryInstances(GroupedInstances):
         """`fence` is called before every act; it does not return when another process has taken over."""
         self.machine = machine or MemoryMachine()
         records = _MemoryRecords(self.machine, fence)
+        #: What the programs print.
+        self.logs = MemoryLogs(self.machine)
         host = _MemoryHost(self.machine, clock, records, fence)
         super().__init__(settings or Settings(data_dir=Path()), clock, ids, records, host)
 
@@ -200,10 +212,11 @@ class _MemoryHost:
 
     def start(self, record: InstanceRecord, spec: GroupSpec) -> _MemoryProcess:
         self._fence()
-        record.process = self._machine.start(record.id, spec.image)
+        now = self._clock.now()
+        record.process = self._machine.start(record.id, spec.image, now)
         record.port = self._machine.next_port
         self._machine.next_port += 1
-        record.started_at = self._clock.now()
+        record.started_at = now
         record.first_started_at = record.first_started_at or record.started_at
         self._records.save_instance(record)
         return self._process(record.id)
@@ -228,8 +241,8 @@ class _MemoryHost:
             if instance not in known:
                 self._machine.end(instance)
 
-    def bound_logs(self) -> None:
-        pass  # they are bounded as they are written
+    async def tend_logs(self) -> None:
+        pass  # they are bounded, and have their times, as they are written
 
 
 class _MemoryRecords:
@@ -268,10 +281,58 @@ class _MemoryRecords:
 
     def forget_instance(self, instance: str) -> None:
         self._fence()
-        self._instances.pop(instance, None)
+        record = self._instances.pop(instance, None)
         self._machine.remembered.instances = list(self._instances.values())
-        for gone in [name for name in self._machine.logs if name not in self._instances][:-_PAST_LOGS_MAX]:
-            del self._machine.logs[gone]
+        if record is not None:
+            self._machine.past[instance] = record
+        for gone in list(self._machine.past)[:-_PAST_LOGS_MAX]:
+            del self._machine.past[gone]
+            self._machine.logs.pop(gone, None)
 
     def log_tail(self, instance: str, lines: int) -> list[str]:
-        return list(self._machine.logs.get(instance, ()))[-lines:] if lines > 0 else []
+        return [line.text for line in self._machine.logs.get(instance, ())][-lines:] if lines > 0 else []
+
+
+class MemoryLogs:
+    """What the programs of a `MemoryMachine` print; see `bannister.instances.logs`."""
+
+    def __init__(self, machine: MemoryMachine) -> None:
+        self._machine = machine
+
+    async def streams(self) -> tuple[LogStream, ...]:
+        records = [*self._machine.remembered.instances, *self._machine.past.values()]
+        return tuple([self._stream(record) for record in records if record.endpoint])
+
+    async def forward(
+        self, instance: str, position: int = 0, *, since: float = 0.0, bytes_max: int = PART_BYTES_MAX
+    ) -> LogPart:
+        lines = self._machine.logs.get(instance, deque())
+        wanted = [line for line in lines if line.position >= position and line.at >= since]
+        if not wanted:
+            end = lines[-1].end if lines else 0
+            return LogPart((), end, end, more=False)
+        start = wanted[0].position
+        part = [line for line in wanted if line.end - start <= bytes_max] or wanted[:1]
+        return LogPart(tuple(part), start, part[-1].end, more=len(part) < len(wanted))
+
+    async def backward(self, instance: str, position: int | None = None) -> LogPart:
+        lines = self._machine.logs.get(instance, deque())
+        wanted = [line for line in lines if position is None or line.end <= position]
+        if not wanted:
+            first = lines[0].position if lines else 0
+            return LogPart((), first, first, more=False)
+        end = wanted[-1].end
+        part = [line for line in wanted if end - line.position <= PART_BYTES_MAX] or wanted[-1:]
+        return LogPart(tuple(part), part[0].position, end, more=len(part) < len(wanted))
+
+    def _stream(self, record: InstanceRecord) -> LogStream:
+        lines = self._machine.logs.get(record.id, deque())
+        return LogStream(
+            record.endpoint,
+            record.variant,
+            record.id,
+            record.first_started_at,
+            lines[0].at if lines else None,
+            lines[-1].at if lines else None,
+            lines[-1].end - lines[0].position if lines else 0,
+        )

@@ -3,45 +3,43 @@
     instances/
       backend.json            the highest epoch seen, where the search for a port goes on
       groups/ID.json          a group that is wanted: its spec and count
-      running/ID/             an instance: record.json, log (with log.1, what came before), work (its working directory)
-      past/ID.log             what the last instances printed that are gone
+      running/ID/             an instance: record.json, log (with log.1, what came before, and log.times), work (its working directory)
+      past/ID.log             what the last instances printed that are gone (with ID.log.times and ID.json, the record)
 
 Nothing is synced to the disk: a power failure that could lose a record ends the process that it describes as well.
 """
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote
 
 import msgspec
 
 from bannister.errors import Unavailable
-from bannister.instances import log
+from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.host import GroupRecord, InstanceRecord, Remembered
 
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
-_LINE_BYTES: Final = 4096
 
 
 class FolderRecords:
     """Records in a folder. One process at a time: the data directory's lock sees to that."""
 
-    def __init__(self, folder: Path, past_logs_max: int, fence: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, folder: Path, logs: FolderLogs, fence: Callable[[], None] = lambda: None) -> None:
         """`fence` is called before anything is written; it does not return when another process has taken over."""
         self._fence = fence
         self._folder = folder
         self._groups = folder / "groups"
         self._running = folder / "running"
         self._past = folder / "past"
-        self._past_logs_max = past_logs_max
+        self._logs = logs
         self._backend: dict[str, int] = {}
 
     def load(self) -> Remembered:
@@ -88,25 +86,11 @@ class FolderRecords:
 
     def forget_instance(self, instance: str) -> None:
         self._fence()
-        with contextlib.suppress(OSError):
-            log.join(self.log_file(instance), self._past / f"{instance}.log")
+        self._logs.retire(instance)
         shutil.rmtree(self._running / instance, ignore_errors=True)
-        past = sorted(self._past.iterdir(), key=lambda file: file.stat().st_mtime_ns)
-        for file in past[: max(0, len(past) - self._past_logs_max)]:
-            file.unlink(missing_ok=True)
 
     def log_tail(self, instance: str, lines: int) -> list[str]:
-        if not instance.isalnum():  # ids are hexadecimal: no path
-            return []
-        running = self.log_file(instance)
-        past = self._past / f"{instance}.log"
-        return log.tail(running if running.exists() else past, lines, lines * _LINE_BYTES)
-
-    def log_file(self, instance: str) -> Path:
-        return self._running / instance / "log"
-
-    def log_files(self) -> list[Path]:
-        return [folder / "log" for folder in self._running.iterdir()]
+        return self._logs.tail(instance, lines)
 
     def work_dir(self, instance: str) -> Path:
         return self._running / instance / "work"

@@ -10,6 +10,7 @@ from bannister.domain.deployment.machine import Deployment, Limits, Observation
 from bannister.domain.endpoint import Endpoint
 from bannister.errors import Unavailable
 from bannister.ids import Ids
+from bannister.instances.logs import InstanceLogs, NoLogs
 from bannister.metrics.store import MetricStore
 from bannister.objects.store import ObjectStore
 from bannister.settings import Settings
@@ -40,5 +41,7 @@ class Context:
     observe: Callable[[Endpoint, Deployment], Awaitable[Observation]] = _nobody_observes
     #: The deployer's.
     limits: Limits = field(default_factory=Limits)
+    #: What instances print.
+    logs: InstanceLogs = field(default_factory=NoLogs)
     #: Why captured records do not get into a bucket, as a sentence; None: they do.
     delivery_trouble: Callable[[str], str | None] = lambda _bucket: None

@@ -287,4 +287,6 @@ def _message(service: str, error: BannisterError, place: Place) -> str:
         quoted = arn(place.region, place.account_id, error.resource, error.name)
         kind = next(kind for kind in type(error).__mro__ if kind in _ARN_SENTENCES)
         return _ARN_SENTENCES[kind].format(kind=error.resource.value, arn=quoted)
+    if service == "logs" and isinstance(error, NotFound):
+        return f"The specified {error.resource.value} does not exist."
     return str(error) or "The request could not be served."
