@@ -242,12 +242,20 @@ def test_what_does_not_exist_is_named(s3: Any) -> None:
     assert s3.delete_object(Bucket="bucket", Key="nope")["ResponseMetadata"]["HTTPStatusCode"] == 204
 
 
+def test_objects_have_no_tags(s3: Any) -> None:
+    s3.put_object(Bucket="bucket", Key="k", Body=b"")
+    assert s3.get_object_tagging(Bucket="bucket", Key="k")["TagSet"] == []
+    with pytest.raises(ClientError) as raised:
+        s3.get_object_tagging(Bucket="bucket", Key="none")
+    assert error_of(raised) == ("NoSuchKey", 404)
+
+
 def test_what_is_not_offered_says_so(s3: Any) -> None:
     s3.put_object(Bucket="bucket", Key="k", Body=b"")
     for call in (
         lambda: s3.get_bucket_versioning(Bucket="bucket"),
         lambda: s3.put_bucket_policy(Bucket="bucket", Policy="{}"),
-        lambda: s3.get_object_tagging(Bucket="bucket", Key="k"),
+        lambda: s3.put_object_tagging(Bucket="bucket", Key="k", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]}),
         lambda: s3.get_object(Bucket="bucket", Key="k", VersionId="1"),
         lambda: s3.put_object(Bucket="bucket", Key="k", Body=b"", IfNoneMatch="*"),
     ):

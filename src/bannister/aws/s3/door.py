@@ -93,6 +93,7 @@ class S3Door:
             ("bucket", "POST", "delete"): bucket.delete_objects,
             ("object", "PUT", ""): single.put,
             ("object", "GET", ""): single.get,
+            ("object", "GET", "tagging"): single.tags,
             ("object", "HEAD", ""): single.get,
             ("object", "DELETE", ""): single.delete,
             ("object", "COPY", ""): single.copy,

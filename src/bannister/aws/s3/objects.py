@@ -53,6 +53,11 @@ class Objects:
         )
         return Reply(200, {"etag": info.etag} | checksum_headers(info.checksums))
 
+    async def tags(self, request: Request) -> Reply:
+        """None, which the AWS CLI wants to hear before it copies a large object."""
+        await self._objects.head(request.bucket, request.key)
+        return xml_reply("Tagging", [("TagSet", [])])
+
     async def get(self, request: Request) -> Reply:
         opened = await request.held.enter_async_context(self._objects.open(request.bucket, request.key))
         reply, (start, end) = _description(request, opened.info)
