@@ -21,6 +21,7 @@ from bannister.domain.deployment.machine import (
     Observation,
     Phase,
     advance,
+    mixed_fleet,
     notice,
 )
 from bannister.domain.deployment.recorder import DECIDED, evidence
@@ -115,6 +116,9 @@ def _settled(endpoint: Endpoint, deployment: Deployment, now: float) -> Endpoint
     match deployment.phase:
         case Phase.COMPLETED:
             return replace(endpoint, blue=deployment.green, deployment=None)
+        case Phase.ROLLBACK_FAILED:
+            reason = _failure_reason(deployment)
+            return replace(endpoint, blue=mixed_fleet(deployment), deployment=None, failure_reason=reason)
         case Phase.ROLLED_BACK:
             return replace(endpoint, deployment=None, failure_reason=_failure_reason(deployment))
         case _:
@@ -124,6 +128,11 @@ def _settled(endpoint: Endpoint, deployment: Deployment, now: float) -> Endpoint
 def _failure_reason(deployment: Deployment) -> str:
     """What DescribeEndpoint says; AWS's model allows 1,024 characters."""
     reason = deployment.reason or "The deployment was rolled back."
-    if deployment.blue is not None:
+    if deployment.phase is Phase.ROLLBACK_FAILED and deployment.blue is not None:
+        reason = (
+            f'The update to "{deployment.green.config_name}" could not be rolled back to "{deployment.blue.config_name}"; both serve. '
+            f"Call UpdateEndpoint with either. {reason}"
+        )
+    elif deployment.blue is not None:
         reason = f'The update to "{deployment.green.config_name}" was rolled back to "{deployment.blue.config_name}". {reason}'
     return reason if len(reason) <= 1024 else reason[:1023] + "…"

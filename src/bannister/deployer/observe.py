@@ -17,6 +17,7 @@ from bannister.domain.deployment.machine import (
     GroupObservation,
     Observation,
     bake_deadline,
+    wanted_instances,
 )
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
@@ -104,16 +105,22 @@ class Observer:
         rules = await self._state.get(COMPARISON_RULES, endpoint.name)
         plan = self._plans.of(endpoint, rules.value.noise_parts if rules is not None else 0)
         compared = any(one.compares for one in alarms)
+        wanted = wanted_instances(deployment)
         asked, acknowledged = _by_group(plan.weights), _by_group(self._traffic.acknowledged_weights(plan.endpoint))
 
         def seen(fleet: Fleet | None) -> tuple[GroupObservation, ...]:
             if fleet is None:
                 return ()
-            found = [_group(group, asked, acknowledged, snapshot, records[group.id]) for group in fleet.groups]
-            if fleet.shadow is not None:
-                group = fleet.shadow.group
-                found.append(replace(_group(group, asked, acknowledged, snapshot, records[group.id]), shadow=True))
-            return tuple(found)
+            return tuple([observed(group, fleet) for group in fleet.all_groups])
+
+        def observed(group: Group, fleet: Fleet) -> GroupObservation:
+            found = _group(group, asked, acknowledged, snapshot, records[group.id])
+            return replace(
+                found,
+                wanted=wanted.get(group.id, group.instance_count),
+                healthy=self._traffic.healthy(group.id) if deployment.rolling else 0,
+                shadow=fleet.shadow is not None and group == fleet.shadow.group,
+            )
 
         return Observation(
             now=self._clock.now(),
@@ -219,7 +226,8 @@ def _group(
     snapshot: Sequence[Instance],
     record: GroupRecord | None,
 ) -> GroupObservation:
-    instances = [instance for instance in snapshot if instance.group == group.id]
+    existing = [instance for instance in snapshot if instance.group == group.id]
+    instances = [one for one in existing if not one.draining]
     failed = next((one.reason for one in instances if one.phase is InstancePhase.FAILED), None)
     return GroupObservation(
         group=group.id,
@@ -229,6 +237,7 @@ def _group(
         failure=record.failure if record is not None and record.failure is not None else failed,
         asked_parts=0 if asked is None else asked.get(group.id, 0),
         acknowledged_parts=None if acknowledged is None else acknowledged.get(group.id, 0),
+        existing=len(existing),
     )
 
 

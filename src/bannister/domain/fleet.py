@@ -73,6 +73,11 @@ class Fleet:
         """Production's, and the shadow's."""
         return self.groups if self.shadow is None else (*self.groups, self.shadow.group)
 
+    @property
+    def mixed(self) -> bool:
+        """It has groups of two configurations: a rolling update could not be taken back."""
+        return len({group.config_name for group in self.groups}) > 1
+
     def group_of(self, variant: str) -> Group | None:
         """The group of a variant, if the fleet has it."""
         return next((group for group in self.groups if group.variant == variant), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bannister.domain.deployment.machine import asked_split, wants_blue, wants_green
+from bannister.domain.deployment.machine import wanted_instances as wanted_of
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.traffic import TRAFFIC_PARTS, apportion
@@ -148,13 +149,13 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
     deployment = endpoint.deployment
     if deployment is None:
         return _steady(endpoint.name, endpoint.blue) if endpoint.blue is not None else RoutePlan(endpoint.name)
-    split = asked_split(deployment)
+    split, wanted = asked_split(deployment), wanted_of(deployment)
     memberships: list[Membership] = []
     weighted: list[tuple[str, str, float]] = []
     if deployment.blue is not None and wants_blue(deployment):
         whole = sum(group.weight for group in deployment.blue.groups) or 1.0
         for group in deployment.blue.groups:
-            memberships.append(Membership(group.id, group.instance_count, required=0))
+            memberships.append(Membership(group.id, wanted[group.id], required=0))
             variant = split.of(group.variant)
             green = variant.green_parts / TRAFFIC_PARTS if variant is not None else (1.0 if split.all_green else 0.0)
             weighted.append((group.id, group.variant, group.weight / whole * (1 - green)))
@@ -167,6 +168,8 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
             in_rotation = max(variant.green_instances if variant else 0, ahead.green_instances if ahead else 0)
             # Once blue retires green has all the traffic: whatever is left of it must keep it, also after a restart.
             required = in_rotation if wants_blue(deployment) else 0
+            if deployment.rolling:  # there are no more than these; those that are on their way join as they come
+                in_rotation = max(in_rotation, wanted[group.id])
             memberships.append(Membership(group.id, in_rotation, required))
             green = variant.green_parts / TRAFFIC_PARTS if variant is not None else 0.0
             # A variant that is new by name cannot be invoked, also not by name, before green has the traffic.
@@ -212,6 +215,8 @@ def _steady(endpoint: str, fleet: Fleet) -> RoutePlan:
 
 def wanted_instances(endpoint: Endpoint) -> dict[str, int]:
     """By group, how many instances should exist for this endpoint; all other groups of it are to be retired."""
+    if endpoint.deployment is not None and not endpoint.deleting:
+        return wanted_of(endpoint.deployment)
     return {group.id: group.instance_count for fleet in wanted_fleets(endpoint) for group in fleet.all_groups}
 
 

@@ -104,6 +104,10 @@ def rescaled(fleet: Fleet, desired: Sequence[Desired], instances_max: int) -> Fl
     Raises:
         Invalid: Which of them cannot be, and why.
     """
+    if fleet.mixed:
+        raise Invalid(
+            "The endpoint runs two configurations, because an update could not be rolled back. Call UpdateEndpoint with either first."
+        )
     known = {group.variant for group in fleet.all_groups}
     for one in desired:
         if one.variant not in known:

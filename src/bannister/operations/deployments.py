@@ -14,6 +14,7 @@ import msgspec
 from bannister import __version__
 from bannister.domain.deployment.machine import (
     ENDED,
+    RETURNING,
     AlarmObservation,
     Deployment,
     Event,
@@ -171,7 +172,7 @@ async def rollback_deployment(
             raise _nothing_to_roll_back(row.value, deployment)
         if present.phase is Phase.RETIRING:
             raise _too_late(present)
-        if present.stop_requested is not None or present.phase in (Phase.ROLLING_BACK, Phase.REMOVING):
+        if present.stop_requested is not None or present.phase in RETURNING:
             return present
         asked = replace(present, stop_requested=reason)
         record = Record(

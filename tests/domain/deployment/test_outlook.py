@@ -93,6 +93,7 @@ def test_steps_and_status_on_the_way_to_success_and_after_a_stop() -> None:
     assert {phase: deployment_status(replace(BAKING, phase=phase)) for phase in ENDED} == {
         Phase.COMPLETED: DeploymentStatus.COMPLETED,
         Phase.ROLLED_BACK: DeploymentStatus.ROLLED_BACK,
+        Phase.ROLLBACK_FAILED: DeploymentStatus.ROLLBACK_FAILED,
     }
     assert deployment_status(replace(BAKING, phase=Phase.REMOVING)) is DeploymentStatus.ROLLING_BACK
     assert waiting(replace(BAKING, phase=Phase.COMPLETED), observation(1020.0), LIMITS) is None

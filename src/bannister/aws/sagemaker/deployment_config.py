@@ -5,18 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
-from bannister.errors import Invalid, Unsupported
+from bannister.errors import Invalid
 
 _STEP_MEMBER = {Routing.CANARY: "CanarySize", Routing.LINEAR: "LinearStepSize"}
 
 
 def policy_of(config: dict[str, Any]) -> DeploymentPolicy:
     """The policy of a DeploymentConfig whose types and bounds have been checked."""
-    if "RollingUpdatePolicy" in config:
-        if "BlueGreenUpdatePolicy" in config:
-            raise Invalid("Give exactly one of BlueGreenUpdatePolicy and RollingUpdatePolicy.")
-        raise Unsupported("RollingUpdatePolicy is not supported yet; use BlueGreenUpdatePolicy (LINEAR comes closest).")
+    if "RollingUpdatePolicy" in config and "BlueGreenUpdatePolicy" in config:
+        raise Invalid("Give exactly one of BlueGreenUpdatePolicy and RollingUpdatePolicy.")
     alarms = _alarms(config.get("AutoRollbackConfiguration", {}))
+    rolling = config.get("RollingUpdatePolicy")
+    if rolling is not None:
+        return DeploymentPolicy(
+            routing=Routing.ROLLING,
+            step=_size(rolling["MaximumBatchSize"]),
+            wait_seconds=rolling["WaitIntervalInSeconds"],
+            timeout_seconds=rolling.get("MaximumExecutionTimeoutInSeconds"),
+            alarms=alarms,
+            rollback_step=_size(rolling.get("RollbackMaximumBatchSize")),
+        )
     blue_green = config.get("BlueGreenUpdatePolicy")
     if blue_green is None:
         return DeploymentPolicy(alarms=alarms, given=False)
@@ -46,17 +54,31 @@ def _step(routing: Routing, traffic: dict[str, Any]) -> CapacitySize | None:
     for other in set(_STEP_MEMBER.values()) - {wanted}:
         if other in traffic:
             raise Invalid(f"{other} does not go with traffic routing type {routing.value}.")
-    size = traffic.get(wanted) if wanted is not None else None
+    return _size(traffic.get(wanted)) if wanted is not None else None
+
+
+def _size(size: dict[str, Any] | None) -> CapacitySize | None:
     return CapacitySize(CapacityType(size["Type"]), size["Value"]) if size is not None else None
+
+
+def _members_of_size(size: CapacitySize | None) -> dict[str, Any] | None:
+    return {"Type": size.type.value, "Value": size.value} if size is not None else None
 
 
 def members_of(policy: DeploymentPolicy) -> dict[str, Any]:
     """The DeploymentConfig that describes a policy."""
     members: dict[str, Any] = {}
-    if policy.given:
+    if policy.routing is Routing.ROLLING:
+        members["RollingUpdatePolicy"] = {
+            "MaximumBatchSize": _members_of_size(policy.step),
+            "WaitIntervalInSeconds": policy.wait_seconds,
+            "MaximumExecutionTimeoutInSeconds": policy.timeout_seconds,
+            "RollbackMaximumBatchSize": _members_of_size(policy.rollback_step),
+        }
+    elif policy.given:
         traffic: dict[str, Any] = {"Type": policy.routing.value, "WaitIntervalInSeconds": policy.wait_seconds}
         if policy.step is not None:
-            traffic[_STEP_MEMBER[policy.routing]] = {"Type": policy.step.type.value, "Value": policy.step.value}
+            traffic[_STEP_MEMBER[policy.routing]] = _members_of_size(policy.step)
         members["BlueGreenUpdatePolicy"] = {
             "TrafficRoutingConfiguration": traffic,
             "TerminationWaitInSeconds": policy.termination_wait_seconds,

@@ -28,6 +28,10 @@ The rules that keep requests safe, and where they are:
 * A shadow's instances are waited for while green starts (AWS provisions all variants), and then never looked at again: one that dies, hangs or fails
   stops nothing (`_production`).
 
+A rolling update replaces instances batch by batch (`capacity`): after each bake an equal batch of blue goes (SHRINKING) before green's next one starts (GROWING). Stopped
+midway, blue no longer has all its instances: traffic goes back to those it has at once, green sheds what it does not need (SHEDDING), blue gets new ones (RESTORING), and
+traffic follows, until blue is whole. If blue cannot get them the rollback has failed, and both fleets go on serving as they are.
+
 A creation is a deployment from no blue fleet; rolling one back leaves an endpoint that has Failed.
 """
 
@@ -44,10 +48,11 @@ from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
 from bannister.domain.alarm.caveats import Caveat
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.comparison.metrics import watches_comparisons
+from bannister.domain.deployment.capacity import Retreat, allotted, batch, left, needed, split_beside, whole
 from bannister.domain.deployment.plan import Step, all_blue
-from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.deployment.policy import DeploymentPolicy, Routing
 from bannister.domain.fleet import Fleet
-from bannister.domain.traffic import Split
+from bannister.domain.traffic import TRAFFIC_PARTS, Split
 
 
 class Phase(StrEnum):
@@ -61,14 +66,24 @@ class Phase(StrEnum):
     SHIFTING = "shifting"
     #: The split is acknowledged and is being watched.
     BAKING = "baking"
+    #: Rolling: a batch has baked; an equal part of blue drains and goes.
+    SHRINKING = "shrinking"
+    #: Rolling: green's next batch is starting.
+    GROWING = "growing"
     #: All traffic is on green; blue drains and goes. Nothing rolls back any more.
     RETIRING = "retiring"
-    #: All traffic was asked back to blue; not every proxy has acknowledged it.
+    #: All traffic (in a rolling update, what blue can carry) was asked back to blue; not every proxy has acknowledged it.
     ROLLING_BACK = "rolling back"
+    #: Rolling, on the way back: what green no longer needs drains and goes.
+    SHEDDING = "shedding"
+    #: Rolling, on the way back: a batch of blue is starting again.
+    RESTORING = "restoring"
     #: All traffic is on blue; green drains and goes.
     REMOVING = "removing"
     COMPLETED = "completed"
     ROLLED_BACK = "rolled back"
+    #: Blue could not be restored; both fleets serve as they are.
+    ROLLBACK_FAILED = "rollback failed"
 
 
 class Event(StrEnum):
@@ -80,9 +95,16 @@ class Event(StrEnum):
     SPLIT_ACKNOWLEDGED = "split acknowledged"
     STEP_BAKED = "step baked"
     LAST_STEP_BAKED = "last step baked"
+    BATCH_BAKED = "batch baked"
+    BATCH_RETIRED = "batch retired"
+    BATCH_READY = "batch ready"
     BLUE_GONE = "blue gone"
     STOPPED = "stopped"
     BLUE_RESTORED = "blue restored"
+    BLUE_SHORT = "blue short"
+    GREEN_SHED = "green shed"
+    BATCH_RESTORED = "batch restored"
+    RESTORE_FAILED = "restore failed"
     GREEN_GONE = "green gone"
 
 
@@ -97,19 +119,29 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = {
     Phase.BAKING: {
         Event.STEP_BAKED: Phase.SHIFTING,
         Event.LAST_STEP_BAKED: Phase.RETIRING,
+        Event.BATCH_BAKED: Phase.SHRINKING,
         Event.STOPPED: Phase.ROLLING_BACK,
     },
+    Phase.SHRINKING: {Event.BATCH_RETIRED: Phase.GROWING, Event.STOPPED: Phase.ROLLING_BACK},
+    Phase.GROWING: {Event.BATCH_READY: Phase.SHIFTING, Event.STOPPED: Phase.ROLLING_BACK},
     Phase.RETIRING: {Event.BLUE_GONE: Phase.COMPLETED},
-    Phase.ROLLING_BACK: {Event.BLUE_RESTORED: Phase.REMOVING},
+    Phase.ROLLING_BACK: {Event.BLUE_RESTORED: Phase.REMOVING, Event.BLUE_SHORT: Phase.SHEDDING},
+    Phase.SHEDDING: {Event.GREEN_SHED: Phase.RESTORING},
+    Phase.RESTORING: {Event.BATCH_RESTORED: Phase.ROLLING_BACK, Event.RESTORE_FAILED: Phase.ROLLBACK_FAILED},
     Phase.REMOVING: {Event.GREEN_GONE: Phase.ROLLED_BACK},
     Phase.COMPLETED: {},
     Phase.ROLLED_BACK: {},
+    Phase.ROLLBACK_FAILED: {},
 }
 
 #: Phases in which green may hold traffic and blue still can take it back.
-_STOPPABLE: Final = frozenset({Phase.PROVISIONING, Phase.HELD, Phase.SHIFTING, Phase.BAKING})
-_SHIFTED: Final = frozenset({Phase.SHIFTING, Phase.BAKING})
-ENDED: Final = frozenset({Phase.COMPLETED, Phase.ROLLED_BACK})
+STOPPABLE: Final = frozenset(
+    {Phase.PROVISIONING, Phase.HELD, Phase.SHIFTING, Phase.BAKING, Phase.SHRINKING, Phase.GROWING}
+)
+_SHIFTED: Final = STOPPABLE - {Phase.PROVISIONING, Phase.HELD}
+#: Phases of going back.
+RETURNING: Final = frozenset({Phase.ROLLING_BACK, Phase.SHEDDING, Phase.RESTORING, Phase.REMOVING})
+ENDED: Final = frozenset({Phase.COMPLETED, Phase.ROLLED_BACK, Phase.ROLLBACK_FAILED})
 
 
 class IllegalEvent(AssertionError):
@@ -146,6 +178,13 @@ class Deployment:
     stop_requested: str | None = None
     #: What is wrong with its alarms, as found at its start.
     caveats: tuple[Caveat, ...] = ()
+    #: A rolling update on its way back, by variant; empty: it is not.
+    retreat: tuple[Retreat, ...] = ()
+
+    @property
+    def rolling(self) -> bool:
+        """It replaces instances batch by batch."""
+        return self.policy.routing is Routing.ROLLING and self.blue is not None
 
     @property
     def instance_counts(self) -> dict[str, int]:
@@ -167,6 +206,9 @@ class GroupObservation:
     #: acknowledged (None: no proxy is known, or they differ).
     asked_parts: int = 0
     acknowledged_parts: int | None = None
+    #: All that exist, those that drain included; and so many that every proxy sees healthy.
+    existing: int = 0
+    healthy: int = 0
     #: It is the fleet's shadow: waited for before the first shift, and never looked at again.
     shadow: bool = False
 
@@ -250,7 +292,7 @@ class Noticed:
 
 def notice(deployment: Deployment, seen: Observation, limits: Limits) -> Noticed | None:
     """Name the event that these facts amount to, or None: go on waiting."""
-    if deployment.phase in _STOPPABLE:
+    if deployment.phase in STOPPABLE:
         stop = _reason_to_stop(deployment, seen, limits)
         if stop is not None:
             return Noticed(Event.STOPPED, stop)
@@ -315,14 +357,18 @@ def _green_failed(deployment: Deployment, seen: Observation) -> str | None:
             return group.failure
     if starting:
         return None
+    growing = deployment.phase is Phase.GROWING
     variants = {group.id: group.variant for group in deployment.green.groups}
     for group in _production(seen):
-        if group.ready < group.wanted:
+        variant = variants.get(group.group, group.group)
+        needed = _shifted_to(deployment, variant) if growing else group.wanted
+        if group.ready < needed:
             return (
-                f"An instance of the new fleet (variant {variants.get(group.group, group.group)}) died or stopped answering /ping: "
-                f"{group.ready} of {group.wanted} are ready."
+                f"An instance of the new fleet (variant {variant}) died or stopped answering /ping: "
+                f"{group.ready} of {needed} are ready."
             )
-    if _production_restarts(seen) > deployment.green_restarts:
+    # While a batch starts its instances may need several attempts, as the first ones did.
+    if not growing and _production_restarts(seen) > deployment.green_restarts:
         return "An instance of the new fleet died and was restarted."
     return None
 
@@ -386,12 +432,13 @@ def _bake_over(deployment: Deployment, seen: Observation) -> Noticed | None:
         if alarm.evaluated_until is None or alarm.evaluated_until < math.ceil(deadline):
             return None
     last = deployment.step == len(deployment.steps) - 1
+    event = Event.LAST_STEP_BAKED if last else (Event.BATCH_BAKED if deployment.rolling else Event.STEP_BAKED)
     baked = deployment.steps[deployment.step].bake_seconds
     judged = f" and {len(seen.alarms)} alarm(s) evaluated to its end stayed clear" if seen.alarms else ""
     if seen.green_requests == 0:
         judged += ", without evidence: no request to green was seen"
     return Noticed(
-        Event.LAST_STEP_BAKED if last else Event.STEP_BAKED,
+        event,
         f"Step {deployment.step + 1} of {len(deployment.steps)} baked for {baked} seconds{judged}.",
     )
 
@@ -425,10 +472,50 @@ def _blue_retired(deployment: Deployment, seen: Observation) -> Noticed | None:
     return None
 
 
-def _restored(_: Deployment, seen: Observation) -> Noticed | None:
+def _restored(deployment: Deployment, seen: Observation) -> Noticed | None:
     if not seen.split_acknowledged:
         return None
+    short = [one for one in deployment.retreat if one.blue < _blue_whole(deployment, one.variant)]
+    if short:
+        counts = ", ".join(f"{one.blue} of {_blue_whole(deployment, one.variant)} of {one.variant}" for one in short)
+        return Noticed(Event.BLUE_SHORT, f"All traffic that blue can carry is on blue, which has {counts}.")
     return Noticed(Event.BLUE_RESTORED, "Every proxy has acknowledged that no traffic goes to green.")
+
+
+def _blue_shrunk(_: Deployment, seen: Observation) -> Noticed | None:
+    if any(group.existing > group.wanted for group in seen.blue if not group.shadow):
+        return None
+    return Noticed(Event.BATCH_RETIRED, "What green replaces of blue has drained and is gone.")
+
+
+def _green_grown(_: Deployment, seen: Observation) -> Noticed | None:
+    if any(min(group.ready, group.healthy) < group.wanted for group in _production(seen)):
+        return None
+    return Noticed(Event.BATCH_READY, "Every instance of green's next batch is ready, and healthy in every proxy.")
+
+
+def _green_shed(_: Deployment, seen: Observation) -> Noticed | None:
+    if any(group.existing > group.wanted for group in _production(seen)):
+        return None
+    return Noticed(Event.GREEN_SHED, "What green no longer needs has drained and is gone.")
+
+
+def _blue_grown(deployment: Deployment, seen: Observation) -> Noticed | None:
+    blue = [group for group in seen.blue if not group.shadow]
+    for group in blue:
+        if group.failure is not None:
+            return Noticed(Event.RESTORE_FAILED, f"The old fleet could not be restored. {group.failure}")
+    if all(min(group.ready, group.healthy) >= group.wanted for group in blue):
+        return Noticed(Event.BATCH_RESTORED, "A batch of blue is ready again, and healthy in every proxy.")
+    assert deployment.blue is not None
+    allowed = max(group.startup_timeout_seconds for group in deployment.blue.groups)
+    if seen.now < deployment.phase_since + allowed:
+        return None
+    ready, wanted = sum(group.ready for group in blue), sum(group.wanted for group in blue)
+    return Noticed(
+        Event.RESTORE_FAILED,
+        f"The old fleet could not be restored: {ready} of {wanted} instances were ready after {allowed:.0f} seconds.",
+    )
 
 
 def _green_removed(_: Deployment, seen: Observation) -> Noticed | None:
@@ -443,8 +530,12 @@ _RULES: Final[Mapping[Phase, Callable[[Deployment, Observation], Noticed | None]
     Phase.HELD: _before_first_shift,
     Phase.SHIFTING: _shifted,
     Phase.BAKING: _bake_over,
+    Phase.SHRINKING: _blue_shrunk,
+    Phase.GROWING: _green_grown,
     Phase.RETIRING: _blue_retired,
     Phase.ROLLING_BACK: _restored,
+    Phase.SHEDDING: _green_shed,
+    Phase.RESTORING: _blue_grown,
     Phase.REMOVING: _green_removed,
 }
 
@@ -469,18 +560,52 @@ def advance(deployment: Deployment, noticed: Noticed, seen: Observation) -> Depl
                 after,
                 step=deployment.step + 1,
                 alarms_seen=seen.journal_sequence if first else deployment.alarms_seen,
-                green_restarts=_production_restarts(seen) if first else deployment.green_restarts,
+                # A rolling update's next batch is new; that the others have not died meanwhile was looked at.
+                green_restarts=_production_restarts(seen) if first or deployment.rolling else deployment.green_restarts,
             )
         case Phase.HELD:
             return replace(after, green_restarts=_production_restarts(seen))
         case Phase.BAKING:
             return replace(after, baking_since=seen.now)
+        case Phase.ROLLING_BACK if noticed.event is Event.STOPPED:
+            return replace(after, reason=noticed.reason, retreat=_retreat(deployment))
         case Phase.ROLLING_BACK:
-            return replace(after, reason=noticed.reason)
+            return replace(after, retreat=_with_batch(deployment))
+        case Phase.SHEDDING:
+            return replace(after, retreat=_without_surplus(deployment))
+        case Phase.ROLLBACK_FAILED:
+            return replace(after, reason=f"{deployment.reason} {noticed.reason}", ended_at=seen.now)
         case Phase.COMPLETED | Phase.ROLLED_BACK:
             return replace(after, ended_at=seen.now)
-        case Phase.PROVISIONING | Phase.RETIRING | Phase.REMOVING:
+        case _:
             return after
+
+
+def _retreat(deployment: Deployment) -> tuple[Retreat, ...]:
+    """Where a rolling update stands when it is stopped."""
+    if not deployment.rolling:
+        return ()
+    return tuple(
+        Retreat(variant, _blue_now(deployment, variant), _green_now(deployment, variant, count))
+        for variant, count in deployment.instance_counts.items()
+    )
+
+
+def _with_batch(deployment: Deployment) -> tuple[Retreat, ...]:
+    """After a batch of blue is back."""
+    return tuple(replace(one, blue=_restoring_to(deployment, one)) for one in deployment.retreat)
+
+
+def _without_surplus(deployment: Deployment) -> tuple[Retreat, ...]:
+    """Without the green instances that are not needed beside what blue has."""
+    counts = deployment.instance_counts
+    return tuple(
+        replace(
+            one,
+            green=min(one.green, needed(counts[one.variant], one.blue, _blue_whole(deployment, one.variant))),
+        )
+        for one in deployment.retreat
+    )
 
 
 # --- what the world must look like ----------------------------------------------------------------
@@ -488,9 +613,87 @@ def advance(deployment: Deployment, noticed: Noticed, seen: Observation) -> Depl
 
 def asked_split(deployment: Deployment) -> Split:
     """The split that the proxies should have."""
-    if deployment.step < 0 or deployment.phase in (Phase.ROLLING_BACK, Phase.REMOVING, Phase.ROLLED_BACK):
+    if deployment.retreat and deployment.phase is not Phase.REMOVING:
+        return Split(
+            tuple(
+                split_beside(one.variant, one.blue, _blue_whole(deployment, one.variant), one.green)
+                for one in deployment.retreat
+            )
+        )
+    if deployment.step < 0 or deployment.phase in RETURNING or deployment.phase is Phase.ROLLED_BACK:
         return all_blue(deployment.instance_counts)
     return deployment.steps[deployment.step].split
+
+
+def wanted_instances(deployment: Deployment) -> dict[str, int]:
+    """By group of both fleets, how many instances should exist; a fleet that should not is left out."""
+    wanted: dict[str, int] = {}
+    if deployment.blue is not None and wants_blue(deployment):
+        wanted |= {group.id: group.instance_count for group in deployment.blue.all_groups}
+        for variant in {group.variant for group in deployment.blue.groups} if deployment.rolling else ():
+            wanted |= allotted(deployment.blue.groups, variant, _blue_wanted(deployment, variant))
+    if wants_green(deployment):
+        wanted |= {group.id: group.instance_count for group in deployment.green.all_groups}
+        for group in deployment.green.groups if deployment.rolling else ():
+            wanted[group.id] = _green_now(deployment, group.variant, group.instance_count)
+    return wanted
+
+
+def mixed_fleet(deployment: Deployment) -> Fleet:
+    """What serves after a rollback that has failed: both fleets, with the instances and the shares that they have."""
+    assert deployment.blue is not None
+    blue, split, kept = deployment.blue, asked_split(deployment), []
+    counts = wanted_instances(replace(deployment, phase=Phase.ROLLING_BACK))
+    for group in (*blue.groups, *deployment.green.groups):
+        variant = split.of(group.variant)
+        green = 0 if variant is None else variant.green_parts / TRAFFIC_PARTS
+        of_blue = group in blue.groups
+        if counts[group.id] > 0:
+            weight = sum(one.weight for one in blue.groups if one.variant == group.variant)
+            share = (1 - green) * group.weight if of_blue else green * weight
+            kept.append(replace(group, instance_count=counts[group.id], weight=share))
+    return replace(blue, groups=tuple(kept))
+
+
+def _blue_whole(deployment: Deployment, variant: str) -> int:
+    return whole(deployment.blue.groups, variant) if deployment.blue is not None else 0
+
+
+def _shifted_to(deployment: Deployment, variant: str) -> int:
+    """Green's instances at the split that is asked."""
+    split = deployment.steps[max(deployment.step, 0)].split.of(variant)
+    return split.green_instances if split is not None else 0
+
+
+def _blue_now(deployment: Deployment, variant: str) -> int:
+    """Forwards: the blue instances of a rolling update that are still wanted."""
+    baked = deployment.step if deployment.phase in (Phase.SHRINKING, Phase.GROWING) else deployment.step - 1
+    split = deployment.steps[baked].split.of(variant) if baked >= 0 else None
+    return left(_blue_whole(deployment, variant), split.green_parts if split is not None else 0)
+
+
+def _blue_wanted(deployment: Deployment, variant: str) -> int:
+    back = next((one for one in deployment.retreat if one.variant == variant), None)
+    if back is None:
+        return _blue_now(deployment, variant)
+    return _restoring_to(deployment, back) if deployment.phase is Phase.RESTORING else back.blue
+
+
+def _restoring_to(deployment: Deployment, back: Retreat) -> int:
+    whole_count = _blue_whole(deployment, back.variant)
+    return min(whole_count, back.blue + batch(deployment.policy.rollback_step, whole_count))
+
+
+def _green_now(deployment: Deployment, variant: str, count: int) -> int:
+    """The green instances of a rolling update that are wanted."""
+    back = next((one for one in deployment.retreat if one.variant == variant), None)
+    if back is not None:
+        return back.green
+    if deployment.phase in (Phase.RETIRING, Phase.COMPLETED):
+        return count
+    ahead = deployment.step + 1 if deployment.phase is Phase.GROWING else max(deployment.step, 0)
+    split = deployment.steps[ahead].split.of(variant)
+    return split.green_instances if split is not None else count
 
 
 def wants_green(deployment: Deployment) -> bool:

@@ -11,7 +11,18 @@ from enum import StrEnum
 from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.machine import ENDED, Deployment, Limits, Observation, Phase, bake_deadline, comparing
+from bannister.domain.deployment.machine import (
+    ENDED,
+    RETURNING,
+    STOPPABLE,
+    Deployment,
+    Limits,
+    Observation,
+    Phase,
+    asked_split,
+    bake_deadline,
+    comparing,
+)
 
 #: A silence of telemetry shorter than this is its usual rhythm, and no news.
 SILENCE_SECONDS: Final = 2.0
@@ -24,6 +35,7 @@ class DeploymentStatus(StrEnum):
     ROLLING_BACK = "RollingBack"
     COMPLETED = "Completed"
     ROLLED_BACK = "RolledBack"
+    ROLLBACK_FAILED = "RollbackFailed"
 
 
 class StepState(StrEnum):
@@ -54,7 +66,9 @@ def deployment_status(deployment: Deployment) -> DeploymentStatus:
             return DeploymentStatus.COMPLETED
         case Phase.ROLLED_BACK:
             return DeploymentStatus.ROLLED_BACK
-        case Phase.ROLLING_BACK | Phase.REMOVING:
+        case Phase.ROLLBACK_FAILED:
+            return DeploymentStatus.ROLLBACK_FAILED
+        case _ if deployment.phase in RETURNING:
             return DeploymentStatus.ROLLING_BACK
         case _:
             return DeploymentStatus.IN_PROGRESS
@@ -62,7 +76,7 @@ def deployment_status(deployment: Deployment) -> DeploymentStatus:
 
 def step_states(deployment: Deployment) -> tuple[StepState, ...]:
     """One for each step."""
-    stopped = deployment.phase in (Phase.ROLLING_BACK, Phase.REMOVING, Phase.ROLLED_BACK)
+    stopped = deployment.phase in RETURNING | {Phase.ROLLED_BACK, Phase.ROLLBACK_FAILED}
     finished = deployment.phase in (Phase.RETIRING, Phase.COMPLETED)
 
     def state(index: int) -> StepState:
@@ -77,7 +91,7 @@ def step_states(deployment: Deployment) -> tuple[StepState, ...]:
 
 def earliest_end(deployment: Deployment, seen: Observation) -> float | None:
     """When all remaining bakes are over if nothing stands in the way; None: it is not moving on."""
-    if deployment.phase not in (Phase.PROVISIONING, Phase.HELD, Phase.SHIFTING, Phase.BAKING):
+    if deployment.phase not in STOPPABLE:
         return None
     to_come = sum(step.bake_seconds for step in deployment.steps[deployment.step + 1 :])
     if deployment.phase is Phase.BAKING:
@@ -92,8 +106,7 @@ def waiting(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
     if deployment.phase in ENDED:
         return None
     since = deployment.phase_since
-    stoppable = deployment.phase in (Phase.PROVISIONING, Phase.HELD, Phase.SHIFTING, Phase.BAKING)
-    if deployment.stop_requested is not None and stoppable:
+    if deployment.stop_requested is not None and deployment.phase in STOPPABLE:
         return Waiting("The rollback that was asked for begins.", since)
     match deployment.phase:
         case Phase.PROVISIONING:
@@ -104,14 +117,29 @@ def waiting(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
             return Waiting("Waits for every proxy to acknowledge the split.", since)
         case Phase.BAKING:
             return _baking(deployment, seen, limits)
+        case Phase.SHRINKING:
+            return Waiting("A batch has baked; waits for as many of blue to finish their requests and stop.", since)
+        case Phase.GROWING:
+            return Waiting(_starting(seen), since)
         case Phase.RETIRING:
             return Waiting("All traffic is on green; waits for blue to finish its requests and stop.", since)
-        case Phase.ROLLING_BACK:
-            return Waiting(f"Waits for every proxy to acknowledge that {_returned(deployment)}.", since)
         case _:
-            return Waiting(
-                f"{_returned(deployment).capitalize()}; waits for green to finish its requests and stop.", since
-            )
+            return Waiting(_going_back(deployment, seen), since)
+
+
+def _going_back(deployment: Deployment, seen: Observation) -> str:
+    match deployment.phase:
+        case Phase.ROLLING_BACK:
+            partly = not asked_split(deployment).all_blue
+            what = "what blue can carry is back on blue" if partly else _returned(deployment)
+            return f"Waits for every proxy to acknowledge that {what}."
+        case Phase.SHEDDING:
+            return "Blue has what traffic it can carry; waits for the green instances it replaces to stop."
+        case Phase.RESTORING:
+            ready, wanted = sum(one.ready for one in seen.blue), sum(one.wanted for one in seen.blue)
+            return f"Waits for blue's instances to start again: {ready} of {wanted} are ready."
+        case _:
+            return f"{_returned(deployment).capitalize()}; waits for green to finish its requests and stop."
 
 
 def _returned(deployment: Deployment) -> str:

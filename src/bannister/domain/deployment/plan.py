@@ -1,7 +1,8 @@
 """A policy becomes a plan: the splits a deployment passes through, each with its bake; the last is all green.
 
 CAPACITY_PERCENT p sends exactly p % of the traffic to green; INSTANCE_COUNT k of N sends k/N. Either way it goes to
-k = max(1, ceil(N * p / 100)) instances, so that a canary instance carries about what a production instance carries.
+k = max(1, ceil(N * p / 100)) instances, so that a canary instance carries about what a production instance carries. A rolling update is about instances: a batch
+is so many of them, and its share of the traffic is theirs.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from bannister.domain.deployment.capacity import batch
 from bannister.domain.deployment.policy import (
     LINEAR_PERCENT_MIN,
     CapacitySize,
@@ -30,6 +32,8 @@ class Step:
 
 def steps(policy: DeploymentPolicy, instance_counts: Mapping[str, int]) -> tuple[Step, ...]:
     """The ordered steps of a policy that `refusal` has accepted, for green variants of these sizes."""
+    if policy.routing is Routing.ROLLING:
+        return _batches(policy, instance_counts)
     last = Step(_split(1.0, None, instance_counts), policy.termination_wait_seconds)
     if policy.routing is Routing.ALL_AT_ONCE or policy.step is None:
         return (last,)
@@ -43,6 +47,23 @@ def steps(policy: DeploymentPolicy, instance_counts: Mapping[str, int]) -> tuple
         if all(TRAFFIC_PARTS - one.green_parts < LINEAR_PERCENT_MIN * TRAFFIC_PARTS // 100 for one in split.variants):
             return (*ladder, last)
         ladder.append(Step(split, policy.wait_seconds))
+
+
+def _batches(policy: DeploymentPolicy, instance_counts: Mapping[str, int]) -> tuple[Step, ...]:
+    """One step for each batch; the variants move together, and one with fewer batches waits for the others at the end."""
+    sizes = {variant: batch(policy.step, count) for variant, count in instance_counts.items()}
+    steps = max((math.ceil(count / sizes[variant]) for variant, count in instance_counts.items()), default=1)
+
+    def split(number: int) -> Split:
+        reached = {variant: min(count, number * sizes[variant]) for variant, count in instance_counts.items()}
+        return Split(
+            tuple(
+                VariantSplit(variant, round(TRAFFIC_PARTS * reached[variant] / count), reached[variant])
+                for variant, count in instance_counts.items()
+            )
+        )
+
+    return tuple(Step(split(number), policy.wait_seconds) for number in range(1, steps + 1))
 
 
 def _split(multiple: float, size: CapacitySize | None, instance_counts: Mapping[str, int]) -> Split:

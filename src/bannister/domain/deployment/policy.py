@@ -1,7 +1,8 @@
-"""Deployment policies: all at once, canary and linear, and what each must satisfy.
+"""Deployment policies: all at once, canary, linear and rolling, and what each must satisfy.
 
-AWS states the limits (a canary takes at most half of a variant, a linear step 10 % to 50 %) in prose only, so clients do not
-check them; `refusal` does. Sources: DeploymentConfig, BlueGreenUpdatePolicy, TrafficRoutingConfig, AutoRollbackConfig in the API reference.
+AWS states the limits (a canary takes at most half of a variant, a linear step 10 % to 50 %, a rolling batch 5 % to 50 %) in prose only, so clients do
+not check them; `refusal` does. Sources: DeploymentConfig, BlueGreenUpdatePolicy, TrafficRoutingConfig, RollingUpdatePolicy, AutoRollbackConfig in the
+API reference.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from enum import StrEnum
 CANARY_PERCENT_MAX = 50
 LINEAR_PERCENT_MIN = 10
 LINEAR_PERCENT_MAX = 50
+ROLLING_PERCENT_MIN = 5
+ROLLING_PERCENT_MAX = 50
 
 
 class Routing(StrEnum):
-    """How traffic moves from blue to green; AWS's TrafficRoutingConfig.Type."""
+    """How traffic moves from blue to green; AWS's TrafficRoutingConfig.Type, and its other kind of policy."""
 
     ALL_AT_ONCE = "ALL_AT_ONCE"
     CANARY = "CANARY"
     LINEAR = "LINEAR"
+    #: RollingUpdatePolicy: instances are replaced batch by batch, and traffic follows.
+    ROLLING = "ROLLING"
 
 
 class CapacityType(StrEnum):
@@ -43,7 +48,7 @@ class DeploymentPolicy:
     """How one deployment proceeds, and which alarms stop it."""
 
     routing: Routing = Routing.ALL_AT_ONCE
-    #: The canary, or one linear step; None for all at once.
+    #: The canary, one linear step, or one rolling batch; None for all at once.
     step: CapacitySize | None = None
     #: Bake after each step but the last.
     wait_seconds: int = 0
@@ -54,6 +59,16 @@ class DeploymentPolicy:
     alarms: tuple[str, ...] = ()
     #: The client gave a BlueGreenUpdatePolicy; without one, describing the policy leaves it out again.
     given: bool = True
+    #: The batches in which a rolling update goes back; None: all at once.
+    rollback_step: CapacitySize | None = None
+
+
+#: By routing: the member that holds the size, and its least and most per cent of a variant's instances.
+_BOUNDS = {
+    Routing.CANARY: ("CanarySize", 0, CANARY_PERCENT_MAX),
+    Routing.LINEAR: ("LinearStepSize", LINEAR_PERCENT_MIN, LINEAR_PERCENT_MAX),
+    Routing.ROLLING: ("MaximumBatchSize", ROLLING_PERCENT_MIN, ROLLING_PERCENT_MAX),
+}
 
 
 def refusal(policy: DeploymentPolicy, instance_counts: Mapping[str, int]) -> str | None:
@@ -65,13 +80,13 @@ def refusal(policy: DeploymentPolicy, instance_counts: Mapping[str, int]) -> str
     """
     if policy.routing is Routing.ALL_AT_ONCE:
         return None
-    name = "CanarySize" if policy.routing is Routing.CANARY else "LinearStepSize"
+    name, lowest, highest = _BOUNDS[policy.routing]
     if policy.step is None:
         return f"{name} is required when the traffic routing type is {policy.routing.value}."
-    lowest, highest = (
-        (0, CANARY_PERCENT_MAX) if policy.routing is Routing.CANARY else (LINEAR_PERCENT_MIN, LINEAR_PERCENT_MAX)
-    )
     allowed = f"at most {highest} %" if lowest == 0 else f"{lowest} % to {highest} %"
+    back = policy.rollback_step
+    if back is not None and back.type is CapacityType.CAPACITY_PERCENT and back.value > 100:
+        return f"RollbackMaximumBatchSize of {back.value} % is not allowed: it must be at most 100 % of the variant's instances."
     value = policy.step.value
     if policy.step.type is CapacityType.CAPACITY_PERCENT:
         if not lowest <= value <= highest:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from bannister.domain.deployment.machine import Deployment, Phase, asked_split
+from bannister.domain.deployment.machine import RETURNING, Deployment, Phase, asked_split
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.domain.traffic import TRAFFIC_PARTS
@@ -18,6 +18,8 @@ class EndpointStatus(StrEnum):
     IN_SERVICE = "InService"
     UPDATING = "Updating"
     ROLLING_BACK = "RollingBack"
+    #: A rolling update could not be taken back: both versions serve.
+    UPDATE_ROLLBACK_FAILED = "UpdateRollbackFailed"
     DELETING = "Deleting"
     FAILED = "Failed"
 
@@ -53,10 +55,12 @@ def status_of(endpoint: Endpoint) -> EndpointStatus:
     if deployment is None:
         if endpoint.scaling is not None:
             return EndpointStatus.UPDATING
-        return EndpointStatus.IN_SERVICE if endpoint.blue is not None else EndpointStatus.FAILED
+        if endpoint.blue is None:
+            return EndpointStatus.FAILED
+        return EndpointStatus.UPDATE_ROLLBACK_FAILED if endpoint.blue.mixed else EndpointStatus.IN_SERVICE
     if deployment.blue is None:
         return EndpointStatus.CREATING
-    if deployment.phase in (Phase.ROLLING_BACK, Phase.REMOVING):
+    if deployment.phase in RETURNING:
         return EndpointStatus.ROLLING_BACK
     return EndpointStatus.UPDATING
 
@@ -130,10 +134,10 @@ def _activity(deployment: Deployment, group: Group) -> tuple[VariantStatus | Non
     split = step.split.of(group.variant)
     capacity = split.green_instances if split is not None else count
     last = deployment.step == len(deployment.steps) - 1
-    kind = "full" if last else "canary"
+    kind = "full" if last else ("partial" if deployment.rolling else "canary")
     match deployment.phase:
         case Phase.PROVISIONING:
-            return VariantStatus.CREATING, f"Launching {count} instance(s)."
+            return VariantStatus.CREATING, f"Launching {capacity if deployment.rolling else count} instance(s)."
         case Phase.HELD:
             return VariantStatus.CREATING, f"{count} instance(s) are ready; an alarm in ALARM holds the first shift."
         case Phase.SHIFTING:
@@ -142,15 +146,19 @@ def _activity(deployment: Deployment, group: Group) -> tuple[VariantStatus | Non
                 f"Activating traffic on {kind} capacity of {capacity} instance(s).",
             )
         case Phase.BAKING:
-            wait = "TerminationWaitInSeconds" if last else "WaitIntervalInSeconds"
+            wait = "TerminationWaitInSeconds" if last and not deployment.rolling else "WaitIntervalInSeconds"
             return (
                 VariantStatus.BAKING,
                 f"Baking for {step.bake_seconds} seconds ({wait}) with traffic enabled on {kind} capacity of "
                 f"{capacity} instance(s).",
             )
-        case Phase.ROLLING_BACK | Phase.REMOVING:
+        case Phase.GROWING:
+            ahead = deployment.steps[deployment.step + 1].split.of(group.variant)
+            more = (ahead.green_instances if ahead is not None else count) - capacity
+            return VariantStatus.CREATING, f"Launching {more} instance(s)."
+        case Phase.ROLLING_BACK | Phase.SHEDDING | Phase.RESTORING | Phase.REMOVING:
             return VariantStatus.DELETING, f"Terminating {count} instance(s)."
-        case Phase.RETIRING | Phase.COMPLETED | Phase.ROLLED_BACK:
+        case _:
             return None, None
 
 

@@ -1,0 +1,75 @@
+"""How many instances each fleet has while a rolling update replaces one by the other, batch by batch.
+
+Forwards, step i has green instances g(1), g(2), …, N, and traffic follows: green's share is g/N. Blue has all its M instances until the first batch has baked;
+then as many as its share needs, ceil(M * (1 - g/N)), and so on. So the endpoint never has less than its old capacity, and never more than one batch above it.
+
+Backwards, the same in batches of RollbackMaximumBatchSize: traffic goes back to what blue has left at once, green sheds what it no longer needs, blue gets a
+batch of new instances, and traffic follows.
+
+Source: RollingUpdatePolicy in the API reference, and "Use rolling deployments" in the guide.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bannister.domain.deployment.policy import CapacitySize, CapacityType
+from bannister.domain.fleet import Group
+from bannister.domain.traffic import TRAFFIC_PARTS, VariantSplit
+
+
+@dataclass(frozen=True, slots=True)
+class Retreat:
+    """How far a rolling update has come on its way back, for one variant."""
+
+    variant: str
+    #: Blue instances that take traffic; its share follows from them.
+    blue: int
+    #: Green instances that still exist.
+    green: int
+
+
+def batch(size: CapacitySize | None, whole: int) -> int:
+    """Instances of one batch out of `whole`; no size: all at once."""
+    if size is None:
+        return whole
+    if size.type is CapacityType.CAPACITY_PERCENT:
+        return min(whole, max(1, _ceil(whole * size.value / 100)))
+    return min(whole, size.value)
+
+
+def left(whole: int, green_parts: int) -> int:
+    """Blue instances that the rest of the traffic needs, of `whole`."""
+    return _ceil(whole * (TRAFFIC_PARTS - green_parts) / TRAFFIC_PARTS)
+
+
+def needed(green: int, blue: int, blue_whole: int) -> int:
+    """Green instances, of `green`, that are needed beside `blue` of `blue_whole` blue ones."""
+    return _ceil(green * (blue_whole - blue) / blue_whole)
+
+
+def split_beside(variant: str, blue: int, blue_whole: int, green: int) -> VariantSplit:
+    """The split in which blue's share is that of its instances."""
+    parts = round(TRAFFIC_PARTS * (blue_whole - blue) / blue_whole)
+    return VariantSplit(variant, parts, green if parts > 0 else 0)
+
+
+def whole(groups: Sequence[Group], variant: str) -> int:
+    """The instances of a variant. After a rollback that failed it has groups of two configurations."""
+    return sum(group.instance_count for group in groups if group.variant == variant)
+
+
+def allotted(groups: Sequence[Group], variant: str, count: int) -> dict[str, int]:
+    """So many instances of a variant, by group: the first groups keep theirs longest."""
+    found: dict[str, int] = {}
+    for group in groups:
+        if group.variant == variant:
+            found[group.id] = min(group.instance_count, count)
+            count -= found[group.id]
+    return found
+
+
+def _ceil(value: float) -> int:
+    return math.ceil(round(value, 6))

@@ -1,0 +1,240 @@
+"""Rolling updates: batches forwards and backwards, walked at random, and what holds at every step."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.deployment.machine import (
+    ENDED,
+    AlarmObservation,
+    Deployment,
+    GroupObservation,
+    Limits,
+    Observation,
+    Phase,
+    advance,
+    asked_split,
+    mixed_fleet,
+    notice,
+    wanted_instances,
+)
+from bannister.domain.deployment.plan import steps
+from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing, refusal
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Fleet, Group
+from bannister.domain.model import Container
+from bannister.domain.routing import plan_of
+from bannister.domain.traffic import TRAFFIC_PARTS
+
+PERCENT, COUNT = CapacityType.CAPACITY_PERCENT, CapacityType.INSTANCE_COUNT
+LIMITS = Limits()
+WALKS = 3000
+
+
+def fleet(config: str, **counts: int) -> Fleet:
+    groups = [
+        Group(f"e.{variant}.{config}", "e", variant, config, config, Container("i"), count, 1.0, 100_000.0)
+        for variant, count in counts.items()
+    ]
+    return Fleet(config, tuple(groups), 0.0)
+
+
+def rolling(
+    blue: dict[str, int], green: dict[str, int], size: CapacitySize, back: CapacitySize | None = None
+) -> Deployment:
+    policy = DeploymentPolicy(Routing.ROLLING, size, 10, 0, alarms=("errors",), rollback_step=back)
+    return Deployment("d", "e", policy, fleet("v1", **blue), fleet("v2", **green), steps(policy, green), 0.0, 10_000.0)
+
+
+class Walk:
+    """A world that does what is asked, in its own time."""
+
+    def __init__(self, deployment: Deployment, rng: random.Random, *, trips: float, blue_fails: bool = False) -> None:
+        self.deployment = deployment
+        self.rng = rng
+        self.trips = trips
+        self.blue_fails = blue_fails
+        self.now = 0.0
+        #: Instances that exist and are ready, by group.
+        self.there = dict.fromkeys(wanted_instances(deployment), 0)
+        self.there |= {group.id: group.instance_count for group in deployment.blue.groups}  # type: ignore[union-attr]
+        self.seen_phases: list[Phase] = []
+
+    def turn(self) -> None:
+        self.now += self.rng.choice((0.0, 1.0, 11.0))
+        wanted = wanted_instances(self.deployment)
+        for group in self.there:
+            target = wanted.get(group, 0)
+            if self.rng.random() < 0.6 and self.there[group] != target:
+                grows = self.there[group] < target
+                if not (grows and self.blue_fails and group.endswith("v1")):
+                    self.there[group] += 1 if grows else -1
+        noticed = notice(self.deployment, self.facts(wanted), LIMITS)
+        if noticed is not None:
+            self.deployment = advance(self.deployment, noticed, self.facts(wanted))
+            self.seen_phases.append(self.deployment.phase)
+
+    def facts(self, wanted: dict[str, int]) -> Observation:
+        def seen(one: Fleet | None) -> tuple[GroupObservation, ...]:
+            assert one is not None
+            return tuple(
+                GroupObservation(
+                    group.id,
+                    wanted.get(group.id, 0),
+                    min(self.there[group.id], wanted.get(group.id, 0)),
+                    0,
+                    "It is broken."
+                    if self.blue_fails and self.deployment.phase is Phase.RESTORING and group.id.endswith("v1")
+                    else None,
+                    existing=self.there[group.id],
+                    healthy=self.there[group.id],
+                )
+                for group in one.groups
+            )
+
+        tripped = self.now if self.rng.random() < self.trips else None
+        alarm = AlarmObservation("errors", AlarmValue.OK, self.now + 1, tripped, "why" if tripped is not None else None)
+        blue = seen(self.deployment.blue)
+        return Observation(
+            self.now,
+            1,
+            self.rng.random() < 0.7,
+            seen(self.deployment.green),
+            (alarm,),
+            covered_since=0.0,
+            blue_gone=not any(self.there[one.group] for one in blue),
+            green_gone=not any(self.there[one.group] for one in seen(self.deployment.green)),
+            blue=blue,
+        )
+
+
+def check(walk: Walk, largest: int) -> None:
+    """Capacity is never below the old one, never more than a batch above the larger fleet, and traffic follows it."""
+    deployment = walk.deployment
+    if deployment.phase in ENDED or deployment.phase in (Phase.PROVISIONING, Phase.RETIRING, Phase.REMOVING):
+        return
+    assert deployment.blue is not None
+    split, wanted = asked_split(deployment), wanted_instances(deployment)
+    for blue, green in zip(deployment.blue.groups, deployment.green.groups, strict=True):
+        parts = split.of(blue.variant)
+        assert parts is not None
+        share = parts.green_parts / TRAFFIC_PARTS
+        assert wanted[blue.id] / blue.instance_count >= (1 - share) - 1e-6, (deployment.phase, wanted)
+        assert wanted[green.id] / green.instance_count >= share - 1e-6, (deployment.phase, wanted)
+        whole = max(blue.instance_count, green.instance_count)
+        assert wanted[blue.id] + wanted[green.id] <= whole + largest + 1, (deployment.phase, wanted)
+
+
+SIZES = [CapacitySize(PERCENT, 5), CapacitySize(PERCENT, 33), CapacitySize(PERCENT, 50), CapacitySize(COUNT, 1)]
+
+
+@pytest.mark.parametrize("trips", [0.0, 0.02, 0.2], ids=["never stopped", "stopped late", "stopped early"])
+def test_walks_keep_capacity_and_traffic_together(trips: float) -> None:
+    rng = random.Random(f"{trips}")
+    ends: dict[Phase, int] = dict.fromkeys(Phase, 0)
+    for _ in range(WALKS // 3):
+        blue = {"a": rng.randint(2, 7), "b": rng.randint(2, 4)}
+        green = blue if rng.random() < 0.6 else {"a": rng.randint(2, 7), "b": rng.randint(2, 4)}
+        back = rng.choice((None, *SIZES))
+        walk = Walk(rolling(blue, green, rng.choice(SIZES), back), rng, trips=trips)
+        batches = [*green.values(), *blue.values()]
+        largest = max(batches) if back is None else max(batches) // 2 + 1
+        for _ in range(2000):
+            walk.turn()
+            check(walk, largest)
+            if walk.deployment.phase in ENDED:
+                break
+        ends[walk.deployment.phase] += 1
+        deployment = walk.deployment
+        assert deployment.phase in ENDED, deployment.phase
+        if deployment.phase is Phase.ROLLED_BACK:
+            assert {group.id: group.instance_count for group in deployment.blue.groups} == {  # type: ignore[union-attr]
+                group: count for group, count in walk.there.items() if group.endswith("v1")
+            }
+            assert plan_of(Endpoint("e", 0, 0, blue=deployment.blue)).weights
+    assert ends[Phase.COMPLETED if trips == 0.0 else Phase.ROLLED_BACK] > WALKS // 30
+    assert not ends[Phase.ROLLBACK_FAILED]
+
+
+def test_four_instances_by_one() -> None:
+    walk = Walk(rolling({"a": 4}, {"a": 4}, CapacitySize(COUNT, 1)), random.Random(1), trips=0.0)
+    counts = []
+    while walk.deployment.phase not in ENDED:
+        walk.turn()
+        if walk.deployment.phase is Phase.BAKING:
+            wanted = wanted_instances(walk.deployment)
+            state = (wanted["e.a.v1"], wanted["e.a.v2"], asked_split(walk.deployment).variants[0].green_parts)
+            if state not in counts:
+                counts.append(state)
+    assert counts == [(4, 1, 250_000), (3, 2, 500_000), (2, 3, 750_000), (1, 4, 1_000_000)]
+    assert walk.deployment.phase is Phase.COMPLETED
+
+
+def test_a_rollback_goes_to_what_blue_has_at_once_and_then_batch_by_batch() -> None:
+    deployment = rolling({"a": 4}, {"a": 4}, CapacitySize(COUNT, 1), CapacitySize(COUNT, 1))
+    walk = Walk(deployment, random.Random(2), trips=0.0)
+    while not (walk.deployment.phase is Phase.BAKING and walk.deployment.step == 2):
+        walk.turn()
+    walk.trips = 1.0
+    shares: list[float] = []
+    while walk.deployment.phase not in ENDED:
+        walk.turn()
+        walk.trips = 0.0 if walk.deployment.retreat else walk.trips
+        share = asked_split(walk.deployment).variants[0].green_parts / TRAFFIC_PARTS
+        if walk.deployment.phase is Phase.ROLLING_BACK and share not in shares:
+            shares.append(share)
+    assert shares == [0.5, 0.25, 0.0]
+    assert walk.deployment.phase is Phase.ROLLED_BACK
+
+
+def test_a_rollback_that_fails_leaves_both_serving_with_what_they_have() -> None:
+    deployment = rolling({"a": 4}, {"a": 4}, CapacitySize(COUNT, 1))
+    walk = Walk(deployment, random.Random(3), trips=0.0)
+    while not (walk.deployment.phase is Phase.BAKING and walk.deployment.step == 2):
+        walk.turn()
+    walk.trips, walk.blue_fails = 1.0, True
+    while walk.deployment.phase not in ENDED:
+        walk.turn()
+    assert walk.deployment.phase is Phase.ROLLBACK_FAILED
+    assert walk.deployment.reason is not None
+    assert walk.deployment.reason.endswith("The old fleet could not be restored. It is broken.")
+    mixed = mixed_fleet(walk.deployment)
+    assert mixed.mixed
+    assert [(group.config_name, group.instance_count, group.weight) for group in mixed.groups] == [
+        ("v1", 2, 0.5),
+        ("v2", 2, 0.5),
+    ]
+    endpoint = Endpoint("e", 0.0, 0.0, blue=mixed)
+    assert [one.parts for one in plan_of(endpoint).weights] == [500_000, 500_000]
+    # The way out: another update from both, forwards or back, whatever its policy.
+    again = rolling({"a": 4}, {"a": 4}, CapacitySize(COUNT, 1))
+    again = replace(again, blue=mixed, green=fleet("v3", a=4))
+    walk = Walk(again, random.Random(4), trips=0.0)
+    while walk.deployment.phase not in ENDED:
+        walk.turn()
+    assert walk.deployment.phase is Phase.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "accepted"),
+    [
+        (CapacitySize(PERCENT, 5), 2, True),
+        (CapacitySize(PERCENT, 4), 2, False),
+        (CapacitySize(PERCENT, 51), 2, False),
+        (CapacitySize(COUNT, 1), 2, True),
+        (CapacitySize(COUNT, 1), 1, False),
+        (CapacitySize(COUNT, 2), 3, False),
+        (CapacitySize(COUNT, 1), 21, False),
+    ],
+)
+def test_a_batch_is_five_to_fifty_per_cent(size: CapacitySize, count: int, accepted: bool) -> None:
+    assert (refusal(DeploymentPolicy(Routing.ROLLING, size, 0), {"a": count}) is None) is accepted
+
+
+def test_a_rollback_batch_is_at_most_everything() -> None:
+    policy = DeploymentPolicy(Routing.ROLLING, SIZES[0], 0, rollback_step=CapacitySize(PERCENT, 101))
+    assert "RollbackMaximumBatchSize of 101 %" in (refusal(policy, {"a": 4}) or "")
