@@ -14,6 +14,8 @@ MARKS: Final[Mapping[str, tuple[str, str]]] = {
     "InProgress": ("◐", "cyan"),
     "RollingBack": ("↩", "yellow"),
     "RolledBack": ("↩", "red"),
+    "RollbackFailed": ("✖", "red"),
+    "UpdateRollbackFailed": ("✖", "red"),
     "Completed": ("✔", "green"),
     "Deleting": ("◌", "dim"),
     "Failed": ("✖", "red"),
