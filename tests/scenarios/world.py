@@ -207,7 +207,8 @@ class World:
         endpoint: str,
         config: str,
         *,
-        routing: dict[str, Any],
+        routing: dict[str, Any] | None = None,
+        rolling: dict[str, Any] | None = None,
         alarms: tuple[str, ...] = (),
         termination_wait: int = 0,
     ) -> None:
@@ -215,11 +216,17 @@ class World:
             EndpointName=endpoint,
             EndpointConfigName=config,
             DeploymentConfig={
-                "BlueGreenUpdatePolicy": {
-                    "TrafficRoutingConfiguration": routing,
-                    "TerminationWaitInSeconds": termination_wait,
-                    "MaximumExecutionTimeoutInSeconds": 600,
-                },
+                **(
+                    {"RollingUpdatePolicy": {**rolling, "MaximumExecutionTimeoutInSeconds": 600}}
+                    if rolling is not None
+                    else {
+                        "BlueGreenUpdatePolicy": {
+                            "TrafficRoutingConfiguration": routing,
+                            "TerminationWaitInSeconds": termination_wait,
+                            "MaximumExecutionTimeoutInSeconds": 600,
+                        }
+                    }
+                ),
                 **(
                     {"AutoRollbackConfiguration": {"Alarms": [{"AlarmName": name} for name in alarms]}}
                     if alarms
@@ -241,7 +248,7 @@ class World:
 
         def found() -> dict[str, Any] | None:
             now = self.describe(endpoint)
-            return now if now["EndpointStatus"] in ("InService", "Failed") else None
+            return now if now["EndpointStatus"] in ("InService", "Failed", "UpdateRollbackFailed") else None
 
         return dict(wait_for(f"{endpoint} settled", found, timeout_seconds))
 

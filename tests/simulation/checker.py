@@ -22,7 +22,9 @@ from tests.simulation.scaling import ScalingRules
 from tests.simulation.shadow import ShadowRules
 
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.machine import Deployment, Phase
+from bannister.domain.deployment.capacity import batch, whole
+from bannister.domain.deployment.machine import STOPPABLE, Deployment, Phase
+from bannister.domain.deployment.machine import wanted_instances as wanted_of
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.routing import Membership, Weight, plan_of, wanted_instances
 from bannister.domain.traffic import TRAFFIC_PARTS
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 ROLLBACK_SECONDS_MAX = 2.0
 #: A deployment ends this long after its time is over (rolling back, draining, stopping), while nothing is disturbed.
 ENDING_SECONDS_MAX = 60.0
+#: After the first shift, and before blue begins to retire.
+GUARDED = STOPPABLE - {Phase.PROVISIONING, Phase.HELD}
 #: A scaling that is out of time is taken back, and drained, this long after.
 SCALING_SECONDS_MAX = 60.0
 #: Whatever was disturbed serves again this long after the disturbances stopped.
@@ -181,6 +185,7 @@ class Checker:
             self._check_routes(proxy)
         self._shadows.tick(self._proxies(), self.endpoints)
         self._check_served()
+        self._check_batches()
         self._check_ends()
         self.experiments.tick(self._world.calm)
 
@@ -219,7 +224,9 @@ class Checker:
             return
         promoted = before.deployment is not None and after.blue == before.deployment.green
         scaled = self.scalings.rewritten(before, after)
-        changed = None not in (before.blue, after.blue) and before.blue != after.blue and not promoted and not scaled
+        mixed = before.deployment is not None and before.deployment.phase is Phase.RESTORING
+        changed = None not in (before.blue, after.blue) and before.blue != after.blue
+        changed = changed and not promoted and not scaled and not mixed
         if changed and not self.experiments.may_rewrite(before, after):
             raise self._world.violated("13: what runs never changes", f"Blue of {name} was rewritten.")
         if before.deployment is not None and running is None:
@@ -238,9 +245,11 @@ class Checker:
         watched.deployment = new
         watched.phase_times[new.phase] = self._world.loop.time()
         match new.phase:
-            case Phase.SHIFTING if new.step == 0:
-                self._first_shift(watched, new)
-                self._capacity(new)
+            case Phase.SHIFTING:
+                if new.step == 0:
+                    self._first_shift(watched, new)
+                if new.step == 0 or new.rolling:
+                    self._capacity(new)
             case Phase.BAKING:
                 self._acknowledged(before, "11: a bake starts when every proxy has the split")
                 watched.baking_since, watched.jumps = self._world.loop.time(), self.jumps
@@ -248,7 +257,7 @@ class Checker:
                 self._shadows.rolls_back(new)
             case Phase.REMOVING:
                 self._acknowledged(before, "9: green goes after every proxy has left it")
-        if old.phase is Phase.BAKING and new.phase in (Phase.SHIFTING, Phase.RETIRING):
+        if old.phase is Phase.BAKING and new.phase in (Phase.SHIFTING, Phase.SHRINKING, Phase.RETIRING):
             self._baked(watched, old, new)
 
     def _first_shift(self, watched: Watched, deployment: Deployment) -> None:
@@ -259,10 +268,10 @@ class Checker:
         watched.shifted_at_sequence = self._world.medium.sequence
 
     def _capacity(self, deployment: Deployment) -> None:
-        machine = self._world.machine
+        machine, wanted = self._world.machine, wanted_of(deployment)
         for group in deployment.green.groups:
             up = sum(machine.up(machine.address_of[one]) for one in machine.in_group(group.id))
-            if up < group.instance_count and not machine.ever_harmed(group.id):
+            if up < wanted[group.id] and not machine.ever_harmed(group.id):
                 raise self._world.violated(
                     "2: capacity before traffic", f"{deployment.id} shifts to {group.id}; {up} of its instances answer."
                 )
@@ -316,6 +325,10 @@ class Checker:
                 )
             self.outcomes[deployment.id] = Phase.COMPLETED
             return
+        if after.blue is not None and after.blue.mixed and deployment.phase is Phase.RESTORING and after.failure_reason:
+            self._world.counts["rollbacks failed"] += 1
+            self.outcomes[deployment.id] = Phase.ROLLBACK_FAILED
+            return
         if deployment.phase is not Phase.REMOVING or not after.failure_reason:
             raise self._world.violated(
                 "8: the outcome is truthful", f"{deployment.id} ended from {deployment.phase} without a reason."
@@ -326,7 +339,7 @@ class Checker:
 
     def _alarm_tripped(self, name: str) -> None:
         for watched in self.watched.values():
-            if name in watched.deployment.policy.alarms and watched.deployment.phase in (Phase.SHIFTING, Phase.BAKING):
+            if name in watched.deployment.policy.alarms and watched.deployment.phase in GUARDED:
                 watched.tripped_at = watched.tripped_at or self._world.loop.time()
 
     def _decided_early(self, record: Record) -> None:
@@ -420,6 +433,24 @@ class Checker:
                 if not proxy.weights(name):
                     raise self._world.violated("9: no request is lost", f"{proxy.node} has no route for {name}.")
 
+    def _check_batches(self) -> None:
+        """A rolling update never has more than one batch above the larger of its fleets."""
+        machine = self._world.machine
+        for endpoint in self.endpoints.values():
+            running = endpoint.deployment
+            if running is None or not running.rolling or running.blue is None or running.phase is Phase.RETIRING:
+                continue
+            for variant, count in running.instance_counts.items():
+                old = whole(running.blue.groups, variant)
+                largest = max(batch(running.policy.step, count), batch(running.policy.rollback_step, old))
+                groups = [one.id for one in (*running.blue.groups, *running.green.groups) if one.variant == variant]
+                exist = sum(len(machine.in_group(group)) for group in groups)
+                if exist > max(old, count) + largest:
+                    raise self._world.violated(
+                        "20: a rolling update keeps to its batches",
+                        f"{running.id} has {exist} instances of {variant}: {old} to {count} by {largest} at most.",
+                    )
+
     def _recover(self) -> None:
         """Note who went astray, and who is well again."""
         world, now = self._world, self._world.loop.time()
@@ -454,12 +485,9 @@ class Checker:
         machine = self._world.machine
         wanted = next(
             (
-                one.instance_count
-                for endpoint in self.endpoints.values()
-                for fleet in (endpoint.blue, endpoint.deployment.green if endpoint.deployment else None)
-                if fleet is not None
-                for one in fleet.groups
-                if one.id == group
+                found[group]
+                for found in (wanted_instances(endpoint) for endpoint in self.endpoints.values())
+                if group in found
             ),
             None,
         )
@@ -500,8 +528,8 @@ class Checker:
                 self._check_rollback(endpoint, deployment, now - watched.tripped_at)
 
     def _check_rollback(self, endpoint: Endpoint, deployment: Deployment, seconds: float) -> None:
-        if seconds <= ROLLBACK_SECONDS_MAX:
-            return
+        if seconds <= ROLLBACK_SECONDS_MAX or (deployment.rolling and deployment.step > 0):
+            return  # the rest of a rolling update goes back as blue gets its instances
         green = {group.id for group in deployment.green.groups}
         for proxy in self._proxies():
             if any(one.group in green and one.parts for one in proxy.weights(endpoint.name)):

@@ -60,6 +60,8 @@ class Script:
     composites: bool = False
     #: Between deployments weights and instance counts change.
     scalings: bool = False
+    #: Some updates are rolling ones.
+    rolling: bool = False
     #: Happens instead of endpoints with deployments of every kind.
     situation: Callable[[World], Coroutine[Any, Any, None]] | None = None
 
@@ -73,6 +75,7 @@ class Script:
             proxies=rng.choice((1, 1, 2)),
             shadows=random.Random(f"shadows in {seed}").random() < 0.5,
             composites=random.Random(f"composites in {seed}").random() < 0.5,
+            rolling=random.Random(f"rolling in {seed}").random() < 0.5,
             scalings=random.Random(f"scalings in {seed}").random() < 0.4,
         )
 
@@ -271,7 +274,9 @@ class Release:
 
     def _policy(self, instances: int, alarm: str | None) -> DeploymentPolicy:
         rng = self._rng
-        routing = rng.choice(tuple(Routing))
+        routing = rng.choice([one for one in Routing if one is not Routing.ROLLING])
+        if self._world.rolling is not None and instances > 1 and self._world.rolling.random() < 0.6:
+            return _rolling(self._world.rolling, alarm)
         step = None
         if routing is not Routing.ALL_AT_ONCE:
             if instances > 1 and rng.random() < 0.3:
@@ -342,6 +347,18 @@ async def _create_model(context: Context, name: str, container: Container) -> No
         await context.state.commit([Put(MODELS, name, replace(row.value, container=given), row.revision)])
 
 
+def _rolling(rng: random.Random, alarm: str | None) -> DeploymentPolicy:
+    half, one = CapacitySize(CapacityType.CAPACITY_PERCENT, 50), CapacitySize(CapacityType.CAPACITY_PERCENT, 20)
+    return DeploymentPolicy(
+        routing=Routing.ROLLING,
+        step=rng.choice((half, one)),
+        wait_seconds=rng.choice((1, 2, 5)),
+        timeout_seconds=rng.choice((None, None, 60, 600)),
+        alarms=(alarm,) if alarm else (),
+        rollback_step=rng.choice((None, one)),
+    )
+
+
 class Meddler:
     """Requests that arrive in the middle of everything."""
 
@@ -401,6 +418,7 @@ async def tell(world: World, script: Script) -> None:
     """Begin the world, let everything happen, then let it heal, and check."""
     world.shadows = Shadows(world.seed) if script.shadows else None
     world.composites = Composites(world.seed) if script.composites else None
+    world.rolling = random.Random(f"rolling of {world.seed}") if script.rolling else None
     world.scalings = Scalings(world.seed) if script.scalings else None
     world.begin()
     works = [asyncio.create_task(work) for work in _works(world, script)]

@@ -173,6 +173,7 @@ class World:
         self.shadows: Shadows | None = None
         self.composites: Composites | None = None
         self.scalings: Scalings | None = None
+        self.rolling: random.Random | None = None
         self.telemetry: Telemetry = None  # type: ignore[assignment]  # made when the loop runs
         self.checker = Checker(self)
         self.trace: deque[str] = deque(maxlen=TRACE_LINES_MAX)

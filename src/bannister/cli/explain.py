@@ -78,6 +78,8 @@ def _headline(one: dict[str, Any]) -> tuple[str, str, str]:
     )
     if event == "stopped":
         return "✖", "red", "stopped: rolling back, all traffic to blue"
+    if event == "restore failed":
+        return "✖", "red", "the rollback failed: both versions serve"
     if event == "alarms hold":
         return "◐", "yellow", "held: no traffic moves"
     return "✔", "green", f"{event} → {phase}{moved}"

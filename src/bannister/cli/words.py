@@ -93,6 +93,8 @@ def outcome(deployment: Mapping[str, Any]) -> str:
     green, blue = deployment["GreenConfigName"], deployment.get("BlueConfigName")
     if deployment["Status"] == "Completed":
         return f"Completed after {took}: {green} is in production."
+    if deployment["Status"] == "RollbackFailed":
+        return f"The rollback failed after {took}; {blue} and {green} both serve. Update to either. {deployment.get('Reason', '')}".rstrip()
     kept = f"{blue} is in production again" if blue else "the endpoint was not created"
     return f"Rolled back after {took}; {kept}. {deployment.get('Reason', '')}".rstrip()
 

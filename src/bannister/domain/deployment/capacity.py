@@ -11,7 +11,6 @@ Source: RollingUpdatePolicy in the API reference, and "Use rolling deployments" 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,18 +35,13 @@ def batch(size: CapacitySize | None, whole: int) -> int:
     if size is None:
         return whole
     if size.type is CapacityType.CAPACITY_PERCENT:
-        return min(whole, max(1, _ceil(whole * size.value / 100)))
+        return min(whole, max(1, _part(whole, size.value, 100)))
     return min(whole, size.value)
 
 
-def left(whole: int, green_parts: int) -> int:
-    """Blue instances that the rest of the traffic needs, of `whole`."""
-    return _ceil(whole * (TRAFFIC_PARTS - green_parts) / TRAFFIC_PARTS)
-
-
-def needed(green: int, blue: int, blue_whole: int) -> int:
-    """Green instances, of `green`, that are needed beside `blue` of `blue_whole` blue ones."""
-    return _ceil(green * (blue_whole - blue) / blue_whole)
+def left(blue_whole: int, green: int, green_whole: int) -> int:
+    """Blue instances, of `blue_whole`, that are needed beside `green` of `green_whole` green ones; and the other way round."""
+    return _part(blue_whole, green_whole - green, green_whole)
 
 
 def split_beside(variant: str, blue: int, blue_whole: int, green: int) -> VariantSplit:
@@ -71,5 +65,6 @@ def allotted(groups: Sequence[Group], variant: str, count: int) -> dict[str, int
     return found
 
 
-def _ceil(value: float) -> int:
-    return math.ceil(round(value, 6))
+def _part(whole: int, numerator: int, denominator: int) -> int:
+    """So many of `whole`, rounded up, without a float that could be a millionth too large."""
+    return -(-whole * numerator // denominator)

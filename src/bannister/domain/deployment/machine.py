@@ -48,7 +48,7 @@ from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
 from bannister.domain.alarm.caveats import Caveat
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.comparison.metrics import watches_comparisons
-from bannister.domain.deployment.capacity import Retreat, allotted, batch, left, needed, split_beside, whole
+from bannister.domain.deployment.capacity import Retreat, allotted, batch, left, split_beside, whole
 from bannister.domain.deployment.plan import Step, all_blue
 from bannister.domain.deployment.policy import DeploymentPolicy, Routing
 from bannister.domain.fleet import Fleet
@@ -495,9 +495,11 @@ def _green_grown(_: Deployment, seen: Observation) -> Noticed | None:
 
 
 def _green_shed(_: Deployment, seen: Observation) -> Noticed | None:
-    if any(group.existing > group.wanted for group in _production(seen)):
+    # Of blue, too, a batch may still drain that was on its way out when the deployment was stopped.
+    blue = tuple(group for group in seen.blue if not group.shadow)
+    if any(group.existing > group.wanted for group in (*_production(seen), *blue)):
         return None
-    return Noticed(Event.GREEN_SHED, "What green no longer needs has drained and is gone.")
+    return Noticed(Event.GREEN_SHED, "What is no longer needed has drained and is gone.")
 
 
 def _blue_grown(deployment: Deployment, seen: Observation) -> Noticed | None:
@@ -574,7 +576,8 @@ def advance(deployment: Deployment, noticed: Noticed, seen: Observation) -> Depl
         case Phase.SHEDDING:
             return replace(after, retreat=_without_surplus(deployment))
         case Phase.ROLLBACK_FAILED:
-            return replace(after, reason=f"{deployment.reason} {noticed.reason}", ended_at=seen.now)
+            reason = f"{noticed.reason}\nIt was rolled back because of this: {deployment.reason}"
+            return replace(after, reason=reason, ended_at=seen.now)
         case Phase.COMPLETED | Phase.ROLLED_BACK:
             return replace(after, ended_at=seen.now)
         case _:
@@ -602,7 +605,7 @@ def _without_surplus(deployment: Deployment) -> tuple[Retreat, ...]:
     return tuple(
         replace(
             one,
-            green=min(one.green, needed(counts[one.variant], one.blue, _blue_whole(deployment, one.variant))),
+            green=min(one.green, left(counts[one.variant], one.blue, _blue_whole(deployment, one.variant))),
         )
         for one in deployment.retreat
     )
@@ -669,7 +672,8 @@ def _blue_now(deployment: Deployment, variant: str) -> int:
     """Forwards: the blue instances of a rolling update that are still wanted."""
     baked = deployment.step if deployment.phase in (Phase.SHRINKING, Phase.GROWING) else deployment.step - 1
     split = deployment.steps[baked].split.of(variant) if baked >= 0 else None
-    return left(_blue_whole(deployment, variant), split.green_parts if split is not None else 0)
+    green = split.green_instances if split is not None else 0
+    return left(_blue_whole(deployment, variant), green, deployment.instance_counts.get(variant, 1))
 
 
 def _blue_wanted(deployment: Deployment, variant: str) -> int:

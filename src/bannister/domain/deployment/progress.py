@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -72,17 +73,37 @@ def blue_progress(endpoint: Endpoint, ready: dict[str, int]) -> tuple[VariantPro
     deployment = endpoint.deployment
     if deployment is None:
         desired = _desired(endpoint)
-        return tuple(
+        return _by_variant(
             VariantProgress(desired.get(group.id, group), group.weight, ready.get(group.id, 0))
             for group in endpoint.blue.groups
         )
     share = _green_share(deployment)
     # A variant that green does not have goes when green has everything.
     gone = 1.0 if asked_split(deployment).all_green else 0.0
-    return tuple(
+    return _by_variant(
         VariantProgress(group, group.weight * (1 - share.get(group.variant, gone)), ready.get(group.id, 0))
         for group in endpoint.blue.groups
     )
+
+
+def _by_variant(groups: Iterable[VariantProgress]) -> tuple[VariantProgress, ...]:
+    """One for each variant: after a rollback that failed, one has groups of two configurations."""
+    found: dict[str, VariantProgress] = {}
+    for one in groups:
+        before = found.setdefault(one.group.variant, one)
+        if before is not one:
+            both = replace(
+                before.group,
+                instance_count=before.group.instance_count + one.group.instance_count,
+                weight=before.group.weight + one.group.weight,
+            )
+            found[one.group.variant] = replace(
+                before,
+                group=both,
+                current_weight=before.current_weight + one.current_weight,
+                current_instance_count=before.current_instance_count + one.current_instance_count,
+            )
+    return tuple(found.values())
 
 
 def green_progress(deployment: Deployment, ready: dict[str, int]) -> tuple[VariantProgress, ...]:
