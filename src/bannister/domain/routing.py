@@ -167,7 +167,8 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
             ahead = warming.of(group.variant)
             in_rotation = max(variant.green_instances if variant else 0, ahead.green_instances if ahead else 0)
             # Once blue retires green has all the traffic: whatever is left of it must keep it, also after a restart.
-            required = in_rotation if wants_blue(deployment) else 0
+            # And on the way back nothing waits for green: it may be green that is broken.
+            required = in_rotation if wants_blue(deployment) and not deployment.retreat else 0
             if deployment.rolling:  # there are no more than these; those that are on their way join as they come
                 in_rotation = max(in_rotation, wanted[group.id])
             memberships.append(Membership(group.id, in_rotation, required))

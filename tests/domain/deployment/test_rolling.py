@@ -201,6 +201,19 @@ def test_a_rollback_goes_to_what_blue_has_at_once_and_then_batch_by_batch() -> N
     assert walk.deployment.phase is Phase.ROLLED_BACK
 
 
+def test_on_the_way_back_no_proxy_waits_for_green() -> None:
+    deployment = rolling({"a": 4}, {"a": 4}, CapacitySize(COUNT, 1), CapacitySize(COUNT, 1))
+    walk = Walk(deployment, random.Random(2), trips=0.0)
+    while not (walk.deployment.phase is Phase.GROWING and walk.deployment.step == 1):
+        walk.turn()
+    walk.trips = 1.0
+    while not walk.deployment.retreat:
+        walk.turn()
+    plan = plan_of(Endpoint("e", 0.0, 0.0, blue=deployment.blue, deployment=walk.deployment))
+    assert [one.parts for one in plan.weights] == [500_000, 500_000]
+    assert {one.required for one in plan.memberships} == {0}
+
+
 def test_a_rollback_that_fails_leaves_both_serving_with_what_they_have() -> None:
     deployment = rolling({"a": 4}, {"a": 4}, CapacitySize(COUNT, 1))
     walk = Walk(deployment, random.Random(3), trips=0.0)
