@@ -1,6 +1,6 @@
-"""The call sequences of AWS's guardrail notebooks (canary and linear), with shorter waits.
+"""The call sequences of AWS's guardrail notebooks (canary, linear and rolling), with shorter waits.
 
-Source: aws/amazon-sagemaker-examples, sm-deployment_guardrails_update_inference_endpoint_with_{canary,linear}_traffic_shifting. The sequence is AWS's;
+Source: aws/amazon-sagemaker-examples, sm-deployment_guardrails_update_inference_endpoint_with_{canary_traffic_shifting,linear_traffic_shifting,rolling_deployment}. The sequence is AWS's;
 the models, and the code below, are ours.
 """
 
@@ -14,6 +14,15 @@ pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 CANARY = {"Type": "CANARY", "CanarySize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": 12}
 LINEAR = {"Type": "LINEAR", "LinearStepSize": {"Type": "CAPACITY_PERCENT", "Value": 33}, "WaitIntervalInSeconds": 5}
+
+
+ROLLING = {"MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 33}, "WaitIntervalInSeconds": 12}
+BLUE_GREEN = {"TerminationWaitInSeconds": 5, "MaximumExecutionTimeoutInSeconds": 1800}
+POLICIES = {
+    "canary": {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": CANARY, **BLUE_GREEN}},
+    "linear": {"BlueGreenUpdatePolicy": {"TrafficRoutingConfiguration": LINEAR, **BLUE_GREEN}},
+    "rolling": {"RollingUpdatePolicy": {**ROLLING, "MaximumExecutionTimeoutInSeconds": 1800}},
+}
 
 
 def alarm(world: World, name: str, endpoint: str, metric: str, statistic: str, threshold: float) -> None:
@@ -62,8 +71,8 @@ def invocations(world: World, endpoint: str, config: str | None) -> float:
     return sum(point["Sum"] for point in points)
 
 
-@pytest.mark.parametrize(("name", "routing"), [("canary", CANARY), ("linear", LINEAR)])
-def test_the_guardrail_notebook(world: World, name: str, routing: dict[str, object]) -> None:
+@pytest.mark.parametrize("name", POLICIES)
+def test_the_guardrail_notebook(world: World, name: str) -> None:
     sagemaker, endpoint = world.sagemaker, f"notebook-{name}"
     versions = [f"{name}-{number}" for number in (1, 2, 3)]
     for version, fail in zip(versions, ("0", "1", "0"), strict=True):
@@ -109,11 +118,7 @@ def test_the_guardrail_notebook(world: World, name: str, routing: dict[str, obje
         EndpointName=endpoint,
         EndpointConfigName=bad,
         DeploymentConfig={
-            "BlueGreenUpdatePolicy": {
-                "TrafficRoutingConfiguration": routing,
-                "TerminationWaitInSeconds": 5,
-                "MaximumExecutionTimeoutInSeconds": 1800,
-            },
+            **POLICIES[name],
             "AutoRollbackConfiguration": {"Alarms": [{"AlarmName": errors}, {"AlarmName": latency}]},
         },
     )
@@ -133,7 +138,8 @@ def test_the_guardrail_notebook(world: World, name: str, routing: dict[str, obje
         assert "error" not in invoke_loop(world, endpoint, 20)
     found = world.describe(endpoint)
     assert found["EndpointConfigName"] == better
-    assert found["LastDeploymentConfig"]["BlueGreenUpdatePolicy"]["TrafficRoutingConfiguration"] == routing
+    last = found["LastDeploymentConfig"]
+    assert {key: value for key, value in last.items() if key != "AutoRollbackConfiguration"} == POLICIES[name]
     assert set(invoke_loop(world, endpoint, 10)) != {"error"}
 
     sagemaker.delete_endpoint(EndpointName=endpoint)

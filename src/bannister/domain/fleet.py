@@ -5,7 +5,7 @@ A fleet is the endpoint's own copy of what it runs: deleting or recreating a mod
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from bannister.domain.capture.data_capture import DataCapture
@@ -79,5 +79,9 @@ class Fleet:
         return len({group.config_name for group in self.groups}) > 1
 
     def group_of(self, variant: str) -> Group | None:
-        """The group of a variant, if the fleet has it."""
-        return next((group for group in self.groups if group.variant == variant), None)
+        """The group of a variant, if the fleet has it; where it is mixed, the first with the instances and the weight of all."""
+        found = [group for group in self.groups if group.variant == variant]
+        if len(found) <= 1:
+            return found[0] if found else None
+        counts, weights = sum(one.instance_count for one in found), sum(one.weight for one in found)
+        return replace(found[0], instance_count=counts, weight=weights)

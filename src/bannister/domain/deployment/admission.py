@@ -169,7 +169,7 @@ def _check_names(config: EndpointConfig, blue: Fleet) -> None:
     A plain one, all at once, may change them: AWS's own notebook promotes a shadow by a configuration whose only production variant has the shadow's name.
     """
     new = sorted(variant.name for variant in config.variants)
-    old = sorted(group.variant for group in blue.groups)
+    old = sorted({group.variant for group in blue.groups})
     if new != old:
         raise Invalid(
             f'Endpoint configuration "{config.name}" has the variants {", ".join(new)}; a guarded update must keep the '
