@@ -445,7 +445,8 @@ class Checker:
                 largest = max(batch(running.policy.step, count), batch(running.policy.rollback_step, old))
                 groups = [one.id for one in (*running.blue.groups, *running.green.groups) if one.variant == variant]
                 exist = sum(len(machine.in_group(group)) for group in groups)
-                if exist > max(old, count) + largest:
+                several = len(groups) - 2  # of a mixed fleet each group keeps one
+                if exist > max(old, count) + largest + several:
                     raise self._world.violated(
                         "20: a rolling update keeps to its batches",
                         f"{running.id} has {exist} instances of {variant}: {old} to {count} by {largest} at most.",

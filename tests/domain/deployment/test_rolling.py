@@ -241,6 +241,10 @@ def test_a_rollback_that_fails_leaves_both_serving_with_what_they_have() -> None
     walk = Walk(again, random.Random(4), trips=0.0)
     while walk.deployment.phase not in ENDED:
         walk.turn()
+        present = Endpoint("e", 0.0, 0.0, blue=mixed, deployment=walk.deployment)
+        wanted = wanted_instances(walk.deployment)
+        if walk.deployment.phase not in ENDED:
+            assert all(wanted.get(one.group, 0) > 0 for one in plan_of(present).weights if one.parts > 0)
     assert walk.deployment.phase is Phase.COMPLETED
 
 

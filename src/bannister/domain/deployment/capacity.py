@@ -56,13 +56,13 @@ def whole(groups: Sequence[Group], variant: str) -> int:
 
 
 def allotted(groups: Sequence[Group], variant: str, count: int) -> dict[str, int]:
-    """So many instances of a variant, by group: the first groups keep theirs longest."""
-    found: dict[str, int] = {}
-    for group in groups:
-        if group.variant == variant:
-            found[group.id] = min(group.instance_count, count)
-            count -= found[group.id]
-    return found
+    """So many instances of a variant, by group.
+
+    Where there are several groups each has its part, and keeps one instance for as long as any has: its share of the traffic follows the split, as theirs does.
+    """
+    of_variant = [group for group in groups if group.variant == variant]
+    all_of_them = sum(group.instance_count for group in of_variant)
+    return {group.id: _part(group.instance_count, count, all_of_them) for group in of_variant}
 
 
 def _part(whole: int, numerator: int, denominator: int) -> int:
