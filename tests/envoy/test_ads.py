@@ -210,6 +210,25 @@ async def test_a_proxy_that_comes_back_with_our_version_still_holds_it(server, c
     assert len(server.proxies()) == 1
 
 
+async def test_what_was_on_its_way_may_have_been_applied_until_the_proxy_says(server, channel):
+    proxy = await configured(server, channel)
+    versions = {kind: proxy.version(kind) for kind in (Kind.CLUSTER, Kind.ROUTES)}
+    newer = resource("edge", "blue")
+    server.publish(Snapshot(2, SNAPSHOT.clusters, SNAPSHOT.endpoints, routes={"edge": newer}))
+    await proxy.receive(Kind.ROUTES)  # and its acknowledgement is lost
+    server.publish(SNAPSHOT)
+    proxy.close()
+    await until(server, lambda: server.proxies()[0].stream is None)
+    again = Proxy(channel)
+    await again.ask(Kind.CLUSTER, version=versions[Kind.CLUSTER])
+    await again.receive(Kind.CLUSTER)
+    (seen,) = server.proxies()
+    assert seen.pending(Kind.ROUTES, "edge") is newer, "it speaks of its clusters, and may route by either table"
+    await again.ask(Kind.ROUTES, "edge", version=versions[Kind.ROUTES])
+    await until(server, lambda: seen.pending(Kind.ROUTES, "edge") is not newer)
+    assert held(server, Kind.ROUTES, "edge") is TABLE
+
+
 async def test_a_new_process_of_the_same_name_holds_nothing(server, channel):
     proxy = await configured(server, channel)
     proxy.close()

@@ -229,10 +229,7 @@ class Stream:
         self._proxy = self._discovery.register(request.node, self)
         # A proxy that names no version has just started: it holds nothing, whatever was acknowledged before.
         earlier = self._proxy.subscriptions if request.version else {}
-        self._proxy.subscriptions = {
-            kind: Subscription(kind, one.held, one.held_version, held_since=one.held_since)
-            for kind, one in earlier.items()
-        }
+        self._proxy.subscriptions = {kind: one.carried_over(self._discovery.now()) for kind, one in earlier.items()}
 
     def _subscribe(self, kind: Kind, version: str) -> Subscription:
         assert self._proxy is not None
@@ -240,6 +237,7 @@ class Stream:
         if subscription is None or subscription.held_version != version:
             unknown = bool(version)
             subscription = Subscription(kind, held=None if unknown else {}, held_version=version, inherited=unknown)
+        subscription.pending = None  # by its version it says what it made of what was on its way
         self._subscriptions[kind] = self._proxy.subscriptions[kind] = subscription
         return subscription
 

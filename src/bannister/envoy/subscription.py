@@ -87,6 +87,20 @@ class Subscription:
         self.held_since.update(dict.fromkeys(accepted, count))
         self.held_version, self.pending = self.version, None
 
+    def carried_over(self, at: float) -> Subscription:
+        """The same on the proxy's next stream, before it speaks of this kind there.
+
+        What was on its way when the stream broke may have been applied; only its word on the next stream tells.
+        """
+        return Subscription(
+            self.kind,
+            self.held,
+            self.held_version,
+            held_since=self.held_since,
+            pending=self.pending,
+            pending_since=at,
+        )
+
     def refuse(self, reason: str) -> None:
         """The proxy has refused the last response, and goes on with what it had."""
         for name in self.pending or {}:
