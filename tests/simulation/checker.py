@@ -529,7 +529,9 @@ class Checker:
                 self._check_rollback(endpoint, deployment, now - watched.tripped_at)
 
     def _check_rollback(self, endpoint: Endpoint, deployment: Deployment, seconds: float) -> None:
-        if seconds <= ROLLBACK_SECONDS_MAX or (deployment.rolling and deployment.step > 0):
+        blue = () if deployment.blue is None else deployment.blue.groups
+        short = any(one.blue < whole(blue, one.variant) for one in deployment.retreat)
+        if seconds <= ROLLBACK_SECONDS_MAX or short:
             return  # the rest of a rolling update goes back as blue gets its instances
         green = {group.id for group in deployment.green.groups}
         for proxy in self._proxies():
