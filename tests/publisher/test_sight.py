@@ -9,7 +9,7 @@ from bannister.envoy.resources.names import ROUTE_TABLE
 from bannister.envoy.snapshot import Kind, Resource
 from bannister.envoy.subscription import Subscription
 from bannister.errors import Unavailable
-from bannister.publisher.sight import Sight
+from bannister.publisher.sight import Sight, spares
 
 ADDRESS = "127.0.0.1:1"
 PUBLISHED = frozenset({"g"})
@@ -101,3 +101,19 @@ async def test_requests_in_flight_are_added_up_over_proxies():
     proxies = [proxy_holding(ADDRESS), proxy_holding(ADDRESS)]
     assert await Sight(lambda _node: Admin()).active_requests(proxies, "g") == 4 + 2 * PENDING
     assert await Sight(lambda _node: Admin()).active_requests(proxies, "other") == 0
+
+
+def test_a_list_that_an_earlier_control_plane_gave_may_hold_anybody():
+    proxy = proxy_holding(ADDRESS)
+    assert not spares(proxy, "g", ADDRESS)
+    assert spares(proxy, "g", "127.0.0.1:2")
+    endpoints = proxy.subscriptions[Kind.ENDPOINTS] = Subscription(
+        Kind.ENDPOINTS, held=None, names=PUBLISHED | {"other"}, inherited=True
+    )
+    assert not spares(proxy, "g", "127.0.0.1:2")
+    endpoints.pending = {"other": Resource("other", None, Members())}
+    endpoints.acknowledge(1)  # of another group: of this one it still has what it came with
+    assert not spares(proxy, "g", "127.0.0.1:2")
+    endpoints.pending = {"g": Resource("g", None, Members((ADDRESS,)))}
+    endpoints.acknowledge(2)
+    assert spares(proxy, "g", "127.0.0.1:2")

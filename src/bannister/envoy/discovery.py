@@ -87,6 +87,13 @@ class Proxy:
         subscription = self.subscriptions.get(kind)
         return not self.expected if subscription is None else subscription.held is not None
 
+    def inherited(self, kind: Kind, name: str) -> bool:
+        """It came with a resource of this name from an earlier control plane, and has had none from this one: nobody here knows what is in it."""
+        subscription = self.subscriptions.get(kind)
+        if subscription is None or not subscription.inherited:
+            return False
+        return name in subscription.names and name not in (subscription.held or {})
+
     def held_since(self, kind: Kind, name: str) -> int:
         """At which of its acknowledgements it accepted the resource that it holds."""
         return self.subscriptions[kind].held_since.get(name, 0)

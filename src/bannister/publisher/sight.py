@@ -124,7 +124,7 @@ class Sight:
 
 def spares(proxy: Proxy, group: str, address: str) -> bool:
     """Whether the proxy sends an instance no new requests, now and when it has applied what is on its way."""
-    if not proxy.known(Kind.ENDPOINTS):
+    if not proxy.known(Kind.ENDPOINTS) or proxy.inherited(Kind.ENDPOINTS, group):
         return False
     held, pending = proxy.held(Kind.ENDPOINTS, group), proxy.pending(Kind.ENDPOINTS, group)
     return not any(
