@@ -154,6 +154,29 @@ def test_a_person_stops_a_deployment(world: World, record: Path) -> None:
     assert "UpdateEndpoint" in again.stderr
 
 
+def test_what_is_wrong_with_an_alarm_is_shown_by_every_command(world: World) -> None:
+    endpoint = world.endpoint("warned", world.config("warned-old", instances=1))
+    world.config("warned-new", instances=1)
+    alarm = world.error_alarm("warned-errors", endpoint, "warned-new", threshold=2.0)
+    world.update(endpoint, "warned-new", routing=LONG_CANARY, alarms=(alarm,))
+    (warning,) = [one for one in document(world, "explain", endpoint)["Warnings"] if "2" in one["Reason"]][:1]
+    for command in ("status", "explain"):
+        shown = " ".join(run(world, command, endpoint).stdout.split())
+        assert f"! {alarm}: {warning['Kind']}" in shown
+        assert f"{warning['Reason']} {warning['Remedy']}" in shown
+    watched = Terminal(world, "watch", endpoint)
+    watched.read(until=warning["Kind"])
+    watched.process.send_signal(signal.SIGINT)
+    watched.read(until="")
+    with subprocess.Popen(
+        [BANNISTER, "watch", endpoint], stdout=subprocess.PIPE, text=True, env=environment(world)
+    ) as piped:
+        assert run(world, "rollback", endpoint, "--reason", "enough").returncode == 0
+        assert piped.stdout is not None
+        shown = " ".join(piped.stdout.read().split())
+    assert f"{warning['Reason']} {warning['Remedy']}" in shown
+
+
 def test_ctrl_c_leaves_the_deployment_alone(world: World) -> None:
     endpoint = world.endpoint("left-alone", world.config("alone-1", instances=1))
     world.config("alone-2", instances=1)

@@ -11,7 +11,7 @@ from rich.live import Live
 from bannister.cli import words
 from bannister.cli.client import Server
 from bannister.cli.following import looks
-from bannister.cli.output import console, line, paragraph
+from bannister.cli.output import console, line, paragraph, warning
 from bannister.cli.screen import progress_line, screen, shadow_figures
 
 POLL_SECONDS: Final = 0.5
@@ -29,6 +29,8 @@ def watch(endpoint: str, url: str | None) -> int:
         )
         _verdict(out, found)
         return _code(found)
+    for one in found.get("Warnings", []):
+        warning(out, one)
     try:
         found = _on_screen(server, out, found) if out.is_terminal else _in_lines(server, out, found)
     except KeyboardInterrupt:

@@ -307,7 +307,7 @@ def _check_json(text: str | None) -> None:
     try:
         if text is not None:
             json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Invalid(f"StateReasonData is not JSON: {error}.", code="InvalidFormatFault") from None
 
 

@@ -89,6 +89,21 @@ def test_a_composite_comes_back_as_it_was_put(client: Any) -> None:
     assert [(one["arn"], one["state"]["value"]) for one in triggers] == [(f"{ARN}a", "ALARM")]
 
 
+@pytest.mark.parametrize("depth", [975, 5000])
+def test_data_of_any_depth_are_refused_or_read_back(client: Any, depth: int) -> None:
+    put(client, "a")
+    data = "[" * depth + "]" * depth
+    try:
+        client.set_alarm_state(AlarmName="a", StateValue="ALARM", StateReason="deep", StateReasonData=data[:4000])
+    except client.exceptions.ClientError as error:
+        assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 400  # noqa: PT017
+    client.set_alarm_state(AlarmName="a", StateValue="OK", StateReason="odd", StateReasonData='{"a": NaN}')
+    items = client.describe_alarm_history(AlarmName="a")["AlarmHistoryItems"]
+    assert items
+    for item in items:
+        json.loads(item["HistoryData"], parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+
+
 def test_relatives_tell_little(client: Any) -> None:
     put(client, "a", "b")
     client.put_composite_alarm(AlarmName="c", AlarmRule="ALARM(a) OR ALARM(b)")

@@ -99,8 +99,18 @@ def _transition(body: dict[str, Any]) -> dict[str, Any]:
 def _state(value: str, reason: str, reason_data: str | None) -> dict[str, Any]:
     state: dict[str, Any] = {"stateValue": value, "stateReason": reason}
     if reason_data is not None:
-        state["stateReasonData"] = json.loads(reason_data)
+        state["stateReasonData"] = _as_json(reason_data)
     return state
+
+
+def _as_json(text: str) -> Any:
+    """What it says; the text itself where it cannot be part of a document: NaN, or more levels than Python can write."""
+    try:
+        value = json.loads(text)
+        json.dumps([[[[value]]]], allow_nan=False)
+    except (ValueError, RecursionError):
+        return text
+    return value
 
 
 def _bounded(data: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from bannister.domain.alarm.alarm import AlarmRule, Comparison
+from bannister.domain.alarm.alarm import AlarmRule, Comparison, MissingData
 from bannister.domain.alarm.judgement import samples_needed
 from bannister.domain.comparison.metrics import COMPARISON_METRICS
 from bannister.domain.metric.aggregate import percentile_share
@@ -262,13 +262,22 @@ def _too_coarse(rule: AlarmRule, traffic: Traffic) -> _Found:
     )
 
 
+#: What becomes of an alarm that finds no data most of the time.
+_BLIND: Final = {
+    MissingData.MISSING: "is mostly INSUFFICIENT_DATA",
+    MissingData.IGNORE: "mostly keeps its state",
+    MissingData.NOT_BREACHING: "is mostly OK, whatever the endpoint does",
+    MissingData.BREACHING: "is mostly in ALARM",
+}
+
+
 def _not_on_aws(rule: AlarmRule) -> _Found:
     if _metric(rule).namespace != SAGEMAKER_NAMESPACE or rule.period_seconds >= AWS_RESOLUTION_SECONDS:
         return None
     return (
         Kind.NOT_ON_AWS,
-        f"AWS publishes endpoint metrics once a minute, so there an alarm with a period of {rule.period_seconds} s finds no data in most of its periods and is mostly INSUFFICIENT_DATA.",
-        "It works here; for an alarm that works on both use a period of 60 s or more. The setting timing = aws behaves as AWS does.",
+        f"AWS publishes endpoint metrics once a minute, so there an alarm with a period of {rule.period_seconds} s finds no data in most or all of its periods and {_BLIND[rule.missing_data]}.",
+        "For an alarm that works here and on AWS use a period of 60 s or more. Here shorter ones work unless the setting timing is aws.",
     )
 
 
