@@ -73,6 +73,7 @@ def test_capacity_comes_before_traffic_and_goes_after_it():
         (ScalingPhase.WEIGHING, seen(2, 3), None),
         (ScalingPhase.WEIGHING, seen(2, 3, acknowledged=True), ScalingPhase.SHRINKING),
         (ScalingPhase.WEIGHING, seen(2, 3, now=100.0), ScalingPhase.SHRINKING),
+        (ScalingPhase.GROWING, seen(2, 3, now=100.0), ScalingPhase.WEIGHING),  # late is not too late
         (ScalingPhase.SHRINKING, seen(2, 3, now=1000.0), None),
         (ScalingPhase.SHRINKING, seen(1, 3), ScalingPhase.ENDED),
     ],

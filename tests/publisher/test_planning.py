@@ -133,6 +133,22 @@ def test_one_that_drains_stays_known_and_takes_nothing_new():
     assert next_publication([ALL_BLUE], [BLUE, stopped], following, []).members("blue") == Members((address(BLUE),))
 
 
+def test_where_two_fleets_share_the_instances_one_without_any_hands_its_share_on():
+    free = tuple(replace(one, required=0) for one in CANARY.memberships)
+    shared = replace(CANARY, memberships=free, shared=True)
+    both = next_publication([shared], [BLUE, GREEN], Publication(), [SEES_GREEN])
+    assert (both.weights["flights"], both.borne) == (CANARY.weights, {})
+    for left, parts in (([BLUE], (1_000_000, 0)), ([GREEN], (0, 1_000_000))):
+        alone = next_publication([shared], left, both, [SEES_GREEN])
+        assert tuple(one.parts for one in alone.weights["flights"]) == parts
+        assert alone.borne["flights"] == (CANARY.weights, alone.weights["flights"])
+        assert next_publication([shared], [BLUE, GREEN], alone, [SEES_GREEN]).weights["flights"] == CANARY.weights
+        apart = replace(shared, shared=False)  # a canary has others that stand by, and a blue that is whole
+        assert next_publication([apart], left, both, [SEES_GREEN]).weights["flights"] == CANARY.weights
+    nobody = next_publication([shared], [], both, [SEES_GREEN])
+    assert nobody.weights["flights"] == CANARY.weights
+
+
 def test_without_an_instance_in_rotation_none_stands_by():
     plan = RoutePlan("e", (Membership("green", in_rotation=0, required=0),))
     assert next_publication([plan], [GREEN], Publication(), []).standby == {}

@@ -91,6 +91,7 @@ class Observer:
         self._clock = clock
         self._metrics = metrics
         self._plans = Plans()
+        self._watched_since = clock.now()
 
     async def observe(self, endpoint: Endpoint, deployment: Deployment) -> Observation:
         """Everything that matters for this deployment, now.
@@ -136,6 +137,7 @@ class Observer:
             stop_requested=deployment.stop_requested,
             uncompared_seconds=self._judge.uncompared_seconds() if compared else 0.0,
             green_requests=await self._green_requests(deployment),
+            watched_since=self._watched_since,
         )
 
     def _covered_since(self, *, compared: bool) -> float | None:

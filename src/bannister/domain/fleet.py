@@ -76,7 +76,10 @@ class Fleet:
     @property
     def mixed(self) -> bool:
         """It has groups of two configurations: a rolling update could not be taken back."""
-        return len({group.config_name for group in self.groups}) > 1
+        return (
+            len({group.variant for group in self.groups}) < len(self.groups)
+            or len({group.config_name for group in self.groups}) > 1
+        )
 
     def group_of(self, variant: str) -> Group | None:
         """The group of a variant, if the fleet has it; where it is mixed, the first with the instances and the weight of all."""

@@ -86,6 +86,10 @@ class RoutePlan:
     ways: tuple[Mirror, ...] = ()
     #: As `Forwarding.captured_parts`.
     captured_parts: int = 0
+    #: The groups of a variant share its instances between them: what a group without any cannot take goes to the others.
+    shared: bool = False
+    #: On the way back it is enough that the others have it; forwards the asked weights themselves are waited for.
+    returning: bool = False
 
 
 def plan_of(endpoint: Endpoint, noise_parts: int = 0) -> RoutePlan:
@@ -169,6 +173,8 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
             # Once blue retires green has all the traffic: whatever is left of it must keep it, also after a restart.
             # And on the way back nothing waits for green: it may be green that is broken.
             required = in_rotation if wants_blue(deployment) and not deployment.retreat else 0
+            if deployment.rolling and deployment.step > 0:
+                required = 0  # GROWING has seen them healthy in every proxy, and blue can no longer stand in for them
             if deployment.rolling:  # there are no more than these; those that are on their way join as they come
                 in_rotation = max(in_rotation, wanted[group.id])
             memberships.append(Membership(group.id, in_rotation, required))
@@ -176,11 +182,26 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
             # A variant that is new by name cannot be invoked, also not by name, before green has the traffic.
             if green > 0 or deployment.blue is None or deployment.blue.group_of(group.variant) is not None:
                 weighted.append((group.id, group.variant, group.weight / whole * green))
+    if deployment.rolling and deployment.step > 0:
+        # Who names a variant of weight 0 gets the first of its groups: blue's may have no instance any more.
+        taken = {one.variant for one in split.variants if one.green_parts == TRAFFIC_PARTS}
+        first = {group.id for group in deployment.green.groups if group.variant in taken}
+        weighted.sort(key=lambda one: one[0] not in first)
     parts = apportion([weight for _, _, weight in weighted])
     weights = tuple(Weight(group, variant, part) for (group, variant, _), part in zip(weighted, parts, strict=True))
     if not any(parts):
         weights = ()
-    return RoutePlan(endpoint.name, tuple(memberships), weights)
+    return RoutePlan(
+        endpoint.name,
+        tuple(memberships),
+        weights,
+        shared=deployment.rolling or _is_mixed(deployment.blue),
+        returning=bool(deployment.retreat),
+    )
+
+
+def _is_mixed(fleet: Fleet | None) -> bool:
+    return fleet is not None and fleet.mixed
 
 
 #: Of more endpoints than this, plans are made again and again.
@@ -211,6 +232,7 @@ def _steady(endpoint: str, fleet: Fleet) -> RoutePlan:
         endpoint,
         tuple(Membership(group.id, group.instance_count, required=0) for group in fleet.groups),
         tuple(Weight(group.id, group.variant, part) for group, part in zip(fleet.groups, parts, strict=True)),
+        shared=fleet.mixed,
     )
 
 

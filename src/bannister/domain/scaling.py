@@ -162,8 +162,15 @@ def notice(scaling: Scaling, seen: Observation) -> Noticed | None:
     for one in growing:
         if one.failure is not None:
             return Noticed(ScalingPhase.SHRINKING, one.failure, back=True)
-    if seen.now >= scaling.deadline_at:
+    done = _done(scaling, seen, growing, wanted)
+    if done is None and seen.now >= scaling.deadline_at:
         return Noticed(ScalingPhase.SHRINKING, _too_late(scaling, growing, wanted), back=True)
+    return done
+
+
+def _done(
+    scaling: Scaling, seen: Observation, growing: Sequence[GroupCount], wanted: Mapping[str, Group]
+) -> Noticed | None:
     if scaling.phase is ScalingPhase.WEIGHING:
         acknowledged = "Every proxy has acknowledged the weights."
         return Noticed(ScalingPhase.SHRINKING, acknowledged) if seen.acknowledged else None

@@ -59,6 +59,8 @@ class Publication:
     captured: Mapping[str, int] = field(default_factory=dict)
     #: Mirrors, without their parts, whose hop clusters the proxies have. Ordered.
     hops: tuple[Mirror, ...] = ()
+    #: By endpoint, where a group of a variant has no instance and another has: the weights that were asked, and those that stand for them.
+    borne: Mapping[str, tuple[tuple[Weight, ...], tuple[Weight, ...]]] = field(default_factory=dict)
 
     def members(self, group: str) -> Members:
         """The instances of a group."""
@@ -82,19 +84,32 @@ def next_publication(
     instances = tuple(instances)
     ready = _ready_addresses(instances)
     rotation = _rotation(plans, ready, published, proxies)
+    up = InstancePhase.READY
+    answering = frozenset(
+        one.group for one in instances if one.phase is up and not one.draining and rotation.get(one.group)
+    )
     weights: dict[str, tuple[Weight, ...]] = {}
     mirrors: dict[str, tuple[Mirror, ...]] = {}
+    borne: dict[str, tuple[tuple[Weight, ...], tuple[Weight, ...]]] = {}
     waiting = set()
     for plan in plans:
         current = published.weights.get(plan.endpoint)
-        chosen = plan.weights if plan.weights == current else _chosen(plan, current, rotation, proxies)
-        if chosen != plan.weights:
+        asked_for = plan.weights
+        if plan.shared and (asked_for := _borne(plan.weights, answering)) != plan.weights:
+            borne[plan.endpoint] = plan.weights, asked_for
+        chosen = asked_for
+        if asked_for != current:
+            chosen = _chosen(replace(plan, weights=asked_for), current, rotation, proxies)
+        if chosen != asked_for:
             waiting.add(plan.endpoint)
         if groups_named(chosen):
             weights[plan.endpoint] = chosen
             for group in groups_named(chosen):  # also one that the plan no longer lists, until its route is gone
                 rotation.setdefault(group, ready.get(group, ()))
-            asked = plan.mirrors if chosen == plan.weights else published.mirrors.get(plan.endpoint, ())
+            asked = plan.mirrors if chosen == asked_for else published.mirrors.get(plan.endpoint, ())
+            if plan.endpoint in borne:  # copies are of what the fleet with the shadow answers
+                taking = {one.group for one in chosen if one.parts > 0}
+                asked = tuple(mirror for mirror in asked if mirror.compared_with in taking)
             if possible := tuple(mirror for mirror in asked if ready.get(mirror.group)):
                 mirrors[plan.endpoint] = possible
     standby = {
@@ -112,7 +127,24 @@ def next_publication(
         mirrors,
         captured={plan.endpoint: plan.captured_parts for plan in plans if plan.captured_parts > 0},
         hops=_hops(plans, rotation, published, mirrors),
+        borne=borne,
     )
+
+
+def _borne(weights: tuple[Weight, ...], answering: frozenset[str]) -> tuple[Weight, ...]:
+    """The same shares between variants; within one, what a group without an instance would get goes to those that have one."""
+    parts = {one.group: one.parts for one in weights}
+    for variant in {one.variant for one in weights}:
+        groups = [one for one in weights if one.variant == variant]
+        able = [one for one in groups if one.group in answering]
+        left = sum(one.parts for one in groups if one not in able)
+        if not able or left == 0:
+            continue
+        takers = [one for one in able if one.parts > 0] or able[:1]
+        more = _apportioned([one.parts or 1 for one in takers], left)
+        parts |= {one.group: 0 for one in groups if one not in able}
+        parts |= {one.group: one.parts + extra for one, extra in zip(takers, more, strict=True)}
+    return tuple(replace(one, parts=parts[one.group]) for one in weights)
 
 
 def _hops(

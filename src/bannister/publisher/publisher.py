@@ -153,7 +153,9 @@ class Publisher:
 
         Of copies for a shadow, none is made but those that the plan asks for. That one is missing, because its shadow is not there, holds up nothing; nor does noise.
         """
-        wanted = plan.weights if groups_named(plan.weights) else ()
+        asked, standing_for = self._published.borne.get(plan.endpoint, ((), ()))
+        weights = standing_for if plan.returning and asked == plan.weights else plan.weights
+        wanted = weights if groups_named(weights) else ()
         if self._published.weights.get(plan.endpoint, ()) != wanted:
             return False
         proxies = self._server.proxies()

@@ -119,7 +119,9 @@ class Supervisor:
         for name, row in records.items():
             if name in wanted:
                 if self._ensured.get(name) != wanted[name]:
-                    await self._contained(name, self._keep(row, wanted[name], is_shadow=name in shadows))
+                    await self._contained(
+                        name, self._keep(row, wanted[name], groups[name].instance_count, is_shadow=name in shadows)
+                    )
             else:
                 draining = True
                 await self._contained(name, self._retire(row))
@@ -150,7 +152,7 @@ class Supervisor:
     async def _register(self, group: Group, count: int) -> None:
         await self._metrics.register(GroupDimensions(group.id, group.endpoint, group.variant, group.config_name, count))
 
-    async def _keep(self, row: Row[GroupRecord], count: int, *, is_shadow: bool) -> None:
+    async def _keep(self, row: Row[GroupRecord], count: int, whole: int, *, is_shadow: bool) -> None:
         record = row.value
         if record.failure is not None:
             return
@@ -159,7 +161,7 @@ class Supervisor:
                 self._preparing[row.key] = asyncio.create_task(self._prepare(row))
             return
         try:
-            await self._register(record.group, count)
+            await self._register(record.group, whole)
             await self._instances.ensure(_spec(record, is_shadow), count, self._epoch)
         except Refused as refusal:
             await self._state.commit([Put(GROUPS, row.key, replace(record, failure=str(refusal)), row.revision)])

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.deployment.capacity import Retreat
 from bannister.domain.deployment.machine import (
     ENDED,
     AlarmObservation,
@@ -212,6 +213,51 @@ def test_on_the_way_back_no_proxy_waits_for_green() -> None:
     plan = plan_of(Endpoint("e", 0.0, 0.0, blue=deployment.blue, deployment=walk.deployment))
     assert [one.parts for one in plan.weights] == [500_000, 500_000]
     assert {one.required for one in plan.memberships} == {0}
+
+
+def test_blue_has_the_time_to_start_that_its_instances_have_one_after_the_other() -> None:
+    deployment = rolling({"a": 4}, {"a": 4}, CapacitySize(COUNT, 1))
+    groups = tuple(replace(group, startup_timeout_seconds=60.0) for group in deployment.blue.groups)  # type: ignore[union-attr]
+    blue = replace(fleet("v1", a=4), groups=groups)
+    back = replace(
+        deployment,
+        blue=blue,
+        phase=Phase.RESTORING,
+        phase_since=1000.0,
+        step=2,
+        reason="why",
+        retreat=(Retreat("a", 2, 2),),
+    )
+    seen = (GroupObservation("e.a.v1", 4, 3, 0, None, existing=4, healthy=2),)
+
+    def decided(now: float, watched_since: float = 0.0) -> str | None:
+        facts = Observation(now, 1, False, (), blue=seen, watched_since=watched_since)
+        noticed = notice(back, facts, LIMITS)
+        return None if noticed is None else noticed.reason
+
+    assert decided(1119.0) is None, "two are missing, 60 s each"
+    assert decided(1120.0) == (
+        "The old fleet could not be restored: of 4 instances 3 were ready, and every proxy saw 2 healthy, after 120 seconds."
+    )
+    assert decided(5000.0, watched_since=4990.0) is None, "while nobody was there, nobody was started"
+
+
+def test_a_failed_rollback_to_the_same_configuration_is_mixed_too() -> None:
+    same = fleet("v1", a=2)
+    assert not same.mixed
+    assert replace(same, groups=(*same.groups, replace(same.groups[0], id="again"))).mixed
+
+
+def test_who_names_a_variant_without_weight_gets_green_once_green_has_all_of_it() -> None:
+    deployment = rolling({"a": 4, "b": 2}, {"a": 4, "b": 2}, CapacitySize(PERCENT, 25))
+    walk = Walk(deployment, random.Random(5), trips=0.0)
+    while not (walk.deployment.phase is Phase.BAKING and walk.deployment.step == 2):
+        walk.turn()
+    plan = plan_of(Endpoint("e", 0.0, 0.0, blue=deployment.blue, deployment=walk.deployment))
+    assert [one.group for one in plan.weights if one.variant == "b"] == ["e.b.v2", "e.b.v1"]
+    assert {one.required for one in plan.memberships} == {0}, (
+        "after a restart nothing falls back to a blue that is gone"
+    )
 
 
 def test_a_rollback_that_fails_leaves_both_serving_with_what_they_have() -> None:

@@ -57,16 +57,18 @@ def new_deployment(
     now: float,
     timeout_seconds: float,
 ) -> Deployment:
-    """A deployment at its beginning. `timeout_seconds`: where the policy sets none."""
+    """A deployment at its beginning. `timeout_seconds`: beside its bakes, where the policy sets no time for all."""
+    plan = steps(policy, {group.variant: group.instance_count for group in green.groups})
+    allowed = policy.timeout_seconds or timeout_seconds + sum(step.bake_seconds for step in plan)
     return Deployment(
         id=identifier,
         endpoint=endpoint,
         policy=policy,
         blue=blue,
         green=green,
-        steps=steps(policy, {group.variant: group.instance_count for group in green.groups}),
+        steps=plan,
         started_at=now,
-        deadline_at=now + (policy.timeout_seconds or timeout_seconds),
+        deadline_at=now + allowed,
         phase_since=now,
     )
 

@@ -265,6 +265,8 @@ class Observation:
     blue: tuple[GroupObservation, ...] = ()
     #: How long the capture process has been silent; 0 where no alarm looks at compared answers.
     uncompared_seconds: float = 0.0
+    #: Since when this control plane looks after instances: while there was none, none was started.
+    watched_since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -494,7 +496,10 @@ def _green_grown(_: Deployment, seen: Observation) -> Noticed | None:
     return Noticed(Event.BATCH_READY, "Every instance of green's next batch is ready, and healthy in every proxy.")
 
 
-def _green_shed(_: Deployment, seen: Observation) -> Noticed | None:
+def _green_shed(deployment: Deployment, seen: Observation) -> Noticed | None:
+    if deployment.policy.rollback_step is None:
+        # All at once is for who would rather have twice the instances than the new version for any longer: a stream may drain for minutes.
+        return Noticed(Event.GREEN_SHED, "All of blue comes back at once; what green no longer needs drains meanwhile.")
     # Of blue, too, a batch may still drain that was on its way out when the deployment was stopped.
     blue = tuple(group for group in seen.blue if not group.shadow)
     if any(group.existing > group.wanted for group in (*_production(seen), *blue)):
@@ -510,13 +515,21 @@ def _blue_grown(deployment: Deployment, seen: Observation) -> Noticed | None:
     if all(min(group.ready, group.healthy) >= group.wanted for group in blue):
         return Noticed(Event.BATCH_RESTORED, "A batch of blue is ready again, and healthy in every proxy.")
     assert deployment.blue is not None
-    allowed = max(group.startup_timeout_seconds for group in deployment.blue.groups)
-    if seen.now < deployment.phase_since + allowed:
+    # An instance that cannot start says so itself; this bound is for one that hangs. They start one after the other where the backend lets them.
+    missing = max(_restoring_to(deployment, one) - one.blue for one in deployment.retreat)
+    allowed = max(group.startup_timeout_seconds for group in deployment.blue.groups) * max(missing, 1)
+    since = max(deployment.phase_since, seen.watched_since)
+    if seen.now < since + allowed:
         return None
-    ready, wanted = sum(group.ready for group in blue), sum(group.wanted for group in blue)
+    ready, healthy, wanted = (
+        sum(group.ready for group in blue),
+        sum(group.healthy for group in blue),
+        sum(group.wanted for group in blue),
+    )
     return Noticed(
         Event.RESTORE_FAILED,
-        f"The old fleet could not be restored: {ready} of {wanted} instances were ready after {allowed:.0f} seconds.",
+        f"The old fleet could not be restored: of {wanted} instances {ready} were ready, and every proxy saw {healthy} healthy, "
+        f"after {seen.now - since:.0f} seconds.",
     )
 
 

@@ -160,7 +160,10 @@ def _activity(deployment: Deployment, group: Group) -> tuple[VariantStatus | Non
         case Phase.PROVISIONING:
             return VariantStatus.CREATING, f"Launching {capacity if deployment.rolling else count} instance(s)."
         case Phase.HELD:
-            return VariantStatus.CREATING, f"{count} instance(s) are ready; an alarm in ALARM holds the first shift."
+            return (
+                VariantStatus.CREATING,
+                f"{capacity if deployment.rolling else count} instance(s) are ready; an alarm in ALARM holds the first shift.",
+            )
         case Phase.SHIFTING:
             return (
                 VariantStatus.ACTIVATING_TRAFFIC,
@@ -176,7 +179,7 @@ def _activity(deployment: Deployment, group: Group) -> tuple[VariantStatus | Non
         case Phase.GROWING:
             ahead = deployment.steps[deployment.step + 1].split.of(group.variant)
             more = (ahead.green_instances if ahead is not None else count) - capacity
-            return VariantStatus.CREATING, f"Launching {more} instance(s)."
+            return (VariantStatus.CREATING, f"Launching {more} instance(s).") if more > 0 else (None, None)
         case Phase.ROLLING_BACK | Phase.SHEDDING | Phase.RESTORING | Phase.REMOVING:
             return VariantStatus.DELETING, f"Terminating {count} instance(s)."
         case _:
