@@ -88,8 +88,9 @@ class RoutePlan:
     captured_parts: int = 0
     #: The groups of a variant share its instances between them: what a group without any cannot take goes to the others.
     shared: bool = False
-    #: On the way back it is enough that the others have it; forwards the asked weights themselves are waited for.
-    returning: bool = False
+    #: On the way back: blue's groups. That they have more than was asked, because green's have no instance, is as good as what was asked; forwards, and where it
+    #: is blue's that have none, the asked weights themselves are waited for.
+    returning_to: frozenset[str] = frozenset()
 
 
 def plan_of(endpoint: Endpoint, noise_parts: int = 0) -> RoutePlan:
@@ -191,12 +192,14 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
     weights = tuple(Weight(group, variant, part) for (group, variant, _), part in zip(weighted, parts, strict=True))
     if not any(parts):
         weights = ()
+    blue = () if deployment.blue is None or not deployment.retreat else deployment.blue.groups
+    returning_to = frozenset(group.id for group in blue)
     return RoutePlan(
         endpoint.name,
         tuple(memberships),
         weights,
         shared=deployment.rolling or _is_mixed(deployment.blue),
-        returning=bool(deployment.retreat),
+        returning_to=returning_to,
     )
 
 

@@ -154,7 +154,8 @@ class Publisher:
         Of copies for a shadow, none is made but those that the plan asks for. That one is missing, because its shadow is not there, holds up nothing; nor does noise.
         """
         asked, standing_for = self._published.borne.get(plan.endpoint, ((), ()))
-        weights = standing_for if plan.returning and asked == plan.weights else plan.weights
+        stands = asked == plan.weights and _bear_more(asked, standing_for) <= plan.returning_to
+        weights = standing_for if stands else plan.weights
         wanted = weights if groups_named(weights) else ()
         if self._published.weights.get(plan.endpoint, ()) != wanted:
             return False
@@ -385,6 +386,11 @@ class Publisher:
         return any(
             not view.healthy.get(group, _NOBODY).issuperset(rotation[group]) for view in views for group in rotation
         )
+
+
+def _bear_more(asked: tuple[Weight, ...], standing_for: tuple[Weight, ...]) -> set[str]:
+    """The groups that have more than was asked, because others have no instance."""
+    return {one.group for one, stand in zip(asked, standing_for, strict=True) if stand.parts > one.parts}
 
 
 def _routes(proxy: Proxy) -> tuple[object, ...]:

@@ -534,7 +534,8 @@ def _blue_grown(deployment: Deployment, seen: Observation) -> Noticed | None:
 
 
 def _green_removed(_: Deployment, seen: Observation) -> Noticed | None:
-    if not seen.green_gone:
+    # Of blue, too, something may still drain that a rolling update had on its way out.
+    if not seen.green_gone or any(group.existing > group.wanted for group in seen.blue if not group.shadow):
         return None
     return Noticed(Event.GREEN_GONE, "Green has drained and its instances are gone.")
 
