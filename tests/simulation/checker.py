@@ -444,7 +444,10 @@ class Checker:
                 old = whole(running.blue.groups, variant)
                 largest = max(batch(running.policy.step, count), batch(running.policy.rollback_step, old))
                 groups = [one.id for one in (*running.blue.groups, *running.green.groups) if one.variant == variant]
-                exist = sum(len(machine.in_group(group)) for group in groups)
+                # All at once on the way back: what drains is not waited for.
+                at_once = bool(running.retreat) and running.policy.rollback_step is None
+                draining = [one.id for one in machine.remembered.instances if one.draining and at_once]
+                exist = sum(instance not in draining for group in groups for instance in machine.in_group(group))
                 several = len(groups) - 2  # of a mixed fleet each group keeps one
                 if exist > max(old, count) + largest + several:
                     raise self._world.violated(
