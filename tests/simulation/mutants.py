@@ -230,6 +230,12 @@ def _one_period_is_certain() -> Parts:
     return Parts()
 
 
+def _blind_expressions() -> Parts:
+    honest = windows.values
+    windows.values = lambda *known: [None for _ in honest(*known)]
+    return Parts()
+
+
 def _weights_before_capacity() -> Parts:
     honest = scaling_loop.notice
 
@@ -296,6 +302,7 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "an early alarm that the end does not confirm": _one_period_is_certain,
     "an early alarm that ends with its deployment": _early_alarms_end_with_their_deployment,
     "alarms beneath a composite decided late": _only_what_is_named_is_early,
+    "an expression without a value": _blind_expressions,
     "a first shift under an alarm": _first_shift_under_alarm,
     "a first shift before green is ready": _first_shift_before_green_is_ready,
     "traffic before the proxies see capacity": _traffic_before_proxies_see_capacity,

@@ -71,6 +71,18 @@ async def failing_under_a_count(world: World) -> None:
         raise world.violated("The situation was not reached", "No alarm was decided early.")
 
 
+async def failing_under_an_expression(world: World) -> None:
+    """A version that answers nothing but errors; only an alarm on an expression watches it."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    model = Model("failing", Behaviour(ready_after_seconds=world.rng.random()), error_rate=1.0)
+    config = await release.version(model, 2)
+    await release.update(config, _all_at_once(40, await release.watch_share(config)))
+    await release.at_rest()
+    _came_to(world, Phase.ROLLING_BACK)
+
+
 async def failing_under_a_count_beneath(world: World) -> None:
     """As `failing_under_a_count`; what the deployment names is a composite alarm two above the one that counts."""
     release = Release(world, "e1")
@@ -253,6 +265,7 @@ SITUATIONS: dict[str, Situation] = {
     "held by an alarm": held_by_an_alarm,
     "failing under an alarm": failing_under_an_alarm,
     "failing under a count": failing_under_a_count,
+    "failing under an expression": failing_under_an_expression,
     "failing under a count beneath a composite": failing_under_a_count_beneath,
     "an instant in alarm": an_instant_in_alarm,
     "slow to start": slow_to_start,

@@ -263,6 +263,12 @@ class Release:
         await self._caller.ask(lambda context: put_metric_alarm(context, name, asked, Extras()))
         return name
 
+    async def watch_share(self, config: str) -> str:
+        """An alarm on an expression over the metrics of a version: the share of its answers that are errors."""
+        name, asked = f"{config}-share", share_of_errors(self.name, config)
+        await self._caller.ask(lambda context: put_metric_alarm(context, name, asked, Extras()))
+        return name
+
     async def set_alarm(self, name: str, *values: AlarmValue) -> None:
         """Set an alarm's state by hand; several values follow each other so fast that nobody sees the first ones."""
 
