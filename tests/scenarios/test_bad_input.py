@@ -64,11 +64,21 @@ PLAIN = {"TrafficRoutingConfiguration": {"Type": "ALL_AT_ONCE", "WaitIntervalInS
         (
             {
                 "RollingUpdatePolicy": {
-                    "MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1},
+                    "MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 60},
                     "WaitIntervalInSeconds": 1,
                 }
             },
-            "RollingUpdatePolicy",
+            "MaximumBatchSize of 60 %",
+        ),
+        (
+            {
+                "BlueGreenUpdatePolicy": PLAIN,
+                "RollingUpdatePolicy": {
+                    "MaximumBatchSize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+                    "WaitIntervalInSeconds": 1,
+                },
+            },
+            "exactly one of BlueGreenUpdatePolicy and RollingUpdatePolicy",
         ),
     ],
 )
