@@ -159,9 +159,10 @@ def test_what_is_wrong_with_an_alarm_is_shown_by_every_command(world: World) -> 
     world.config("warned-new", instances=1)
     alarm = world.error_alarm("warned-errors", endpoint, "warned-new", threshold=2.0)
     world.update(endpoint, "warned-new", routing=LONG_CANARY, alarms=(alarm,))
-    (warning,) = [one for one in document(world, "explain", endpoint)["Warnings"] if "2" in one["Reason"]][:1]
-    for command in ("status", "explain"):
-        shown = " ".join(run(world, command, endpoint).stdout.split())
+    warnings = document(world, "explain", endpoint)["Deployment"]["Warnings"]
+    warning = warnings[0]
+    for command in (("status",), ("explain", endpoint)):
+        shown = " ".join(run(world, *command).stdout.split())
         assert f"! {alarm}: {warning['Kind']}" in shown
         assert f"{warning['Reason']} {warning['Remedy']}" in shown
     watched = Terminal(world, "watch", endpoint)
