@@ -33,7 +33,7 @@ from bannister.collector.delivery import Delivery
 from bannister.collector.instructing import instruct_capture
 from bannister.deployer.loop import Deployer
 from bannister.disk import DiskReserve
-from bannister.domain.deployment.machine import Limits
+from bannister.domain.deployment.observation import Limits
 from bannister.domain.experiment.machine import Limits as ExperimentLimits
 from bannister.domain.instance import InstancePhase
 from bannister.domain.routing import plan_of

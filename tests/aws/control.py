@@ -23,7 +23,8 @@ from bannister.aws.call import Service
 from bannister.aws.gateway import Gateway
 from bannister.aws.wire.models import operation_model, service_model
 from bannister.clock import SystemClock
-from bannister.domain.deployment.machine import Deployment, Observation
+from bannister.domain.deployment.deployment import Deployment
+from bannister.domain.deployment.observation import Observation
 from bannister.domain.endpoint import Endpoint
 from bannister.ids import SeededIds
 from bannister.metrics.memory import MemoryMetrics

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import socket
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,9 +13,9 @@ from typing import Any
 
 import boto3
 import pytest
-import uvicorn
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from tests.aws.listening import listening
 
 from bannister.aws.call import Call, Service
 from bannister.aws.gateway import Gateway
@@ -107,16 +105,8 @@ def opened(services: Sequence[Service] | None = None) -> Iterator[Door]:
         backend.objects_app,
         waits_for=backend.still_waits_for,
     )
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield Door(listener.getsockname()[1], backend)
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        listener.close()
+    with listening(gateway) as port:
+        yield Door(port, backend)
 
 
 def code_and_text(error: pytest.ExceptionInfo[ClientError]) -> tuple[str, str, int]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,9 +9,9 @@ from typing import Any
 
 import boto3
 import pytest
-import uvicorn
 from botocore.config import Config
 from botocore.validate import ParamValidator
+from tests.aws.listening import listening
 from tests.domain.deployment.worlds import fleet
 from tests.experimenter.driving import Driver, SetClock
 
@@ -137,21 +135,13 @@ async def door(tmp_path: Path, session: Any) -> Iterator[Door]:  # type: ignore[
     await state.commit([Put(MODELS, one.name, one, 0) for one in models])
     await state.commit([Put(ENDPOINTS, "e", Endpoint("e", 0.0, 0.0, blue=fleet("v1")), 0)])
     gateway = Gateway(settings, ids, SystemClock(), [sagemaker.service(context)], nothing_here, waits_for_nothing)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
+    with listening(gateway) as port:
         client = session.client(
             "sagemaker",
-            endpoint_url=f"http://127.0.0.1:{listener.getsockname()[1]}",
+            endpoint_url=f"http://127.0.0.1:{port}",
             config=Config(retries={"total_max_attempts": 1}),
         )
         yield Door(client, Driver(state, clock, ids, settings), clock)
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        listener.close()
 
 
 async def test_the_life_of_an_experiment(door: Door) -> None:

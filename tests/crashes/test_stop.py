@@ -32,14 +32,13 @@ from tests.crashes.harm import (
     strategies,
     trial,
 )
-from tests.scenarios.shadow import PRODUCTION, SHADOW, quick_models, shadow_config, total
+from tests.scenarios.shadow import CAPTURE, PRODUCTION, SHADOW, dropped, quick_models, shadow_config, total
 from tests.scenarios.world import Load, Server, World, wait_for
 
 from bannister.launcher.processes import is_alive
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
-CAPTURE = "/bannister/Capture"
 BOTH = (PRODUCTION, SHADOW)
 
 
@@ -139,19 +138,6 @@ def test_a_capture_process_is_replaced_and_what_it_missed_is_counted(tmp_path: P
 
 def shadow_total(world: World, endpoint: str, metric: str) -> float:
     return total(world, endpoint, SHADOW, metric, namespace="/bannister/Shadow")
-
-
-def dropped(world: World) -> float:
-    """Exchanges of which nobody knows whose they were."""
-    points = world.cloudwatch.get_metric_statistics(
-        Namespace=CAPTURE,
-        MetricName="Dropped",
-        StartTime=time.time() - 600,
-        EndTime=time.time() + 60,
-        Period=60,
-        Statistics=["Sum"],
-    )["Datapoints"]
-    return float(sum(point["Sum"] for point in points))
 
 
 @pytest.mark.parametrize("strategy", strategies())

@@ -8,7 +8,7 @@ import pytest
 from tests.domain.deployment.worlds import deployment, fleet
 
 from bannister.deployer.loop import _settled
-from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.progress import EndpointStatus, status_of
 from bannister.domain.endpoint import Endpoint
 

@@ -10,7 +10,7 @@ import pytest
 from tests.domain.deployment.worlds import deployment
 
 from bannister.deployer.observe import Observer
-from bannister.domain.deployment.machine import Deployment, Phase
+from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.summary import Report, Summary
 from bannister.metrics.memory import MemoryMetrics

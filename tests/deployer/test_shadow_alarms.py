@@ -13,7 +13,8 @@ from tests.evaluator.test_loop import START, Place
 from bannister.deployer.loop import Deployer
 from bannister.domain.alarm.alarm import AlarmValue, Comparison, MissingData
 from bannister.domain.comparison.rules import Rules
-from bannister.domain.deployment.machine import Deployment, Limits, Phase
+from bannister.domain.deployment.deployment import Deployment, Phase
+from bannister.domain.deployment.observation import Limits
 from bannister.domain.deployment.outlook import waiting
 from bannister.domain.deployment.recorder import DECIDED, disagreements
 from bannister.domain.endpoint import Endpoint
@@ -96,7 +97,7 @@ class Baking(ShadowWorld):
         row = await self.state.get(ENDPOINTS, "e")
         assert row is not None
         assert row.value.deployment is not None
-        await self.deployer._turn(row, row.value.deployment)
+        await self.deployer._contained(row)
         row = await self.state.get(ENDPOINTS, "e")
         assert row is not None
         assert row.value.deployment is not None

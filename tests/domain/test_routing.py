@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.domain.deployment.worlds import deployment, fleet
 
 from bannister.domain.capture.data_capture import CaptureMode, DataCapture
-from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.plan import steps
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.endpoint import Endpoint

@@ -10,7 +10,7 @@ from tests.evaluator.test_loop import ERRORS, START, Place, World, second
 
 from bannister.domain.alarm.alarm import AlarmValue, Comparison, MissingData
 from bannister.domain.alarm.definition import Definition
-from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import identity

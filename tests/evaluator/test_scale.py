@@ -16,7 +16,7 @@ from tests.domain.deployment.worlds import CANARY, deployment
 
 from bannister.clock import SystemClock
 from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState, AlarmValue, Comparison, MissingData
-from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.endpoint import endpoint_identities
 from bannister.domain.metric.sketch import Sketch

@@ -13,7 +13,9 @@ from bannister.domain.comparison.report import ComparisonReport, GroupTally
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.comparison.tally import Tally, merge
 from bannister.domain.deployment.admission import replay_admission
-from bannister.domain.deployment.machine import Deployment, Limits, Observation, Phase, advance, notice
+from bannister.domain.deployment.deployment import Deployment, Phase
+from bannister.domain.deployment.machine import advance, notice
+from bannister.domain.deployment.observation import Limits, Observation
 from bannister.domain.deployment.outlook import DeploymentStatus
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.deployment.recorder import DECIDED, evidence

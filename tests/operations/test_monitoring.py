@@ -8,7 +8,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain
 from tests.domain.deployment.worlds import deployment, fleet
 
-from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.recorder import DECIDED
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet

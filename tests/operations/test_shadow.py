@@ -7,7 +7,7 @@ from tests.operations.test_resources import context as context  # the same store
 from tests.operations.test_resources import models
 
 from bannister.domain.deployment.admission import Retention
-from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Endpoint, Variant
 from bannister.domain.fleet import Fleet

@@ -11,6 +11,7 @@ from typing import Any
 from tests.scenarios.world import World
 
 PRODUCTION, SHADOW = "AllTraffic", "Shadow-01"
+CAPTURE = "/bannister/Capture"
 
 
 def variant(name: str, model: str, *, instances: int = 1, weight: float = 1.0) -> dict[str, Any]:
@@ -70,3 +71,16 @@ def total(
         Dimensions=dimensions,
     )["Datapoints"]
     return sum(point["Sum"] for point in points)
+
+
+def dropped(world: World) -> float:
+    """Exchanges of which nobody knows whose they were."""
+    points = world.cloudwatch.get_metric_statistics(
+        Namespace=CAPTURE,
+        MetricName="Dropped",
+        StartTime=time.time() - 600,
+        EndTime=time.time() + 60,
+        Period=60,
+        Statistics=["Sum"],
+    )["Datapoints"]
+    return float(sum(point["Sum"] for point in points))

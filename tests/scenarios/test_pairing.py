@@ -5,14 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.scenarios.shadow import PRODUCTION, SHADOW, quick_models, shadow_config, total
+from tests.scenarios.shadow import CAPTURE, PRODUCTION, SHADOW, dropped, quick_models, shadow_config, total
 from tests.scenarios.world import Load, Server, World, wait_for
 
 pytestmark = pytest.mark.real
 
 SECONDS = 15.0
 RATE = 200.0
-COMPARED, CAPTURED = "/bannister/Shadow", "/bannister/Capture"
+COMPARED = "/bannister/Shadow"
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_at_200_requests_a_second_every_copy_is_paired_with_its_own_request(worl
     assert copies + skipped == sent
     wait_for(
         "each exchange is captured, or counted as dropped",
-        lambda: sum(of(one, "Captured", CAPTURED) for one in (PRODUCTION, SHADOW)) + dropped(world) >= sent + copies,
+        lambda: sum(of(one, "Captured", CAPTURE) for one in (PRODUCTION, SHADOW)) + dropped(world) >= sent + copies,
     )
     wait_for("they are compared", lambda: of(SHADOW, "Pairs", COMPARED) >= 0.999 * copies)
     pairs = of(SHADOW, "Pairs", COMPARED)
@@ -51,16 +51,3 @@ def test_at_200_requests_a_second_every_copy_is_paired_with_its_own_request(worl
     assert pairs <= copies
     assert of(SHADOW, "Disagreements", COMPARED) == 0
     assert of(SHADOW, "Agreement", COMPARED) == pairs
-
-
-def dropped(world: World) -> float:
-    """Exchanges of which nobody knows whose they were."""
-    points = world.cloudwatch.get_metric_statistics(
-        Namespace=CAPTURED,
-        MetricName="Dropped",
-        StartTime=time.time() - 600,
-        EndTime=time.time() + 60,
-        Period=60,
-        Statistics=["Sum"],
-    )["Datapoints"]
-    return float(sum(point["Sum"] for point in points))

@@ -23,8 +23,8 @@ from tests.simulation.shadow import ShadowRules
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.capacity import batch, whole
-from bannister.domain.deployment.machine import STOPPABLE, Deployment, Phase
-from bannister.domain.deployment.machine import wanted_instances as wanted_of
+from bannister.domain.deployment.deployment import STOPPABLE, Deployment, Phase
+from bannister.domain.deployment.targets import wanted_instances as wanted_of
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.routing import Membership, Weight, plan_of, wanted_instances
 from bannister.domain.traffic import TRAFFIC_PARTS

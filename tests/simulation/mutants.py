@@ -24,7 +24,9 @@ from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.capture.exchange import Exchange
 from bannister.domain.comparison.report import Unpaired
 from bannister.domain.deployment import machine
-from bannister.domain.deployment.machine import Deployment, Event, Noticed, Observation, Phase
+from bannister.domain.deployment.deployment import Deployment, Phase
+from bannister.domain.deployment.machine import Event, Noticed
+from bannister.domain.deployment.observation import Observation
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.instance import Instance, InstancePhase

@@ -14,7 +14,7 @@ from tests.simulation.telemetry import Feed
 from bannister.app import experiment_limits
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.deployer.loop import Deployer
-from bannister.domain.deployment.machine import Limits
+from bannister.domain.deployment.observation import Limits
 from bannister.domain.fleet import RoutingStrategy
 from bannister.domain.instance import GroupSpec
 from bannister.domain.routing import Forwarding, Members, Mirror

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tests.simulation.capture import Capture, Request
 
 from bannister.capture.assembly import Role
-from bannister.domain.deployment.machine import Deployment
+from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.routing import Forwarding, plan_of

@@ -15,7 +15,7 @@ from tests.simulation.story import LOOK_SECONDS, Release, Script
 from tests.simulation.world import Model, World
 
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.scaling import Desired
 from bannister.instances.memory import Behaviour
@@ -46,10 +46,8 @@ async def held_by_an_alarm(world: World) -> None:
 async def failing_under_an_alarm(world: World) -> None:
     """A version that answers nothing but errors; its alarm trips in the bake."""
     release = Release(world, "e1")
-    if not await release.create(world.rng.choice((1, 2))):
+    if (config := await _failing(world, release)) is None:
         return
-    model = Model("failing", Behaviour(ready_after_seconds=world.rng.random()), error_rate=1.0)
-    config = await release.version(model, 2)
     alarm = await release.watch(config, "notBreaching")
     await release.update(config, _all_at_once(40, alarm))
     await release.at_rest()
@@ -59,10 +57,8 @@ async def failing_under_an_alarm(world: World) -> None:
 async def failing_under_a_count(world: World) -> None:
     """A version that answers nothing but errors; its alarm counts them in two periods, and knows after two seconds."""
     release = Release(world, "e1")
-    if not await release.create(world.rng.choice((1, 2))):
+    if (config := await _failing(world, release)) is None:
         return
-    model = Model("failing", Behaviour(ready_after_seconds=world.rng.random()), error_rate=1.0)
-    config = await release.version(model, 2)
     alarm = await release.watch(config, "notBreaching", 2, counted=True)
     await release.update(config, _all_at_once(40, alarm))
     await release.at_rest()
@@ -74,10 +70,8 @@ async def failing_under_a_count(world: World) -> None:
 async def failing_under_an_expression(world: World) -> None:
     """A version that answers nothing but errors; only an alarm on an expression watches it."""
     release = Release(world, "e1")
-    if not await release.create(world.rng.choice((1, 2))):
+    if (config := await _failing(world, release)) is None:
         return
-    model = Model("failing", Behaviour(ready_after_seconds=world.rng.random()), error_rate=1.0)
-    config = await release.version(model, 2)
     await release.update(config, _all_at_once(40, await release.watch_share(config)))
     await release.at_rest()
     _came_to(world, Phase.ROLLING_BACK)
@@ -86,10 +80,8 @@ async def failing_under_an_expression(world: World) -> None:
 async def failing_under_a_count_beneath(world: World) -> None:
     """As `failing_under_a_count`; what the deployment names is a composite alarm two above the one that counts."""
     release = Release(world, "e1")
-    if not await release.create(world.rng.choice((1, 2))):
+    if (config := await _failing(world, release)) is None:
         return
-    model = Model("failing", Behaviour(ready_after_seconds=world.rng.random()), error_rate=1.0)
-    config = await release.version(model, 2)
     alarm = await release.watch(config, "notBreaching", 2, counted=True)
     await release.put_composites(config, [("middle", f"ALARM({alarm})"), ("top", "NOT OK(middle)")])
     await release.update(config, _all_at_once(40, "top"))
@@ -297,6 +289,15 @@ def scripts(name: str) -> tuple[Script, Script]:
             situation=SITUATIONS[name],
         ),
     )
+
+
+async def _failing(world: World, release: Release) -> str | None:
+    """An endpoint, and a configuration for it that answers nothing but errors; None: the endpoint is gone."""
+    rng = world.rng
+    if not await release.create(rng.choice((1, 2))):
+        return None
+    model = Model("failing", Behaviour(ready_after_seconds=rng.random()), error_rate=1.0)
+    return await release.version(model, 2)
 
 
 def _all_at_once(bake_seconds: int, alarm: str) -> DeploymentPolicy:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.simulation.simulate import simulate
 
-from bannister.domain.deployment.machine import ENDED, Phase
+from bannister.domain.deployment.deployment import ENDED, Phase
 
 PAGE = Path("docs/simulation.md")
 HEADING = "## Recorded runs"

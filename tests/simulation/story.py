@@ -17,7 +17,7 @@ from tests.simulation.world import Model, World
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.alarm.definition import Definition
-from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Variant
 from bannister.domain.metric.identity import identity

@@ -3,23 +3,12 @@
 import random
 
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.machine import (
-    ENDED,
-    AlarmObservation,
-    Deployment,
-    Event,
-    GroupObservation,
-    Limits,
-    Observation,
-    Phase,
-    advance,
-    asked_split,
-    notice,
-    wants_blue,
-    wants_green,
-)
+from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
+from bannister.domain.deployment.machine import Event, advance, notice
+from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Limits, Observation
 from bannister.domain.deployment.plan import steps
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
+from bannister.domain.deployment.targets import asked_split, wants_blue, wants_green
 from bannister.domain.fleet import Fleet, Group
 from bannister.domain.model import Container
 

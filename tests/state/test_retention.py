@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from bannister.domain.deployment.machine import Deployment
+from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.endpoint import Endpoint
 from bannister.settings import Settings
 from bannister.state.memory import MemoryState

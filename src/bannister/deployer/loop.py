@@ -13,18 +13,11 @@ from bannister import __version__
 from bannister.clock import Clock
 from bannister.deployer.observe import Judge, Observer, Traffic
 from bannister.deployer.scaling import Scaler
-from bannister.domain.deployment.machine import (
-    ENDED,
-    Deployment,
-    Limits,
-    Noticed,
-    Observation,
-    Phase,
-    advance,
-    mixed_fleet,
-    notice,
-)
+from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
+from bannister.domain.deployment.machine import Noticed, advance, notice
+from bannister.domain.deployment.observation import Limits, Observation
 from bannister.domain.deployment.recorder import DECIDED, evidence
+from bannister.domain.deployment.targets import mixed_fleet
 from bannister.domain.endpoint import Endpoint
 from bannister.errors import Conflict, Fenced
 from bannister.instances.backend import InstanceBackend
@@ -64,29 +57,33 @@ class Deployer:
             seen = {signal: signal.version for signal in self._signals}
             again = False
             for row in await self._state.rows(ENDPOINTS):
-                if row.value.deployment is not None:
-                    again = await self._turn(row, row.value.deployment) or again
-                elif row.value.scaling is not None:
-                    again = await self._scaler.turn(row, row.value.scaling) or again
+                again = await self._contained(row) or again
             if not again:
                 await wait_any(seen, self._turn_seconds)
 
-    async def _turn(self, row: Row[Endpoint], deployment: Deployment) -> bool:
-        """One decision, if there is one to make; True: look again at once."""
+    async def _contained(self, row: Row[Endpoint]) -> bool:
+        """As `_turn`; one endpoint's fault must not stop the others."""
         try:
-            observation = await self.observer.observe(row.value, deployment)
-            noticed = notice(deployment, observation, self._limits)
-            if noticed is None:
-                return False
-            await self._record(row, deployment, noticed, observation)
+            return await self._turn(row)
         except Fenced:
             raise
         except Conflict:
             # Something was written since it was read; the next turn decides on what is true then.
             return True
-        except Exception:  # one deployment's fault must not stop the others
-            log.exception("deployment.turn_failed endpoint=%s deployment=%s", row.key, deployment.id)
+        except Exception:
+            log.exception("deployer.turn_failed endpoint=%s", row.key)
             return False
+
+    async def _turn(self, row: Row[Endpoint]) -> bool:
+        """One decision about an endpoint, if there is one to make; True: look again at once."""
+        deployment, scaling = row.value.deployment, row.value.scaling
+        if deployment is None:
+            return scaling is not None and await self._scaler.turn(row, scaling)
+        observation = await self.observer.observe(row.value, deployment)
+        noticed = notice(deployment, observation, self._limits)
+        if noticed is None:
+            return False
+        await self._record(row, deployment, noticed, observation)
         return True
 
     async def _record(

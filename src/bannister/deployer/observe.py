@@ -11,14 +11,10 @@ from bannister.clock import Clock
 from bannister.domain.alarm.alarm import Alarm, AlarmValue
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.comparison.metrics import watches_comparisons
-from bannister.domain.deployment.machine import (
-    AlarmObservation,
-    Deployment,
-    GroupObservation,
-    Observation,
-    bake_deadline,
-    wanted_instances,
-)
+from bannister.domain.deployment.deployment import Deployment
+from bannister.domain.deployment.machine import bake_deadline
+from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Observation
+from bannister.domain.deployment.targets import wanted_instances
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.domain.instance import Instance, InstancePhase

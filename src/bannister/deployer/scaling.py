@@ -22,7 +22,6 @@ from bannister.domain.scaling import (
     fleet_of,
     notice,
 )
-from bannister.errors import Conflict, Fenced
 from bannister.instances.backend import InstanceBackend
 from bannister.state.store import Put, Record, Row, State
 from bannister.state.tables import COMPARISON_RULES, ENDPOINTS
@@ -40,24 +39,16 @@ class Scaler:
         self._clock = clock
 
     async def turn(self, row: Row[Endpoint], scaling: Scaling) -> bool:
-        """One decision, if there is one to make; True: look again at once."""
-        try:
-            seen = await self._observe(row.value, scaling)
-            noticed = notice(scaling, seen)
-            if noticed is None:
-                return False
-            after = advance(scaling, noticed, seen.now)
-            record = Record(seen.now, f"endpoint/{row.key}", SCALED, evidence(scaling, noticed, seen, __version__))
-            settled = _settled(row.value, after, seen.now)
-            await self._state.commit([Put(ENDPOINTS, row.key, settled, row.revision)], [record])
-            log.info("scaling.decided endpoint=%s phase=%s reason=%s", row.key, after.phase.value, noticed.reason)
-        except Fenced:
-            raise
-        except Conflict:
-            return True
-        except Exception:  # one endpoint's fault must not stop the others
-            log.exception("scaling.turn_failed endpoint=%s scaling=%s", row.key, scaling.id)
+        """One decision, if there is one to make; True: look again at once. Faults are the caller's to contain."""
+        seen = await self._observe(row.value, scaling)
+        noticed = notice(scaling, seen)
+        if noticed is None:
             return False
+        after = advance(scaling, noticed, seen.now)
+        record = Record(seen.now, f"endpoint/{row.key}", SCALED, evidence(scaling, noticed, seen, __version__))
+        settled = _settled(row.value, after, seen.now)
+        await self._state.commit([Put(ENDPOINTS, row.key, settled, row.revision)], [record])
+        log.info("scaling.decided endpoint=%s phase=%s reason=%s", row.key, after.phase.value, noticed.reason)
         return True
 
     async def _observe(self, endpoint: Endpoint, scaling: Scaling) -> Observation:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bannister.domain.capture.data_capture import DataCapture
-from bannister.domain.deployment.machine import Deployment
+from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.fleet import Fleet, RoutingStrategy
 from bannister.domain.scaling import Scaling

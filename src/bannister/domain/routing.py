@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from bannister.domain.deployment.machine import asked_split, wants_blue, wants_green
-from bannister.domain.deployment.machine import wanted_instances as wanted_of
+from bannister.domain.deployment.targets import asked_split, wants_blue, wants_green
+from bannister.domain.deployment.targets import wanted_instances as wanted_of
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.traffic import TRAFFIC_PARTS, apportion

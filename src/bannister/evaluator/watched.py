@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from bannister.domain.alarm.alarm import Alarm
 from bannister.domain.alarm.cascade import led_to
-from bannister.domain.deployment.machine import ENDED
+from bannister.domain.deployment.deployment import ENDED
 from bannister.state.store import State
 from bannister.state.tables import ENDPOINTS
 

@@ -9,7 +9,7 @@ from typing import Final
 from bannister.domain.alarm.alarm import AlarmRule
 from bannister.domain.alarm.cascade import led_to
 from bannister.domain.alarm.caveats import UNLOOKED, Caveat, Traffic, Watch, of_deployment, watches
-from bannister.domain.deployment.machine import Deployment
+from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.endpoint import variant_of
 from bannister.domain.metric.identity import MetricIdentity, identity

@@ -6,7 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from bannister.clock import Clock
-from bannister.domain.deployment.machine import Deployment, Limits, Observation
+from bannister.domain.deployment.deployment import Deployment
+from bannister.domain.deployment.observation import Limits, Observation
 from bannister.domain.endpoint import Endpoint
 from bannister.errors import Unavailable
 from bannister.ids import Ids

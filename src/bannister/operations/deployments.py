@@ -12,16 +12,9 @@ from typing import Any, Final
 import msgspec
 
 from bannister import __version__
-from bannister.domain.deployment.machine import (
-    ENDED,
-    RETURNING,
-    AlarmObservation,
-    Deployment,
-    Event,
-    GroupObservation,
-    Observation,
-    Phase,
-)
+from bannister.domain.deployment.deployment import ENDED, RETURNING, Deployment, Phase
+from bannister.domain.deployment.machine import Event
+from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Observation
 from bannister.domain.deployment.outlook import DeploymentStatus, Waiting, deployment_status, earliest_end, waiting
 from bannister.domain.deployment.recorder import DECIDED
 from bannister.domain.endpoint import Endpoint

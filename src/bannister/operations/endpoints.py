@@ -16,7 +16,7 @@ import msgspec
 from bannister import __version__
 from bannister.domain.deployment.admission import Admitted, Retention, UpdateRequest, admit, under_experiment, updatable
 from bannister.domain.deployment.construction import new_deployment, new_group
-from bannister.domain.deployment.machine import Deployment
+from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.deployment.policy import DeploymentPolicy, refusal
 from bannister.domain.deployment.progress import status_of
 from bannister.domain.deployment.recorder import STARTED, started

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bannister.clock import Clock
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.machine import ENDED, Event, Phase
+from bannister.domain.deployment.deployment import ENDED, Phase
+from bannister.domain.deployment.machine import Event
 from bannister.domain.deployment.recorder import DECIDED
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Group

@@ -118,7 +118,7 @@ class Publisher:
         self._withdrawn_at: dict[str, float] = {}
         self._unrouted_since: dict[str, float] = {}
         #: The same for instances that drain, by group and address: since when the published lists spare them, and since when every proxy's do.
-        self._relieved_at: dict[tuple[str, str], float] = {}
+        self._listed_draining_at: dict[tuple[str, str], float] = {}
         self._spared_since: dict[tuple[str, str], float] = {}
         self._asked = Signal()
         self._looked = Signal()
@@ -198,7 +198,7 @@ class Publisher:
     def spared(self, group: str, address: str) -> bool:
         """No registered proxy sends this instance, which drains, anything new, and their threads have had the time to notice."""
         since = self._spared_since.get((group, address))
-        return since is not None and self._have_followed(self._relieved_at.get((group, address), since), since)
+        return since is not None and self._have_followed(self._listed_draining_at.get((group, address), since), since)
 
     async def active_requests_on(self, group: str, address: str) -> int:
         """Requests in flight on one instance, as `active_requests`; those that wait for a connection, and may get one to it, are among them.
@@ -314,7 +314,7 @@ class Publisher:
         self._named = frozenset[str]().union(*map(clusters_named, following.forwardings().values()))
         now = self._clock.monotonic()
         self._withdrawn_at = {group: self._withdrawn_at.get(group, now) for group in self._clusters - self._named}
-        self._relieved_at = {one: self._relieved_at.get(one, now) for one in self._draining()}
+        self._listed_draining_at = {one: self._listed_draining_at.get(one, now) for one in self._draining()}
         self._republished.announce()
 
     def _draining(self) -> list[tuple[str, str]]:

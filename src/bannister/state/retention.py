@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bannister.domain.deployment.machine import Deployment
+from bannister.domain.deployment.deployment import Deployment
 from bannister.settings import Settings
 from bannister.state.store import Remove, Row, State
 from bannister.state.tables import DEPLOYMENTS, ENDPOINTS

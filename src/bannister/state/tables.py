@@ -8,7 +8,7 @@ from bannister.domain.alarm.action import PendingAction
 from bannister.domain.alarm.alarm import Alarm
 from bannister.domain.comparison.record import ShadowRecord
 from bannister.domain.comparison.rules import Rules
-from bannister.domain.deployment.machine import Deployment
+from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.endpoint import Endpoint, EndpointConfig
 from bannister.domain.experiment.experiment import Experiment
 from bannister.domain.model import Model

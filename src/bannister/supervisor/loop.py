@@ -115,7 +115,7 @@ class Supervisor:
         records = {row.key: row for row in await self._state.rows(GROUPS)}
         for name in sorted(wanted.keys() - records.keys()):
             await self._contained(name, self._adopt(groups[name]))
-        draining = await self._relieve(wanted.keys(), records)
+        draining = await self._evict_drained(wanted.keys(), records)
         for name, row in records.items():
             if name in wanted:
                 if self._ensured.get(name) != wanted[name]:
@@ -192,17 +192,17 @@ class Supervisor:
 
     # --- too many of what is wanted -----------------------------------------------------------------
 
-    async def _relieve(self, wanted: Collection[str], records: Mapping[str, Row[GroupRecord]]) -> bool:
+    async def _evict_drained(self, wanted: Collection[str], records: Mapping[str, Row[GroupRecord]]) -> bool:
         """Evict the instances that drain and have nothing left to answer; True: there are some that do."""
         draining = [one for one in self._instances.snapshot() if one.draining and one.group in wanted]
         now = self._clock.monotonic()
         self._draining_since = {one.id: self._draining_since.get(one.id, now) for one in draining}
         for one in draining:
             if (row := records.get(one.group)) is not None and one.phase is not InstancePhase.STOPPING:
-                await self._contained(one.group, self._relieve_instance(one, row))
+                await self._contained(one.group, self._evict_when_idle(one, row))
         return bool(draining)
 
-    async def _relieve_instance(self, one: Instance, row: Row[GroupRecord]) -> None:
+    async def _evict_when_idle(self, one: Instance, row: Row[GroupRecord]) -> None:
         if one.address is not None and one.answered:
             if not self._routes.spared(one.group, one.address):
                 return

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
+from tests.aws.listening import listening
 
 from bannister.aws import cloudwatch
 from bannister.aws.gateway import Gateway
@@ -53,13 +51,5 @@ def served(data_dir: Path) -> Iterator[str]:
     """Its address."""
     settings = Settings(data_dir)
     gateway = gateway_over(settings, MemoryMetrics(settings))
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        listener.close()
+    with listening(gateway) as port:
+        yield f"http://127.0.0.1:{port}"

@@ -1,18 +1,17 @@
 """Our own service behind the real gateway, in a thread."""
 
-import socket
-import threading
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import uvicorn
+from tests.aws.listening import listening
 
 from bannister.aws import deployments
 from bannister.aws.gateway import Gateway
 from bannister.clock import SystemClock
-from bannister.domain.deployment.machine import Deployment, Observation
+from bannister.domain.deployment.deployment import Deployment
+from bannister.domain.deployment.observation import Observation
 from bannister.domain.endpoint import Endpoint
 from bannister.ids import RandomIds
 from bannister.metrics.memory import MemoryMetrics
@@ -62,13 +61,5 @@ def served(context: Context) -> Iterator[str]:
     gateway = Gateway(
         context.settings, context.ids, context.clock, [deployments.service(context)], nothing_here, waits_for_nothing
     )
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(gateway, log_level="warning", lifespan="off", ws="none"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join(30)
-        listener.close()
+    with listening(gateway) as port:
+        yield f"http://127.0.0.1:{port}"

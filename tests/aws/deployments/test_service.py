@@ -23,7 +23,8 @@ from bannister.aws.wire.models import OWN_MODELS, SIGNING_NAMES, TARGET_PREFIXES
 from bannister.cli import service_model as cli_service_model
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue, Comparison
 from bannister.domain.alarm.judgement import Datapoint
-from bannister.domain.deployment.machine import AlarmObservation, Deployment, GroupObservation, Observation, Phase
+from bannister.domain.deployment.deployment import Deployment, Phase
+from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Observation
 from bannister.domain.deployment.outlook import DeploymentStatus, StepState
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.identity import identity

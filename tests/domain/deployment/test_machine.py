@@ -8,24 +8,10 @@ from hypothesis import strategies as st
 from tests.domain.deployment.worlds import CANARY, deployment, observation
 
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.machine import (
-    ENDED,
-    TRANSITIONS,
-    AlarmObservation,
-    Deployment,
-    Event,
-    GroupObservation,
-    IllegalEvent,
-    Limits,
-    Noticed,
-    Observation,
-    Phase,
-    advance,
-    asked_split,
-    notice,
-    wants_blue,
-    wants_green,
-)
+from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
+from bannister.domain.deployment.machine import TRANSITIONS, Event, IllegalEvent, Noticed, advance, notice
+from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Limits, Observation
+from bannister.domain.deployment.targets import asked_split, wants_blue, wants_green
 
 LIMITS = Limits()
 IN_ALARM = (AlarmObservation("errors", AlarmValue.ALARM, evaluated_until=2000.0),)

@@ -6,17 +6,9 @@ import pytest
 from tests.domain.deployment.worlds import deployment, observation
 
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.machine import (
-    ENDED,
-    AlarmObservation,
-    Deployment,
-    GroupObservation,
-    Limits,
-    Observation,
-    Phase,
-    advance,
-    notice,
-)
+from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
+from bannister.domain.deployment.machine import advance, notice
+from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Limits, Observation
 from bannister.domain.deployment.outlook import (
     DeploymentStatus,
     StepState,

@@ -9,17 +9,9 @@ from tests.domain.deployment.worlds import deployment, observation
 
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue, Comparison
 from bannister.domain.alarm.judgement import Datapoint
-from bannister.domain.deployment.machine import (
-    ENDED,
-    AlarmObservation,
-    Deployment,
-    Event,
-    Limits,
-    Observation,
-    Phase,
-    advance,
-    notice,
-)
+from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
+from bannister.domain.deployment.machine import Event, advance, notice
+from bannister.domain.deployment.observation import AlarmObservation, Limits, Observation
 from bannister.domain.deployment.recorder import Unreplayable, disagreements, evidence, replay
 from bannister.domain.metric.identity import identity
 

@@ -9,22 +9,12 @@ import pytest
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.capacity import Retreat
-from bannister.domain.deployment.machine import (
-    ENDED,
-    AlarmObservation,
-    Deployment,
-    GroupObservation,
-    Limits,
-    Observation,
-    Phase,
-    advance,
-    asked_split,
-    mixed_fleet,
-    notice,
-    wanted_instances,
-)
+from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
+from bannister.domain.deployment.machine import advance, notice
+from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Limits, Observation
 from bannister.domain.deployment.plan import steps
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing, refusal
+from bannister.domain.deployment.targets import asked_split, mixed_fleet, wanted_instances
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.domain.model import Container

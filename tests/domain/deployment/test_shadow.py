@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 from tests.domain.deployment.worlds import deployment, observation
 
-from bannister.domain.deployment.machine import Event, GroupObservation, Limits, Observation, Phase, advance, notice
+from bannister.domain.deployment.deployment import Phase
+from bannister.domain.deployment.machine import Event, advance, notice
+from bannister.domain.deployment.observation import GroupObservation, Limits, Observation
 
 PRODUCTION = GroupObservation("e.AllTraffic.v2", wanted=2, ready=2, restarts=0)
 SHADOW = GroupObservation("e.Shadow.v2", wanted=1, ready=1, restarts=0, shadow=True)

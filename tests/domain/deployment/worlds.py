@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.machine import AlarmObservation, Deployment, GroupObservation, Observation
+from bannister.domain.deployment.deployment import Deployment
+from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Observation
 from bannister.domain.deployment.plan import steps
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.fleet import Fleet, Group

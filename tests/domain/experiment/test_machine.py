@@ -7,7 +7,7 @@ from tests.domain.deployment.worlds import fleet
 from tests.domain.experiment.worlds import CAPTURE, LIMITS, OTHER_CAPTURE, World, endpoint, experiment
 
 from bannister.domain.deployment.construction import same_but_instances
-from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.endpoint import EndpointConfig
 from bannister.domain.experiment.experiment import Ending, ExperimentVariant, Status, Stop
 from bannister.domain.experiment.machine import TRANSITIONS, Event, IllegalEvent, Noticed, advance, moved

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tests.domain.experiment.worlds import World, endpoint, experiment
 
 from bannister.domain.deployment.construction import same_but_instances
-from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.experiment.experiment import ENDED, Ending, Status, Stop
 from bannister.domain.experiment.machine import TRANSITIONS, Event, moved
 

@@ -8,7 +8,7 @@ from typing import Any
 from tests.domain.deployment.worlds import fleet
 
 from bannister.domain.capture.data_capture import CaptureMode, DataCapture
-from bannister.domain.deployment.machine import Phase
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.experiment.experiment import Experiment, ExperimentVariant
 from bannister.domain.experiment.machine import Decision, Limits, Noticed, Observation, advance, notice

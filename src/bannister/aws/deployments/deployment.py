@@ -8,7 +8,8 @@ from typing import Any, Final
 from bannister.aws.call import Call, Handler
 from bannister.domain.alarm.caveats import Caveat
 from bannister.domain.alarm.summary import summary
-from bannister.domain.deployment.machine import AlarmObservation, Deployment
+from bannister.domain.deployment.deployment import Deployment
+from bannister.domain.deployment.observation import AlarmObservation
 from bannister.domain.deployment.outlook import DeploymentStatus, Waiting, deployment_status, step_states
 from bannister.domain.deployment.plan import Step
 from bannister.domain.deployment.policy import DeploymentPolicy

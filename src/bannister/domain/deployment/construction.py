@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bannister.domain.deployment.machine import Deployment
+from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.deployment.plan import steps
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.endpoint import EndpointConfig, Variant

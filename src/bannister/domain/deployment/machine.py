@@ -10,8 +10,8 @@ gathers an `Observation`, which is every fact the decision may depend on, and as
 * `advance(deployment, event)` looks the event up in `TRANSITIONS` and returns the deployment as it is afterwards. An event that the table does
   not list for the phase is a bug in the caller, raises `IllegalEvent` and changes nothing.
 
-What the rest of the world must do follows from the phase alone: `asked_split`, `wants_blue` and `wants_green` are absolute targets that the
-publisher and the supervisor bring about and keep up. There is no list of effects to lose or to repeat: a crash between a decision and its
+What the rest of the world must do follows from the phase alone: `asked_split` and `wanted_instances` of `targets` are absolute, and the
+publisher and the supervisor bring them about and keep them up. There is no list of effects to lose or to repeat: a crash between a decision and its
 consequences is healed by looking at the deployment again.
 
 The rules that keep requests safe, and where they are:
@@ -39,51 +39,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
 
-from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
-from bannister.domain.alarm.caveats import Caveat
-from bannister.domain.alarm.judgement import Datapoint
+from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.comparison.metrics import watches_comparisons
-from bannister.domain.deployment.capacity import Retreat, allotted, batch, left, split_beside, whole
-from bannister.domain.deployment.plan import Step, all_blue
-from bannister.domain.deployment.policy import DeploymentPolicy, Routing
-from bannister.domain.fleet import Fleet
-from bannister.domain.traffic import TRAFFIC_PARTS, Split
-
-
-class Phase(StrEnum):
-    """Where a deployment is."""
-
-    #: Green's instances are starting.
-    PROVISIONING = "provisioning"
-    #: Green is ready and an alarm in ALARM holds the first shift.
-    HELD = "held"
-    #: A split was asked; not every proxy has acknowledged it.
-    SHIFTING = "shifting"
-    #: The split is acknowledged and is being watched.
-    BAKING = "baking"
-    #: Rolling: a batch has baked; an equal part of blue drains and goes.
-    SHRINKING = "shrinking"
-    #: Rolling: green's next batch is starting.
-    GROWING = "growing"
-    #: All traffic is on green; blue drains and goes. Nothing rolls back any more.
-    RETIRING = "retiring"
-    #: All traffic (in a rolling update, what blue can carry) was asked back to blue; not every proxy has acknowledged it.
-    ROLLING_BACK = "rolling back"
-    #: Rolling, on the way back: what green no longer needs drains and goes.
-    SHEDDING = "shedding"
-    #: Rolling, on the way back: a batch of blue is starting again.
-    RESTORING = "restoring"
-    #: All traffic is on blue; green drains and goes.
-    REMOVING = "removing"
-    COMPLETED = "completed"
-    ROLLED_BACK = "rolled back"
-    #: Blue could not be restored; both fleets serve as they are.
-    ROLLBACK_FAILED = "rollback failed"
+from bannister.domain.deployment.deployment import SHIFTED, STOPPABLE, Deployment, Phase
+from bannister.domain.deployment.observation import GroupObservation, Limits, Observation
+from bannister.domain.deployment.targets import (
+    blue_whole,
+    restoring_to,
+    retreat,
+    shifted_to,
+    with_batch,
+    without_surplus,
+)
 
 
 class Event(StrEnum):
@@ -134,151 +106,9 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = {
     Phase.ROLLBACK_FAILED: {},
 }
 
-#: Phases in which green may hold traffic and blue still can take it back.
-STOPPABLE: Final = frozenset(
-    {Phase.PROVISIONING, Phase.HELD, Phase.SHIFTING, Phase.BAKING, Phase.SHRINKING, Phase.GROWING}
-)
-_SHIFTED: Final = STOPPABLE - {Phase.PROVISIONING, Phase.HELD}
-#: Phases of going back.
-RETURNING: Final = frozenset({Phase.ROLLING_BACK, Phase.SHEDDING, Phase.RESTORING, Phase.REMOVING})
-ENDED: Final = frozenset({Phase.COMPLETED, Phase.ROLLED_BACK, Phase.ROLLBACK_FAILED})
-
 
 class IllegalEvent(AssertionError):
     """The table lists no transition for this phase and event: a bug in the caller."""
-
-
-@dataclass(frozen=True, slots=True)
-class Deployment:
-    """One guarded change from blue to green. Immutable; `advance` returns the next one."""
-
-    id: str
-    endpoint: str
-    policy: DeploymentPolicy
-    blue: Fleet | None
-    green: Fleet
-    steps: tuple[Step, ...]
-    started_at: float
-    #: When the maximum execution time is over.
-    deadline_at: float
-    phase: Phase = Phase.PROVISIONING
-    phase_since: float = 0.0
-    #: Index into `steps` of the split that is asked; -1 before the first shift.
-    step: int = -1
-    #: When the present split was acknowledged by every proxy.
-    baking_since: float | None = None
-    #: Alarm transitions journaled after this position stop the deployment; set at the decision to shift first.
-    alarms_seen: int | None = None
-    #: Restarts of green's instances when it was ready; one more means that an instance died.
-    green_restarts: int = 0
-    #: Why it was stopped: a sentence with the values that led to it.
-    reason: str | None = None
-    ended_at: float | None = None
-    #: A person asked to roll back, and why; the next decision acts on it.
-    stop_requested: str | None = None
-    #: What is wrong with its alarms, as found at its start.
-    caveats: tuple[Caveat, ...] = ()
-    #: A rolling update on its way back, by variant; empty: it is not.
-    retreat: tuple[Retreat, ...] = ()
-
-    @property
-    def rolling(self) -> bool:
-        """It replaces instances batch by batch."""
-        return self.policy.routing is Routing.ROLLING and self.blue is not None
-
-    @property
-    def instance_counts(self) -> dict[str, int]:
-        """Green's instances by production variant."""
-        return {group.variant: group.instance_count for group in self.green.groups}
-
-
-@dataclass(frozen=True, slots=True)
-class GroupObservation:
-    """What is seen of one group's instances."""
-
-    group: str
-    wanted: int
-    ready: int
-    restarts: int
-    #: Why an instance was given up; None: none was.
-    failure: str | None = None
-    #: The endpoint's traffic that goes to this group, in parts of `TRAFFIC_PARTS`: as asked, and as every proxy has
-    #: acknowledged (None: no proxy is known, or they differ).
-    asked_parts: int = 0
-    acknowledged_parts: int | None = None
-    #: All that exist, those that drain included; and so many that every proxy sees healthy.
-    existing: int = 0
-    healthy: int = 0
-    #: It is the fleet's shadow: waited for before the first shift, and never looked at again.
-    shadow: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmObservation:
-    """What is seen of one alarm that the deployment names."""
-
-    name: str
-    #: None: the alarm does not exist.
-    value: AlarmValue | None
-    #: Data final up to here has been evaluated.
-    evaluated_until: float | None
-    #: The first journaled transition to ALARM (or deletion) after `alarms_seen`: when, and its reason.
-    tripped_at: float | None = None
-    tripped_reason: str | None = None
-    rule: AlarmRule | None = None
-    #: What the newest evaluation looked at, one for each period of its range, oldest first; None: no data.
-    datapoints: tuple[Datapoint | None, ...] = ()
-    #: Why the alarm is in its state.
-    reason: str = ""
-    #: A composite alarm: its rule, and the states of the alarms in it.
-    composite_rule: str | None = None
-    children: Mapping[str, AlarmValue] = field(default_factory=dict)
-    #: It looks at compared answers, itself or by an alarm in its rule.
-    compares: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    """Every fact that a decision may depend on, at one moment. It is stored with the decision as its evidence."""
-
-    now: float
-    #: The journal's position at which alarms were read.
-    journal_sequence: int
-    #: Every proxy has acknowledged the split that the deployment asks for now.
-    split_acknowledged: bool
-    green: tuple[GroupObservation, ...]
-    alarms: tuple[AlarmObservation, ...] = ()
-    #: Since when everything that the alarms look at has been seen without a gap, by telemetry and, where an alarm looks at compared
-    #: answers, by the capture process; None: not all have spoken yet.
-    covered_since: float | None = None
-    #: How long telemetry has been silent.
-    silent_seconds: float = 0.0
-    #: No instance of the fleet exists any more.
-    blue_gone: bool = False
-    green_gone: bool = False
-    #: Why a person asked to roll back; None: nobody did.
-    stop_requested: str | None = None
-    #: Requests to green that telemetry saw in the present bake, once its time is over; None: not counted (a creation, a step
-    #: without a bake).
-    green_requests: int | None = None
-    #: What blue looked like; no decision depends on it, but people ask.
-    blue: tuple[GroupObservation, ...] = ()
-    #: How long the capture process has been silent; 0 where no alarm looks at compared answers.
-    uncompared_seconds: float = 0.0
-    #: Since when this control plane looks after instances: while there was none, none was started.
-    watched_since: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """The settings that decisions depend on."""
-
-    alarm_clear_timeout_seconds: float = 600.0
-    blind_timeout_seconds: float = 60.0
-    #: A bake in which green got fewer requests is not over.
-    bake_requests_min: int = 0
-    #: Alarms are evaluated this seldom (`timing: aws`); so late a bake may be judged without anything being wrong.
-    evaluation_interval_seconds: float = 0.0
 
 
 # --- what the facts amount to ---------------------------------------------------------------------
@@ -347,7 +177,7 @@ def _tripped(deployment: Deployment, seen: Observation) -> str | None:
     for alarm in seen.alarms:
         if alarm.value is None:
             return f'Alarm "{alarm.name}", which guards this deployment, was deleted.'
-        if alarm.tripped_at is not None and deployment.phase in _SHIFTED:
+        if alarm.tripped_at is not None and deployment.phase in SHIFTED:
             return f'Alarm "{alarm.name}" tripped at {instant(alarm.tripped_at)}: {alarm.tripped_reason}'
     return None
 
@@ -363,7 +193,7 @@ def _green_failed(deployment: Deployment, seen: Observation) -> str | None:
     variants = {group.id: group.variant for group in deployment.green.groups}
     for group in _production(seen):
         variant = variants.get(group.group, group.group)
-        needed = _shifted_to(deployment, variant) if growing else group.wanted
+        needed = shifted_to(deployment, variant) if growing else group.wanted
         if group.ready < needed:
             return (
                 f"An instance of the new fleet (variant {variant}) died or stopped answering /ping: "
@@ -388,7 +218,7 @@ def _too_late(deployment: Deployment, seen: Observation, limits: Limits) -> str 
 
 
 def _blind(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
-    if not deployment.policy.alarms or deployment.phase not in _SHIFTED:
+    if not deployment.policy.alarms or deployment.phase not in SHIFTED:
         return None
     if seen.silent_seconds >= limits.blind_timeout_seconds:
         return (
@@ -477,9 +307,9 @@ def _blue_retired(deployment: Deployment, seen: Observation) -> Noticed | None:
 def _restored(deployment: Deployment, seen: Observation) -> Noticed | None:
     if not seen.split_acknowledged:
         return None
-    short = [one for one in deployment.retreat if one.blue < _blue_whole(deployment, one.variant)]
+    short = [one for one in deployment.retreat if one.blue < blue_whole(deployment, one.variant)]
     if short:
-        counts = ", ".join(f"{one.blue} of {_blue_whole(deployment, one.variant)} of {one.variant}" for one in short)
+        counts = ", ".join(f"{one.blue} of {blue_whole(deployment, one.variant)} of {one.variant}" for one in short)
         return Noticed(Event.BLUE_SHORT, f"All traffic that blue can carry is on blue, which has {counts}.")
     return Noticed(Event.BLUE_RESTORED, "Every proxy has acknowledged that no traffic goes to green.")
 
@@ -516,7 +346,7 @@ def _blue_grown(deployment: Deployment, seen: Observation) -> Noticed | None:
         return Noticed(Event.BATCH_RESTORED, "A batch of blue is ready again, and healthy in every proxy.")
     assert deployment.blue is not None
     # An instance that cannot start says so itself; this bound is for one that hangs. They start one after the other where the backend lets them.
-    missing = max(_restoring_to(deployment, one) - one.blue for one in deployment.retreat)
+    missing = max(restoring_to(deployment, one) - one.blue for one in deployment.retreat)
     allowed = max(group.startup_timeout_seconds for group in deployment.blue.groups) * max(missing, 1)
     since = max(deployment.phase_since, seen.watched_since)
     if seen.now < since + allowed:
@@ -584,11 +414,11 @@ def advance(deployment: Deployment, noticed: Noticed, seen: Observation) -> Depl
         case Phase.BAKING:
             return replace(after, baking_since=seen.now)
         case Phase.ROLLING_BACK if noticed.event is Event.STOPPED:
-            return replace(after, reason=noticed.reason, retreat=_retreat(deployment))
+            return replace(after, reason=noticed.reason, retreat=retreat(deployment))
         case Phase.ROLLING_BACK:
-            return replace(after, retreat=_with_batch(deployment))
+            return replace(after, retreat=with_batch(deployment))
         case Phase.SHEDDING:
-            return replace(after, retreat=_without_surplus(deployment))
+            return replace(after, retreat=without_surplus(deployment))
         case Phase.ROLLBACK_FAILED:
             reason = f"{noticed.reason}\nIt was rolled back because of this: {deployment.reason}"
             return replace(after, reason=reason, ended_at=seen.now)
@@ -596,132 +426,6 @@ def advance(deployment: Deployment, noticed: Noticed, seen: Observation) -> Depl
             return replace(after, ended_at=seen.now)
         case _:
             return after
-
-
-def _retreat(deployment: Deployment) -> tuple[Retreat, ...]:
-    """Where a rolling update stands when it is stopped."""
-    if not deployment.rolling:
-        return ()
-    return tuple(
-        Retreat(variant, _blue_now(deployment, variant), _green_now(deployment, variant, count))
-        for variant, count in deployment.instance_counts.items()
-    )
-
-
-def _with_batch(deployment: Deployment) -> tuple[Retreat, ...]:
-    """After a batch of blue is back."""
-    return tuple(replace(one, blue=_restoring_to(deployment, one)) for one in deployment.retreat)
-
-
-def _without_surplus(deployment: Deployment) -> tuple[Retreat, ...]:
-    """Without the green instances that are not needed beside what blue has."""
-    counts = deployment.instance_counts
-    return tuple(
-        replace(
-            one,
-            green=min(one.green, left(counts[one.variant], one.blue, _blue_whole(deployment, one.variant))),
-        )
-        for one in deployment.retreat
-    )
-
-
-# --- what the world must look like ----------------------------------------------------------------
-
-
-def asked_split(deployment: Deployment) -> Split:
-    """The split that the proxies should have."""
-    if deployment.retreat and deployment.phase is not Phase.REMOVING:
-        return Split(
-            tuple(
-                split_beside(one.variant, one.blue, _blue_whole(deployment, one.variant), one.green)
-                for one in deployment.retreat
-            )
-        )
-    if deployment.step < 0 or deployment.phase in RETURNING or deployment.phase is Phase.ROLLED_BACK:
-        return all_blue(deployment.instance_counts)
-    return deployment.steps[deployment.step].split
-
-
-def wanted_instances(deployment: Deployment) -> dict[str, int]:
-    """By group of both fleets, how many instances should exist; a fleet that should not is left out."""
-    wanted: dict[str, int] = {}
-    if deployment.blue is not None and wants_blue(deployment):
-        wanted |= {group.id: group.instance_count for group in deployment.blue.all_groups}
-        for variant in {group.variant for group in deployment.blue.groups} if deployment.rolling else ():
-            wanted |= allotted(deployment.blue.groups, variant, _blue_wanted(deployment, variant))
-    if wants_green(deployment):
-        wanted |= {group.id: group.instance_count for group in deployment.green.all_groups}
-        for group in deployment.green.groups if deployment.rolling else ():
-            wanted[group.id] = _green_now(deployment, group.variant, group.instance_count)
-    return wanted
-
-
-def mixed_fleet(deployment: Deployment) -> Fleet:
-    """What serves after a rollback that has failed: both fleets, with the instances and the shares that they have."""
-    assert deployment.blue is not None
-    blue, split, kept = deployment.blue, asked_split(deployment), []
-    counts = wanted_instances(replace(deployment, phase=Phase.ROLLING_BACK))
-    for group in (*blue.groups, *deployment.green.groups):
-        variant = split.of(group.variant)
-        green = 0 if variant is None else variant.green_parts / TRAFFIC_PARTS
-        of_blue = group in blue.groups
-        if counts[group.id] > 0:
-            weight = sum(one.weight for one in blue.groups if one.variant == group.variant)
-            share = (1 - green) * group.weight if of_blue else green * weight
-            kept.append(replace(group, instance_count=counts[group.id], weight=share))
-    return replace(blue, groups=tuple(kept))
-
-
-def _blue_whole(deployment: Deployment, variant: str) -> int:
-    return whole(deployment.blue.groups, variant) if deployment.blue is not None else 0
-
-
-def _shifted_to(deployment: Deployment, variant: str) -> int:
-    """Green's instances at the split that is asked."""
-    split = deployment.steps[max(deployment.step, 0)].split.of(variant)
-    return split.green_instances if split is not None else 0
-
-
-def _blue_now(deployment: Deployment, variant: str) -> int:
-    """Forwards: the blue instances of a rolling update that are still wanted."""
-    baked = deployment.step if deployment.phase in (Phase.SHRINKING, Phase.GROWING) else deployment.step - 1
-    split = deployment.steps[baked].split.of(variant) if baked >= 0 else None
-    green = split.green_instances if split is not None else 0
-    return left(_blue_whole(deployment, variant), green, deployment.instance_counts.get(variant, 1))
-
-
-def _blue_wanted(deployment: Deployment, variant: str) -> int:
-    back = next((one for one in deployment.retreat if one.variant == variant), None)
-    if back is None:
-        return _blue_now(deployment, variant)
-    return _restoring_to(deployment, back) if deployment.phase is Phase.RESTORING else back.blue
-
-
-def _restoring_to(deployment: Deployment, back: Retreat) -> int:
-    whole_count = _blue_whole(deployment, back.variant)
-    return min(whole_count, back.blue + batch(deployment.policy.rollback_step, whole_count))
-
-
-def _green_now(deployment: Deployment, variant: str, count: int) -> int:
-    """The green instances of a rolling update that are wanted."""
-    back = next((one for one in deployment.retreat if one.variant == variant), None)
-    if back is not None:
-        return back.green
-    if deployment.phase in (Phase.RETIRING, Phase.COMPLETED):
-        return count
-    ahead = deployment.step + 1 if deployment.phase is Phase.GROWING else max(deployment.step, 0)
-    split = deployment.steps[ahead].split.of(variant)
-    return split.green_instances if split is not None else count
-
-
-def wants_green(deployment: Deployment) -> bool:
-    """Whether green's instances should exist."""
-    return deployment.phase not in (Phase.REMOVING, Phase.ROLLED_BACK)
-
-
-def wants_blue(deployment: Deployment) -> bool:
-    """Whether blue's instances should exist."""
-    return deployment.phase not in (Phase.RETIRING, Phase.COMPLETED)
 
 
 def instant(at: float) -> str:

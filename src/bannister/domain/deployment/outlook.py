@@ -11,18 +11,10 @@ from enum import StrEnum
 from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.machine import (
-    ENDED,
-    RETURNING,
-    STOPPABLE,
-    Deployment,
-    Limits,
-    Observation,
-    Phase,
-    asked_split,
-    bake_deadline,
-    comparing,
-)
+from bannister.domain.deployment.deployment import ENDED, RETURNING, STOPPABLE, Deployment, Phase
+from bannister.domain.deployment.machine import bake_deadline, comparing
+from bannister.domain.deployment.observation import Limits, Observation
+from bannister.domain.deployment.targets import asked_split
 
 #: A silence of telemetry shorter than this is its usual rhythm, and no news.
 SILENCE_SECONDS: Final = 2.0

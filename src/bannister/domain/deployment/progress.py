@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from bannister.domain.deployment.machine import RETURNING, Deployment, Phase, asked_split
+from bannister.domain.deployment.deployment import RETURNING, Deployment, Phase
+from bannister.domain.deployment.targets import asked_split
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.domain.traffic import TRAFFIC_PARTS

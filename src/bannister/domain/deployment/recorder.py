@@ -15,15 +15,10 @@ from typing import Any, Final
 
 import msgspec
 
-from bannister.domain.deployment.machine import (
-    Deployment,
-    Limits,
-    Noticed,
-    Observation,
-    advance,
-    asked_split,
-    notice,
-)
+from bannister.domain.deployment.deployment import Deployment
+from bannister.domain.deployment.machine import Noticed, advance, notice
+from bannister.domain.deployment.observation import Limits, Observation
+from bannister.domain.deployment.targets import asked_split
 from bannister.domain.traffic import TRAFFIC_PARTS
 
 #: The kind of a journal entry that holds a decision of the machine.

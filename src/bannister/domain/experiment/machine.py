@@ -29,7 +29,8 @@ from enum import StrEnum
 from typing import Final
 
 from bannister.domain.deployment.construction import brought_by, config_of, new_deployment
-from bannister.domain.deployment.machine import Phase, instant
+from bannister.domain.deployment.deployment import Phase
+from bannister.domain.deployment.machine import instant
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.endpoint import Endpoint, EndpointConfig
 from bannister.domain.experiment.admission import why_not_begin
