@@ -96,7 +96,7 @@ class ControlPlane:
             lambda _node: Admin(settings.envoy_admin_socket),
         )
         #: What the capture process is to do is said here, with `instruct`.
-        self._capture_feed = CaptureFeed(settings, clock)
+        self._capture_feed = CaptureFeed(settings, clock, lambda: self._metrics.capture_account)
         totals = Totals(TelemetryFeed(settings, clock))
         self._evaluator = Evaluator(self._state, self._metrics, totals, clock, settings, self._capture_feed)
         self._notifier = Notifier(self._state, clock, settings, self._evaluator.end_suppressions, self._fence)

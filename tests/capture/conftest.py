@@ -17,7 +17,7 @@ from bannister.clock import SystemClock
 from bannister.domain.capture.data_capture import CaptureMode, DataCapture
 from bannister.domain.capture.instructions import CapturedGroup, ComparedGroups, Instructions
 from bannister.domain.capture.spooled import OPEN, READY
-from bannister.domain.comparison.report import ComparisonReport, Counted, Directive, GroupTally
+from bannister.domain.comparison.report import Account, ComparisonReport, Counted, Directive, Greeting, GroupTally
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.routing import Membership, Mirror, RoutePlan, Weight
 from bannister.domain.traffic import TRAFFIC_PARTS
@@ -73,10 +73,14 @@ class World:
             "capture",
             SystemClock(),
             word=lambda one: Directive(acknowledgement=one),
-            greet=lambda: Directive(instructions=self.told),
+            greet=lambda: Directive(Greeting(self.account), instructions=self.told),
         )
         self._reading: asyncio.Task[None] | None = None
         self.process: asyncio.subprocess.Process | None = None
+
+    @property
+    def account(self) -> Account | None:
+        return next((one.account for one in reversed(self.reports) if one.account is not None), None)
 
     async def start_capture(self) -> None:
         command = (sys.executable, "-m", "bannister.capture", "--data-dir", str(self.settings.data_dir))

@@ -1,10 +1,7 @@
 """What the proxy asked for, opened or told and nobody heard is lost and counted once, also over the end of a process; what is only on its way is not."""
 
-from pathlib import Path
-
-import pytest
-
 from bannister.capture.untold import AWAY, BUSY, LOOKS, UNHEARD, Accounting, Missing
+from bannister.domain.comparison.report import Account
 
 
 def counters(small: int, large: int = 0, *, busy: int = 3, away: int = 0, uptime: int = 60) -> str:
@@ -20,10 +17,6 @@ def lost(looks: list[tuple[int, int]]) -> list[int]:
     return [missing.added(there, came) for there, came in looks]
 
 
-def test_what_was_opened_before_the_first_look_is_nobodys() -> None:
-    assert lost([(50, 7)] * (LOOKS + 2)) == [0] * (LOOKS + 2)
-
-
 def test_what_stays_missing_is_counted_once() -> None:
     found = lost([(10, 10)] + [(35, 15)] * (LOOKS + 3))
     assert found[:LOOKS] == [0] * LOOKS, "it may be on its way"
@@ -34,44 +27,56 @@ def test_what_is_on_its_way_is_not_lost() -> None:
     assert sum(lost([(200 * second, 200 * second - second * 7 % 28) for second in range(40)])) == 0
 
 
-def test_a_proxy_that_starts_again_or_does_not_answer_loses_nothing_by_it(tmp_path: Path) -> None:
+def test_a_proxy_that_starts_again_or_does_not_answer_loses_nothing_by_it() -> None:
     assert sum(lost([(100, 100), (4, 154), *[(6, 156)] * (2 * LOOKS)])) == 0
-    one = Accounting(tmp_path / "account.json")
-    looks: list[tuple[str | None, int]] = [(counters(100), 100), (None, 150), (counters(4, busy=0), 154)]
+    one = Accounting()
+    one.go_on_from(None)
+    looks: list[tuple[str | None, int]] = [(counters(100, busy=0), 100), (None, 150), (counters(4, busy=0), 154)]
     looks += [(counters(6, busy=0), 156)] * (2 * LOOKS)
     assert [one.look(told, heard, 1000.0) for told, heard in looks] == [{}] * len(looks)
 
 
-def looked(file: Path, told: str, heard: int, now: float) -> dict[str, int]:
-    """What a process finds that begins now, hears so many streams to their end, and is killed after all but its last report has been acknowledged."""
-    found, one = dict[str, int](), Accounting(file)
-    for number in range(LOOKS + 2):
+def looked(earlier: Account | None, told: str, heard: int, now: float) -> tuple[dict[str, int], Account | None]:
+    """What a process finds that begins now, hears so many streams to their end, and is killed with its last report; and what is stored then."""
+    found, one, stored = dict[str, int](), Accounting(), earlier
+    one.go_on_from(earlier)
+    for _ in range(LOOKS + 2):
         for reason, count in one.look(told, heard, now).items():
             found[reason] = found.get(reason, 0) + count
-        one.close_books(heard, number)
-        one.acknowledged(number)
-    one.close_books(heard + 1000, LOOKS + 2)
-    return found
+        stored = next(iter(one.close_books(heard)), stored)
+    assert one.close_books(heard) == [], "nothing new"
+    return found, stored
 
 
-def test_a_process_that_is_killed_leaves_its_account_to_the_next(tmp_path: Path) -> None:
-    file = tmp_path / "account.json"
-    assert looked(file, counters(100), 90, 1000.0) == {}, "nobody looked before"
+def test_a_process_that_is_killed_leaves_its_account_to_the_next() -> None:
+    found, account = looked(None, counters(100, busy=3), 90, 1000.0)
+    assert found == {UNHEARD: 10, BUSY: 3}
     killed = counters(150, 5, busy=10, away=20, uptime=90)
-    assert looked(file, killed, 15, 1030.0) == {UNHEARD: 40, BUSY: 7, AWAY: 20}
-    assert looked(file, killed, 0, 1035.0) == {}, "each is counted once"
-    assert looked(file, counters(175, 5, busy=10, away=20, uptime=100), 25, 1040.0) == {}
+    found, account = looked(account, killed, 15, 1030.0)
+    assert found == {UNHEARD: 40, BUSY: 7, AWAY: 20}
+    found, account = looked(account, killed, 0, 1035.0)
+    assert found == {}, "each is counted once"
+    found, account = looked(account, counters(175, 5, busy=10, away=20, uptime=100), 25, 1040.0)
+    assert found == {}
 
 
-def test_an_account_of_another_proxy_says_nothing(tmp_path: Path) -> None:
-    file = tmp_path / "account.json"
-    looked(file, counters(100), 100, 1000.0)
-    assert looked(file, counters(150, busy=9, uptime=5), 0, 1030.0) == {}
+def test_a_process_whose_reports_are_not_stored_leaves_all_of_them_to_the_next() -> None:
+    """What it was told of, and what it found, is lost with it."""
+    assert looked(None, counters(100, away=5), 50, 1002.0)[0] == {UNHEARD: 50, BUSY: 3, AWAY: 5}
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b'{"proxy_began_at": "x"}'])
-def test_an_account_that_cannot_be_read_is_none(tmp_path: Path, content: bytes) -> None:
-    file = tmp_path / "account.json"
-    file.write_bytes(content)
-    assert looked(file, counters(100), 0, 1000.0) == {}
-    assert looked(file, counters(110), 10, 1000.0) == {}
+def test_nothing_is_found_before_the_greeting() -> None:
+    """It says what is accounted for already; what is found then is the same as if it had been there at once."""
+    _, account = looked(None, counters(100), 100, 1000.0)
+    one = Accounting()
+    assert [one.look(counters(120, busy=9), 0, 1000.0) for _ in range(2 * LOOKS)] == [{}] * (2 * LOOKS)
+    assert one.close_books(0) == []
+    one.go_on_from(account)
+    one.go_on_from(None)  # a later connection's
+    found = [one.look(counters(120, busy=9), 0, 1000.0) for _ in range(LOOKS)]
+    assert (found[0], found[-1]) == ({BUSY: 6}, {UNHEARD: 20})
+
+
+def test_an_account_of_another_proxy_says_nothing() -> None:
+    _, account = looked(None, counters(100), 100, 1000.0)
+    assert looked(account, counters(150, busy=9, uptime=5), 110, 1030.0)[0] == {UNHEARD: 40, BUSY: 9}

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bannister.clock import SystemClock
-from bannister.domain.comparison.report import CaptureCount, ComparisonReport, Counted, GroupTally
+from bannister.domain.comparison.report import Account, CaptureCount, ComparisonReport, Counted, GroupTally
 from bannister.domain.comparison.tally import Tally
 from bannister.domain.metric.aggregate import Aggregate, of_statistics, of_values, statistic
 from bannister.domain.metric.identity import SHADOW_NAMESPACE, MetricIdentity, identity
@@ -429,3 +429,13 @@ async def test_what_became_of_captured_exchanges_is_read_as_counts(store: Metric
     ):
         metric = identity("/bannister/Capture", name, dimensions)
         assert sums(await store.read(metric, float(start), 1.0, 1)) == [total], (name, dimensions)
+
+
+async def test_the_newest_account_of_capture_is_kept_with_its_report(store: MetricStore) -> None:
+    assert store.capture_account is None
+    accounts = [Account(NOW, {"busy": number}, unopened=0, streams=number) for number in range(2)]
+    for sequence, account in enumerate([*accounts, None]):
+        await store.record(ComparisonReport("run of capture", sequence + 1, None, None, account=account))
+    assert store.capture_account == accounts[1]
+    await store.record(ComparisonReport("run of capture", 2, None, None, account=accounts[0]))
+    assert store.capture_account == accounts[1], "a report that comes again counts once"

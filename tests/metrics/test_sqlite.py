@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bannister.clock import SystemClock
-from bannister.domain.comparison.report import ComparisonReport, GroupTally
+from bannister.domain.comparison.report import Account, ComparisonReport, GroupTally
 from bannister.domain.comparison.tally import Disagreement, Tally
 from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import identity
@@ -48,6 +48,8 @@ async def test_everything_survives_a_restart(tmp_path: Path) -> None:
     for report in reports:
         assert await store.record(report)
     await store.put([Datum(LOSS, float(at), of_values([0.5])) for at in (NOW - 7200, NOW - 30)])
+    account = Account(NOW - 60.5, {"busy": 3}, unopened=1, streams=2)
+    await store.record(ComparisonReport("c", 1, None, None, account=account))
     before = [await store.read(metric, NOW - 7200, 1200, 6) for metric in (INVOCATIONS, LATENCY, LOSS)]
     listed = await store.metrics(since=NOW - 8000)
     await store.close()
@@ -57,6 +59,7 @@ async def test_everything_survives_a_restart(tmp_path: Path) -> None:
         assert not await store.record(report), "counted once, also after a restart"
     assert [await store.read(metric, NOW - 7200, 1200, 6) for metric in (INVOCATIONS, LATENCY, LOSS)] == before
     assert await store.metrics(since=NOW - 8000) == listed
+    assert store.capture_account == account
     [recent] = await store.read(INVOCATIONS, NOW - 60, 60, 1)
     assert recent is not None
     assert recent.sum == 7

@@ -19,6 +19,7 @@ from bannister.domain.capture.instructions import CapturedGroup, Instructions
 from bannister.domain.capture.record import destination, is_chosen, key_prefix, record_line
 from bannister.domain.comparison.compare import compare
 from bannister.domain.comparison.report import (
+    Account,
     CaptureCount,
     ComparisonReport,
     Counted,
@@ -48,7 +49,8 @@ _INCOMPLETE = "a body was not captured whole"
 _UNANSWERED = "there was no answer"
 UNFOLLOWED = "its group is not captured any more, or not yet"
 
-_Item: TypeAlias = GroupTally | CaptureCount
+#: The account goes last: it holds once the counts before it are stored.
+_Item: TypeAlias = GroupTally | CaptureCount | Account
 
 
 class Capture:
@@ -67,7 +69,7 @@ class Capture:
         self._fold = TallyFold(settings.open_seconds_max)
         self._counts = Counts()
         self._counted_at = 0.0
-        self._accounting = Accounting(settings.run_dir / "capture-account.json")
+        self._accounting = Accounting()
         self._groups: dict[str, CapturedGroup] = {}
         self._outbox = Outbox[_Item, ComparisonReport](
             self._run, settings.capture_reports_max, _report, items_per_report_max=_ITEMS_PER_REPORT_MAX
@@ -93,15 +95,14 @@ class Capture:
             await self._service.close()
             await reports.close()
             self._spool.close()
-            self._accounting.close()
 
     # --- what comes in
 
     def _hear(self, directive: Directive) -> None:
+        if directive.greeting is not None:
+            self._accounting.go_on_from(directive.greeting.account)
         if directive.acknowledgement is not None:
             self._outbox.acknowledge(directive.acknowledgement)
-            if directive.acknowledgement.run == self._run:
-                self._accounting.acknowledged(directive.acknowledgement.sequence)
         if directive.instructions is not None:
             self._follow(directive.instructions)
 
@@ -193,10 +194,10 @@ class Capture:
     async def _count_overflow(self) -> None:
         """What the proxy did not tell of, because as many streams were open as are allowed, or nobody listened here in time."""
         while True:
-            await asyncio.sleep(_COUNTS_SECONDS)
             counters = await counters_of(self._settings.envoy_admin_socket, UNTOLD)
             for reason, count in self._accounting.look(counters, self._service.heard, self._clock.now()).items():
                 self._counts.add(None, Counted.DROPPED, reason, count)
+            await asyncio.sleep(_COUNTS_SECONDS)
 
     async def _report(self) -> None:
         while True:
@@ -213,9 +214,8 @@ class Capture:
             if is_counted:
                 self._counted_at = monotonic
                 items += self._counts.take(int(self._clock.now()))
+                items += self._accounting.close_books(self._service.settled)
             self._outbox.put(watermark, self._coverage.covered_since, items)
-            if is_counted:
-                self._accounting.close_books(self._service.settled, self._outbox.last)
 
 
 def _report(
@@ -228,4 +228,5 @@ def _report(
         covered_since,
         tuple(one for one in items if isinstance(one, GroupTally)),
         tuple(one for one in items if isinstance(one, CaptureCount)),
+        next((one for one in items if isinstance(one, Account)), None),
     )

@@ -7,22 +7,19 @@
 The first loss the proxy counts by itself. The others are differences between two numbers that only grow: how many streams were asked for, how many were opened, how many were
 heard. (Its counter of connections that failed does not tell these two apart.)
 
-**A process that ends takes nothing with it silently.** How far these numbers are accounted for is written down once the control plane has the report of it (`Account`), and the next
-process goes on from there: what nobody took meanwhile, and what the one before had heard and not reported, is counted as lost.
+**A process that ends takes nothing with it silently.** How far these numbers are accounted for goes with the reports that account for it (`Account`), and is stored with them, all or
+nothing. The control plane greets the next process with what it has, and that goes on from there: what nobody took meanwhile, and what the one before had heard and not reported, is counted as
+lost. Where there is no account of a proxy, nothing of it is accounted for: it has just started, or the process that listened to it ended before its first report.
 """
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
-import msgspec
-
+from bannister.domain.comparison.report import Account
 from bannister.reporting.counters import Increments
 
 #: The proxy's counters that are read: of the filter on both listeners, and of the two clusters (`bannister.envoy.resources.names`).
@@ -41,8 +38,6 @@ BUSY_LARGE: Final = "capture was busy with large bodies"
 AWAY: Final = "capture was away"
 UNHEARD: Final = "capture heard of it too late"
 
-#: Accounts that are kept until their reports are acknowledged; the oldest are dropped, for a newer one says more.
-_PENDING_MAX: Final = 100
 #: What is asked for and not opened, or opened and not heard, may be on its way; what is still missing after so many looks is lost.
 LOOKS: Final = 5
 
@@ -50,11 +45,11 @@ LOOKS: Final = 5
 class Overflow:
     """Turns the proxy's counters of what was not told into what was added since the last look, by reason."""
 
-    def __init__(self, seen: Mapping[str, int] | None = None) -> None:
-        """`seen`: the counters at the last look of the process before; None: nobody knows."""
+    def __init__(self, seen: Mapping[str, int]) -> None:
+        """`seen`: the counters at the last look of the process before."""
         self._increments = Increments(seen)
         #: The counters at the last look.
-        self.seen: Mapping[str, int] = seen or {}
+        self.seen = seen
 
     def added(self, counters: str) -> dict[str, int]:
         """`counters`: the proxy's answer, one `name: value` a line."""
@@ -74,59 +69,47 @@ class Missing:
     than those that there were; too large only by what was on its way at every one of these looks.
     """
 
-    def __init__(self, accounted: int | None = None) -> None:
-        """`accounted`: what the process before has accounted for; None: nobody knows, so what is there at the first look is nobody's."""
+    def __init__(self, accounted: int = 0) -> None:
+        """`accounted`: those that did not come to this process and are accounted for all the same."""
         self._differences: deque[int] = deque(maxlen=LOOKS)
-        self._accounted = accounted
+        #: Those that did not come and are not looked for any more.
+        self.accounted = accounted
         self._there = 0
 
     def added(self, there: int, came: int) -> int:
-        if self._accounted is None or there < self._there:  # the first look, or a proxy that was started again
-            self._accounted = there - came
+        if there < self._there:  # a proxy that was started again
+            self.accounted = there - came
             self._differences.clear()
         self._there = there
         self._differences.append(there - came)
         if len(self._differences) < LOOKS:
             return 0
-        more = max(min(self._differences) - self._accounted, 0)
-        self._accounted += more
+        more = max(min(self._differences) - self.accounted, 0)
+        self.accounted += more
         return more
-
-    @property
-    def accounted(self) -> int:
-        """Those that did not come and are not looked for any more."""
-        return self._accounted or 0
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """How far what one proxy counts is accounted for."""
-
-    #: When that proxy started, as seconds since the epoch.
-    proxy_began_at: float
-    #: Its counters of what was not told, as last seen.
-    overflow: Mapping[str, int]
-    #: Streams that were asked for and not opened, and are counted as lost, or were there before anybody looked.
-    unopened: int
-    #: Streams that were opened, and heard to their end, or as above.
-    streams: int
 
 
 class Accounting:
-    """All of it, with the account in a file that outlives this process. `look` once a second, `close_books` with each report."""
+    """All of it. `go_on_from` what was stored, then `look` once a second, and `close_books` with each report of it."""
 
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        #: Those that are not written down yet, with the number of the report that they belong to.
-        self._pending: deque[tuple[int, Account]] = deque(maxlen=_PENDING_MAX)
-        #: None: not looked yet.
+    def __init__(self) -> None:
+        self._greeted = False
+        #: None: it was never asked.
         self._proxy_began_at: float | None = None
-        self._overflow = Overflow()
+        self._earlier: Account | None = None
+        self._overflow = Overflow({})
         self._unopened = Missing()
         self._unheard = Missing()
+        self._last: Account | None = None
+
+    def go_on_from(self, account: Account | None) -> None:
+        """What is stored when this process begins. What is said again on later connections is known."""
+        if not self._greeted:
+            self._greeted = True
+            self._earlier = account
 
     def look(self, counters: str | None, heard: int, now: float) -> dict[str, int]:
-        """What was lost since the last look, by reason.
+        """What was lost since the last look, by reason; before the greeting nobody can tell.
 
         Args:
             counters: The proxy's answer, one `name: value` a line; None: it did not answer.
@@ -134,10 +117,11 @@ class Accounting:
             now: Seconds since the epoch.
         """
         uptime = _UPTIME.search(counters or "")
-        if counters is None or uptime is None:
+        if not self._greeted or counters is None or uptime is None:
             return {}
         began_at = now - int(uptime[1])
-        if self._proxy_began_at is None and (known := self._known(began_at)) is not None:
+        known = self._earlier
+        if self._proxy_began_at is None and known is not None and _is_same(known.proxy_began_at, began_at):
             self._overflow = Overflow(known.overflow)
             self._unopened, self._unheard = Missing(known.unopened), Missing(known.streams)
         if self._proxy_began_at is None or not _is_same(self._proxy_began_at, began_at):
@@ -147,42 +131,16 @@ class Accounting:
         found |= {AWAY: self._unopened.added(asked, opened), UNHEARD: self._unheard.added(opened, heard)}
         return {reason: count for reason, count in found.items() if count}
 
-    def close_books(self, settled: int, report: int) -> None:
-        """All that `look` has found so far is in reports up to this number, and so are `settled` streams: heard, and over."""
+    def close_books(self, settled: int) -> list[Account]:
+        """The account for a report with all that `look` has found so far, and with `settled` streams: heard, and over. None where it says nothing new."""
         if self._proxy_began_at is None:
-            return
-        account = Account(
-            self._proxy_began_at,
-            self._overflow.seen,
-            self._unopened.accounted,
-            self._unheard.accounted + settled,
-        )
-        self._pending.append((report, account))
-
-    def acknowledged(self, report: int) -> None:
-        """The control plane has the reports up to this number: the next process need not count what they account for."""
-        account = None
-        while self._pending and self._pending[0][0] <= report:
-            _, account = self._pending.popleft()
-        if account is None:
-            return
-        partial = self._file.with_suffix(".partial")
-        with contextlib.suppress(OSError):  # a full disk: the next process counts some twice
-            partial.write_bytes(msgspec.json.encode(account))
-            partial.replace(self._file)
-
-    def close(self) -> None:
-        """There is no next process."""
-        with contextlib.suppress(OSError):
-            self._file.unlink(missing_ok=True)
-
-    def _known(self, began_at: float) -> Account | None:
-        """What an earlier process has accounted for, if the proxy is still the same."""
-        try:
-            known = msgspec.json.decode(self._file.read_bytes(), type=Account)
-        except (OSError, msgspec.MsgspecError):
-            return None
-        return known if _is_same(known.proxy_began_at, began_at) else None
+            return []
+        streams = self._unheard.accounted + settled
+        account = Account(self._proxy_began_at, self._overflow.seen, self._unopened.accounted, streams)
+        if account == self._last:
+            return []
+        self._last = account
+        return [account]
 
 
 def _is_same(began_at: float, other: float) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from bannister.clock import Clock
 from bannister.domain.capture.instructions import Instructions
-from bannister.domain.comparison.report import ComparisonReport, Directive
+from bannister.domain.comparison.report import Account, ComparisonReport, Directive, Greeting
 from bannister.domain.metric.summary import Report
 from bannister.reporting.feed import ReportFeed
 from bannister.settings import Settings
@@ -20,14 +22,15 @@ class TelemetryFeed(ReportFeed[Report]):
 class CaptureFeed(ReportFeed[ComparisonReport]):
     """All reports of the capture process, in order; and the other way, what it is to capture and to compare."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
+    def __init__(self, settings: Settings, clock: Clock, account: Callable[[], Account | None]) -> None:
+        """`account` gives the newest that was stored (`MetricStore.capture_account`)."""
         super().__init__(
             settings.capture_socket,
             ComparisonReport,
             "the capture process",
             clock,
             word=lambda acknowledgement: Directive(acknowledgement=acknowledgement),
-            greet=self._directive,
+            greet=lambda: Directive(Greeting(account()), instructions=self._instructions),
         )
         self._instructions: Instructions | None = None
 
@@ -35,7 +38,4 @@ class CaptureFeed(ReportFeed[ComparisonReport]):
         """Say what to do from now on, now and at the beginning of every later connection."""
         if instructions != self._instructions:
             self._instructions = instructions
-            await self.send(self._directive())
-
-    def _directive(self) -> Directive | None:
-        return Directive(instructions=self._instructions) if self._instructions is not None else None
+            await self.send(Directive(instructions=instructions))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from bannister.domain.comparison.report import ComparisonReport
+from bannister.domain.comparison.report import Account, ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate, merge
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.retention import rollups, served
@@ -23,6 +23,7 @@ class MemoryMetrics:
         #: One for each tier. All know all groups.
         self._windows = [MetricWindow(sliding=tier.span_seconds == 1) for tier in tiers_of(settings)]
         self._recorded: dict[str, int] = {}
+        self.capture_account: Account | None = None
 
     async def register(self, group: GroupDimensions) -> None:
         for window in self._windows:
@@ -37,6 +38,7 @@ class MemoryMetrics:
             newest.add_tallies(map(counted, report.tallies))
             for datum in counted_data(report):
                 newest.put(datum)
+            self.capture_account = report.account or self.capture_account
         else:
             newest.add(report.summaries)
         return True

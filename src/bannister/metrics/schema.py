@@ -48,6 +48,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE INDEX tallies_by_tier ON tallies (span, second)",
         "CREATE INDEX data_by_tier ON data (span, at)",
     ),
+    # One row: the newest account of capture.
+    ("CREATE TABLE capture_account (id INTEGER PRIMARY KEY CHECK (id = 1), body BLOB NOT NULL)",),
 )
 
 

@@ -30,7 +30,7 @@ import msgspec
 
 from bannister.clock import Clock
 from bannister.domain.comparison.metrics import shadow_identities
-from bannister.domain.comparison.report import ComparisonReport, GroupTally
+from bannister.domain.comparison.report import Account, ComparisonReport, GroupTally
 from bannister.domain.metric.aggregate import Aggregate, merge
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.retention import (
@@ -139,6 +139,7 @@ class SqliteMetrics:
         #: What alarms look at before that.
         self._past = Stretches()
         self._recorded: dict[str, int] = {}
+        self.capture_account: Account | None = None
         self._spans = [tier.span_seconds for tier in tiers_of(settings)]
         self._metric_count = 0
         #: What is in memory and not yet in the file, oldest first.
@@ -172,6 +173,8 @@ class SqliteMetrics:
         for row in self._connection.execute("SELECT name, endpoint, variant, config_name, instance_count FROM groups"):
             self._recent.register(GroupDimensions(*row))
         self._recorded = dict(self._connection.execute("SELECT name, sequence FROM runs"))
+        for (body,) in self._connection.execute("SELECT body FROM capture_account"):
+            self.capture_account = msgspec.json.decode(body, type=Account)
         self._recent.doubt(self._recent_since)  # what is older is in the file, and is not asked for that
         self._fill_all(self._recent, self._recent_since)
         self._count_metrics()
@@ -188,7 +191,8 @@ class SqliteMetrics:
             return False
         self._recorded[report.run] = report.sequence
         if isinstance(report, ComparisonReport):
-            if report.tallies or report.counts:
+            self.capture_account = report.account or self.capture_account
+            if report.tallies or report.counts or report.account:
                 report = replace(report, tallies=tuple(map(counted, report.tallies)))
                 self._recent.add_tallies(one for one in report.tallies if one.second >= self._recent_since)
                 for tally in report.tallies:
@@ -277,6 +281,9 @@ class SqliteMetrics:
             case ComparisonReport():
                 tallies = [(each.group, each.second, _encode(each)) for each in one.tallies]
                 connection.executemany("INSERT INTO tallies VALUES (?, ?, ?, 1)", tallies)
+                if one.account is not None:
+                    body = msgspec.json.encode(one.account)
+                    connection.execute("INSERT OR REPLACE INTO capture_account VALUES (1, ?)", (body,))
                 self._write_run(connection, one)
             case Datum():
                 key = _encode(one.metric)

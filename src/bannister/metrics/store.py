@@ -12,7 +12,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from bannister.domain.comparison.report import ComparisonReport
+from bannister.domain.comparison.report import Account, ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.retention import Tier
@@ -80,7 +80,12 @@ class MetricStore(Protocol):
         ...
 
     async def record(self, report: Report | ComparisonReport) -> bool:
-        """Store a report's summaries or tallies. False: this run and sequence were stored before, and nothing changed."""
+        """Store a report's summaries, or its tallies, counts and account, all or nothing. False: this run and sequence were stored before, and nothing changed."""
+        ...
+
+    @property
+    def capture_account(self) -> Account | None:
+        """The newest that came with a stored report, in whatever process that was; None: none did."""
         ...
 
     async def put(self, data: Sequence[Datum]) -> None:

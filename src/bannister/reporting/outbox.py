@@ -72,11 +72,6 @@ class Outbox(Generic[ItemT, ReportT]):
         while self._reports and self._reports[0].sequence <= acknowledgement.sequence:
             self._reports.popleft()
 
-    @property
-    def last(self) -> int:
-        """The number of the newest report."""
-        return self._last
-
     def __len__(self) -> int:
         return len(self._reports)
 

@@ -5,6 +5,7 @@ One JSON message per line, both ways, as on telemetry's socket: `ComparisonRepor
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -70,6 +71,20 @@ class GroupTally:
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """How far the exchanges that one proxy wanted to tell of are accounted for: by the report that this comes with, and by those before it."""
+
+    #: When that proxy started, as seconds since the epoch.
+    proxy_began_at: float
+    #: Its counters of what it did not tell, as last seen.
+    overflow: Mapping[str, int]
+    #: Streams that were asked for and not opened, and are counted as lost.
+    unopened: int
+    #: Streams that were opened, and were heard to their end or are counted as lost.
+    streams: int
+
+
+@dataclass(frozen=True, slots=True)
 class ComparisonReport:
     """One message from the capture process. It is sent again until acknowledged, and counts once."""
 
@@ -83,12 +98,23 @@ class ComparisonReport:
     covered_since: float | None
     tallies: tuple[GroupTally, ...] = ()
     counts: tuple[CaptureCount, ...] = ()
+    #: None: as before.
+    account: Account | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """The first word on every connection."""
+
+    #: The newest that was stored, of this process or one before it; None: there is none.
+    account: Account | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """One message to the capture process: either is None where the message is about the other."""
+    """One message to the capture process: what it is not about is None."""
 
+    greeting: Greeting | None = None
     acknowledgement: Acknowledgement | None = None
     #: What to do from now on, whole: it replaces what was said before.
     instructions: Instructions | None = None
