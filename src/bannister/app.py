@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -22,6 +21,7 @@ from typing import Any, NoReturn
 
 import uvicorn
 
+from bannister import garbage
 from bannister import settings as settings_module
 from bannister.aws import cloudwatch, deployments, identity, logs, sagemaker
 from bannister.aws.gateway import Gateway
@@ -189,9 +189,7 @@ class ControlPlane:
                 )
                 loops = [tasks.create_task(self._until_succeeded(one)) for one in work]
                 await asyncio.to_thread(preload)
-                # What is loaded stays. A collection stops everything, and would look through it again each time (45 ms).
-                gc.collect()
-                gc.freeze()
+                garbage.begin()
                 await self._stop.wait()
                 self._fence()
                 for task in loops:
@@ -272,7 +270,7 @@ class ControlPlane:
         await asyncio.sleep(HOUSEKEEPING_BEGINS_SECONDS)
         while True:
             now = self._clock.now()
-            for chore in (self._expire_metrics, self._forget_history, self._keep_room):
+            for chore in (self._expire_metrics, self._forget_history, self._keep_room, self._sweep):
                 try:
                     await chore(now)
                 except Fenced:
@@ -287,6 +285,9 @@ class ControlPlane:
 
     async def _forget_history(self, now: float) -> None:
         await forget_history(self._state, now, self._settings)
+
+    async def _sweep(self, _now: float) -> None:
+        garbage.sweep()
 
     async def _keep_room(self, _now: float) -> None:
         self._fence()

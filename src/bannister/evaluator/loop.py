@@ -49,6 +49,7 @@ from bannister.evaluator.assessment import ATTEMPTS_MAX, assess, evidence_of, ju
 from bannister.evaluator.horizon import Horizon, View
 from bannister.evaluator.progress import Position, Progress
 from bannister.evaluator.quiet import Quiet
+from bannister.evaluator.readings import Readings
 from bannister.evaluator.settlement import Place, written
 from bannister.evaluator.tallies import Tallies
 from bannister.evaluator.watched import watched_alarms
@@ -127,11 +128,14 @@ class Evaluator:
         self._progress = Progress(settings.timing)
         self._alarms: dict[str, Row[Alarm]] = {}
         self._alarms_version = -1
+        #: The metric alarms of each view.
+        self._names: dict[View, list[str]] = {view: [] for view in self._views}
         #: Alarms that stop a running deployment, themselves or through a composite alarm: they are decided as soon as it is certain.
         self._watched: frozenset[str] = frozenset()
         #: These and what must be seen in the same step with them: they are looked at first.
         self._urgent: frozenset[str] = frozenset()
         self._quiet = Quiet()
+        self._readings = Readings()
         self._early = settings.timing is Timing.BANNISTER
 
     # --- what others may ask
@@ -292,10 +296,17 @@ class Evaluator:
                 await self._pass_view(view, view.end)
 
     async def _pass_view(self, view: View, end: int) -> None:
+        oldest = self._oldest(view, end)
+        # Traffic waits for those that stop a running deployment: what they lead to is done before the others are so much as looked for.
+        names = self._names[view]
+        await self._catch_up([name for name in names if name in self._urgent], view, oldest, end)
+        await self._catch_up([name for name in names if name not in self._urgent], view, oldest, end)
+        view.passed = end
+
+    async def _catch_up(self, names: list[str], view: View, oldest: int, end: int) -> None:
+        """Evaluate alarms at each second that they were not evaluated at."""
         failed: set[str] = set()
-        rules = [(name, row.value.rule) for name, row in self._alarms.items()]
-        names = [name for name, rule in rules if rule is not None and self._view_of(rule) is view]
-        oldest = self._oldest(view, end, names)
+        self._progress.give_up([self._alarms[name].value for name in names if name in self._alarms], oldest)
         #: By the second from which on they are to be evaluated: one alarm that is behind costs the others nothing.
         joining: dict[int, list[str]] = {}
         for name in names:
@@ -306,16 +317,13 @@ class Evaluator:
             due = [name for name in under_way if name not in failed and self._is_due(name, second, end)]
             if not due:
                 continue
-            windows = Windows(self._metrics, second, view.covered_since, self._settings.timing)
-            # Traffic waits for those that stop a running deployment.
-            urgent = self._urgent
-            for names_ in ([name for name in due if name in urgent], [name for name in due if name not in urgent]):
-                unevaluated = await self._evaluate_all(names_, windows)
-                for name in unevaluated:
-                    self._fails(name, second)
-                failed |= unevaluated
+            self._metrics.judged_until(second)
+            windows = Windows(self._metrics, self._readings, second, view.covered_since, self._settings.timing)
+            unevaluated = await self._evaluate_all(due, windows)
+            for name in unevaluated:
+                self._fails(name, second)
+            failed |= unevaluated
             await asyncio.sleep(0)  # A backlog must not hold up the loops that act on it.
-        view.passed = end
 
     async def _evaluate_all(self, names: list[str], windows: Windows) -> set[str]:
         """Evaluate alarms at one second; returns those that failed, whose positions stay."""
@@ -337,6 +345,7 @@ class Evaluator:
                 alone.append(name)
         for first in range(0, len(alone), TOGETHER_MAX):
             failed |= await self._evaluate_alone(alone[first : first + TOGETHER_MAX], windows)
+            await asyncio.sleep(0)  # so do many alarms
         return failed
 
     def _view_of(self, rule: AlarmRule) -> View:
@@ -360,18 +369,22 @@ class Evaluator:
             self._alarms = {row.key: row for row in await self._state.rows(ALARMS)}
             self._watched = await watched_alarms(self._state, self._alarm)
             self._urgent = seen_together(self._alarm, self._watched)
+            self._names = {view: [] for view in self._views}
+            for name, row in self._alarms.items():
+                if row.value.rule is not None:
+                    self._names[self._view_of(row.value.rule)].append(name)
+            self._readings.keep(row.value.rule for row in self._alarms.values() if row.value.rule is not None)
+            self._progress.keep(self._alarms)
+            self._quiet.keep(self._progress.evaluated)
             self._alarms_version = version
-        self._progress.keep(self._alarms)
-        self._quiet.keep(self._progress.evaluated)
 
-    def _oldest(self, view: View, end: int, names: list[str]) -> int:
-        """The oldest second that is still evaluated; what these alarms need before that is given up, and counted."""
+    def _oldest(self, view: View, end: int) -> int:
+        """The oldest second that is still evaluated; what is before that is given up, and counted."""
         oldest = end - self._settings.evaluation_backlog_seconds_max + 1
-        if names and view.passed is not None and view.passed + 1 < oldest:
+        if self._names[view] and view.passed is not None and view.passed + 1 < oldest:
             skipped = oldest - view.passed - 1
             self.seconds_skipped += skipped
             log.warning("%d seconds became final at once; the oldest %d are not evaluated.", end - view.passed, skipped)
-        self._progress.give_up([self._alarms[name].value for name in names], oldest)
         return oldest
 
     def _is_due(self, name: str, second: int, end: int) -> bool:

@@ -10,6 +10,7 @@ from bannister.domain.alarm.expression import values
 from bannister.domain.alarm.judgement import Datapoint, range_periods
 from bannister.domain.metric.aggregate import Aggregate, statistic
 from bannister.domain.metric.identity import MetricIdentity
+from bannister.evaluator.readings import Readings, Series, series_of
 from bannister.evaluator.timing import is_published_by_minute, read_by_minute
 from bannister.metrics.store import MetricStore
 from bannister.settings import Timing
@@ -19,42 +20,66 @@ class Windows:
     """The evaluation ranges that end at one second; each distinct one is read once, however many alarms share it."""
 
     def __init__(
-        self, metrics: MetricStore, end: int, covered_since: float | None, timing: Timing = Timing.BANNISTER
+        self,
+        metrics: MetricStore,
+        readings: Readings,
+        end: int,
+        covered_since: float | None,
+        timing: Timing = Timing.BANNISTER,
     ) -> None:
         self._timing = timing
+        self._readings = readings
         self._metrics = metrics
         self.covered_since = covered_since
         #: The second at which every range ends, exclusive.
         self.end = end
-        #: By metric, period, number of periods and unit; `_slots` also by statistic. All of one timing, so that is not in the key.
+        #: By metric, period, number of periods and unit. All of one timing, so that is not in the key.
         self._read: dict[tuple[MetricIdentity, int, int, str | None], list[Aggregate | None]] = {}
-        self._slots: dict[tuple[MetricIdentity, int, int, str | None, str], list[Datapoint | None]] = {}
+        self._slots: dict[Series, list[Datapoint | None]] = {}
         #: By queries, period and number of periods.
         self._results: dict[tuple[tuple[AlarmQuery, ...], int, int], list[Datapoint | None]] = {}
 
     async def slots(self, rule: AlarmRule) -> list[Datapoint | None]:
         """The periods of a rule's evaluation range, oldest first; the newest ends at `end`."""
-        periods = range_periods(rule)
-        start = self.end - periods * rule.period_seconds
         if rule.metric is None:
-            return await self._result_slots(rule, start, periods)
-        return await self._metric_slots(rule.metric, rule.statistic, rule.unit, rule.period_seconds, periods)
+            return await self._result_slots(rule)
+        (series,) = series_of(rule)
+        return await self._metric_slots(series)
 
-    async def _metric_slots(
-        self, metric: MetricIdentity, name: str, unit: str | None, period_seconds: int, periods: int
-    ) -> list[Datapoint | None]:
+    async def _metric_slots(self, series: Series) -> list[Datapoint | None]:
         """A statistic of a metric in the periods up to `end`, whether an alarm is on the metric itself or on an expression over it."""
-        start = self.end - periods * period_seconds
-        key = (metric, period_seconds, periods, unit)
-        if key not in self._read:
-            self._read[key] = await self._aggregates(metric, start, period_seconds, periods, unit)
-        slots = self._slots.get((*key, name))
+        slots = self._slots.get(series)
         if slots is None:
-            slots = self._slots[*key, name] = [
-                _datapoint(name, start + index * period_seconds, aggregate)
-                for index, aggregate in enumerate(self._read[key])
-            ]
+            slots = self._slots[series] = await self._slots_of(series)
         return slots
+
+    async def _slots_of(self, series: Series) -> list[Datapoint | None]:
+        by_minute = is_published_by_minute(series.metric, series.period_seconds, self._timing)
+        reading = None if by_minute else self._readings.of(series)
+        if reading is None:
+            return await self._read_newest(series, series.periods)
+        reading.trust(self._metrics.additions(series.metric).late)
+        period = series.period_seconds
+        starts = range(self.end - series.periods * period, self.end, period)
+        unknown = next(
+            (age for age, start in zip(range(len(starts), 0, -1), starts, strict=True) if not reading.knows(start)), 0
+        )
+        for start, slot in (
+            zip(starts[-unknown:], await self._read_newest(series, unknown), strict=True) if unknown else ()
+        ):
+            reading.put(start, slot)
+        return [reading.get(start) for start in starts]
+
+    async def _read_newest(self, series: Series, periods: int) -> list[Datapoint | None]:
+        """The newest periods of a series, from the store."""
+        key = (series.metric, series.period_seconds, periods, series.unit)
+        start = self.end - periods * series.period_seconds
+        if key not in self._read:
+            self._read[key] = await self._aggregates(series.metric, start, series.period_seconds, periods, series.unit)
+        return [
+            _datapoint(series.statistic, start + index * series.period_seconds, aggregate)
+            for index, aggregate in enumerate(self._read[key])
+        ]
 
     async def _aggregates(
         self, metric: MetricIdentity, start: int, period_seconds: int, periods: int, unit: str | None
@@ -63,17 +88,14 @@ class Windows:
             return await read_by_minute(self._metrics, metric, start, period_seconds, periods, unit)
         return await self._metrics.read(metric, start, period_seconds, periods, unit, sliding=True)
 
-    async def _result_slots(self, rule: AlarmRule, start: int, periods: int) -> list[Datapoint | None]:
+    async def _result_slots(self, rule: AlarmRule) -> list[Datapoint | None]:
         """The result of the alarm's expressions, as if it were a metric's."""
+        periods = range_periods(rule)
+        start = self.end - periods * rule.period_seconds
         key = (rule.queries, rule.period_seconds, periods)
         if key not in self._results:
-            found = {
-                query.id: await self._metric_slots(
-                    query.metric, query.statistic, query.unit, rule.period_seconds, periods
-                )
-                for query in rule.queries
-                if query.metric is not None
-            }
+            ids = [query.id for query in rule.queries if query.metric is not None]
+            found = {name: await self._metric_slots(series) for name, series in zip(ids, series_of(rule), strict=True)}
             given = {name: [None if one is None else one.value for one in slots] for name, slots in found.items()}
             results = values(rule.queries, given, start, rule.period_seconds)
             inputs = list(zip(*found.values(), strict=True))

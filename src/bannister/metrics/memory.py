@@ -74,6 +74,9 @@ class MemoryMetrics:
     def additions(self, metric: MetricIdentity) -> Additions:
         return self._windows[0].additions(metric)
 
+    def judged_until(self, until: float) -> None:
+        self._windows[0].judged_until(until)
+
     async def metrics(self, *, since: float) -> list[MetricIdentity]:
         return in_order({metric for window in self._windows for metric in window.metrics(since)})
 

@@ -378,6 +378,9 @@ class SqliteMetrics:
     def additions(self, metric: MetricIdentity) -> Additions:
         return self._recent.additions(metric)
 
+    def judged_until(self, until: float) -> None:
+        self._recent.judged_until(until)
+
     def _read_file(
         self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None, shown: float
     ) -> list[Aggregate | None]:

@@ -70,6 +70,8 @@ class Additions(NamedTuple):
     number: int
     #: Nothing that was added bears a later time.
     newest_at: float
+    #: The number of the newest addition to a time that was judged before (`MetricStore.judged_until`): while it stays the same, what was read of those times holds.
+    late: int
 
 
 class MetricStore(Protocol):
@@ -118,6 +120,10 @@ class MetricStore(Protocol):
 
     def additions(self, metric: MetricIdentity) -> Additions:
         """What was added to a metric: while this stays the same, nothing was. It may become another without that."""
+        ...
+
+    def judged_until(self, until: float) -> None:
+        """Alarms are judged on everything before this: what is added to earlier times from now on is late."""
         ...
 
     async def metrics(self, *, since: float) -> list[MetricIdentity]:

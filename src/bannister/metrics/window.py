@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial, reduce
 from operator import or_
-from typing import Final, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 from bannister.domain.comparison.metrics import compared_variant_of, shadow_identities, shadow_metric
 from bannister.domain.comparison.report import GroupTally
@@ -33,6 +33,9 @@ from bannister.metrics.blocks import Blocks
 from bannister.metrics.store import Additions, Datum, GroupDimensions
 
 _T = TypeVar("_T")
+#: Endpoint, variant and configuration (None: all).
+_Source: TypeAlias = tuple[str, str, str | None]
+_NOTHING: Final = Additions(0, -math.inf, 0)
 
 #: It is known of so many groups and metrics when something was added to them; of more, those are forgotten to which nothing was for longest.
 ADDITIONS_MAX: Final = 50_000
@@ -74,8 +77,12 @@ class MetricWindow:
         #: By group and by metric, what was added last at the end.
         self._additions: OrderedDict[str | MetricIdentity, Additions] = OrderedDict()
         self._additions_count = 0
-        #: What was added to others than those bears no later time than this.
+        #: By what metrics are derived from, until something is added anywhere: ten alarms of a variant ask one after the other.
+        self._source_additions: dict[_Source, Additions] = {}
+        #: What was added to others than those bears no later time than this, and came late no later than this.
         self._forgotten_newest_at = -math.inf
+        self._forgotten_late = 0
+        self._judged_until = -math.inf
 
     def register(self, group: GroupDimensions) -> None:
         if self._groups.get(group.group) != group:
@@ -98,6 +105,7 @@ class MetricWindow:
         group = self._groups.pop(name)
         self._additions.pop(name, None)
         self._known_since.pop(name, None)
+        self._source_additions.clear()
         same = self._by_variant[group.endpoint, group.variant]
         del same[name]
         if not same:
@@ -108,10 +116,11 @@ class MetricWindow:
 
     def groups_of(self, metric: MetricIdentity) -> list[GroupDimensions]:
         """The registered groups whose summaries or tallies make up a derived metric; for any other metric none."""
-        wanted = endpoint_of(metric) or compared_variant_of(metric)
-        if wanted is None:
-            return []
-        endpoint, variant, config_name = wanted
+        source = _source_of(metric)
+        return [] if source is None else self._groups_of(source)
+
+    def _groups_of(self, source: _Source) -> list[GroupDimensions]:
+        endpoint, variant, config_name = source
         return [
             group
             for group in self._by_variant.get((endpoint, variant), {}).values()
@@ -163,24 +172,39 @@ class MetricWindow:
     def note(self, added_to: str | MetricIdentity, at: float) -> None:
         """Something of this time was added to a group or a metric, whether it is held here or not."""
         self._additions_count += 1
+        self._source_additions.clear()
         before = self._added(added_to)
-        self._additions[added_to] = Additions(self._additions_count, max(before.newest_at, at))
+        late = self._additions_count if at < self._judged_until else before.late
+        self._additions[added_to] = Additions(self._additions_count, max(before.newest_at, at), late)
         self._additions.move_to_end(added_to)
         if len(self._additions) > ADDITIONS_MAX:
-            _, (_, newest_at) = self._additions.popitem(last=False)
-            self.doubt(newest_at)
+            _, forgotten = self._additions.popitem(last=False)
+            self._forgotten_late = max(self._forgotten_late, forgotten.late)
+            self.doubt(forgotten.newest_at)
 
     def doubt(self, newest_at: float) -> None:
         """Anything may have been added of times up to this."""
         self._forgotten_newest_at = max(self._forgotten_newest_at, newest_at)
+        self._source_additions.clear()
 
     def additions(self, metric: MetricIdentity) -> Additions:
         """As `MetricStore.additions`."""
-        found = [self._added(metric), *(self._added(group.group) for group in self.groups_of(metric))]
-        return Additions(max(one.number for one in found), max(one.newest_at for one in found))
+        own = self._added(metric)
+        source = _source_of(metric)
+        if source is None:
+            return own
+        groups = self._source_additions.get(source)
+        if groups is None:
+            added = [self._added(group.group) for group in self._groups_of(source)]
+            groups = self._source_additions[source] = _newest([_NOTHING, *added])
+        return _newest((own, groups))
+
+    def judged_until(self, until: float) -> None:
+        """As `MetricStore.judged_until`."""
+        self._judged_until = max(self._judged_until, until)
 
     def _added(self, added_to: str | MetricIdentity) -> Additions:
-        return self._additions.get(added_to) or Additions(0, self._forgotten_newest_at)
+        return self._additions.get(added_to) or Additions(0, self._forgotten_newest_at, self._forgotten_late)
 
     def metrics(self, since: float) -> set[MetricIdentity]:
         """Every metric with data since then."""
@@ -273,6 +297,15 @@ class MetricWindow:
             tallies = _between(self._tallies.get(group.group, {}), start, end)
             if (part := shadow_metric(name, tallies)) is not None:
                 yield part
+
+
+def _source_of(metric: MetricIdentity) -> _Source | None:
+    """The variant whose groups a derived metric is made of; None: it is not derived."""
+    return endpoint_of(metric) or compared_variant_of(metric)
+
+
+def _newest(added: Sequence[Additions]) -> Additions:
+    return Additions(*map(max, zip(*added, strict=True)))
 
 
 def _between(seconds: dict[int, list[_T]], start: float, end: float) -> list[_T]:
