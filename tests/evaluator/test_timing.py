@@ -83,6 +83,24 @@ async def test_a_high_resolution_metric_of_ones_own_is_evaluated_every_ten_secon
     assert (20, "ALARM") in await told(world)
 
 
+async def test_an_alarm_that_looks_back_for_more_than_a_day_is_evaluated_once_an_hour_and_nobody_waits_for_it(
+    world: World,
+) -> None:
+    own = identity("N", "own")
+    await count_errors(world, metric=own, period_seconds=3600, evaluation_periods=25, datapoints_to_alarm=1)
+    await count_errors(world, name="a day", metric=own, period_seconds=3600, evaluation_periods=24)
+    hour = START + -START % 3600
+    await world.metrics.put([Datum(own, hour - 1200, of_values([9.0]))])
+    for at in range(hour - 600, hour + 600, 20):
+        await world.take(at + 0.3)
+        assert world.evaluator.evaluated_until("a") == at
+    transitions = [entry.body["evaluated_until"] for entry in await world.transitions("a")]
+    assert transitions == [hour]
+    [first] = await world.transitions("a day")
+    assert first.body["evaluated_until"] == hour - 600 + -(hour - 600) % 60
+    assert world.evaluator.evaluated_until("a day") == hour + 540
+
+
 async def test_the_first_minute_of_an_alarm_that_could_not_be_evaluated_then_is_made_up_for(world: World) -> None:
     await count_errors(world)
     await count_errors(world, name="new")

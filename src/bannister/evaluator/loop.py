@@ -52,6 +52,7 @@ from bannister.evaluator.quiet import Quiet
 from bannister.evaluator.readings import Readings
 from bannister.evaluator.settlement import Place, written
 from bannister.evaluator.tallies import Tallies
+from bannister.evaluator.timing import is_seldom_evaluated
 from bannister.evaluator.watched import watched_alarms
 from bannister.evaluator.windows import Windows
 from bannister.metrics.store import Additions, MetricStore
@@ -158,17 +159,20 @@ class Evaluator:
     def evaluated_until(self, alarm_name: str) -> float | None:
         """The alarm has been evaluated on all data before this moment; None: not since it was put, or since the start.
 
-        A composite alarm: all alarms that it depends on have been.
+        A composite alarm: all alarms that it depends on have been. One that is evaluated once an hour: all others could have been.
         """
         until: list[float] = []
         for name in self._leaves(alarm_name):
+            rule = None if (alarm := self._alarm(name)) is None else alarm.rule
+            if rule is not None and is_seldom_evaluated(rule, self._settings.timing):
+                continue
             position = self._progress.of(name)
             if position is None:
                 return None
             until.append(float(position.until))
         if until:
             return min(until)
-        passed = self._views[0].passed  # a rule of nothing but constants
+        passed = self._views[0].passed  # a rule of nothing but constants, or nothing that anybody waits for
         return None if passed is None or alarm_name not in self._alarms else float(passed)
 
     def _leaves(self, alarm_name: str) -> list[str]:

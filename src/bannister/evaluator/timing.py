@@ -2,8 +2,8 @@
 
 Bannister's own timing is each final second over all that is stored. `timing: aws` does what AWS does:
 
-* Alarms are evaluated once a minute; those with a period of 10, 20 or 30 s every 10 seconds. So periods of minutes begin and end with minutes. (AWS evaluates alarms that look
-  back for more than a day only every hour; that is not done here.)
+* Alarms are evaluated once a minute; those with a period of 10, 20 or 30 s every 10 seconds; those that look back for more than a day once an hour. So periods of minutes begin and end with
+  minutes, and those of days with hours. No bake waits for an hour: where it ends, such an alarm is taken as it is.
 * Endpoint metrics have a resolution of one minute: all that a minute brought is one datapoint that bears the time of its beginning and is published at its end. An
   alarm with a shorter period finds it in one of six periods, long after that has passed, and in the others nothing.
 """
@@ -21,6 +21,8 @@ from bannister.metrics.store import MetricStore
 from bannister.settings import Timing
 
 MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 24 * _HOUR
 _SHORT_STEP: Final = 10
 
 
@@ -28,7 +30,14 @@ def evaluation_step(rule: AlarmRule, timing: Timing) -> int:
     """An alarm is evaluated at the seconds that are multiples of this."""
     if timing is Timing.BANNISTER:
         return 1
+    if is_seldom_evaluated(rule, timing):
+        return _HOUR
     return _SHORT_STEP if rule.period_seconds < MINUTE else MINUTE
+
+
+def is_seldom_evaluated(rule: AlarmRule, timing: Timing) -> bool:
+    """Whether it is evaluated too seldom for anybody to wait for it."""
+    return timing is Timing.AWS and rule.evaluation_periods * rule.period_seconds > _DAY
 
 
 def is_published_by_minute(metric: MetricIdentity, period_seconds: int, timing: Timing) -> bool:
