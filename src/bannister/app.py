@@ -43,13 +43,13 @@ from bannister.envoy.resources.names import PROXY_NODE
 from bannister.errors import EXIT_CANNOT_START, BannisterError, Fenced, Refused
 from bannister.evaluator.loop import Evaluator
 from bannister.evaluator.notifier import Notifier
-from bannister.evaluator.timing import MINUTE
 from bannister.experimenter.loop import Experimenter
 from bannister.ids import RandomIds
 from bannister.instances.backend import InstanceBackend
 from bannister.instances.images import ImageTable
 from bannister.instances.local import LocalInstances
 from bannister.metrics.feed import CaptureFeed, TelemetryFeed
+from bannister.metrics.published import MINUTE
 from bannister.metrics.sqlite import SqliteMetrics
 from bannister.objects.folder import FolderObjects
 from bannister.operations.context import Context

@@ -9,7 +9,9 @@ from tests.operations.test_deployments import NOW, context  # noqa: F401  # a fi
 from bannister.domain.alarm.alarm import AlarmQuery, AlarmRule, Comparison
 from bannister.domain.alarm.caveats import Kind
 from bannister.domain.alarm.definition import Definition
-from bannister.domain.deployment.recorder import started
+from bannister.domain.deployment.deployment import Phase
+from bannister.domain.deployment.recorder import WARNED, started
+from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.identity import identity
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, Summary
@@ -20,6 +22,8 @@ from bannister.operations.caveats import with_caveats
 from bannister.operations.composite_alarms import CompositeDefinition, put_composite_alarm
 from bannister.operations.context import Context
 from bannister.operations.metrics import Sample, put_metric_data
+from bannister.state.store import Put
+from bannister.state.tables import ENDPOINTS
 
 METRIC = identity("AWS/SageMaker", "ModelLatency", {"EndpointName": "e", "VariantName": "AllTraffic"})
 #: There is no such metric.
@@ -142,6 +146,49 @@ async def test_a_composite_alarm_brings_what_is_wrong_with_those_beneath_it(cont
         ("errors", Kind.UNKNOWN_METRIC),
         ("deep", Kind.UNKNOWN_METRIC),
     ]
+
+
+async def test_an_alarm_that_is_put_again_renews_the_warnings_of_the_deployment_that_it_guards(
+    context: Context,  # noqa: F811
+) -> None:
+    good = Definition(
+        METRIC,
+        extended_statistic="p99",
+        period_seconds=60,
+        evaluation_periods=1,
+        threshold=1.0,
+        comparison=NONSENSE.comparison,
+    )
+    for name in ("errors", "other"):
+        await put_metric_alarm(context, name, NONSENSE, Extras())
+    await put_composite_alarm(context, "upper", CompositeDefinition("ALARM(errors)"), Extras())
+    policy = replace(CANARY, alarms=("upper",), wait_seconds=60, termination_wait_seconds=60)
+    running = await with_caveats(context, deployment(policy))
+    over = replace(running, phase=Phase.COMPLETED)
+    await context.state.commit(
+        [
+            Put(ENDPOINTS, name, Endpoint(name, 0.0, 0.0, deployment=one), 0)
+            for name, one in (("e", running), ("o", over))
+        ]
+    )
+
+    async def kinds(endpoint: str = "e") -> list[Kind]:
+        row = await context.state.get(ENDPOINTS, endpoint)
+        assert row is not None
+        assert row.value.deployment is not None
+        return [one.kind for one in row.value.deployment.caveats]
+
+    assert await kinds() == [Kind.UNKNOWN_METRIC]
+    await put_metric_alarm(context, "other", good, Extras())
+    assert await context.state.journal(kind=WARNED) == []
+    await put_metric_alarm(context, "errors", good, Extras())
+    assert Kind.UNKNOWN_METRIC not in await kinds()
+    assert await kinds("o") == [Kind.UNKNOWN_METRIC], "what is over is as it was"
+    (entry,) = await context.state.journal(kind=WARNED)
+    assert (entry.subject, entry.body["deployment"], entry.body["alarm"]) == ("endpoint/e", running.id, "errors")
+    assert [one["kind"] for one in entry.body["caveats"]] == [kind.value for kind in await kinds()]
+    await put_composite_alarm(context, "upper", CompositeDefinition("FALSE"), Extras())
+    assert await kinds() == []
 
 
 async def test_the_caveats_of_a_deployment_are_bounded(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

@@ -2,6 +2,7 @@
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +11,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bannister.domain.metric.aggregate import of_values
+from bannister.domain.metric.endpoint import endpoint_identities
 from bannister.domain.metric.identity import identity
+from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Invalid
 from bannister.ids import SeededIds
 from bannister.metrics.memory import MemoryMetrics
-from bannister.metrics.store import Datum
+from bannister.metrics.store import Datum, GroupDimensions
 from bannister.objects.memory import MemoryObjects
 from bannister.operations import metric_data
 from bannister.operations.context import Context
 from bannister.operations.metric_data import DataPage, DataQuery, DataRequest, MetricStat, get_metric_data
-from bannister.settings import Settings
+from bannister.operations.metrics import StatisticsRequest, get_metric_statistics
+from bannister.settings import Settings, Timing
 from bannister.state.memory import MemoryState
 
 #: A whole hour.
@@ -89,6 +93,39 @@ async def test_metrics_and_what_expressions_make_of_them(context: Context) -> No
         ("filled", "filled", [(NOW - 60 * n, v) for n, v in [(5, 0.0), (4, 4.0), (3, 0.0), (2, 5.0), (1, 0.0)]], True),
     ]
     assert (page.token, page.cut) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("timing", "period", "expected"),
+    [
+        (Timing.BANNISTER, 60, [(0, 60.0), (60, 60.0), (120, 30.0)]),
+        (Timing.AWS, 60, [(0, 60.0), (60, 60.0)]),
+        (Timing.BANNISTER, 300, [(0, 150.0)]),
+        (Timing.AWS, 300, [(0, 120.0)]),
+        (Timing.BANNISTER, 30, [(30 * index, 30.0) for index in range(5)]),
+        (Timing.AWS, 30, [(0, 60.0), (60, 60.0)]),
+        (Timing.AWS, 1, [(0, 60.0), (60, 60.0)]),
+    ],
+)
+async def test_endpoint_metrics_are_seen_as_they_are_published(
+    context: Context, timing: Timing, period: int, expected: list[tuple[int, float]]
+) -> None:
+    """One request a second for two and a half minutes, and a metric of one's own, which is there at once."""
+    context = replace(context, settings=replace(context.settings, timing=timing))
+    await context.metrics.register(GroupDimensions("g", "e", "v", "c", 1))
+    seconds = tuple(Summary("g", "i:1", NOW + second, 1) for second in range(150))
+    await context.metrics.record(Report("run", 1, None, None, seconds))
+    await context.metrics.put([Datum(VISITS, NOW + 149, of_values([7.0], unit="Count"))])
+    invocations, _ = endpoint_identities("e", "v", "c", names=("Invocations",))
+    assert isinstance(context.clock, HandClock)
+    context.clock.time = NOW + 150.0
+    span = {"start": NOW, "end": NOW + 300}
+    page = await asked(context, stat("all", invocations, period=period), stat("own", VISITS), **span)
+    assert [(at - NOW, value) for at, value in page.results[0].points] == expected
+    assert [value for _, value in page.results[1].points] == [7.0]
+    request = StatisticsRequest(invocations, NOW, NOW + 300, period, ("Sum",))
+    points = await get_metric_statistics(context, request)
+    assert [(point.at - NOW, point.statistics["Sum"]) for point in points] == expected
 
 
 async def test_the_newest_come_first_unless_asked_otherwise(context: Context) -> None:

@@ -11,7 +11,7 @@ from bannister.domain.alarm.judgement import Datapoint, range_periods
 from bannister.domain.metric.aggregate import Aggregate, statistic
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.evaluator.readings import Readings, Series, series_of
-from bannister.evaluator.timing import is_published_by_minute, read_by_minute
+from bannister.metrics.published import MINUTE, is_published_by_minute, read_published
 from bannister.metrics.store import MetricStore
 from bannister.settings import Timing
 
@@ -54,8 +54,7 @@ class Windows:
         return slots
 
     async def _slots_of(self, series: Series) -> list[Datapoint | None]:
-        by_minute = is_published_by_minute(series.metric, series.period_seconds, self._timing)
-        reading = None if by_minute else self._readings.of(series)
+        reading = None if self._sees_minutes(series) else self._readings.of(series)
         if reading is None:
             return await self._read_newest(series, series.periods)
         reading.trust(self._metrics.additions(series.metric).late)
@@ -75,18 +74,30 @@ class Windows:
         key = (series.metric, series.period_seconds, periods, series.unit)
         start = self.end - periods * series.period_seconds
         if key not in self._read:
-            self._read[key] = await self._aggregates(series.metric, start, series.period_seconds, periods, series.unit)
+            if self._sees_minutes(series):
+                read = read_published(
+                    self._metrics,
+                    self._timing,
+                    series.metric,
+                    start,
+                    series.period_seconds,
+                    periods,
+                    series.unit,
+                    self.end,
+                )
+            else:
+                read = self._metrics.read(
+                    series.metric, start, series.period_seconds, periods, series.unit, sliding=True
+                )
+            self._read[key] = await read
         return [
             _datapoint(series.statistic, start + index * series.period_seconds, aggregate)
             for index, aggregate in enumerate(self._read[key])
         ]
 
-    async def _aggregates(
-        self, metric: MetricIdentity, start: int, period_seconds: int, periods: int, unit: str | None
-    ) -> list[Aggregate | None]:
-        if is_published_by_minute(metric, period_seconds, self._timing):
-            return await read_by_minute(self._metrics, metric, start, period_seconds, periods, unit)
-        return await self._metrics.read(metric, start, period_seconds, periods, unit, sliding=True)
+    def _sees_minutes(self, series: Series) -> bool:
+        """Its periods are shorter than what is published; one of minutes is evaluated when a minute has ended."""
+        return series.period_seconds % MINUTE != 0 and is_published_by_minute(series.metric, self._timing)
 
     async def _result_slots(self, rule: AlarmRule) -> list[Datapoint | None]:
         """The result of the alarm's expressions, as if it were a metric's."""

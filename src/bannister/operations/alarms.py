@@ -24,7 +24,7 @@ from bannister.domain.tags import check_tags
 from bannister.errors import Conflict, Invalid, NotFound, Resource
 from bannister.evaluator.assessment import settle
 from bannister.evaluator.settlement import Place, subject
-from bannister.operations.caveats import traffics_of
+from bannister.operations.caveats import renew_caveats, traffics_of
 from bannister.operations.context import Context
 from bannister.operations.continuation import continued
 from bannister.operations.listing import Page
@@ -95,6 +95,7 @@ async def put_metric_alarm(context: Context, name: str, asked: Definition, extra
             await context.state.commit([put], [configuration(alarm, before, traffics)])
         except Conflict:
             continue
+        await renew_caveats(context, name)
         return alarm
     raise contended(name)
 

@@ -6,16 +6,21 @@ import math
 from dataclasses import replace
 from typing import Final
 
-from bannister.domain.alarm.alarm import AlarmRule
+import msgspec
+
+from bannister.domain.alarm.alarm import Alarm, AlarmRule
 from bannister.domain.alarm.cascade import led_to
 from bannister.domain.alarm.caveats import UNLOOKED, Caveat, Traffic, Watch, of_deployment, watches
-from bannister.domain.deployment.deployment import Deployment
+from bannister.domain.deployment.deployment import ENDED, Deployment
+from bannister.domain.deployment.recorder import WARNED
+from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.endpoint import variant_of
 from bannister.domain.metric.identity import MetricIdentity, identity
-from bannister.errors import Unavailable
+from bannister.errors import Conflict, Unavailable
 from bannister.operations.context import Context
-from bannister.state.tables import ALARMS
+from bannister.state.store import Put, Record, Row
+from bannister.state.tables import ALARMS, ENDPOINTS
 
 #: Today's traffic is that of so many seconds.
 TRAFFIC_SECONDS: Final = 60
@@ -23,6 +28,8 @@ TRAFFIC_SECONDS: Final = 60
 DATA_SECONDS: Final = 3600
 #: A composite alarm can lead to thousands of alarms; only so many are looked at, and so many caveats kept, because every step of a deployment writes them again.
 ALARMS_MAX: Final = 500
+#: Where a deployment is decided on again and again meanwhile, its warnings stay as they are.
+_ATTEMPTS_MAX: Final = 5
 CAVEATS_MAX: Final = 50
 
 
@@ -35,11 +42,42 @@ async def with_caveats(context: Context, deployment: Deployment) -> Deployment:
     return replace(deployment, caveats=tuple(found[:CAVEATS_MAX]))
 
 
+async def renew_caveats(context: Context, alarm_name: str) -> None:
+    """Say of running deployments that an alarm decides about what is wrong with their alarms now; to be called when that alarm was put."""
+    for row in await context.state.rows(ENDPOINTS):
+        found: Row[Endpoint] | None = row
+        for _ in range(_ATTEMPTS_MAX):
+            deployment = None if found is None else found.value.deployment
+            if found is None or deployment is None or deployment.phase in ENDED:
+                break
+            if alarm_name not in await _deciding(context, deployment):
+                break
+            fresh = await with_caveats(context, deployment)
+            if fresh.caveats == deployment.caveats:
+                break
+            body = {"deployment": fresh.id, "alarm": alarm_name, "caveats": msgspec.to_builtins(fresh.caveats)}
+            put = Put(ENDPOINTS, found.key, replace(found.value, deployment=fresh), found.revision)
+            record = Record(context.clock.now(), f"endpoint/{found.key}", WARNED, body)
+            try:
+                await context.state.commit([put], [record])
+            except Conflict:  # the deployer has decided
+                found = await context.state.get(ENDPOINTS, found.key)
+            else:
+                break
+
+
 async def _judged(context: Context, deployment: Deployment) -> list[tuple[str, AlarmRule]]:
     """The metric alarms that decide about a deployment, those that it names first."""
-    alarms = {row.key: row.value for row in await context.state.rows(ALARMS)} if deployment.policy.alarms else {}
-    found = [alarms[name] for name in led_to(alarms.get, deployment.policy.alarms) if name in alarms]
-    return [(alarm.name, alarm.rule) for alarm in found if alarm.rule is not None]
+    alarms = await _deciding(context, deployment)
+    return [(name, alarm.rule) for name, alarm in alarms.items() if alarm.rule is not None]
+
+
+async def _deciding(context: Context, deployment: Deployment) -> dict[str, Alarm]:
+    """The alarms that a deployment names, and those that they lead to."""
+    if not deployment.policy.alarms:
+        return {}
+    alarms = {row.key: row.value for row in await context.state.rows(ALARMS)}
+    return {name: alarms[name] for name in led_to(alarms.get, deployment.policy.alarms) if name in alarms}
 
 
 def _watch(deployment: Deployment) -> Watch:

@@ -21,6 +21,7 @@ from bannister.operations.alarms import (
     contended,
     without,
 )
+from bannister.operations.caveats import renew_caveats
 from bannister.operations.context import Context
 from bannister.state.store import Row
 from bannister.state.tables import ALARMS
@@ -69,6 +70,7 @@ async def put_composite_alarm(context: Context, name: str, asked: CompositeDefin
             await context.state.commit(writes.puts, [configuration(alarm, before), *writes.records])
         except Conflict:
             continue
+        await renew_caveats(context, name)
         return next(change.after for change in changes if change.after.name == name)
     raise contended(name)
 

@@ -26,6 +26,7 @@ from bannister.domain.expression.tree import Call
 from bannister.domain.metric.aggregate import Aggregate, check_statistic, statistic
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.errors import Invalid
+from bannister.metrics.published import read_published
 from bannister.operations.context import Context
 from bannister.operations.metrics import LISTED_SECONDS, SHORT_PERIODS, floored_start, shown_at_their_age
 
@@ -247,8 +248,10 @@ class _Reading:
         for first in range(0, grid.count, _SLOTS_PER_TURN):
             count = min(_SLOTS_PER_TURN, grid.count - first)
             begin = grid.start + first * grid.period_seconds
-            read = await self._context.metrics.read(stat.metric, begin, grid.period_seconds, count, stat.unit)
-            found += shown_at_their_age(read, begin, grid.period_seconds, self._now, self._context.settings)
+            metrics, timing = self._context.metrics, self._context.settings.timing
+            period = grid.period_seconds
+            read = await read_published(metrics, timing, stat.metric, begin, period, count, stat.unit, self._now)
+            found += shown_at_their_age(read, begin, period, self._now, self._context.settings)
             await asyncio.sleep(0)
         return found
 

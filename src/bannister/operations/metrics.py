@@ -20,6 +20,7 @@ from bannister.domain.metric.aggregate import (
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.retention import period_unit, served
 from bannister.errors import Invalid
+from bannister.metrics.published import read_published
 from bannister.metrics.store import Datum, tiers_of
 from bannister.operations.context import Context
 from bannister.operations.continuation import continued
@@ -225,8 +226,9 @@ async def get_metric_statistics(context: Context, request: StatisticsRequest) ->
     _check_request(request)
     start = floored_start(request.start, period, context.clock.now())
     periods = math.ceil((request.end - start) / period)
-    found = await context.metrics.read(request.metric, start, period, periods, request.unit)
-    shown = shown_at_their_age(found, start, period, context.clock.now(), context.settings)
+    now, timing = context.clock.now(), context.settings.timing
+    found = await read_published(context.metrics, timing, request.metric, start, period, periods, request.unit, now)
+    shown = shown_at_their_age(found, start, period, now, context.settings)
     points = [
         _point(start + index * period, aggregate, request)
         for index, aggregate in enumerate(shown)

@@ -25,6 +25,8 @@ from bannister.domain.traffic import TRAFFIC_PARTS
 DECIDED: Final = "deployment.decided"
 #: The kind of one that says that a deployment began: an update, a creation or an experiment asked for it.
 STARTED: Final = "deployment.started"
+#: The kind of one that says that a running deployment's warnings are others, because an alarm was put.
+WARNED: Final = "deployment.warned"
 
 
 class Unreplayable(ValueError):
@@ -123,5 +125,5 @@ def disagreements(bodies: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _continues(left: Deployment, found: Deployment) -> bool:
-    """Between two decisions only a person's wish to stop may have come."""
-    return replace(left, stop_requested=None) == replace(found, stop_requested=None)
+    """Between two decisions only a person's wish to stop may have come, and other warnings."""
+    return replace(left, stop_requested=None, caveats=()) == replace(found, stop_requested=None, caveats=())
