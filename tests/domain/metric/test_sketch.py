@@ -52,18 +52,41 @@ def test_the_error_is_bounded_for_many_values(name: str, seed: int) -> None:
     assert (merged.form, merged.keys, merged.weights) == (whole.form, whole.keys, whole.weights)
 
 
-@given(st.lists(st.floats(min_value=0, max_value=1e15, allow_subnormal=False), min_size=1, max_size=1500))
+@given(st.lists(st.floats(min_value=0, max_value=1e15, allow_subnormal=False), min_size=1, max_size=EXACT_VALUES_MAX))
 @settings(deadline=None, max_examples=200)
-def test_any_values(values: list[float]) -> None:
+def test_any_few_values_are_exact(values: list[float]) -> None:
     sketch = Sketch.of(values)
-    if sketch.exact:
-        assert [sketch.quantile(share) for share in SHARES] == [nearest_rank(values, share) for share in SHARES]
-    else:
-        assert len(set(values)) > EXACT_VALUES_MAX
-        low = max(values) * 1e-17  # below, buckets may be joined
-        for share in SHARES:
-            exact = nearest_rank(values, share)
-            assert exact < low or abs(sketch.quantile(share) - exact) <= RELATIVE_ERROR * exact * ROUNDING
+    assert sketch.exact
+    assert [sketch.quantile(share) for share in SHARES] == [nearest_rank(values, share) for share in SHARES]
+
+
+#: From where, by what factor or step to the next, how many of them and how often each: rows of values that may lie on the edges of buckets, overlap, or lie far apart.
+ROWS = st.tuples(
+    st.floats(min_value=0, max_value=1e12, allow_subnormal=False),
+    st.sampled_from([1.0, 1 + 1e-9, (1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR), 1.02]),
+    st.floats(min_value=1e-6, max_value=1e6),
+    st.integers(EXACT_VALUES_MAX + 1, 1200),
+    st.integers(1, 5),
+)
+
+
+@given(st.lists(ROWS, min_size=1, max_size=4), st.lists(st.floats(min_value=0, max_value=1e15, allow_subnormal=False)))
+@settings(deadline=None, max_examples=200)
+def test_any_many_values_are_within_the_bound(
+    rows: list[tuple[float, float, float, int, int]], others: list[float]
+) -> None:
+    values = others + [
+        (start * factor**index + step * index)
+        for start, factor, step, count, times in rows
+        for index in range(count)
+        for _ in range(times)
+    ]
+    sketch = merge([Sketch.of(values[first : first + 700]) for first in range(0, len(values), 700)])
+    assert sketch.exact is (len(set(values)) <= EXACT_VALUES_MAX)
+    low = max(values) * 1e-17  # below, buckets may be joined
+    for share in SHARES:
+        exact = nearest_rank(values, share)
+        assert exact < low or abs(sketch.quantile(share) - exact) <= RELATIVE_ERROR * exact * ROUNDING
 
 
 @given(st.lists(st.integers(0, 60_000_000), min_size=1, max_size=EXACT_VALUES_MAX))
