@@ -77,6 +77,12 @@ def test_nothing_is_found_before_the_greeting() -> None:
     assert (found[0], found[-1]) == ({BUSY: 6}, {UNHEARD: 20})
 
 
+def test_an_account_from_before_the_machine_was_started_again_says_nothing() -> None:
+    """Its clock begins anew, so a proxy may have begun at the same time."""
+    _, account = looked(None, counters(1000), 1000, 100.0)
+    assert looked(account, counters(50, busy=0), 40, 100.0)[0] == {UNHEARD: 10}
+
+
 def test_an_account_of_another_proxy_says_nothing() -> None:
     _, account = looked(None, counters(100), 100, 1000.0)
     assert looked(account, counters(150, busy=9, uptime=5), 110, 1030.0)[0] == {UNHEARD: 40, BUSY: 9}

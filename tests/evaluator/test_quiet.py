@@ -70,6 +70,16 @@ async def test_a_statistic_that_appears_when_what_spoiled_it_has_left_is_seen(wo
     assert await world.value() is AlarmValue.ALARM
 
 
+async def test_after_the_clock_was_set_back_it_is_looked_at_anew(world: World) -> None:
+    await world.put(missing_data=MissingData.NOT_BREACHING)
+    await world.take(START + 1.3, second(START, 5, 5))
+    for at in range(1, 60):
+        await world.take(START + at + 1.3)
+    assert await world.value() is AlarmValue.OK
+    await world.take(START + 5.3)
+    assert await world.value() is AlarmValue.ALARM, "the errors are in its range again"
+
+
 async def test_a_state_set_by_hand_is_taken_back(world: World) -> None:
     await world.put()
     await world.take(START + 1)

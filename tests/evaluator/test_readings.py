@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
+from tests.evaluator.test_loop import START, World
 from tests.metrics.test_conformance import report
 
 from bannister.clock import SystemClock
@@ -15,6 +17,7 @@ from bannister.domain.metric.endpoint import endpoint_identities
 from bannister.domain.metric.identity import identity
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Summary
+from bannister.evaluator import readings as readings_module
 from bannister.evaluator.readings import RANGE_SECONDS_MAX, Readings, Series, series_of
 from bannister.evaluator.windows import Windows
 from bannister.metrics import window
@@ -99,6 +102,42 @@ def test_what_no_alarm_looks_at_is_forgotten() -> None:
     assert len(readings) == len(RULES)
     readings.keep(RULES[:2])
     assert len(readings) == 2
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readings_module, "READINGS_BYTES_MAX", 3 * 60 * 24)
+    readings = Readings()
+    series = [Series(identity("Mine", str(index), {}), None, "Sum", 10, 6) for index in range(5)]
+    assert [readings.of(one) is not None for one in series] == [True, True, True, False, False]
+    assert readings.of(series[0]) is not None
+    (metric,) = {one.metric for one in series[:1]}
+    readings.keep([AlarmRule(metric, "Sum", 10, 4, 4, 1.0, Comparison.GREATER)])
+    assert [readings.of(one) is not None for one in series] == [True, True, True, False, False], "there is room again"
+
+
+async def test_after_the_clock_was_set_back_periods_are_kept_again(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.put(metric=LOSS, statistic="Sum", period_seconds=10)
+    read = 0
+
+    async def counted(*args: Any, **options: Any) -> Any:
+        nonlocal read
+        read += args[3]
+        return await MemoryMetrics.read(world.metrics, *args, **options)
+
+    world.metrics.read = counted  # type: ignore[method-assign]
+
+    async def seconds(begin: int) -> int:
+        nonlocal read
+        read = 0
+        for at in range(begin, begin + 30):
+            await world.metrics.put([Datum(LOSS, at + 0.5, of_values([0.0]))])
+            await world.take(at + 1.3)
+        return read
+
+    fresh = await seconds(START)
+    await world.take(START + 40_000.3)
+    assert await seconds(START + 31) <= fresh
 
 
 def test_long_ranges_are_not_kept() -> None:

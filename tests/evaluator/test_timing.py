@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.evaluator.test_loop import ERRORS, START, World, queries, second
@@ -11,6 +12,7 @@ from bannister.domain.alarm.alarm import MissingData as Missing
 from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import identity
 from bannister.errors import Invalid
+from bannister.evaluator import loop
 from bannister.evaluator.loop import Evaluator
 from bannister.metrics.store import Datum, GroupDimensions
 from bannister.settings import Timing, load
@@ -99,6 +101,43 @@ async def test_an_alarm_that_looks_back_for_more_than_a_day_is_evaluated_once_an
     [first] = await world.transitions("a day")
     assert first.body["evaluated_until"] == hour - 600 + -(hour - 600) % 60
     assert world.evaluator.evaluated_until("a day") == hour + 540
+
+
+async def test_a_minute_that_ended_while_nobody_evaluated_is_evaluated_after_a_restart(world: World) -> None:
+    await count_errors(world)
+    await run(world, 58, range(5))
+    world.evaluator = Evaluator(world.state, world.metrics, world.feed, world.clock, world.settings)
+    await world.take(START + MINUTE + 61.3, second(START + MINUTE + 59, 5))
+    assert await told(world) == [(60, "ALARM")]
+    await count_errors(world, name="new")
+    world.evaluator = Evaluator(world.state, world.metrics, world.feed, world.clock, world.settings)
+    await world.take(START + MINUTE + 65.3, second(START + MINUTE + 64, 5))
+    assert await told(world, "new") == [], "it was put after that minute"
+
+
+async def test_an_alarm_that_a_deployment_begins_to_wait_for_in_the_middle_of_a_pass_is_evaluated_in_it(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watched = {"first"}
+
+    async def names(*_: object) -> frozenset[str]:
+        return frozenset(watched)
+
+    monkeypatch.setattr(loop, "watched_alarms", names)
+    for name in ("first", "later"):
+        await count_errors(world, name=name)
+    settle = Evaluator._settle
+
+    async def settle_and_read_again(self: Evaluator, moves: dict[str, Any]) -> None:
+        await settle(self, moves)
+        watched.add("later")
+        self._alarms_version = -1
+        await self._refreshed()
+
+    monkeypatch.setattr(Evaluator, "_settle", settle_and_read_again)
+    await run(world, 62, range(5))
+    for name in ("first", "later"):
+        assert await told(world, name) == [(60, "ALARM")]
 
 
 async def test_the_first_minute_of_an_alarm_that_could_not_be_evaluated_then_is_made_up_for(world: World) -> None:

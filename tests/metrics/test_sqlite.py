@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import math
 import sqlite3
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bannister.clock import SystemClock
-from bannister.domain.comparison.report import Account, ComparisonReport, GroupTally
+from bannister.domain.comparison.report import Account, CaptureCount, ComparisonReport, Counted, GroupTally
 from bannister.domain.comparison.tally import Disagreement, Tally
 from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import identity
@@ -208,6 +211,45 @@ async def test_what_waits_for_a_disk_is_bounded_and_counted(tmp_path: Path) -> N
     [read] = await store.read(INVOCATIONS, NOW - 60, 60, 1)
     assert read is not None
     assert read.sum == 10 * 30, "judged on all of it"
+    await store.close()
+
+
+class Ended(BaseException):
+    """The process ends here."""
+
+
+def ends_after(store: SqliteMetrics, commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    left, transaction = commits, store._transaction
+
+    def counted() -> Any:
+        nonlocal left
+        if left == 0:
+            raise Ended
+        left -= 1
+        return transaction()
+
+    monkeypatch.setattr(store, "_transaction", counted)
+
+
+@pytest.mark.parametrize("commits", range(4))
+async def test_an_account_is_never_stored_without_what_it_accounts_for(
+    tmp_path: Path, commits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Much waits for the disk; then the process ends after a number of commits."""
+    store = open_store(tmp_path)
+    monkeypatch.setattr(store, "_store_again_at", math.inf)
+    await store.put([Datum(identity("N", str(index), {}), NOW, of_values([1.0])) for index in range(97)])
+    monkeypatch.setattr(store, "_store_again_at", 0.0)
+    ends_after(store, commits, monkeypatch)
+    counts = tuple(CaptureCount("", Counted.DROPPED, 1, f"reason {index}", second=NOW) for index in range(5))
+    account = Account(1.0, {}, unopened=0, streams=5)
+    with contextlib.suppress(Ended):
+        await store.record(ComparisonReport("c", 1, None, None, counts=counts, account=account))
+    store._connection.close()
+    store = open_store(tmp_path)
+    (dropped,) = await store.read(identity("/bannister/Capture", "Dropped", {}), NOW - 1, 10, 1)
+    assert (None if dropped is None else dropped.sum) == (None if store.capture_account is None else 5)
+    assert (store.capture_account is None) is (commits == 0)
     await store.close()
 
 

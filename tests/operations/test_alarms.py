@@ -3,11 +3,12 @@
 import asyncio
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.operations.hand_clock import NOW, HandClock
 
-from bannister.domain.alarm.alarm import AlarmValue, Comparison, MissingData
+from bannister.domain.alarm.alarm import AlarmQuery, AlarmValue, Comparison, MissingData
 from bannister.domain.alarm.definition import Definition
 from bannister.domain.metric.identity import identity
 from bannister.errors import Invalid, NotFound, Unsupported
@@ -15,6 +16,7 @@ from bannister.operations import alarms
 from bannister.operations.alarm_history import HistoryRequest, ItemType, describe_alarm_history
 from bannister.operations.alarms import Extras, Selection
 from bannister.operations.context import Context
+from bannister.state.store import Entry, Record
 
 METRIC = identity("AWS/SageMaker", "ModelLatency", {"EndpointName": "e"})
 DEFINITION = Definition(
@@ -219,3 +221,50 @@ async def test_history_by_type_time_and_page(context: Context, clock: HandClock)
     assert await reasons(replace(states, limit=2, token=first.token)) == ["2", "1"]
     assert await reasons(replace(states, item_type="Action")) == []
     assert json.loads(json.dumps(first.items[0].body))["to"] == "ALARM"
+
+
+async def test_an_alarm_that_could_never_be_evaluated_is_refused(context: Context) -> None:
+    """What its expressions compute is bounded, and what AWS takes within that is taken."""
+
+    def over(periods: int, operators: int) -> Definition:
+        metric = AlarmQuery("m", metric=METRIC, statistic="Sum", period_seconds=10, return_data=False)
+        queries = (metric, AlarmQuery("e", expression="m" + "+m" * operators))
+        return Definition(None, queries, evaluation_periods=periods, threshold=1.0, comparison=Comparison.GREATER.value)
+
+    await put(context, definition=over(8640, 50))
+    with pytest.raises(Invalid, match="fewer EvaluationPeriods"):
+        await put(context, "b", over(8640, 200))
+    page = await alarms.describe_alarms(context, Selection())
+    assert [alarm.name for alarm in page.items] == ["a"]
+
+
+async def test_a_page_of_a_long_history_reads_no_more_than_it_needs(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(3):
+        await put(context, f"a{index}")
+    entries = [Record(NOW + index, f"alarm/a{index % 3}", "alarm.updated", {"alarm": {}}) for index in range(3000)]
+    await context.state.commit(records=entries)
+    read, journal = 0, context.state.journal
+
+    async def counted(**filters: Any) -> list[Entry]:
+        nonlocal read
+        found = await journal(**filters)
+        read += len(found)
+        return found
+
+    monkeypatch.setattr(context.state, "journal", counted)
+    for ascending in (False, True):
+        request = HistoryRequest(ascending=ascending, limit=70)
+        read, pages, found = 0, 0, list[int]()
+        while pages == 0 or request.token is not None:
+            page = await describe_alarm_history(context, request)
+            found += [item.sequence for item in page.items]
+            request = replace(request, token=page.token)
+            pages += 1
+            assert read <= pages * 1000
+        expected = [entry.sequence for entry in await journal(limit=10_000)]
+        assert found == (expected if ascending else expected[::-1])
+    only = await describe_alarm_history(context, HistoryRequest(alarm="a1", start=NOW + 2000, limit=1000))
+    assert {item.alarm for item in only.items} == {"a1"}
+    assert len(only.items) == 100, "alarm_history_per_page_max"

@@ -1,6 +1,7 @@
 """An update whose alarm cannot work goes on, and its deployment and the journal say what is wrong."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.domain.deployment.worlds import CANARY, deployment
@@ -15,6 +16,7 @@ from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.identity import identity
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, Summary
+from bannister.errors import Unavailable
 from bannister.metrics.store import GroupDimensions
 from bannister.operations import caveats
 from bannister.operations.alarms import Extras, put_metric_alarm
@@ -189,6 +191,23 @@ async def test_an_alarm_that_is_put_again_renews_the_warnings_of_the_deployment_
     assert [one["kind"] for one in entry.body["caveats"]] == [kind.value for kind in await kinds()]
     await put_composite_alarm(context, "upper", CompositeDefinition("FALSE"), Extras())
     assert await kinds() == []
+
+
+async def test_an_alarm_is_put_although_its_deployments_warnings_cannot_be_written(
+    context: Context,  # noqa: F811
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    running = deployment(replace(CANARY, alarms=("errors",)))
+    await context.state.commit([Put(ENDPOINTS, "e", Endpoint("e", 0.0, 0.0, deployment=running), 0)])
+    commit = context.state.commit
+
+    async def full(writes: Any = (), records: Any = (), **more: Any) -> int:
+        if any(one.table is ENDPOINTS for one in writes):
+            raise Unavailable("The disk is full.")
+        return await commit(writes, records, **more)
+
+    monkeypatch.setattr(context.state, "commit", full)
+    assert (await put_metric_alarm(context, "errors", NONSENSE, Extras())).rule is not None
 
 
 async def test_the_caveats_of_a_deployment_are_bounded(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811

@@ -114,22 +114,28 @@ class Accounting:
         Args:
             counters: The proxy's answer, one `name: value` a line; None: it did not answer.
             heard: Streams of which something came, since this process started.
-            now: Seconds since the epoch.
+            now: Seconds, of a clock that nobody sets and all processes of the machine share: `Clock.monotonic`.
         """
         uptime = _UPTIME.search(counters or "")
         if not self._greeted or counters is None or uptime is None:
             return {}
         began_at = now - int(uptime[1])
         known = self._earlier
-        if self._proxy_began_at is None and known is not None and _is_same(known.proxy_began_at, began_at):
+        if self._proxy_began_at is None and known is not None and self._is_of(known, began_at, counters):
             self._overflow = Overflow(known.overflow)
             self._unopened, self._unheard = Missing(known.unopened), Missing(known.streams)
         if self._proxy_began_at is None or not _is_same(self._proxy_began_at, began_at):
             self._proxy_began_at = began_at
-        asked, opened = sum(map(int, _ASKED.findall(counters))), sum(map(int, _OPENED.findall(counters)))
+        asked, opened = _asked(counters), _opened(counters)
         found = self._overflow.added(counters)
         found |= {AWAY: self._unopened.added(asked, opened), UNHEARD: self._unheard.added(opened, heard)}
         return {reason: count for reason, count in found.items() if count}
+
+    @staticmethod
+    def _is_of(known: Account, began_at: float, counters: str) -> bool:
+        """Whether it is the account of the proxy that began then. Its counters only grow; after a restart of the machine times repeat themselves."""
+        has_grown = known.unopened <= _asked(counters) and known.streams <= _opened(counters)
+        return has_grown and _is_same(known.proxy_began_at, began_at)
 
     def close_books(self, settled: int) -> list[Account]:
         """The account for a report with all that `look` has found so far, and with `settled` streams: heard, and over. None where it says nothing new."""
@@ -141,6 +147,14 @@ class Accounting:
             return []
         self._last = account
         return [account]
+
+
+def _asked(counters: str) -> int:
+    return sum(map(int, _ASKED.findall(counters)))
+
+
+def _opened(counters: str) -> int:
+    return sum(map(int, _OPENED.findall(counters)))
 
 
 def _is_same(began_at: float, other: float) -> bool:

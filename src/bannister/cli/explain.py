@@ -70,6 +70,8 @@ def _headline(one: dict[str, Any]) -> tuple[str, str, str]:
         return "✖", "yellow", f"another update was refused (to {one['Evidence'].get('to')})"
     if one["Kind"] == "RollbackRequested":
         return "↩", "yellow", "a person asked to roll back"
+    if one["Kind"] == "Warned":
+        return "!", "yellow", "warnings"
     event, phase = one["Event"], one["PhaseAfter"]
     moved = (
         f", {words.percent(one['GreenPercent'])} to green"

@@ -29,8 +29,9 @@ def watch(endpoint: str, url: str | None) -> int:
         )
         _verdict(out, found)
         return _code(found)
-    for one in found.get("Warnings", []):
-        warning(out, one)
+    if out.is_terminal:
+        for one in found.get("Warnings", []):
+            warning(out, one)
     try:
         found = _on_screen(server, out, found) if out.is_terminal else _in_lines(server, out, found)
     except KeyboardInterrupt:
@@ -54,7 +55,12 @@ def _on_screen(server: Server, out: Console, found: dict[str, Any]) -> dict[str,
 
 def _in_lines(server: Server, out: Console, found: dict[str, Any]) -> dict[str, Any]:
     shown = ""
+    warned: list[dict[str, Any]] = []
     for found, note in _looks(server, found):  # noqa: B020  # the last look is the result
+        for one in found.get("Warnings", []):
+            if one not in warned:
+                warning(out, one)
+                warned.append(one)
         if "EndTime" in found:
             break
         text = note or progress_line(found)

@@ -137,6 +137,8 @@ class Evaluator:
         self._urgent: frozenset[str] = frozenset()
         self._quiet = Quiet()
         self._readings = Readings()
+        #: The end of the newest range that any alarm was judged on.
+        self._judged: float = -math.inf
         self._early = settings.timing is Timing.BANNISTER
 
     # --- what others may ask
@@ -284,6 +286,7 @@ class Evaluator:
     def _go_back(self, source: Horizon, before: float, after: float) -> None:
         """The machine's clock was set back: positions on the old time must not pass for evaluations of the new one."""
         log.warning("The watermark went back by %.3f seconds; its alarms start anew from there.", before - after)
+        self._quiet, self._readings, self._judged = Quiet(), Readings(), -math.inf
         for view in self._views:
             if view.needs(source):
                 view.passed = None
@@ -302,9 +305,10 @@ class Evaluator:
     async def _pass_view(self, view: View, end: int) -> None:
         oldest = self._oldest(view, end)
         # Traffic waits for those that stop a running deployment: what they lead to is done before the others are so much as looked for.
-        names = self._names[view]
-        await self._catch_up([name for name in names if name in self._urgent], view, oldest, end)
-        await self._catch_up([name for name in names if name not in self._urgent], view, oldest, end)
+        first = [name for name in self._names[view] if name in self._urgent]
+        others = [name for name in self._names[view] if name not in self._urgent]
+        for names in (first, others):
+            await self._catch_up(names, view, oldest, end)
         view.passed = end
 
     async def _catch_up(self, names: list[str], view: View, oldest: int, end: int) -> None:
@@ -314,14 +318,17 @@ class Evaluator:
         #: By the second from which on they are to be evaluated: one alarm that is behind costs the others nothing.
         joining: dict[int, list[str]] = {}
         for name in names:
-            joining.setdefault(max(oldest, self._progress.next_second(name, view.passed, end)), []).append(name)
+            alarm = self._alarm(name)
+            if alarm is not None:
+                joining.setdefault(max(oldest, self._progress.next_second(alarm, view.passed, end)), []).append(name)
         under_way: list[str] = []
         for second in range(min(joining, default=end), end + 1):
             under_way += joining.get(second, ())
             due = [name for name in under_way if name not in failed and self._is_due(name, second, end)]
             if not due:
                 continue
-            self._metrics.judged_until(second)
+            self._judged = max(self._judged, second)
+            self._metrics.judged_until(self._judged)
             windows = Windows(self._metrics, self._readings, second, view.covered_since, self._settings.timing)
             unevaluated = await self._evaluate_all(due, windows)
             for name in unevaluated:
@@ -370,17 +377,23 @@ class Evaluator:
         """Read the alarms if anything was written since they were read, and forget positions that are not theirs."""
         version = self._state.changed.version
         if version != self._alarms_version:
+            before = {name: row.value.configured_at for name, row in self._alarms.items()}
             self._alarms = {row.key: row for row in await self._state.rows(ALARMS)}
             self._watched = await watched_alarms(self._state, self._alarm)
             self._urgent = seen_together(self._alarm, self._watched)
-            self._names = {view: [] for view in self._views}
-            for name, row in self._alarms.items():
-                if row.value.rule is not None:
-                    self._names[self._view_of(row.value.rule)].append(name)
-            self._readings.keep(row.value.rule for row in self._alarms.values() if row.value.rule is not None)
-            self._progress.keep(self._alarms)
-            self._quiet.keep(self._progress.evaluated)
+            if before != {name: row.value.configured_at for name, row in self._alarms.items()}:
+                self._sort_out()
             self._alarms_version = version
+
+    def _sort_out(self) -> None:
+        """There are other alarms, or some have another configuration."""
+        self._names = {view: [] for view in self._views}
+        for name, row in self._alarms.items():
+            if row.value.rule is not None:
+                self._names[self._view_of(row.value.rule)].append(name)
+        self._readings.keep(row.value.rule for row in self._alarms.values() if row.value.rule is not None)
+        self._progress.keep(self._alarms)
+        self._quiet.keep(self._progress.evaluated)
 
     def _oldest(self, view: View, end: int) -> int:
         """The oldest second that is still evaluated; what is before that is given up, and counted."""

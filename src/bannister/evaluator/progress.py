@@ -67,14 +67,18 @@ class Progress:
         """An alarm's position; None: it has not been evaluated since it was put, or since the start."""
         return self._positions.get(name)
 
-    def next_second(self, name: str, passed: int | None, end: int) -> int:
-        """From when on an alarm is to be evaluated, where the last pass ended at `passed` and this one ends at `end`."""
-        fault, position = self._faults.get(name), self._positions.get(name)
+    def next_second(self, alarm: Alarm, passed: int | None, end: int) -> int:
+        """From when on an alarm is to be evaluated, where the last pass ended at `passed` (None: there was none) and this one ends at `end`."""
+        fault, position = self._faults.get(alarm.name), self._positions.get(alarm.name)
         if fault is not None:
             return fault.since
-        if self._timing is Timing.AWS:
+        if self._timing is Timing.AWS and passed is not None:
             # Positions stay behind until the next minute: what matters is which seconds were looked at.
-            return end if passed is None else passed + 1
+            return passed + 1
+        if self._timing is Timing.AWS and alarm.rule is not None:
+            # The last time that it was to be evaluated may have come while nobody did.
+            last = end - end % evaluation_step(alarm.rule, self._timing)
+            return last if last > alarm.configured_at else end
         # A new alarm starts at the newest second: it has no past.
         return end if position is None else position.until + 1
 

@@ -15,8 +15,11 @@ from bannister.domain.alarm.alarm import AlarmRule
 from bannister.domain.alarm.judgement import Datapoint, range_periods
 from bannister.domain.metric.identity import MetricIdentity
 
-#: Longer ranges are read anew every time: an alarm's readings take 24 bytes for each second of its range.
+#: Longer ranges are read anew every time.
 RANGE_SECONDS_MAX: Final = 600
+#: What is kept takes so much for each second of a range; where all together would take more than the bound, other series are read anew.
+_SECOND_BYTES: Final = 24
+READINGS_BYTES_MAX: Final = 64 * 1024 * 1024
 #: In place of the number of samples: the period holds no data.
 _NO_DATA: Final = -1.0
 
@@ -68,14 +71,18 @@ class Readings:
 
     def __init__(self) -> None:
         self._readings: dict[Series, Reading] = {}
+        self._bytes = 0
 
     def of(self, series: Series) -> Reading | None:
-        """None: its range is too long."""
-        if series.period_seconds * series.periods > RANGE_SECONDS_MAX:
-            return None
+        """None: its range is too long, or there is no room."""
         found = self._readings.get(series)
-        if found is None:
-            found = self._readings[series] = Reading(series)
+        if found is not None:
+            return found
+        seconds, size = series.period_seconds * series.periods, _bytes(series)
+        if seconds > RANGE_SECONDS_MAX or self._bytes + size > READINGS_BYTES_MAX:
+            return None
+        self._bytes += size
+        found = self._readings[series] = Reading(series)
         return found
 
     def keep(self, rules: Iterable[AlarmRule]) -> None:
@@ -83,9 +90,14 @@ class Readings:
         wanted = {one for rule in rules for one in series_of(rule)}
         for series in [series for series in self._readings if series not in wanted]:
             del self._readings[series]
+            self._bytes -= _bytes(series)
 
     def __len__(self) -> int:
         return len(self._readings)
+
+
+def _bytes(series: Series) -> int:
+    return series.period_seconds * series.periods * _SECOND_BYTES
 
 
 def series_of(rule: AlarmRule) -> Sequence[Series]:

@@ -84,6 +84,7 @@ class Windows:
                     periods,
                     series.unit,
                     self.end,
+                    sliding=True,
                 )
             else:
                 read = self._metrics.read(

@@ -32,13 +32,15 @@ async def read_published(
     periods: int,
     unit: str | None,
     now: float,
+    *,
+    sliding: bool = False,
 ) -> list[Aggregate | None]:
-    """As `MetricStore.read`, of what has been published by now. Periods of whole minutes begin with a minute."""
+    """As `MetricStore.read`, of what has been published by now; `sliding` as there. Periods of whole minutes begin with a minute."""
     if not is_published_by_minute(metric, timing):
         return await metrics.read(metric, start, period_seconds, periods, unit)
     published_until = math.floor(now / MINUTE) * MINUTE
     if period_seconds % MINUTE:
-        return await _read_short(metrics, metric, start, period_seconds, periods, unit, published_until)
+        return await _read_short(metrics, metric, start, period_seconds, periods, unit, published_until, sliding)
     whole = min(max(int(published_until - start) // period_seconds, 0), periods)
     found = await metrics.read(metric, start, period_seconds, whole, unit) if whole else []
     begun = start + whole * period_seconds
@@ -56,6 +58,7 @@ async def _read_short(
     periods: int,
     unit: str | None,
     published_until: int,
+    sliding: bool,
 ) -> list[Aggregate | None]:
     found: list[Aggregate | None] = []
     for index in range(periods):
@@ -65,5 +68,5 @@ async def _read_short(
         if minute >= begin + period_seconds or minute + MINUTE > published_until:
             found.append(None)
         else:
-            found += await metrics.read(metric, minute, MINUTE, 1, unit)
+            found += await metrics.read(metric, minute, MINUTE, 1, unit, sliding=sliding)
     return found

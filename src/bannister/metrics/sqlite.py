@@ -197,10 +197,9 @@ class SqliteMetrics:
                 self._recent.add_tallies(one for one in report.tallies if one.second >= self._recent_since)
                 for tally in report.tallies:
                     self._note_past(tally.group, tally.second)
-                data = counted_data(report)
-                for datum in data:
+                for datum in counted_data(report):
                     self._take(datum)
-                self._store([report, *data])
+                self._store([report])
         elif report.summaries:
             self._recent.add(one for one in report.summaries if one.second >= self._recent_since)
             for one in report.summaries:
@@ -285,6 +284,7 @@ class SqliteMetrics:
                     body = msgspec.json.encode(one.account)
                     connection.execute("INSERT OR REPLACE INTO capture_account VALUES (1, ?)", (body,))
                 self._write_run(connection, one)
+                return sum([self._write(connection, datum) for datum in counted_data(one)])
             case Datum():
                 key = _encode(one.metric)
                 added = connection.execute("INSERT OR IGNORE INTO metrics (identity) VALUES (?)", (key,))
@@ -603,6 +603,9 @@ class SqliteMetrics:
                 window.add(each for each in one.summaries if each.group in groups and start <= each.second < end)
             elif isinstance(one, ComparisonReport):
                 window.add_tallies(each for each in one.tallies if each.group in groups and start <= each.second < end)
+                for datum in counted_data(one):
+                    if datum.metric == metric and start <= datum.at < end:
+                        window.put(datum)
             elif isinstance(one, Datum) and one.metric == metric and start <= one.at < end:
                 window.put(one)
 

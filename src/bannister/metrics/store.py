@@ -123,7 +123,7 @@ class MetricStore(Protocol):
         ...
 
     def judged_until(self, until: float) -> None:
-        """Alarms are judged on everything before this: what is added to earlier times from now on is late."""
+        """Alarms are judged on everything before this: what is added to earlier times from now on is late. Less than before: judging has begun anew."""
         ...
 
     async def metrics(self, *, since: float) -> list[MetricIdentity]:

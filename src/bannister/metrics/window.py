@@ -201,7 +201,7 @@ class MetricWindow:
 
     def judged_until(self, until: float) -> None:
         """As `MetricStore.judged_until`."""
-        self._judged_until = max(self._judged_until, until)
+        self._judged_until = until
 
     def _added(self, added_to: str | MetricIdentity) -> Additions:
         return self._additions.get(added_to) or Additions(0, self._forgotten_newest_at, self._forgotten_late)

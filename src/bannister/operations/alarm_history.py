@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from bannister.errors import Invalid
 from bannister.operations.context import Context
-from bannister.operations.continuation import continued
+from bannister.operations.continuation import key_of, token_of
 from bannister.operations.listing import Page
 from bannister.state.store import Entry
 
-_JOURNAL_PAGE: Final = 1000
+#: Entries of each kind that are read in one turn.
+_JOURNAL_PAGE: Final = 200
 
 
 class ItemType(StrEnum):
@@ -69,27 +72,59 @@ class HistoryRequest:
 
 
 async def describe_alarm_history(context: Context, request: HistoryRequest) -> Page[HistoryItem]:
-    """What happened to one alarm, or to all, newest first unless asked otherwise."""
-    kinds = [kind for kind, type_ in _KINDS.items() if request.item_type in (None, type_.value)]
-    items = [
-        HistoryItem(entry.subject.removeprefix("alarm/"), entry.sequence, entry.at, _KINDS[kind], kind, entry.body)
-        for kind in kinds
-        for entry in await _entries(context, request.alarm, kind)
-        if (request.start is None or entry.at >= request.start) and (request.end is None or entry.at <= request.end)
-    ]
-    items = [item for item in items if (request.composite if item.composite else request.metric)]
+    """What happened to one alarm, or to all, newest first unless asked otherwise.
+
+    However long the history is, no more is read than a page needs, and others have their turn in between.
+    """
     limit = min(request.limit, context.settings.alarm_history_per_page_max)
-    return continued(
-        items, lambda item: f"{item.sequence:020d}", limit, request.token, descending=not request.ascending
-    )
+    found: list[HistoryItem] = []
+    async for item in _items(context, request, None if request.token is None else _position(request.token)):
+        if len(found) == limit:
+            return Page(tuple(found), token_of(f"{found[-1].sequence:020d}"))
+        found.append(item)
+    return Page(tuple(found), None)
 
 
-async def _entries(context: Context, alarm: str | None, kind: str) -> Sequence[Entry]:
-    subject = None if alarm is None else f"alarm/{alarm}"
-    found: list[Entry] = []
-    while True:
-        after = found[-1].sequence if found else 0
-        page = await context.state.journal(after=after, subject=subject, kind=kind, limit=_JOURNAL_PAGE)
-        found.extend(page)
+def _position(token: str) -> int:
+    key = key_of(token)
+    if not (key.isascii() and key.isdecimal()):
+        raise Invalid("NextToken is not one that this listing gave; start again without it.", code="InvalidNextToken")
+    return int(key)
+
+
+async def _items(context: Context, request: HistoryRequest, position: int | None) -> AsyncIterator[HistoryItem]:
+    """Those that were asked for, from a position on."""
+    kinds = [kind for kind, type_ in _KINDS.items() if request.item_type in (None, type_.value)]
+    while kinds:
+        # A page of each kind has the next page of all of them.
+        page = [entry for kind in kinds for entry in await _page(context, request, kind, position)]
+        page = sorted(page, key=lambda entry: entry.sequence, reverse=not request.ascending)[:_JOURNAL_PAGE]
+        for entry in page:
+            item = HistoryItem(
+                entry.subject.removeprefix("alarm/"),
+                entry.sequence,
+                entry.at,
+                _KINDS[entry.kind],
+                entry.kind,
+                entry.body,
+            )
+            if _is_asked_for(request, item):
+                yield item
         if len(page) < _JOURNAL_PAGE:
-            return found
+            return
+        position = page[-1].sequence
+        await asyncio.sleep(0)
+
+
+async def _page(context: Context, request: HistoryRequest, kind: str, position: int | None) -> list[Entry]:
+    subject = None if request.alarm is None else f"alarm/{request.alarm}"
+    journal = context.state.journal
+    if request.ascending:
+        return await journal(after=position or 0, subject=subject, kind=kind, limit=_JOURNAL_PAGE)
+    return await journal(before=position, subject=subject, kind=kind, limit=_JOURNAL_PAGE, newest_first=True)
+
+
+def _is_asked_for(request: HistoryRequest, item: HistoryItem) -> bool:
+    if not (request.composite if item.composite else request.metric):
+        return False
+    return (request.start is None or item.at >= request.start) and (request.end is None or item.at <= request.end)

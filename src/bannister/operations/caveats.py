@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -21,6 +23,8 @@ from bannister.errors import Conflict, Unavailable
 from bannister.operations.context import Context
 from bannister.state.store import Put, Record, Row
 from bannister.state.tables import ALARMS, ENDPOINTS
+
+log = logging.getLogger(__name__)
 
 #: Today's traffic is that of so many seconds.
 TRAFFIC_SECONDS: Final = 60
@@ -43,7 +47,17 @@ async def with_caveats(context: Context, deployment: Deployment) -> Deployment:
 
 
 async def renew_caveats(context: Context, alarm_name: str) -> None:
-    """Say of running deployments that an alarm decides about what is wrong with their alarms now; to be called when that alarm was put."""
+    """Say of running deployments that an alarm decides about what is wrong with their alarms now; to be called when that alarm was put.
+
+    It was put, whatever becomes of this: what cannot be written is logged.
+    """
+    try:
+        await _renew_caveats(context, alarm_name)
+    except Unavailable as error:
+        log.warning("caveats.not_renewed alarm=%s %s", alarm_name, error)
+
+
+async def _renew_caveats(context: Context, alarm_name: str) -> None:
     for row in await context.state.rows(ENDPOINTS):
         found: Row[Endpoint] | None = row
         for _ in range(_ATTEMPTS_MAX):
@@ -55,7 +69,12 @@ async def renew_caveats(context: Context, alarm_name: str) -> None:
             fresh = await with_caveats(context, deployment)
             if fresh.caveats == deployment.caveats:
                 break
-            body = {"deployment": fresh.id, "alarm": alarm_name, "caveats": msgspec.to_builtins(fresh.caveats)}
+            body = {
+                "deployment": fresh.id,
+                "alarm": alarm_name,
+                "reason": f'Alarm "{alarm_name}" was put, and {_told(fresh.caveats)}.',
+                "caveats": msgspec.to_builtins(fresh.caveats),
+            }
             put = Put(ENDPOINTS, found.key, replace(found.value, deployment=fresh), found.revision)
             record = Record(context.clock.now(), f"endpoint/{found.key}", WARNED, body)
             try:
@@ -64,6 +83,12 @@ async def renew_caveats(context: Context, alarm_name: str) -> None:
                 found = await context.state.get(ENDPOINTS, found.key)
             else:
                 break
+
+
+def _told(caveats: Sequence[Caveat]) -> str:
+    if not caveats:
+        return "nothing is wrong with the alarms any more"
+    return "now there is this: " + "; ".join(f"{one.alarm}: {one.kind.value}" for one in caveats)
 
 
 async def _judged(context: Context, deployment: Deployment) -> list[tuple[str, AlarmRule]]:

@@ -23,17 +23,23 @@ def continued(
     """
     ordered = sorted(items, key=key, reverse=descending)
     if token is not None:
-        last = _read(token)
+        last = key_of(token)
         ordered = [item for item in ordered if (key(item) < last if descending else key(item) > last)]
     shown = tuple(ordered[:limit])
-    return Page(shown, _write(key(shown[-1])) if len(ordered) > limit else None)
+    return Page(shown, token_of(key(shown[-1])) if len(ordered) > limit else None)
 
 
-def _write(key: str) -> str:
+def token_of(key: str) -> str:
+    """The token with which a listing goes on after this key."""
     return base64.urlsafe_b64encode(key.encode()).decode()
 
 
-def _read(token: str) -> str:
+def key_of(token: str) -> str:
+    """The key after which a listing goes on.
+
+    Raises:
+        Invalid: The token is not one that a listing gave.
+    """
     try:
         return base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (UnicodeError, binascii.Error):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Final
 
-from bannister.domain.deployment.recorder import DECIDED, STARTED
+from bannister.domain.deployment.recorder import DECIDED, STARTED, WARNED
 from bannister.errors import Invalid
 from bannister.operations.context import Context
 from bannister.state.store import Entry
@@ -14,7 +14,7 @@ from bannister.state.store import Entry
 REFUSED: Final = "deployment.refused"
 #: A person asked to roll back.
 ROLLBACK_REQUESTED: Final = "deployment.rollback_requested"
-STORY: Final = frozenset({STARTED, DECIDED, REFUSED, ROLLBACK_REQUESTED})
+STORY: Final = frozenset({STARTED, DECIDED, WARNED, REFUSED, ROLLBACK_REQUESTED})
 
 _JOURNAL_PAGE: Final = 500
 

@@ -115,13 +115,22 @@ class MemoryState:
         return self._medium.sequence
 
     async def journal(
-        self, *, after: int = 0, subject: str | None = None, kind: str | None = None, limit: int = 1000
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        subject: str | None = None,
+        kind: str | None = None,
+        limit: int = 1000,
+        newest_first: bool = False,
     ) -> list[Entry]:
         entries = self._medium.entries
         forgotten = entries[0].sequence - 1 if entries else 0
+        end = len(entries) if before is None else max(before - forgotten - 1, 0)
+        between = entries[max(0, after - forgotten) : end]
         matching = (
             entry
-            for entry in entries[max(0, after - forgotten) :]
+            for entry in (reversed(between) if newest_first else between)
             if (subject is None or entry.subject == subject) and (kind is None or entry.kind == kind)
         )
         return [entry for entry, _ in zip(matching, range(limit), strict=False)]

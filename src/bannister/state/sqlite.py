@@ -218,14 +218,24 @@ class SqliteState:
             return self._sequence()
 
     async def journal(
-        self, *, after: int = 0, subject: str | None = None, kind: str | None = None, limit: int = 1000
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        subject: str | None = None,
+        kind: str | None = None,
+        limit: int = 1000,
+        newest_first: bool = False,
     ) -> list[Entry]:
         where, values = ["sequence > ?"], [str(after)]
+        if before is not None:
+            where.append("sequence < ?")
+            values.append(str(before))
         for column, value in (("subject", subject), ("kind", kind)):
             if value is not None:
                 where.append(f"{column} = ?")
                 values.append(value)
-        query = f"SELECT * FROM journal WHERE {' AND '.join(where)} ORDER BY sequence LIMIT {limit:d}"
+        query = f"SELECT * FROM journal WHERE {' AND '.join(where)} ORDER BY sequence {'DESC' if newest_first else ''} LIMIT {limit:d}"
         with _reported():
             found = self._connection.execute(query, values).fetchall()
         return [

@@ -121,9 +121,16 @@ class State(Protocol):
         ...
 
     async def journal(
-        self, *, after: int = 0, subject: str | None = None, kind: str | None = None, limit: int = 1000
+        self,
+        *,
+        after: int = 0,
+        before: int | None = None,
+        subject: str | None = None,
+        kind: str | None = None,
+        limit: int = 1000,
+        newest_first: bool = False,
     ) -> list[Entry]:
-        """Entries after a position, oldest first; filtered by exact subject and kind where given."""
+        """Entries between two positions, both exclusive, oldest first unless asked otherwise; filtered by exact subject and kind where given."""
         ...
 
     async def prune(self, *, before: float, keep: int, up_to: int, limit: int = 500) -> int:

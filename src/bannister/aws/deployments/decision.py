@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from bannister.aws.call import Call, Handler
-from bannister.domain.deployment.recorder import DECIDED, STARTED
+from bannister.domain.deployment.recorder import DECIDED, STARTED, WARNED
 from bannister.operations import deployments
 from bannister.operations.context import Context
 from bannister.operations.story import REFUSED, ROLLBACK_REQUESTED
@@ -21,6 +21,7 @@ _KINDS: Final = {
     DECIDED: "Decided",
     ROLLBACK_REQUESTED: "RollbackRequested",
     REFUSED: "Refused",
+    WARNED: "Warned",
 }
 
 

@@ -11,6 +11,8 @@ from typing import Final, TypeVar
 
 from bannister.domain.alarm.alarm import AlarmQuery, AlarmRule, Comparison, MissingData
 from bannister.domain.alarm.expression import queries_of
+from bannister.domain.alarm.judgement import range_periods
+from bannister.domain.expression.queries import check_alarm_slots
 from bannister.domain.metric.aggregate import SIMPLE_STATISTICS, check_statistic
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.errors import Invalid, Unsupported
@@ -94,10 +96,10 @@ def _rule_of_queries(asked: Definition) -> AlarmRule:
             )
         if query.metric is not None:
             _check_statistic(query.statistic)
-    queries_of(asked.queries)
+    queries = queries_of(asked.queries)
     periods = _given(asked.evaluation_periods, "EvaluationPeriods")
     period = next(query.period_seconds for query in asked.queries if query.metric is not None)
-    return AlarmRule(
+    rule = AlarmRule(
         metric=None,
         statistic="",
         period_seconds=_period(_given(period, "Period"), periods),
@@ -108,6 +110,8 @@ def _rule_of_queries(asked: Definition) -> AlarmRule:
         missing_data=_missing_data(asked.missing_data),
         queries=asked.queries,
     )
+    check_alarm_slots(queries, range_periods(rule))
+    return rule
 
 
 def _threshold(asked: Definition) -> float:

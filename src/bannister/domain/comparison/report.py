@@ -74,7 +74,7 @@ class GroupTally:
 class Account:
     """How far the exchanges that one proxy wanted to tell of are accounted for: by the report that this comes with, and by those before it."""
 
-    #: When that proxy started, as seconds since the epoch.
+    #: When that proxy started, by the machine's clock that nobody sets.
     proxy_began_at: float
     #: Its counters of what it did not tell, as last seen.
     overflow: Mapping[str, int]

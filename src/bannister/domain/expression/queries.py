@@ -230,7 +230,27 @@ def alarm_slots(
     """
     grid = Grid(start, period_seconds, len(slots[queries.metrics[0]]))
     values: dict[str, Value] = {name: Series(grid, tuple(slots[name]), name) for name in queries.metrics}
-    allowance = Allowance(ALARM_SLOTS_MAX)
+    return _alarm_slots(queries, grid, values, Allowance(ALARM_SLOTS_MAX))
+
+
+def check_alarm_slots(queries: Queries, periods: int) -> None:
+    """Whether an evaluation over so many periods computes no more than an alarm may.
+
+    Raises:
+        Invalid: It computes more.
+    """
+    grid, allowance = Grid(0, 60, 1), Allowance(ALARM_SLOTS_MAX)
+    _alarm_slots(queries, grid, {name: Series(grid, (None,), name) for name in queries.metrics}, allowance)
+    slots = (ALARM_SLOTS_MAX - allowance.slots) * periods
+    if slots > ALARM_SLOTS_MAX:
+        raise Invalid(
+            f"The expressions compute {slots:,} datapoints for each evaluation, over {periods:,} periods; an alarm may compute {ALARM_SLOTS_MAX:,}: "
+            "use simpler expressions, a longer Period or fewer EvaluationPeriods.",
+            code=VALIDATION,
+        )
+
+
+def _alarm_slots(queries: Queries, grid: Grid, values: dict[str, Value], allowance: Allowance) -> list[float | None]:
     for expression in queries.expressions:
         scope = Scope(values, queries.metrics, grid, allowance)
         try:
