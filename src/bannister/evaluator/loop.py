@@ -129,6 +129,8 @@ class Evaluator:
         self._progress = Progress(settings.timing)
         self._alarms: dict[str, Row[Alarm]] = {}
         self._alarms_version = -1
+        #: The configurations, by the time that they are of, of which `_sort_out` has made what is kept for each.
+        self._sorted_out: dict[str, float] = {}
         #: The metric alarms of each view.
         self._names: dict[View, list[str]] = {view: [] for view in self._views}
         #: Alarms that stop a running deployment, themselves or through a composite alarm: they are decided as soon as it is certain.
@@ -377,12 +379,13 @@ class Evaluator:
         """Read the alarms if anything was written since they were read, and forget positions that are not theirs."""
         version = self._state.changed.version
         if version != self._alarms_version:
-            before = {name: row.value.configured_at for name, row in self._alarms.items()}
             self._alarms = {row.key: row for row in await self._state.rows(ALARMS)}
             self._watched = await watched_alarms(self._state, self._alarm)
             self._urgent = seen_together(self._alarm, self._watched)
-            if before != {name: row.value.configured_at for name, row in self._alarms.items()}:
+            configurations = {name: row.value.configured_at for name, row in self._alarms.items()}
+            if configurations != self._sorted_out:
                 self._sort_out()
+                self._sorted_out = configurations
             self._alarms_version = version
 
     def _sort_out(self) -> None:
