@@ -19,10 +19,10 @@ help: ## List the verbs
 
 setup: $(SET_UP) ## Install everything into .venv (once; again when pyproject.toml changes)
 
-demo: setup ## Will this flight land late? A canary takes back a bad version, a shadow finds a wrong one (under 3 minutes)
+demo: setup ## Will this flight land late? A canary takes back a bad version, a shadow finds a wrong one (under 3 minutes; DEMO_OPTIONS=--keep leaves it up)
 	@$(BIN)/python -m bannister.demo $(DEMO_OPTIONS)
 
-test: setup ## Run all tests: pure ones two at a time, then those with real Envoy and real processes (about 25 minutes)
+test: setup ## Run all tests: pure ones two at a time, then those with real Envoy and real processes (about 30 minutes)
 	@$(PYTEST) -n 2 --dist worksteal -m "not real" $(TEST_OPTIONS)
 	@$(PYTEST) -m real $(TEST_OPTIONS)
 

@@ -50,10 +50,18 @@ def wait_nothing_left(temporary: Path) -> None:
     assert [path.name for path in temporary.iterdir() if path.name.startswith("bannister-demo")] == []
 
 
+def run(commands: str) -> str:
+    """As in somebody's shell."""
+    found = subprocess.run(["bash", "-c", commands], capture_output=True, text=True, timeout=TIMEOUT_SECONDS)
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout
+
+
 @pytest.mark.slow
 def test_a_canary_takes_back_what_fails_and_a_shadow_finds_what_is_wrong(tmp_path: Path) -> None:
+    """And what it says to try next works, up to the last line, after which nothing is left."""
     kept = tmp_path / "kept"
-    demo = start(tmp_path, "--data-dir", str(kept))
+    demo = start(tmp_path, "--data-dir", str(kept), "--keep")
     try:
         said, _ = demo.communicate(timeout=DEMO_TIMEOUT_SECONDS)
     finally:
@@ -65,7 +73,17 @@ def test_a_canary_takes_back_what_fails_and_a_shadow_finds_what_is_wrong(tmp_pat
     assert "v2 is in service" in said
     assert 'The update to "flights-v3" was rolled back to' in said
     assert "v3 passed offline with F1 0.78 (v2: 0.78) and failed" in said
-    assert max(map(len, said.splitlines())) <= 80
+    story, _, what_next = said.partition("# The server is still up.")
+    assert max(map(len, story.splitlines())) <= 80
+    commands = [line for line in what_next.splitlines()[1:] if line and not line.startswith("#")]
+    clean_up = commands.pop()
+    try:
+        export, asked, why, update = commands
+        tried = [run(f"{export}; {command}") for command in (asked, why, update)]
+    finally:
+        run(clean_up)
+    assert '"late"' in tried[0]
+    assert "rolled back" in tried[1]
     assert check_decisions(kept) >= 12, "of the creation, of the update that completed, of the one that was taken back"
     wait_nothing_left(tmp_path)
 

@@ -75,6 +75,7 @@ def good() -> Outcome:
             answer(1, "v2", 20, late=False),
             answer(1, "v5", 40, late=False),
         ],
+        sent=9,
         client_survived=True,
         settled=SETTLED,
         shadowed={
@@ -161,12 +162,21 @@ def test_what_did_not_hold_is_named(good: Outcome, change: dict[str, object], se
 )
 def test_a_request_that_v3_did_not_fail_itself_is_lost(good: Outcome, lost: Answer) -> None:
     good.answers.append(lost)
+    good.sent = len(good.answers)
+    (sentence,) = broken(good)
+    assert sentence.startswith("nothing was lost")
+
+
+@pytest.mark.parametrize("sent", [10, None])
+def test_a_request_without_an_end_is_lost(good: Outcome, sent: int | None) -> None:
+    good.sent = sent
     (sentence,) = broken(good)
     assert sentence.startswith("nothing was lost")
 
 
 def test_an_answer_of_v4_is_noticed(good: Outcome) -> None:
     good.answers.insert(0, answer(0, "v4", 3))
+    good.sent = len(good.answers)
     assert broken(good) == ["no caller saw an answer of v4"]
 
 
@@ -180,6 +190,7 @@ def test_shadows_are_told_with_their_interval(good: Outcome) -> None:
 
 def test_a_version_without_answers_is_noticed(good: Outcome) -> None:
     good.answers = [one for one in good.answers if one.version != "v1"]
+    good.sent = len(good.answers)
     assert broken(good) == ["every other version answered live traffic"]
     assert report.table(good)[0][3:] == ["-", "-", "0", "0", "-", "-"]
 

@@ -36,6 +36,13 @@ class Endpoint(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         status, answer = 200, {"late": True, "probability": 0.9, "version": "v2"}
+        if body == '"odd"':
+            answer = {}
+        if body == '"no status"':
+            self.wfile.write(b"HTTP/1.1\r\n\r\n")
+            return
+        if body == '"slow"':
+            time.sleep(1.0)
         if body == '"fail"':
             status = 424
             answer = {"Message": "no", "OriginalStatusCode": 500, "OriginalMessage": '{"error": "KeyError: 1"}'}
@@ -86,6 +93,18 @@ def test_what_each_request_became(url: str, tmp_path: Path) -> None:
     assert fine.sent_at < fine.ended_at
 
 
+def test_what_is_no_answer_is_said_and_what_is_slow_is_waited_for(url: str, tmp_path: Path) -> None:
+    bodies = ['"odd"', '"no status"', '"slow"', '"slow"']
+    traffic = Traffic(url, [Flight(body, late=False, known_plane=True) for body in bodies], tmp_path, rate=50)
+    wait_until(lambda: len(Endpoint.bodies) == len(bodies))
+    traffic.stop()
+    odd, none, *slow = sorted(traffic.answers(), key=lambda answer: answer.flight)
+    assert (odd.status, odd.ok, odd.error) == (200, False, "no prediction: {}")
+    assert (none.status, none.ok) == (0, False)
+    assert [answer.ok for answer in slow] == [True, True]
+    assert traffic.sent == len(bodies)
+
+
 def test_nothing_is_sent_twice(url: str, tmp_path: Path) -> None:
     replayed(url, ['"hang up"', '"fail"', '"hang up"'], tmp_path, rate=20)
     assert sorted(Endpoint.bodies) == ['"fail"', '"hang up"', '"hang up"']
@@ -104,7 +123,7 @@ def test_the_client_ends_when_its_owner_lets_go(url: str, tmp_path: Path) -> Non
     assert traffic.running
     traffic.stop()
     assert not traffic.running
-    assert len(traffic.answers()) == len(Endpoint.bodies)
+    assert len(traffic.answers()) == len(Endpoint.bodies) == traffic.sent
 
 
 def wait_until(condition: Callable[[], bool]) -> None:

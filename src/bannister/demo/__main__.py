@@ -61,9 +61,11 @@ def main() -> int:
 
 
 def _stand_alone() -> None:
-    """Nothing of the user's AWS set-up, and no proxy, may stand between the demo and its own server."""
-    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_CA_BUNDLE"):
-        os.environ.pop(name, None)
+    """Nothing of the user's set-up of AWS or of Bannister, and no proxy, may stand between the demo and its own server."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "BANNISTER_"))]:
+        del os.environ[name]
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        os.environ[name] = os.devnull
     os.environ["NO_PROXY"] = "127.0.0.1"
     # The model of Bannister's own service; `bannister service-model` prints the same folder.
     os.environ["AWS_DATA_PATH"] = str(Path(__file__).parents[1] / "service")
@@ -119,6 +121,7 @@ def _show_next(screen: Screen, server: Server, workspace: Path, outcome: Outcome
     file = workspace / "flight.json"
     file.write_text(flight.body)
     python, boto = sys.executable, "import boto3; sagemaker = boto3.client('sagemaker')"
+    bannister, v3 = Path(sys.executable).with_name("bannister"), outcome.settled["v3"].deployment
     lines = (
         "# The server is still up. In any shell:",
         f"export AWS_ENDPOINT_URL={server.url} AWS_DEFAULT_REGION=us-east-1 "
@@ -126,12 +129,12 @@ def _show_next(screen: Screen, server: Server, workspace: Path, outcome: Outcome
         "# 1. Will this flight of an unregistered aircraft land late?",
         f"curl -H content-type:application/json -d @{file} $AWS_ENDPOINT_URL/endpoints/{ENDPOINT}/invocations",
         "# 2. Why was v3 taken back?",
-        f"{python} -c \"{boto}; print(sagemaker.describe_endpoint(EndpointName='{ENDPOINT}')['FailureReason'])\"",
+        f"{bannister} explain {ENDPOINT} --deployment {v3}",
         "# 3. Release v3 without guards, all at once; then try 1 again after some seconds.",
         f'{python} -c "{boto}; '
         f"sagemaker.update_endpoint(EndpointName='{ENDPOINT}', EndpointConfigName='{config_name('v3')}')\"",
         "# When you are done:",
-        f"kill {server.pid}; rm -r {workspace}",
+        f"kill {server.pid}; while kill -0 {server.pid}; do sleep 0.2; done; rm -r {workspace}",
     )
     screen.console.print()
     for line in lines:

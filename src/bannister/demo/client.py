@@ -3,8 +3,8 @@
     python -m bannister.demo.client URL FLIGHTS --rate 100
 
 It sends the lines of the file FLIGHTS one after the other, each at its own time whatever became of the ones before (so a slow
-answer does not thin out the load), and prints one line of JSON per request. It ends when its standard input does,
-so it never outlives who started it.
+answer does not thin out the load), and prints one line of JSON for each answer, or for none, and at the end one that says how many it sent: whoever reads fewer knows that some are missing. It
+ends when its standard input does, so it never outlives who started it.
 
 It speaks HTTP by itself because it must not hide anything: botocore and most HTTP clients retry, and a request that needed a
 retry is one that failed.
@@ -57,6 +57,8 @@ class Client:
         )
         self._idle: list[Connection] = []
         self._under_way: set[asyncio.Task[None]] = set()
+        #: Requests so far.
+        self.sent = 0
 
     async def replay(self, bodies: list[str], rate: float) -> None:
         """Send one body after the other, `rate` in a second."""
@@ -64,6 +66,7 @@ class Client:
         started = loop.time()
         for index, body in enumerate(bodies):
             await asyncio.sleep(started + index / rate - loop.time())
+            self.sent += 1
             task = asyncio.create_task(self._send(index, body))
             self._under_way.add(task)
             task.add_done_callback(self._under_way.discard)
@@ -79,8 +82,7 @@ class Client:
             async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
                 status, content = await self._post(body)
             record |= {"status": status, **_understood(status, content)}
-        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
-            # No answer at all, or none that is HTTP: the worst that can happen to a caller.
+        except Exception as error:  # noqa: BLE001  # no answer at all, or none that is HTTP, in whatever way: the worst that can happen to a caller
             record |= {"status": 0, "error": f"{type(error).__name__}: {error}"}
         record |= {"ms": round((time.perf_counter() - began) * 1000, 3), "ended_at": time.time()}
         print(json.dumps(record), flush=True)
@@ -105,7 +107,11 @@ def _understood(status: int, content: bytes) -> dict[str, Any]:
         answer = json.loads(content)
     except ValueError:
         return {"error": content[:500].decode("utf-8", "replace")}
+    if not isinstance(answer, dict):
+        return {"error": f"not what this endpoint answers: {str(answer)[:500]}"}
     if status == 200:
+        if not (isinstance(answer.get("late"), bool) and isinstance(answer.get("version"), str)):
+            return {"error": f"no prediction: {str(answer)[:500]}"}
         return {"late": answer["late"], "version": answer["version"]}
     return {
         "error": str(answer.get("Message", answer))[:500],
@@ -128,6 +134,7 @@ async def _main(url: str, flights: Path, rate: float) -> None:
     await asyncio.wait((replay, ended), return_when=asyncio.FIRST_COMPLETED)
     replay.cancel()
     await client.finish()
+    print(json.dumps({"sent": client.sent}), flush=True)
 
 
 if __name__ == "__main__":

@@ -131,6 +131,12 @@ class FlightsEndpoint:
             },
         )
 
+    def deployment_to(self, version: str) -> str:
+        """The id of the newest deployment that brings in a version."""
+        pages = self._bannister.get_paginator("list_deployments").paginate(EndpointName=ENDPOINT)
+        found = [one for page in pages for one in page["Deployments"] if one["GreenConfigName"] == config_name(version)]
+        return str(max(found, key=lambda one: one["StartTime"])["DeploymentId"])
+
     # --- shadows
 
     def compare_labels(self) -> None:

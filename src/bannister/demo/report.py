@@ -45,6 +45,8 @@ class Settled:
     status: str
     config: str
     failure_reason: str | None
+    #: Its id, for `bannister explain`.
+    deployment: str = field(default="", compare=False)
 
 
 @dataclass(slots=True)
@@ -66,6 +68,8 @@ class Outcome:
     versions: list[Version]
     flights: list[Flight]
     answers: list[Answer] = field(default_factory=list)
+    #: By the client's count; None: it did not say.
+    sent: int | None = None
     client_survived: bool = False
     #: By version: how the update to it ended.
     settled: dict[str, Settled] = field(default_factory=dict)
@@ -215,8 +219,8 @@ def checks(outcome: Outcome) -> list[Check]:
         *_second_act(outcome),
         Check(
             f"nothing was lost: of {len(outcome.answers):,} requests only v3's own failures failed",
-            bool(outcome.answers) and not lost,
-            f"{len(lost)} others failed, such as {lost[:EVIDENCE_MAX]}",
+            bool(outcome.answers) and not lost and outcome.sent == len(outcome.answers),
+            f"{len(lost)} others failed, such as {lost[:EVIDENCE_MAX]}; {outcome.sent} were sent and {len(outcome.answers)} came to an end",
         ),
         Check("every other version answered live traffic", not silent, f"no answer by {', '.join(silent)}"),
         Check("the client ran to the end", outcome.client_survived, "its process ended early"),

@@ -94,7 +94,7 @@ class Demo:
         finally:
             self._screen.unfollow()
             traffic.stop()
-            outcome.answers = traffic.answers()
+            outcome.answers, outcome.sent = traffic.answers(), traffic.sent
 
     def _first_act(self, endpoint: FlightsEndpoint, outcome: Outcome) -> None:
         """A version that fails loudly meets an alarm on errors."""
@@ -150,7 +150,12 @@ class Demo:
             f"update to {version}: canary of {CANARY_PERCENT} % for {BAKE_SECONDS} s, {len(alarms)} {watch} it", "bold"
         )
         described = endpoint.wait_settled(UPDATE_TIMEOUT_SECONDS, self._watch)
-        settled = Settled(described["EndpointStatus"], described["EndpointConfigName"], described.get("FailureReason"))
+        settled = Settled(
+            described["EndpointStatus"],
+            described["EndpointConfigName"],
+            described.get("FailureReason"),
+            endpoint.deployment_to(version),
+        )
         if settled.failure_reason:
             self._screen.say(settled.failure_reason, "bold red")
         else:

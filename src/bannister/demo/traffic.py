@@ -10,9 +10,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from bannister.demo.client import ANSWER_TIMEOUT_SECONDS
 from bannister.demo.flights import Flight
 
-STOP_TIMEOUT_SECONDS = 10.0
+#: The client waits for every answer.
+STOP_TIMEOUT_SECONDS = ANSWER_TIMEOUT_SECONDS + 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Answer:
 
     @property
     def ok(self) -> bool:
-        return self.status == 200
+        return self.status == 200 and self.error is None
 
 
 class Traffic:
@@ -43,6 +45,8 @@ class Traffic:
         self.flights = flights
         self.rate = rate
         self._answers: list[Answer] = []
+        #: How many requests the client says that it sent; None: it has not said yet, or did not come to that.
+        self.sent: int | None = None
         file = workspace / "flights.jsonl"
         file.write_text("\n".join(flight.body for flight in flights) + "\n")
         self._process = subprocess.Popen(
@@ -89,5 +93,8 @@ class Traffic:
         assert self._process.stdout
         for line in self._process.stdout:
             record = json.loads(line)
+            if "sent" in record:
+                self.sent = record["sent"]
+                continue
             record["milliseconds"] = record.pop("ms")
             self._answers.append(Answer(**record))
