@@ -2,68 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-from bannister.aws.call import Call
-from bannister.aws.sagemaker import service
-from bannister.clock import SystemClock
-from bannister.errors import Refused
-from bannister.ids import SeededIds
-from bannister.metrics.memory import MemoryMetrics
-from bannister.objects.memory import MemoryObjects
-from bannister.operations.context import Context
-from bannister.settings import Settings
-from bannister.state.memory import MemoryState
+from tests.aws.control import Control
 
 CONTAINER = {"Image": "bannister/python"}
+SOURCE = {"S3Uri": "s3://b/k", "S3DataType": "S3Object", "CompressionType": "Gzip"}
 VARIANT = {"VariantName": "main", "ModelName": "m", "InitialInstanceCount": 1}
 
 
-class SageMaker:
-    """The operations without a door: parameters in, members out."""
-
-    def __init__(self, context: Context) -> None:
-        self._handlers = service(context).handlers
-
-    async def perform(self, operation: str, params: Mapping[str, Any]) -> dict[str, Any]:
-        call = Call("sagemaker", operation, dict(params), "request", "us-east-1", "000000000000")
-        return await self._handlers[operation](call)
-
-
 @pytest.fixture
-async def sagemaker(tmp_path: Path) -> SageMaker:
-    settings = Settings(tmp_path)
-    context = Context(
-        state=MemoryState(),
-        metrics=MemoryMetrics(settings),
-        objects=MemoryObjects(settings.object_bytes_max),
-        clock=SystemClock(),
-        ids=SeededIds(1),
-        settings=settings,
-        image_refusal=lambda image: None,
-        ready_instances=dict,
-    )
-    made = SageMaker(context)
-    await made.perform("CreateModel", {"ModelName": "m", "PrimaryContainer": CONTAINER})
+async def sagemaker(tmp_path: Path) -> Control:
+    made = Control(tmp_path)
+    await made.done("CreateModel", ModelName="m", PrimaryContainer=CONTAINER)
     return made
 
 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"Mode": "MultiModel"}, "Mode MultiModel is not supported"),
-        ({"ModelPackageName": "p"}, "ModelPackageName is not supported"),
-        ({"AdditionalModelDataSources": [{"ChannelName": "a"}]}, "AdditionalModelDataSources is not supported"),
+        ({"Mode": "MultiModel"}, "Mode MultiModel cannot be used: create one model per artifact"),
+        ({"ModelPackageName": "p"}, "ModelPackageName cannot be used: there are no model packages"),
+        (
+            {"AdditionalModelDataSources": [{"ChannelName": "a", "S3DataSource": SOURCE}]},
+            "AdditionalModelDataSources cannot be used: put everything",
+        ),
     ],
 )
-async def test_containers_that_cannot_be_run(sagemaker: SageMaker, changes: dict[str, Any], says: str) -> None:
-    with pytest.raises(Refused, match=says):
-        await sagemaker.perform("CreateModel", {"ModelName": "n", "PrimaryContainer": CONTAINER | changes})
-    assert len((await sagemaker.perform("ListModels", {}))["Models"]) == 1
+async def test_containers_that_cannot_be_run(sagemaker: Control, changes: dict[str, Any], says: str) -> None:
+    _, message = await sagemaker.refused("CreateModel", ModelName="n", PrimaryContainer=CONTAINER | changes)
+    assert says in message
+    assert (
+        len(
+            (
+                await sagemaker.done(
+                    "ListModels",
+                )
+            )["Models"]
+        )
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +51,7 @@ async def test_containers_that_cannot_be_run(sagemaker: SageMaker, changes: dict
     [
         (
             {"ManagedInstanceScaling": {"Status": "ENABLED"}},
-            r"^ManagedInstanceScaling is only supported for inference component endpoints\.$",
+            "ManagedInstanceScaling is only supported for inference component endpoints.",
         ),
         (
             {"ServerlessConfig": {"MemorySizeInMB": 1024, "MaxConcurrency": 1}},
@@ -79,44 +59,45 @@ async def test_containers_that_cannot_be_run(sagemaker: SageMaker, changes: dict
         ),
     ],
 )
-async def test_variants_that_cannot_be_served(sagemaker: SageMaker, changes: dict[str, Any], says: str) -> None:
+async def test_variants_that_cannot_be_served(sagemaker: Control, changes: dict[str, Any], says: str) -> None:
     given = {"EndpointConfigName": "c", "ProductionVariants": [VARIANT | changes]}
-    with pytest.raises(Refused, match=says):
-        await sagemaker.perform("CreateEndpointConfig", given)
+    _, message = await sagemaker.refused("CreateEndpointConfig", **given)
+    assert says in message
 
 
-async def test_a_routing_strategy_is_stored_and_described(sagemaker: SageMaker) -> None:
+async def test_a_routing_strategy_is_stored_and_described(sagemaker: Control) -> None:
     variants = [
-        {**VARIANT, "VariantName": strategy.lower()[:6], "RoutingConfig": {"RoutingStrategy": strategy}}
+        {**VARIANT, "VariantName": strategy.lower()[:5], "RoutingConfig": {"RoutingStrategy": strategy}}
         for strategy in ("RANDOM", "LEAST_OUTSTANDING_REQUESTS")
     ]
-    await sagemaker.perform(
-        "CreateEndpointConfig", {"EndpointConfigName": "c", "ProductionVariants": [*variants, VARIANT]}
-    )
-    described = await sagemaker.perform("DescribeEndpointConfig", {"EndpointConfigName": "c"})
-    found = [one["RoutingConfig"] for one in described["ProductionVariants"]]
+    await sagemaker.done("CreateEndpointConfig", EndpointConfigName="c", ProductionVariants=[*variants, VARIANT])
+    described = await sagemaker.done("DescribeEndpointConfig", EndpointConfigName="c")
+    found = [one.get("RoutingConfig") for one in described["ProductionVariants"]]
     assert found == [*(one["RoutingConfig"] for one in variants), None]
-    await sagemaker.perform("CreateEndpoint", {"EndpointName": "e", "EndpointConfigName": "c"})
-    pending = (await sagemaker.perform("DescribeEndpoint", {"EndpointName": "e"}))["PendingDeploymentSummary"]
-    assert [one["RoutingConfig"] for one in pending["ProductionVariants"]] == found
+    await sagemaker.done("CreateEndpoint", EndpointName="e", EndpointConfigName="c")
+    pending = (await sagemaker.done("DescribeEndpoint", EndpointName="e"))["PendingDeploymentSummary"]
+    assert [one.get("RoutingConfig") for one in pending["ProductionVariants"]] == found
 
 
 @pytest.mark.parametrize(
     "config",
     [
         {"RoutingStrategy": "KV_AWARE"},
-        {"RoutingStrategy": "PREFIX_AWARE", "PrefixAwareRoutingConfig": {"PrefixLength": 1, "ConcurrencyThreshold": 1}},
-        {"RoutingStrategy": "RANDOM", "PrefixAwareRoutingConfig": {"PrefixLength": 1, "ConcurrencyThreshold": 1}},
+        {
+            "RoutingStrategy": "PREFIX_AWARE",
+            "PrefixAwareRoutingConfig": {"PrefixLength": 1024, "ConcurrencyThreshold": 10},
+        },
+        {"RoutingStrategy": "RANDOM", "PrefixAwareRoutingConfig": {"PrefixLength": 1024, "ConcurrencyThreshold": 10}},
     ],
     ids=["by cache", "by prefix", "a prefix that is not used"],
 )
-async def test_routing_by_content_is_refused(sagemaker: SageMaker, config: dict[str, Any]) -> None:
+async def test_routing_by_content_is_refused(sagemaker: Control, config: dict[str, Any]) -> None:
     variants = [{**VARIANT, "RoutingConfig": config}]
-    with pytest.raises(Refused, match="can be LEAST_OUTSTANDING_REQUESTS or RANDOM"):
-        await sagemaker.perform("CreateEndpointConfig", {"EndpointConfigName": "c", "ProductionVariants": variants})
+    _, message = await sagemaker.refused("CreateEndpointConfig", EndpointConfigName="c", ProductionVariants=variants)
+    assert "give LEAST_OUTSTANDING_REQUESTS or RANDOM" in message
 
 
-async def test_an_empty_member_is_refused_like_a_full_one(sagemaker: SageMaker) -> None:
+async def test_an_empty_member_is_refused_like_a_full_one(sagemaker: Control) -> None:
     given = {"EndpointConfigName": "c", "ProductionVariants": [VARIANT], "ExplainerConfig": {}}
-    with pytest.raises(Refused, match="ExplainerConfig cannot be used"):
-        await sagemaker.perform("CreateEndpointConfig", given)
+    _, message = await sagemaker.refused("CreateEndpointConfig", **given)
+    assert "ExplainerConfig cannot be used" in message

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from bannister.aws.members import Tables
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -41,5 +43,7 @@ class Service:
     #: The name in botocore: `sagemaker`, `cloudwatch`.
     name: str
     handlers: Mapping[str, Handler]
+    #: What becomes of each member of the operations' inputs.
+    members: Tables = field(default_factory=dict)
     #: By operation: the longest body of a request in bytes, decompressed; of those not named: `Settings.request_body_bytes_max`.
     body_bytes_max: Mapping[str, int] = field(default_factory=dict)

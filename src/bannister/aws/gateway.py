@@ -34,6 +34,7 @@ from urllib.parse import parse_qs, unquote
 import msgspec
 
 from bannister.aws.call import Call, Service
+from bannister.aws.members import Refusals
 from bannister.aws.runtime_errors import unknown_endpoint
 from bannister.aws.wire import body, fault, json, query, rest_json, rpc_v2_cbor, validate
 from bannister.aws.wire.answer import Answer
@@ -135,6 +136,9 @@ class Gateway:
         self._ids = ids
         self._clock = clock
         self._handlers = {service.name: service.handlers for service in services}
+        self._members = {service.name: service.members for service in services}
+        #: By service and operation, once it was asked for: its model is not loaded earlier.
+        self._refusals: dict[tuple[str, str], Refusals] = {}
         self._own_bytes_max = {service.name: service.body_bytes_max for service in services}
         self._long_bodies = ThreadPoolExecutor(1, thread_name_prefix="long-bodies")
         self._objects_app = objects_app
@@ -261,8 +265,15 @@ class Gateway:
             params, found = _input(wire, operation, content)
         if found is not None:
             return _refusal(request, fault.of_violations(service, found))
+        self._refusals_of(service, operation).check(params)
         call = Call(service, name, params, request.id, self._place.region, self._place.account_id)
         return wire.render(operation, await handler(call), request.id)
+
+    def _refusals_of(self, service: str, operation: OperationModel) -> Refusals:
+        key = (service, operation.name)
+        if key not in self._refusals:
+            self._refusals[key] = Refusals(operation.input_shape, self._members[service])
+        return self._refusals[key]
 
     def _limit(self, service: str, operation: str) -> _Limit:
         own = self._own_bytes_max.get(service, {}).get(operation)

@@ -7,12 +7,16 @@ from typing import Any
 
 from bannister.aws.arn import assumed_role_arn, role_arn
 from bannister.aws.call import Call, Service
+from bannister.aws.members import Members
 from bannister.operations import identity
 
 
 def services() -> Sequence[Service]:
     """The operations of the two services that Bannister supports."""
-    return [Service("sts", {"GetCallerIdentity": _get_caller_identity}), Service("iam", {"GetRole": _get_role})]
+    return [
+        Service("sts", {"GetCallerIdentity": _get_caller_identity}, {"GetCallerIdentityRequest": Members()}),
+        Service("iam", {"GetRole": _get_role}, {"GetRoleRequest": Members("RoleName")}),
+    ]
 
 
 async def _get_caller_identity(call: Call) -> dict[str, Any]:

@@ -6,7 +6,8 @@ of instances per variant. A running deployment (`bannister.domain.deployment`) b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.deployment.deployment import Deployment
@@ -31,6 +32,8 @@ class Variant:
     #: It has no instances of its own, and is not served.
     serverless: Serverless | None = None
     routing: RoutingStrategy | None = None
+    #: What else the client gave, which has no effect here: described as it came, and never looked into.
+    as_given: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class EndpointConfig:
     tags: Tags = ()
     #: It is for asynchronous invocations, and is not served.
     async_inference: AsyncInference | None = None
+    #: As a variant's.
+    as_given: dict[str, Any] = field(default_factory=dict)
 
     @property
     def why_not_served(self) -> str | None:

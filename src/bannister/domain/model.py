@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from bannister.domain.tags import Tags
 
@@ -16,6 +17,8 @@ class Container:
     artifact_url: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
     hostname: str | None = None
+    #: What else the client gave, which has no effect here: described as it came, and never looked into.
+    as_given: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,3 +33,5 @@ class Model:
     given_as_list: bool = False
     network_isolation: bool = False
     tags: Tags = ()
+    #: As a container's.
+    as_given: dict[str, Any] = field(default_factory=dict)

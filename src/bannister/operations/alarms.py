@@ -7,8 +7,8 @@ the alarm's history is read from there long after the alarm is gone.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import msgspec
@@ -51,6 +51,8 @@ class Extras:
     insufficient_data_actions: tuple[str, ...] = ()
     #: Taken when the alarm is created, ignored by an update (AWS).
     tags: tuple[tuple[str, str], ...] = ()
+    #: Described again, and without effect.
+    as_given: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +141,7 @@ def configured(name: str, rule: AlarmRule | None, extras: Extras, before: Alarm 
         tags=tuple(dict(extras.tags).items()) if before is None else before.tags,
         parents=() if before is None else before.parents,
         suppresses=() if before is None else before.suppresses,
+        as_given=dict(extras.as_given),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.endpoint import EndpointConfig, Variant
@@ -30,8 +30,9 @@ async def create_endpoint_config(
     data_capture: DataCapture | None = None,
     tags: Tags = (),
     async_inference: AsyncInference | None = None,
+    as_given: Mapping[str, Any] | None = None,
 ) -> EndpointConfig:
-    """Store a configuration; its models must exist."""
+    """Store a configuration; its models must exist. `as_given` is described again, and has no effect."""
     context.check_room()
     check_tags(tags)
     _check_shadow(variants, shadow_variants)
@@ -59,7 +60,14 @@ async def create_endpoint_config(
         if await context.state.get(MODELS, variant.model_name) is None:
             raise NotFound(Resource.MODEL, variant.model_name)
     config = EndpointConfig(
-        name, tuple(variants), context.clock.now(), tuple(shadow_variants), data_capture, tags, async_inference
+        name,
+        tuple(variants),
+        context.clock.now(),
+        tuple(shadow_variants),
+        data_capture,
+        tags,
+        async_inference,
+        dict(as_given or {}),
     )
     try:
         await context.state.commit([Put(ENDPOINT_CONFIGS, name, config, 0)])

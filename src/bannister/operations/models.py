@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from bannister.domain.model import Container, Model
 from bannister.domain.tags import Tags, check_tags
@@ -24,8 +26,9 @@ async def create_model(
     given_as_list: bool = False,
     network_isolation: bool = False,
     tags: Tags = (),
+    as_given: Mapping[str, Any] | None = None,
 ) -> Model:
-    """Store a model after checking that its image can be run and its artifact exists."""
+    """Store a model after checking that its image can be run and its artifact exists. `as_given` is described again, and has no effect."""
     context.check_room()
     check_tags(tags)
     refusal = context.image_refusal(container.image)
@@ -39,7 +42,7 @@ async def create_model(
     if container.artifact_url is not None:
         await _check_artifact(context, container.artifact_url)
     now = context.clock.now()
-    model = Model(name, container, now, execution_role, given_as_list, network_isolation, tags)
+    model = Model(name, container, now, execution_role, given_as_list, network_isolation, tags, dict(as_given or {}))
     try:
         await context.state.commit([Put(MODELS, name, model, 0)])
     except Conflict:

@@ -44,6 +44,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     # Models, configurations, endpoints and experiments have tags, and configurations may be serverless or asynchronous: an earlier version would drop
     # the former in writing, and serve the latter.
     (),
+    # Models, configurations, variants and alarms have members that are only described: an earlier version would drop them in writing.
+    (),
 )
 
 

@@ -18,14 +18,10 @@ BODY_BYTES_MAX: Final = {"PutMetricData": 1024 * 1024, "PutMetricAlarm": 120 * 1
 
 def service(context: Context) -> Service:
     """The operations of CloudWatch that Bannister supports."""
+    parts = (metric, alarm, composite_alarm, alarm_history, tags)
     return Service(
         "cloudwatch",
-        {
-            **metric.handlers(context),
-            **alarm.handlers(context),
-            **composite_alarm.handlers(context),
-            **alarm_history.handlers(context),
-            **tags.handlers(context),
-        },
+        {name: one for each in parts for name, one in each.handlers(context).items()},
+        {name: one for each in parts for name, one in each.MEMBERS.items()},
         BODY_BYTES_MAX,
     )

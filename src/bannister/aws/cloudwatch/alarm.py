@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
 from bannister.aws.cloudwatch.dimensions import dimension_members, metric_identity
+from bannister.aws.members import Members, Tables, as_given
 from bannister.domain.alarm.alarm import Alarm, AlarmQuery, AlarmRule, AlarmValue, CompositeRule, Suppression
 from bannister.domain.alarm.definition import Definition
 from bannister.domain.alarm.suppression import suppression_reason
@@ -16,13 +18,33 @@ from bannister.errors import Invalid, Resource, Unsupported
 from bannister.operations import alarms
 from bannister.operations.context import Context
 
-#: Members of PutMetricAlarm that would change what is watched or how, and are not supported: saying so beats ignoring them.
-_REFUSED: Final = {
-    "EvaluationCriteria": "alarms on queries are not supported: give MetricName, Namespace, Statistic and Period",
-    "EvaluationInterval": "alarms are evaluated every second",
-    "ThresholdMetricId": "anomaly detection is not supported: give a Threshold",
-    "WarmUpConfiguration": "warm-up is not supported",
-    "ActionConfiguration": "actions are addresses to be told, or ARNs that are written down",
+MEMBERS: Final[Tables] = {
+    "PutMetricAlarmInput": Members(
+        "AlarmName AlarmDescription ActionsEnabled OKActions AlarmActions InsufficientDataActions MetricName Namespace Statistic "
+        "ExtendedStatistic Dimensions Period Unit EvaluationPeriods DatapointsToAlarm Threshold ComparisonOperator "
+        "TreatMissingData EvaluateLowSampleCountPercentile Metrics Tags",
+        ignored={"EvaluationWindow": "periods slide, as they do by default on AWS"},
+        refused={
+            "EvaluationCriteria": "alarms on queries are not supported: give MetricName, Namespace, Statistic and Period",
+            "EvaluationInterval": "alarms are evaluated every second",
+            "ThresholdMetricId": "anomaly detection is not supported: give a Threshold",
+            "WarmUpConfiguration": "warm-up is not supported",
+            "ActionConfiguration": "actions are addresses to be told, or ARNs that are written down",
+        },
+    ),
+    "EvaluationWindow": Members(
+        ignored={"SlidingWindow": "periods slide, as they do by default on AWS"},
+        refused={"WallClockWindow": "periods slide; leave EvaluationWindow out"},
+    ),
+    "DescribeAlarmsInput": Members(
+        "AlarmNames AlarmNamePrefix AlarmTypes ChildrenOfAlarmName ParentsOfAlarmName StateValue ActionPrefix MaxRecords "
+        "NextToken"
+    ),
+    "DescribeAlarmsForMetricInput": Members("MetricName Namespace Statistic ExtendedStatistic Dimensions Period Unit"),
+    "DeleteAlarmsInput": Members("AlarmNames"),
+    "SetAlarmStateInput": Members("AlarmName StateValue StateReason StateReasonData"),
+    "EnableAlarmActionsInput": Members("AlarmNames"),
+    "DisableAlarmActionsInput": Members("AlarmNames"),
 }
 
 #: Members of DescribeAlarms that ask for an alarm's relatives.
@@ -31,8 +53,9 @@ _RELATIVES: Final = ("ChildrenOfAlarmName", "ParentsOfAlarmName")
 
 def handlers(context: Context) -> Mapping[str, Handler]:
     async def put(call: Call) -> dict[str, Any]:
-        _refuse(call.params)
-        await alarms.put_metric_alarm(context, call.params["AlarmName"], _definition(call), extras(call.params))
+        params = call.params
+        more = replace(extras(params), as_given=as_given(params, MEMBERS["PutMetricAlarmInput"]) | _low_samples(params))
+        await alarms.put_metric_alarm(context, params["AlarmName"], _definition(call), more)
         return {}
 
     async def describe(call: Call) -> dict[str, Any]:
@@ -91,12 +114,9 @@ def handlers(context: Context) -> Mapping[str, Handler]:
     }
 
 
-def _refuse(params: dict[str, Any]) -> None:
-    for member, why in _REFUSED.items():
-        if params.get(member):
-            raise Unsupported(f"{member} cannot be used: {why}.")
-    if "WallClockWindow" in params.get("EvaluationWindow", {}):
-        raise Unsupported("EvaluationWindow WallClockWindow cannot be used: periods slide with every second.")
+def _low_samples(params: dict[str, Any]) -> dict[str, Any]:
+    """What to do with few samples; described where it was given, also if it is the default."""
+    return {name: given for name, given in params.items() if name == "EvaluateLowSampleCountPercentile"}
 
 
 def _definition(call: Call) -> Definition:
@@ -138,6 +158,7 @@ def _query(given: dict[str, Any], account_id: str) -> AlarmQuery:
             period_seconds=given.get("Period"),
             label=given.get("Label"),
             return_data=given.get("ReturnData", True),
+            account_id=given.get("AccountId"),
         )
     metric = stat["Metric"]
     if "Namespace" not in metric or "MetricName" not in metric:
@@ -155,6 +176,7 @@ def _query(given: dict[str, Any], account_id: str) -> AlarmQuery:
         period_seconds=stat["Period"],
         label=given.get("Label"),
         return_data=given.get("ReturnData", True),
+        account_id=given.get("AccountId"),
     )
 
 
@@ -221,7 +243,7 @@ def alarm_members(alarm: Alarm, call: Call) -> dict[str, Any]:
         members |= _rule_members(alarm.rule)
     if alarm.composite is not None:
         members |= _composite_members(alarm.composite, alarm.suppression)
-    return members
+    return members | alarm.as_given
 
 
 def _composite_members(rule: CompositeRule, held: Suppression | None) -> dict[str, Any]:
@@ -260,7 +282,12 @@ def _rule_members(rule: AlarmRule) -> dict[str, Any]:
 
 def _query_members(query: AlarmQuery) -> dict[str, Any]:
     """The shape MetricDataQuery."""
-    members: dict[str, Any] = {"Id": query.id, "Label": query.label, "ReturnData": query.return_data}
+    members: dict[str, Any] = {
+        "Id": query.id,
+        "Label": query.label,
+        "ReturnData": query.return_data,
+        "AccountId": query.account_id,
+    }
     if query.metric is None:
         return members | {"Expression": query.expression, "Period": query.period_seconds}
     metric = {

@@ -10,6 +10,7 @@ import msgspec
 
 from bannister.aws.call import Call, Handler
 from bannister.aws.cloudwatch.alarm import alarm_members
+from bannister.aws.members import Members, Tables
 from bannister.domain.alarm.alarm import Alarm
 from bannister.operations.alarm_history import HistoryItem, HistoryRequest, ItemType, describe_alarm_history
 from bannister.operations.context import Context
@@ -22,6 +23,13 @@ _CHANGES: Final = {
     "alarm.created": ("created", "Create", "createdAlarm"),
     "alarm.updated": ("updated", "Update", "updatedAlarm"),
     "alarm.deleted": ("deleted", "Delete", "deletedAlarm"),
+}
+
+MEMBERS: Final[Tables] = {
+    "DescribeAlarmHistoryInput": Members(
+        "AlarmName AlarmTypes HistoryItemType StartDate EndDate MaxRecords NextToken ScanBy",
+        refused={"AlarmContributorId": "an alarm has no contributors here; leave it out for the whole alarm's history"},
+    )
 }
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from bannister.aws.call import Call, Handler
 from bannister.aws.cloudwatch.alarm import extras
-from bannister.errors import Unsupported
+from bannister.aws.members import Members, Tables
 from bannister.operations.composite_alarms import CompositeDefinition, put_composite_alarm
 from bannister.operations.context import Context
+
+MEMBERS: Final[Tables] = {
+    "PutCompositeAlarmInput": Members(
+        "ActionsEnabled AlarmActions AlarmDescription AlarmName AlarmRule InsufficientDataActions OKActions Tags "
+        "ActionsSuppressor ActionsSuppressorWaitPeriod ActionsSuppressorExtensionPeriod",
+        refused={"ActionConfiguration": "actions are addresses to be told, or ARNs that are written down"},
+    )
+}
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:
     async def put(call: Call) -> dict[str, Any]:
         params = call.params
-        if params.get("ActionConfiguration"):
-            raise Unsupported(
-                "ActionConfiguration cannot be used: actions are addresses to be told, or ARNs that are written down."
-            )
         asked = CompositeDefinition(
             rule=params["AlarmRule"],
             suppressor=params.get("ActionsSuppressor"),

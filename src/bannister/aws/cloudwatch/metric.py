@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from bannister.aws.call import Call, Handler
 from bannister.aws.cloudwatch.dimensions import dimension_members, metric_identity
+from bannister.aws.members import Members, Tables
 from bannister.errors import Invalid, Unsupported
 from bannister.operations import metric_data, metrics
 from bannister.operations.context import Context
@@ -15,11 +16,34 @@ _MISSING = "MissingRequiredParameterException"
 #: CloudWatch's message where not all metrics could be given.
 _CUT = {"Code": "MaxMetricsExceeded", "Value": "Maximum number of allowed metrics exceeded"}
 
+MEMBERS: Final[Tables] = {
+    "PutMetricDataInput": Members(
+        "Namespace MetricData",
+        ignored={"StrictEntityValidation": "it is about entities, which are refused"},
+        refused={"EntityMetricData": "metrics belong to no entities; give them in MetricData"},
+    ),
+    "MetricDatum": Members(
+        "MetricName Dimensions Timestamp Value StatisticValues Values Counts Unit StorageResolution"
+    ),
+    "Dimension": Members("Name Value"),
+    "StatisticSet": Members("SampleCount Sum Minimum Maximum"),
+    "GetMetricStatisticsInput": Members(
+        "Namespace MetricName Dimensions StartTime EndTime Period Statistics ExtendedStatistics Unit"
+    ),
+    "GetMetricDataInput": Members("MetricDataQueries StartTime EndTime NextToken ScanBy MaxDatapoints LabelOptions"),
+    "MetricDataQuery": Members("Id MetricStat Expression Label ReturnData Period AccountId"),
+    "MetricStat": Members("Metric Period Stat Unit"),
+    "Metric": Members("Namespace MetricName Dimensions"),
+    "LabelOptions": Members("Timezone"),
+    "ListMetricsInput": Members(
+        "Namespace MetricName Dimensions NextToken RecentlyActive IncludeLinkedAccounts OwningAccount"
+    ),
+    "DimensionFilter": Members("Name Value"),
+}
+
 
 def handlers(context: Context) -> Mapping[str, Handler]:
     async def put(call: Call) -> dict[str, Any]:
-        if call.params.get("EntityMetricData"):
-            raise Unsupported("EntityMetricData cannot be used: give the metrics in MetricData.")
         namespace = call.params["Namespace"]
         samples = [_sample(namespace, datum) for datum in call.params.get("MetricData", [])]
         await metrics.put_metric_data(context, samples)

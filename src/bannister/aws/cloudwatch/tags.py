@@ -7,11 +7,19 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from bannister.aws.call import Call, Handler
+from bannister.aws.members import Members, Tables
 from bannister.errors import Invalid, NotFound
 from bannister.operations import alarm_tags
 from bannister.operations.context import Context
 
 _ALARM_ARN: Final = re.compile(r"arn:[^:]*:cloudwatch:([^:]*):([^:]*):alarm:(.+)", re.DOTALL)
+
+MEMBERS: Final[Tables] = {
+    "ListTagsForResourceInput": Members("ResourceARN"),
+    "TagResourceInput": Members("ResourceARN Tags"),
+    "Tag": Members("Key Value"),
+    "UntagResourceInput": Members("ResourceARN TagKeys"),
+}
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:

@@ -9,4 +9,4 @@ from bannister.operations.context import Context
 
 def service(context: Context) -> Service:
     """The operations of CloudWatch Logs that Bannister supports."""
-    return Service("logs", {**group.handlers(context), **event.handlers(context)})
+    return Service("logs", {**group.handlers(context), **event.handlers(context)}, {**group.MEMBERS, **event.MEMBERS})

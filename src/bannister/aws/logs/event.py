@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from bannister.aws.call import Call, Handler
 from bannister.aws.logs.group import group_name
+from bannister.aws.members import Members, Tables
 from bannister.domain.log_pattern import parse_pattern
 from bannister.errors import Invalid
 from bannister.operations import logs
 from bannister.operations.context import Context
 from bannister.operations.logs import EVENTS_MAX, Event, FilterRequest, Window
+
+_UNMASKED: Final = "nothing is masked"
+
+MEMBERS: Final[Tables] = {
+    "GetLogEventsRequest": Members(
+        "logGroupName logGroupIdentifier logStreamName startTime endTime nextToken limit startFromHead",
+        ignored={"unmask": _UNMASKED},
+    ),
+    "FilterLogEventsRequest": Members(
+        "logGroupName logGroupIdentifier logStreamNames logStreamNamePrefix startTime endTime filterPattern nextToken limit "
+        "startFromHead",
+        ignored={"interleaved": "events of several streams are always interleaved, as on AWS", "unmask": _UNMASKED},
+    ),
+}
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from bannister.aws.arn import log_group_arn
 from bannister.aws.call import Call, Handler
+from bannister.aws.members import Members, Tables
 from bannister.errors import Invalid
 from bannister.operations import logs
 from bannister.operations.context import Context
@@ -15,6 +16,16 @@ from bannister.operations.logs import LogGroup, NamedStream
 #: AWS: of groups and of streams, where no limit is given.
 PAGE_SIZE_DEFAULT: Final = 50
 _CLASS: Final = "STANDARD"
+
+MEMBERS: Final[Tables] = {
+    "DescribeLogGroupsRequest": Members(
+        "accountIdentifiers logGroupNamePrefix logGroupNamePattern nextToken limit logGroupClass logGroupIdentifiers",
+        ignored={"includeLinkedAccounts": "there is one account"},
+    ),
+    "DescribeLogStreamsRequest": Members(
+        "logGroupName logGroupIdentifier logStreamNamePrefix orderBy descending nextToken limit"
+    ),
+}
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:

@@ -10,4 +10,8 @@ from bannister.operations.context import Context
 def service(context: Context) -> Service:
     """The operations of SageMaker that Bannister supports."""
     resources = (model, endpoint_config, endpoint, inference_experiment, tags)
-    return Service("sagemaker", {name: one for each in resources for name, one in each.handlers(context).items()})
+    return Service(
+        "sagemaker",
+        {name: one for each in resources for name, one in each.handlers(context).items()},
+        {name: one for each in resources for name, one in each.MEMBERS.items()},
+    )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
+from bannister.aws.members import Members, Tables
 from bannister.aws.sagemaker.data_capture import summary_members
 from bannister.aws.sagemaker.deployment_config import members_of, policy_of
 from bannister.aws.sagemaker.listing import list_request
@@ -24,9 +25,47 @@ from bannister.domain.deployment.progress import (
 )
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.scaling import Desired
-from bannister.errors import Invalid, Resource
+from bannister.errors import Resource
 from bannister.operations import endpoints
 from bannister.operations.context import Context
+
+MEMBERS: Final[Tables] = {
+    "CreateEndpointInput": Members("EndpointName EndpointConfigName DeploymentConfig Tags"),
+    "UpdateEndpointInput": Members(
+        "EndpointName EndpointConfigName RetainAllVariantProperties ExcludeRetainedVariantProperties DeploymentConfig "
+        "RetainDeploymentConfig"
+    ),
+    "VariantProperty": Members(
+        "VariantPropertyType",
+        refused={
+            "VariantPropertyType=DataCaptureConfig": "data capture is not retained (AWS documents it as not supported)"
+        },
+    ),
+    "DeploymentConfig": Members("BlueGreenUpdatePolicy RollingUpdatePolicy AutoRollbackConfiguration"),
+    "BlueGreenUpdatePolicy": Members(
+        "TrafficRoutingConfiguration TerminationWaitInSeconds MaximumExecutionTimeoutInSeconds"
+    ),
+    "TrafficRoutingConfig": Members("Type WaitIntervalInSeconds CanarySize LinearStepSize"),
+    "CapacitySize": Members("Type Value"),
+    "RollingUpdatePolicy": Members(
+        "MaximumBatchSize WaitIntervalInSeconds MaximumExecutionTimeoutInSeconds RollbackMaximumBatchSize"
+    ),
+    "AutoRollbackConfig": Members("Alarms"),
+    "Alarm": Members("AlarmName"),
+    "UpdateEndpointWeightsAndCapacitiesInput": Members("EndpointName DesiredWeightsAndCapacities"),
+    "DesiredWeightAndCapacity": Members(
+        "VariantName DesiredWeight DesiredInstanceCount",
+        refused={
+            "ServerlessUpdateConfig": "endpoints here are real-time only; give DesiredInstanceCount or DesiredWeight"
+        },
+    ),
+    "DescribeEndpointInput": Members("EndpointName"),
+    "ListEndpointsInput": Members(
+        "SortBy SortOrder NextToken MaxResults NameContains CreationTimeBefore CreationTimeAfter LastModifiedTimeBefore "
+        "LastModifiedTimeAfter StatusEquals"
+    ),
+    "DeleteEndpointInput": Members("EndpointName"),
+}
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:
@@ -83,8 +122,6 @@ def _policy(params: dict[str, Any]) -> DeploymentPolicy | None:
 
 def _retention(params: dict[str, Any]) -> Retention:
     excluded = {item["VariantPropertyType"] for item in params.get("ExcludeRetainedVariantProperties", [])}
-    if "DataCaptureConfig" in excluded:
-        raise Invalid("DataCaptureConfig cannot be excluded: it is not retained (AWS documents it as not supported).")
     return Retention(
         variant_properties=params.get("RetainAllVariantProperties", False),
         except_instance_count="DesiredInstanceCount" in excluded,
@@ -94,11 +131,6 @@ def _retention(params: dict[str, Any]) -> Retention:
 
 
 def _desired(item: dict[str, Any]) -> Desired:
-    if "ServerlessUpdateConfig" in item:
-        raise Invalid(
-            f'Variant "{item["VariantName"]}" has no serverless configuration: endpoints here are real-time only. '
-            "Give DesiredInstanceCount or DesiredWeight instead."
-        )
     return Desired(item["VariantName"], item.get("DesiredWeight"), item.get("DesiredInstanceCount"))
 
 

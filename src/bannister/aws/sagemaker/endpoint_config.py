@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
+from bannister.aws.members import Members, Tables, as_given
 from bannister.aws.sagemaker.data_capture import config_members, data_capture_of
 from bannister.aws.sagemaker.listing import list_request
 from bannister.aws.sagemaker.tags import tags_of
@@ -14,7 +15,7 @@ from bannister.aws.sagemaker.unserved import (
     async_inference_of,
     async_members,
     serverless_members,
-    serverless_variant,
+    serverless_of,
 )
 from bannister.domain.endpoint import EndpointConfig, Variant
 from bannister.domain.fleet import RoutingStrategy
@@ -25,18 +26,82 @@ from bannister.operations.context import Context
 #: AWS requires an instance type for real-time variants; here it is described, not billed.
 INSTANCE_TYPE_DEFAULT: Final = "ml.m5.large"
 
-#: Members that would change what is served, and are not supported: saying so beats ignoring them.
-_REFUSED: Final = {
-    "ExplainerConfig": "explainers are not supported",
+_DEVICES: Final = "an instance is a process of this machine"
+_ENCRYPTION: Final = "nothing is encrypted with keys of KMS"
+_BY_CONTENT: Final = "nothing routes by the content of requests; give LEAST_OUTSTANDING_REQUESTS or RANDOM"
+_COMPONENTS: Final = "inference components are not supported"
+_NOT_SERVED: Final = "no endpoint can have such a configuration"
+
+MEMBERS: Final[Tables] = {
+    "CreateEndpointConfigInput": Members(
+        "EndpointConfigName ProductionVariants ShadowProductionVariants DataCaptureConfig Tags",
+        ignored={
+            "KmsKeyId": _ENCRYPTION,
+            "ExecutionRoleArn": "no role is needed for what a model may do",
+            "VpcConfig": _DEVICES,
+            "EnableNetworkIsolation": _DEVICES,
+            "MetricsConfig": "metrics are published by the second",
+            "AsyncInferenceConfig": _NOT_SERVED,
+        },
+        refused={
+            "ExplainerConfig": "explainers are not supported",
+            "CrossRegionTrafficConfig": "there is one region, and no limit on what comes from another",
+        },
+    ),
+    "MetricsConfig": Members(
+        ignored={"MetricPublishFrequencyInSeconds": "metrics are published by the second"},
+        refused={
+            "EnableEnhancedMetrics": "there are no metrics of each instance",
+            "EnableDetailedObservability": "there are no metrics of containers and devices",
+        },
+    ),
+    "ProductionVariant": Members(
+        "VariantName ModelName InitialInstanceCount InitialVariantWeight ContainerStartupHealthCheckTimeoutInSeconds RoutingConfig",
+        ignored={
+            "InstanceType": _DEVICES,
+            "AcceleratorType": _DEVICES,
+            "AcceleratorPartitionLayouts": _DEVICES,
+            "VolumeSizeInGB": _DEVICES,
+            "InferenceAmiVersion": _DEVICES,
+            "CapacityReservationConfig": _DEVICES,
+            "EnableSSMAccess": _DEVICES,
+            "VariantInstanceProvisionTimeoutInSeconds": "an instance is there at once, or not at all",
+            "ModelDataDownloadTimeoutInSeconds": "artifacts are on this machine",
+            "ServerlessConfig": _NOT_SERVED,
+        },
+        refused={
+            "InstancePools": "instances are of one kind; give InstanceType and InitialInstanceCount",
+            "CoreDumpConfig": "no core dumps are written to a bucket",
+            "ManagedInstanceScaling": "ManagedInstanceScaling is only supported for inference component endpoints",
+        },
+    ),
+    "ProductionVariantRoutingConfig": Members(
+        "RoutingStrategy",
+        refused={
+            "RoutingStrategy=PREFIX_AWARE": _BY_CONTENT,
+            "RoutingStrategy=KV_AWARE": _BY_CONTENT,
+            "PrefixAwareRoutingConfig": _BY_CONTENT,
+        },
+    ),
+    "DataCaptureConfig": Members(
+        "EnableCapture InitialSamplingPercentage DestinationS3Uri CaptureOptions CaptureContentTypeHeader",
+        ignored={"KmsKeyId": _ENCRYPTION},
+    ),
+    "CaptureOption": Members("CaptureMode"),
+    "CaptureContentTypeHeader": Members("CsvContentTypes JsonContentTypes"),
+    "DescribeEndpointConfigInput": Members("EndpointConfigName"),
+    "ListEndpointConfigsInput": Members(
+        "SortBy SortOrder NextToken MaxResults NameContains CreationTimeBefore CreationTimeAfter"
+    ),
+    "DeleteEndpointConfigInput": Members("EndpointConfigName"),
 }
+#: Without effect as well, and held by a type of their own.
+_HELD: Final = ("AsyncInferenceConfig", "ServerlessConfig", "InstanceType")
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:
     async def create(call: Call) -> dict[str, Any]:
         params = call.params
-        for member, why in _REFUSED.items():
-            if member in params:
-                raise Unsupported(f"{member} cannot be used: {why}.")
         variants = [_variant(definition) for definition in params["ProductionVariants"]]
         shadows = [_variant(definition) for definition in params.get("ShadowProductionVariants", [])]
         config = await endpoint_configs.create_endpoint_config(
@@ -47,6 +112,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
             data_capture_of(params.get("DataCaptureConfig")),
             tags_of(params),
             async_inference_of(params.get("AsyncInferenceConfig")),
+            as_given(params, MEMBERS["CreateEndpointConfigInput"], besides=_HELD),
         )
         return {"EndpointConfigArn": _arn(call, config.name)}
 
@@ -60,6 +126,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
             "DataCaptureConfig": config_members(config.data_capture),
             "AsyncInferenceConfig": async_members(config.async_inference),
             "CreationTime": config.created_at,
+            **config.as_given,
         }
 
     async def list_(call: Call) -> dict[str, Any]:
@@ -93,46 +160,34 @@ def _summary(call: Call, config: EndpointConfig) -> dict[str, Any]:
 def _variant(definition: dict[str, Any]) -> Variant:
     name = definition["VariantName"]
     if "ModelName" not in definition:
-        raise Unsupported(f'Variant "{name}" needs a ModelName; inference components are not supported.')
-    if "ManagedInstanceScaling" in definition:
-        raise Invalid("ManagedInstanceScaling is only supported for inference component endpoints.")
-    if "ServerlessConfig" in definition:
-        return serverless_variant(definition)
-    if "InitialInstanceCount" not in definition:
+        raise Unsupported(f'Variant "{name}" needs a ModelName; {_COMPONENTS}.')
+    serverless = serverless_of(definition)
+    if serverless is None and "InitialInstanceCount" not in definition:
         raise Invalid(f'Variant "{name}" needs an InitialInstanceCount of 1 or more.')
+    routing = definition.get("RoutingConfig")
     return Variant(
         name=name,
         model_name=definition["ModelName"],
-        instance_count=definition["InitialInstanceCount"],
+        instance_count=definition.get("InitialInstanceCount", 0),
         weight=definition.get("InitialVariantWeight", 1.0),
-        instance_type=definition.get("InstanceType", INSTANCE_TYPE_DEFAULT),
+        instance_type=definition.get("InstanceType", INSTANCE_TYPE_DEFAULT) if serverless is None else None,
         startup_timeout_seconds=definition.get("ContainerStartupHealthCheckTimeoutInSeconds"),
-        routing=_routing(name, definition.get("RoutingConfig")),
+        serverless=serverless,
+        routing=RoutingStrategy(routing["RoutingStrategy"]) if routing is not None else None,
+        as_given=as_given(definition, MEMBERS["ProductionVariant"], besides=_HELD),
     )
 
 
-def _routing(variant: str, config: dict[str, Any] | None) -> RoutingStrategy | None:
-    if config is None:
-        return None
-    asked = config["RoutingStrategy"]
-    if asked not in {one.value for one in RoutingStrategy} or "PrefixAwareRoutingConfig" in config:
-        raise Unsupported(
-            f'Variant "{variant}" asks for routing by the content of requests ({asked}), which is not supported. '
-            f"RoutingStrategy can be {' or '.join(RoutingStrategy)}."
-        )
-    return RoutingStrategy(asked)
-
-
 def _members(variant: Variant) -> dict[str, Any]:
-    if variant.serverless is not None:
-        return serverless_members(variant)
     timeout = variant.startup_timeout_seconds
     return {
         "VariantName": variant.name,
         "ModelName": variant.model_name,
-        "InitialInstanceCount": variant.instance_count,
+        "InitialInstanceCount": variant.instance_count if variant.serverless is None else None,
         "InstanceType": variant.instance_type,
         "InitialVariantWeight": variant.weight,
         "ContainerStartupHealthCheckTimeoutInSeconds": int(timeout) if timeout is not None else None,
         "RoutingConfig": {"RoutingStrategy": variant.routing.value} if variant.routing is not None else None,
+        "ServerlessConfig": serverless_members(variant.serverless),
+        **variant.as_given,
     }

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
+from bannister.aws.members import Members, Tables
 from bannister.aws.sagemaker.listing import list_request
 from bannister.aws.sagemaker.tags import tags_of
 from bannister.domain.capture.data_capture import CaptureMode, DataCapture
@@ -28,6 +29,35 @@ from bannister.operations.experiments import ExperimentChange, ExperimentRequest
 #: The only type there is.
 SHADOW_MODE: Final = "ShadowMode"
 _DESTINATION: Final = re.compile(r"s3://[^/]+(/.*)?", re.DOTALL)
+
+_ENCRYPTION: Final = "nothing is encrypted with keys of KMS"
+
+MEMBERS: Final[Tables] = {
+    "CreateInferenceExperimentRequest": Members(
+        "Name Type Schedule Description EndpointName ModelVariants DataStorageConfig ShadowModeConfig Tags",
+        ignored={"RoleArn": "no role is needed for what an experiment does", "KmsKey": _ENCRYPTION},
+    ),
+    "InferenceExperimentSchedule": Members("StartTime EndTime"),
+    "ModelVariantConfig": Members("ModelName VariantName InfrastructureConfig"),
+    "ModelInfrastructureConfig": Members("InfrastructureType RealTimeInferenceConfig"),
+    "RealTimeInferenceConfig": Members(
+        "InstanceCount", ignored={"InstanceType": "an instance is a process of this machine"}
+    ),
+    "InferenceExperimentDataStorageConfig": Members("Destination ContentType", ignored={"KmsKey": _ENCRYPTION}),
+    "ShadowModeConfig": Members("SourceModelVariantName ShadowModelVariants"),
+    "ShadowModelVariantConfig": Members("ShadowModelVariantName SamplingPercentage"),
+    "DescribeInferenceExperimentRequest": Members("Name"),
+    "ListInferenceExperimentsRequest": Members(
+        "NameContains Type StatusEquals CreationTimeAfter CreationTimeBefore LastModifiedTimeAfter LastModifiedTimeBefore "
+        "SortBy SortOrder NextToken MaxResults"
+    ),
+    "UpdateInferenceExperimentRequest": Members(
+        "Name Schedule Description ModelVariants DataStorageConfig ShadowModeConfig"
+    ),
+    "StartInferenceExperimentRequest": Members("Name"),
+    "StopInferenceExperimentRequest": Members("Name ModelVariantActions DesiredModelVariants DesiredState Reason"),
+    "DeleteInferenceExperimentRequest": Members("Name"),
+}
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:

@@ -3,16 +3,68 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
+from bannister.aws.members import Members, Tables, as_given
 from bannister.aws.sagemaker.listing import list_request
 from bannister.aws.sagemaker.tags import tags_of
 from bannister.domain.model import Container
 from bannister.errors import Invalid, Resource, Unsupported
 from bannister.operations import models
 from bannister.operations.context import Context
+
+_NO_NETWORKS: Final = "an instance is a process of this machine"
+_PACKAGES: Final = "there are no model packages here; give Image and ModelDataUrl"
+
+MEMBERS: Final[Tables] = {
+    "CreateModelInput": Members(
+        "ModelName PrimaryContainer Containers Tags",
+        ignored={
+            "InferenceExecutionConfig": "a model is one container, so there is nothing to put in order",
+            "ExecutionRoleArn": "no role is needed for what a model may do",
+            "VpcConfig": _NO_NETWORKS,
+            "EnableNetworkIsolation": _NO_NETWORKS,
+        },
+    ),
+    "InferenceExecutionConfig": Members(
+        ignored={"Mode": "a model is one container, so there is nothing to put in order"},
+        refused={"Mode=Direct": "the containers of a model cannot be invoked directly, each model is one container"},
+    ),
+    "ContainerDefinition": Members(
+        "ContainerHostname Image Mode ModelDataUrl ModelDataSource Environment",
+        ignored={"ImageConfig": "images are names of ways to run a model, and are not pulled"},
+        refused={
+            "Mode=MultiModel": "create one model per artifact, with Mode SingleModel",
+            "MultiModelConfig": "create one model per artifact",
+            "AdditionalModelDataSources": "put everything that is loaded into one artifact",
+            "ModelPackageName": _PACKAGES,
+            "InferenceSpecificationName": _PACKAGES,
+            "ContainerMetricsConfig": "nothing reads metrics from a model's own address",
+        },
+    ),
+    "ModelDataSource": Members("S3DataSource"),
+    "S3ModelDataSource": Members(
+        "S3Uri S3DataType CompressionType",
+        ignored={
+            "ModelAccessConfig": "licences are between you and their owner",
+            "HubAccessConfig": "there are no hubs here; S3Uri alone says what is loaded",
+        },
+        refused={
+            "S3DataType=S3Prefix": "an artifact is one object, give S3Object with CompressionType Gzip",
+            "CompressionType=None": "an artifact is one model.tar.gz, give S3Object with CompressionType Gzip",
+            "ManifestS3Uri": "an artifact is one object, without a manifest",
+            "ManifestEtag": "an artifact is one object, without a manifest",
+            "ETag": "the artifact is not compared with it; put each version under a key of its own",
+        },
+    ),
+    "DescribeModelInput": Members("ModelName"),
+    "ListModelsInput": Members(
+        "SortBy SortOrder NextToken MaxResults NameContains CreationTimeBefore CreationTimeAfter"
+    ),
+    "DeleteModelInput": Members("ModelName"),
+}
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:
@@ -26,6 +78,9 @@ def handlers(context: Context) -> Mapping[str, Handler]:
             given_as_list="Containers" in params,
             network_isolation=params.get("EnableNetworkIsolation", False),
             tags=tags_of(params),
+            as_given=as_given(
+                params, MEMBERS["CreateModelInput"], besides=("ExecutionRoleArn", "EnableNetworkIsolation")
+            ),
         )
         return {"ModelArn": _arn(call, model.name)}
 
@@ -38,6 +93,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
             "CreationTime": model.created_at,
             "ExecutionRoleArn": model.execution_role,
             "EnableNetworkIsolation": model.network_isolation,
+            **model.as_given,
             **({"Containers": [container]} if model.given_as_list else {"PrimaryContainer": container}),
         }
 
@@ -73,14 +129,6 @@ def _container(params: dict[str, Any]) -> Container:
 
 
 def _parsed(definition: dict[str, Any]) -> Container:
-    if definition.get("Mode") == "MultiModel":
-        raise Unsupported("Mode MultiModel is not supported; create one model per artifact (Mode SingleModel).")
-    if "ModelPackageName" in definition:
-        raise Unsupported("ModelPackageName is not supported; give Image and ModelDataUrl.")
-    if "AdditionalModelDataSources" in definition:
-        raise Unsupported(
-            "AdditionalModelDataSources is not supported; put everything that is loaded into one artifact."
-        )
     if "Image" not in definition:
         raise Invalid("The container definition needs an Image, which says how the model is run.")
     return Container(
@@ -88,7 +136,13 @@ def _parsed(definition: dict[str, Any]) -> Container:
         artifact_url=_artifact_url(definition),
         environment=dict(definition.get("Environment", {})),
         hostname=definition.get("ContainerHostname"),
+        as_given=as_given(definition, MEMBERS["ContainerDefinition"]) | _source(definition),
     )
+
+
+def _source(definition: dict[str, Any]) -> dict[str, Any]:
+    """Where the artifact is, if it was said in the longer way: described in the same."""
+    return {name: given for name, given in definition.items() if name == "ModelDataSource"}
 
 
 def _artifact_url(definition: dict[str, Any]) -> str | None:
@@ -97,8 +151,6 @@ def _artifact_url(definition: dict[str, Any]) -> str | None:
         return definition.get("ModelDataUrl")
     if "ModelDataUrl" in definition:
         raise Invalid("Give either ModelDataUrl or ModelDataSource, not both.")
-    if source["S3DataType"] != "S3Object" or source["CompressionType"] != "Gzip":
-        raise Unsupported("ModelDataSource is supported for S3DataType S3Object with CompressionType Gzip.")
     url: str = source["S3Uri"]
     return url
 
@@ -107,7 +159,8 @@ def _container_members(container: Container) -> dict[str, Any]:
     return {
         "Image": container.image,
         "Mode": "SingleModel",
-        "ModelDataUrl": container.artifact_url,
+        "ModelDataUrl": container.artifact_url if "ModelDataSource" not in container.as_given else None,
         "Environment": container.environment,
         "ContainerHostname": container.hostname,
+        **container.as_given,
     }

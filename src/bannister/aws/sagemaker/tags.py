@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from bannister.aws.arn import named
 from bannister.aws.call import Call, Handler
+from bannister.aws.members import Members, Tables
 from bannister.domain.tags import Tags
 from bannister.errors import Invalid, Resource
 from bannister.operations import tags
@@ -17,6 +18,13 @@ from bannister.operations.context import Context
 
 #: AWS: MaxResults of ListTags is 50 or more; a resource has no more.
 _PAGE_SIZE_DEFAULT: Final = 50
+
+MEMBERS: Final[Tables] = {
+    "AddTagsInput": Members("ResourceArn Tags"),
+    "Tag": Members("Key Value"),
+    "ListTagsInput": Members("ResourceArn NextToken MaxResults"),
+    "DeleteTagsInput": Members("ResourceArn TagKeys"),
+}
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:

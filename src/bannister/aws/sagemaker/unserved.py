@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from bannister.domain.endpoint import Variant
 from bannister.domain.unserved import AsyncInference, Notification, Serverless
 from bannister.errors import Invalid
 
@@ -12,33 +11,28 @@ from bannister.errors import Invalid
 _OF_INSTANCES: Final = ("InitialInstanceCount", "InstanceType")
 
 
-def serverless_variant(definition: dict[str, Any]) -> Variant:
-    """A variant that has a ServerlessConfig.
+def serverless_of(definition: dict[str, Any]) -> Serverless | None:
+    """The ServerlessConfig of a variant.
 
     Raises:
         Invalid: It is to have instances as well.
     """
+    if "ServerlessConfig" not in definition:
+        return None
     name, config = definition["VariantName"], definition["ServerlessConfig"]
     for member in _OF_INSTANCES:
         if member in definition:
             raise Invalid(f'Variant "{name}" has a ServerlessConfig and {member}; give one or the other.')
-    serverless = Serverless(config["MemorySizeInMB"], config["MaxConcurrency"], config.get("ProvisionedConcurrency"))
-    weight = definition.get("InitialVariantWeight", 1.0)
-    return Variant(name, definition["ModelName"], instance_count=0, weight=weight, serverless=serverless)
+    return Serverless(config["MemorySizeInMB"], config["MaxConcurrency"], config.get("ProvisionedConcurrency"))
 
 
-def serverless_members(variant: Variant) -> dict[str, Any]:
-    config = variant.serverless
-    assert config is not None
+def serverless_members(config: Serverless | None) -> dict[str, Any] | None:
+    if config is None:
+        return None
     return {
-        "VariantName": variant.name,
-        "ModelName": variant.model_name,
-        "InitialVariantWeight": variant.weight,
-        "ServerlessConfig": {
-            "MemorySizeInMB": config.memory_megabytes,
-            "MaxConcurrency": config.concurrency_max,
-            "ProvisionedConcurrency": config.provisioned_concurrency,
-        },
+        "MemorySizeInMB": config.memory_megabytes,
+        "MaxConcurrency": config.concurrency_max,
+        "ProvisionedConcurrency": config.provisioned_concurrency,
     }
 
 

@@ -6,8 +6,9 @@ over them name each other, so that whoever changes an alarm knows at once whom i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from bannister.domain.metric.identity import MetricIdentity
 
@@ -53,6 +54,8 @@ class AlarmQuery:
     label: str | None = None
     #: The alarm watches this one.
     return_data: bool = True
+    #: As it was given: the only one there is.
+    account_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,8 @@ class Alarm:
     #: The composite alarms that have this one in their rules, and those whose actions it suppresses.
     parents: tuple[str, ...] = ()
     suppresses: tuple[str, ...] = ()
+    #: What else the client gave, which changes nothing here: described as it came, and never looked into.
+    as_given: dict[str, Any] = field(default_factory=dict)
 
     @property
     def dependents(self) -> tuple[str, ...]:
