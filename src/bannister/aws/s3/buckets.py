@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 from bannister.aws.s3 import xml
 from bannister.aws.s3.faults import Fault, fault_of
+from bannister.aws.s3.members import refused_deletion
 from bannister.aws.s3.payload import read_whole
 from bannister.aws.s3.reply import Reply, iso_date, query_or_none, xml_reply
 from bannister.aws.s3.request import Request
@@ -19,6 +20,7 @@ from bannister.objects.store import Listing, ObjectInfo, ObjectStore
 from bannister.settings import Settings
 
 #: S3's own bounds.
+BUCKETS_PER_PAGE_MAX: Final = 10_000
 KEYS_PER_PAGE_MAX: Final = 1000
 KEYS_PER_DELETE_MAX: Final = 1000
 _REGION_WITHOUT_NAME: Final = "us-east-1"
@@ -33,11 +35,21 @@ class Buckets:
         self._clock = clock
         self._settings = settings
 
-    async def list_buckets(self, _: Request) -> Reply:
-        buckets = [
-            ("Bucket", [("Name", name), ("CreationDate", iso_date(at))]) for name, at in await self._objects.buckets()
+    async def list_buckets(self, request: Request) -> Reply:
+        prefix, token = request.query.get("prefix", ""), query_or_none(request, "continuation-token")
+        limit = request.count("max-buckets", BUCKETS_PER_PAGE_MAX, least=1)
+        after = "" if token is None else _after(token)
+        region = request.query.get("bucket-region", self._settings.region)
+        found = [
+            (name, at)
+            for name, at in sorted(await self._objects.buckets())
+            if name.startswith(prefix) and name > after and region == self._settings.region
         ]
-        return xml_reply("ListAllMyBucketsResult", [("Owner", self._owner()), ("Buckets", buckets)])
+        page = found[:limit]
+        buckets = [("Bucket", [("Name", name), ("CreationDate", iso_date(at))]) for name, at in page]
+        following = _token(page[-1][0]) if len(page) < len(found) else None
+        members: list[xml.Child] = [("Owner", self._owner()), ("Buckets", buckets), ("ContinuationToken", following)]
+        return xml_reply("ListAllMyBucketsResult", [*members, ("Prefix", prefix or None)])
 
     async def create(self, request: Request) -> Reply:
         # A region in the body is accepted: there is one place here, whatever it is called.
@@ -89,12 +101,16 @@ class Buckets:
 
     async def delete_objects(self, request: Request) -> Reply:
         root = xml.parse(await read_whole(request, self._settings.request_body_bytes_max))
-        keys = [item.findtext("Key") or "" for item in root.findall("Object")]
-        if root.tag != "Delete" or not 0 < len(keys) <= KEYS_PER_DELETE_MAX:
+        wanted = [{part.tag: part.text or "" for part in item} for item in root.findall("Object")]
+        if root.tag != "Delete" or not 0 < len(wanted) <= KEYS_PER_DELETE_MAX:
             raise Fault("MalformedXML", f"A Delete document names 1 to {KEYS_PER_DELETE_MAX} objects.")
         await self.require(request.bucket)
         quiet = root.findtext("Quiet") == "true"
-        outcomes = [(key, await self._delete(request.bucket, key)) for key in keys]
+        outcomes = [
+            (key, refused_deletion(one) or await self._delete(request.bucket, key))
+            for one in wanted
+            for key in (one.get("Key", ""),)
+        ]
         return xml_reply(
             "DeleteResult", [_outcome(key, fault) for key, fault in outcomes if fault is not None or not quiet]
         )

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from bannister.aws.s3.buckets import Buckets
 from bannister.aws.s3.faults import ClientGone, Fault, fault_of
+from bannister.aws.s3.members import refuse
 from bannister.aws.s3.objects import Objects
 from bannister.aws.s3.patience import Patience
 from bannister.aws.s3.reply import Reply, fault_document
@@ -118,7 +119,9 @@ class S3Door:
         async with AsyncExitStack() as held:
             try:
                 request = read_request(scope, receive_noted, request_id, held)
-                reply = await self._operation(request)(request)
+                operation = self._operation(request)
+                refuse(request)
+                reply = await operation(request)
             except ClientGone:
                 return
             except Exception as error:  # noqa: BLE001  the request boundary: every error becomes an answer

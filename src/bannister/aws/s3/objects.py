@@ -1,8 +1,7 @@
 """Operations on one object: put, get, head, copy, delete.
 
-Access lists, storage classes, tags and server-side encryption are accepted and not kept: an object here has none,
-and no answer claims one. What would change the meaning of the call (versions, conditional writes, keys of the
-customer's own) is refused.
+What has no effect here (access lists, storage classes, tags, encryption) and what is refused (versions, conditional writes, keys
+of the customer's own) is in `members`.
 """
 
 from __future__ import annotations
@@ -39,7 +38,6 @@ class Objects:
         self._patience = patience
 
     async def put(self, request: Request) -> Reply:
-        refuse_unsupported_write(request)
         content = payload(request, self._settings.object_bytes_max)
         info = await self._objects.put(
             request.bucket,
@@ -70,7 +68,6 @@ class Objects:
         return Reply(204)
 
     async def copy(self, request: Request) -> Reply:
-        refuse_unsupported_write(request)
         replacing = request.header("x-amz-metadata-directive") == "REPLACE"
         if copy_source(request) == (request.bucket, request.key) and not replacing:
             raise Fault(
@@ -126,16 +123,6 @@ async def open_copy_source(request: Request, objects: ObjectStore) -> OpenObject
     if is_unmodified(conditions, opened.info):
         raise Fault("PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
     return opened
-
-
-def refuse_unsupported_write(request: Request) -> None:
-    """Raises `Fault` for headers that would change what the call means."""
-    if {"if-match", "if-none-match"} & request.headers.keys():
-        raise Fault("NotImplemented", "Conditional writes are not supported: omit If-Match and If-None-Match.")
-    if "x-amz-server-side-encryption-customer-algorithm" in request.headers:
-        raise Fault(
-            "NotImplemented", "Encryption with a key of the customer's is not supported: objects are kept as sent."
-        )
 
 
 def content_type(request: Request) -> str:

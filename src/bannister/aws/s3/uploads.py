@@ -24,7 +24,6 @@ from bannister.aws.s3.objects import (
     copy_result,
     kept_headers,
     open_copy_source,
-    refuse_unsupported_write,
     user_metadata,
 )
 from bannister.aws.s3.parts import chosen_parts, composite_checksum, etag_of, hashed, listed_parts, part_number
@@ -70,7 +69,6 @@ class Uploads:
         self._patience = patience
 
     async def create(self, request: Request) -> Reply:
-        refuse_unsupported_write(request)
         await self._objects.list(request.bucket, limit=1)
         key_bytes(request.key)
         await self._remove_abandoned()
@@ -149,7 +147,6 @@ class Uploads:
         )
 
     async def complete(self, request: Request) -> Reply:
-        refuse_unsupported_write(request)
         # The checksum headers of this call are about the object; its body is only the list of parts.
         about_body = {name: value for name, value in request.headers.items() if not _is_checksum(name)}
         body = await read_whole(replace(request, headers=about_body), self._settings.request_body_bytes_max)
@@ -160,7 +157,10 @@ class Uploads:
         except Fault:
             return await self._completed_before(request, etag)
         chosen = chosen_parts(listed, await self._parts(upload_id))
-        if sum(info.size for info in chosen) > self._settings.object_bytes_max:
+        size = sum(info.size for info in chosen)
+        if (said := request.header("x-amz-mp-object-size")) is not None and said != str(size):
+            raise Fault("InvalidRequest", f"The parts have {size} bytes together, not the {said} of MpuObjectSize.")
+        if size > self._settings.object_bytes_max:
             raise too_large(self._settings.object_bytes_max)
 
         async def answer() -> Reply:
