@@ -12,7 +12,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench bench-alarms bench-shadow shadow-inert crashes soak conformance check simulate soak-simulation format constraints clean
+.PHONY: help setup demo test bench bench-alarms bench-shadow shadow-inert crashes soak conformance compatibility check simulate soak-simulation format constraints clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -53,6 +53,9 @@ soak-simulation: setup ## Simulated deployments with faults on all cores: make s
 
 conformance: setup ## Requests made from AWS's models, right and wrong, against every operation, in 5,000 small worlds (about 6 minutes)
 	@CONFORMANCE=$(or $(WORLDS),5000) $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/aws/test_conformance.py
+
+compatibility: setup ## Write docs/compatibility.md anew from the tables in the code
+	@$(BIN)/python -m tests.compatibility.page
 
 check: setup ## Formatting, lint, types and architecture (under a minute)
 	$(BIN)/ruff format --check --quiet src tests

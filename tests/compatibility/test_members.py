@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import pytest
 from tests.aws.control import Control
-from tests.aws.test_conformance import VARIANT, world
+from tests.aws.test_conformance import VARIANT, settle, world
 from tests.aws.wire.drawing import ours
 from tests.compatibility.reading import (
     OPERATIONS,
@@ -32,6 +32,7 @@ from bannister.aws.wire.models import service_model
 EACH = pytest.mark.parametrize(
     ("service", "operation"), OPERATIONS, ids=[f"{service.name}.{operation}" for service, operation in OPERATIONS]
 )
+RESERVATION: Final = "arn:aws:sagemaker:us-east-1:000000000000:training-plan/p"
 SITES: Final = [site for service, operation in OPERATIONS for site in sites(service, operation)]
 
 
@@ -193,3 +194,30 @@ async def test_what_was_given_comes_back(tmp_path: Path, site: Site) -> None:
 
 async def _bytes() -> AsyncIterator[bytes]:
     yield b"model"
+
+
+# --- what is different from AWS
+
+
+async def test_an_instance_type_need_not_be_given(control: Control) -> None:
+    variant = {name: value for name, value in VARIANT.items() if name != "InstanceType"}
+    await control.done("CreateEndpointConfig", EndpointConfigName="c", ProductionVariants=[variant])
+    (found,) = (await control.done("DescribeEndpointConfig", EndpointConfigName="c"))["ProductionVariants"]
+    assert found["InstanceType"] == "ml.m5.large"
+
+
+async def test_what_an_endpoint_says_of_what_it_runs(tmp_path: Path) -> None:
+    control = await world(tmp_path)
+    variant = {**VARIANT, "CapacityReservationConfig": {"MlReservationArn": RESERVATION}}
+    more = {"MetricsConfig": {"MetricPublishFrequencyInSeconds": 60}}
+    await control.done("CreateEndpointConfig", EndpointConfigName="said", ProductionVariants=[variant], **more)
+    await control.done("CreateEndpoint", EndpointName="fresh", EndpointConfigName="said")
+    await settle(control, "fresh")
+    described = await control.done("DescribeEndpoint", EndpointName="fresh")
+    assert "MetricsConfig" not in described
+    (found,) = described["ProductionVariants"]
+    assert "CapacityReservationConfig" not in found
+    assert found["DeployedImages"] == [{"SpecifiedImage": "i", "ResolvedImage": "i"}]
+    config = await control.done("DescribeEndpointConfig", EndpointConfigName="said")
+    assert config["MetricsConfig"] == more["MetricsConfig"]
+    assert config["ProductionVariants"][0]["CapacityReservationConfig"] == variant["CapacityReservationConfig"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
+from bannister.aws.members import Members, Tables
 from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts, StreamErrorText
 
 #: As much of a model's answer as an error repeats.
@@ -42,6 +43,26 @@ _UNSUPPORTED_HEADERS: Final = {
         "supported.",
         None,
     ),
+}
+_TAKEN: Final = "EndpointName Body ContentType Accept CustomAttributes TargetVariant InferenceId SessionId"
+_BY_PREFIX: Final = {"PrefixAwareId": "the model sees it; no instance is chosen by it"}
+_COMPONENTS: Final = {
+    "TargetContainerHostname": "each model is one container",
+    "InferenceComponentName": "there are no inference components",
+}
+
+#: What becomes of the members of an invocation.
+MEMBERS: Final[Tables] = {
+    "InvokeEndpointInput": Members(
+        _TAKEN,
+        ignored=_BY_PREFIX,
+        refused={
+            **_COMPONENTS,
+            "TargetModel": "there are no multi-model endpoints",
+            "EnableExplanations": "there are no explainers",
+        },
+    ),
+    "InvokeEndpointWithResponseStreamInput": Members(_TAKEN, ignored=_BY_PREFIX, refused=_COMPONENTS),
 }
 _SEE_LOGS = ". See the logs of endpoint {endpoint} in account {account} for more information."
 

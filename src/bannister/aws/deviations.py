@@ -1,0 +1,324 @@
+"""Where Bannister is different from AWS, and what it does where AWS does not say: one row each.
+
+`docs/compatibility.md` shows them; what becomes of each member of a request is in the tables beside the operations (`bannister.aws.members`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Deviation:
+    """One difference, in words without a full stop."""
+
+    #: What Bannister does.
+    here: str
+    #: What AWS does; empty: AWS does not say.
+    there: str
+    #: A test that shows what Bannister does: `tests/FILE.py::NAME`.
+    test: str
+    #: The page, within `docs`, that says why, or more; empty: there is no more to say.
+    page: str = ""
+
+
+DEPLOYMENTS: Final = (
+    Deviation(
+        "CAPACITY_PERCENT sends exactly that share of the requests, also with one instance; it goes to as many green instances as the percentage makes, rounded up",
+        "traffic follows whole instances; how a percentage is rounded is not published",
+        "tests/scenarios/test_share.py::test_greens_share_over_2000_requests_is_within_three_standard_deviations",
+        "decisions/0003-how-much-traffic-a-step-sends.md",
+    ),
+    Deviation(
+        "Rolling updates take several production variants",
+        "such endpoints are excluded",
+        "tests/domain/deployment/test_rolling.py::test_walks_keep_capacity_and_traffic_together",
+        "decisions/0018-rolling-updates.md",
+    ),
+    Deviation(
+        "Any transition to ALARM after the first shift rolls back, however short it was, until blue begins to retire",
+        "the state of alarms is read in bakes",
+        "tests/domain/deployment/test_machine.py::test_any_transition_to_alarm_after_the_first_shift_rolls_back_even_if_the_alarm_is_ok_again",
+        "decisions/0001-decide-purely-and-level-triggered.md",
+    ),
+    Deviation(
+        "A bake ends when its time has passed and every alarm was judged on data up to its end, about a second later",
+        "a bake is a wait",
+        "tests/domain/deployment/test_machine.py::test_a_bake_ends_when_its_deadline_has_passed_and_every_alarm_was_evaluated_up_to_it",
+        "decisions/0005-when-a-datapoint-counts.md",
+    ),
+    Deviation(
+        "While nothing can be seen of the traffic, bakes stand still and alarms do not take it for quiet; after a bound the update rolls back",
+        "",
+        "tests/domain/deployment/test_machine.py::test_blind_is_not_quiet",
+        "decisions/0005-when-a-datapoint-counts.md",
+    ),
+    Deviation(
+        "An alarm that is in ALARM already holds the first shift; it rolls back if it does not clear within a bound",
+        "",
+        "tests/domain/deployment/test_machine.py::test_an_alarm_in_alarm_holds_the_first_shift_until_it_clears",
+    ),
+    Deviation(
+        "INSUFFICIENT_DATA does not trip",
+        "",
+        "tests/domain/deployment/test_machine.py::test_insufficient_data_does_not_trip",
+    ),
+    Deviation(
+        "An alarm that is named must exist; one that is deleted during the update rolls back",
+        "",
+        "tests/domain/deployment/test_machine.py::test_a_deleted_alarm_rolls_back",
+    ),
+    Deviation(
+        "AutoRollbackConfiguration may name composite alarms",
+        "",
+        "tests/evaluator/test_early.py::test_a_composite_alarm_that_a_deployment_names_brings_the_alarms_beneath_it",
+        "decisions/0010-composite-alarms-in-one-commit.md",
+    ),
+    Deviation(
+        "MaximumExecutionTimeoutInSeconds rolls back until blue begins to retire, and is let pass afterwards",
+        "",
+        "tests/domain/deployment/test_machine.py::test_a_time_out_rolls_back_until_blue_begins_to_retire_and_completes_afterwards",
+    ),
+    Deviation(
+        "Both policies at once, an alarm that does not exist and sizes outside the limits are ValidationExceptions with the reason; the endpoint is not touched",
+        "",
+        "tests/scenarios/test_bad_input.py::test_deployment_configurations_that_cannot_be",
+    ),
+    Deviation(
+        "A DeploymentConfig that no update could use is refused by CreateEndpoint already",
+        "",
+        "tests/operations/test_resources.py::test_a_policy_that_no_update_could_use_is_refused_at_creation",
+        "decisions/0004-creation-is-a-deployment.md",
+    ),
+    Deviation(
+        "After a rollback FailureReason says why, until the next accepted update",
+        "",
+        "tests/scenarios/test_strategies.py::test_a_bad_version_is_rolled_back",
+        "reading-a-deployment.md",
+    ),
+    Deviation(
+        "When a batch of a failed rolling update cannot be restored, both versions serve on with what they have, as UpdateRollbackFailed; any update leads out",
+        "",
+        "tests/domain/deployment/test_rolling.py::test_a_rollback_that_fails_leaves_both_serving_with_what_they_have",
+        "decisions/0018-rolling-updates.md",
+    ),
+    Deviation(
+        "DesiredInstanceCount 0 is refused",
+        "the model allows it",
+        "tests/domain/test_scaling.py::test_what_cannot_be_asked",
+        "decisions/0014-capacity-changes-in-place.md",
+    ),
+    Deviation(
+        "A change of capacities whose instances cannot start is taken back whole, and FailureReason says why",
+        "",
+        "tests/domain/test_scaling.py::test_what_is_taken_back_says_why",
+        "decisions/0014-capacity-changes-in-place.md",
+    ),
+)
+ENDPOINTS: Final = (
+    Deviation(
+        "Serverless and asynchronous configurations are kept, and no endpoint can have one",
+        "they are served",
+        "tests/aws/test_unserved.py::test_no_endpoint_has_it",
+        "decisions/0015-real-time-endpoints-only.md",
+    ),
+    Deviation(
+        "InstanceType is described and means nothing; without it ml.m5.large is described",
+        "it is required of real-time variants",
+        "tests/compatibility/test_members.py::test_an_instance_type_need_not_be_given",
+    ),
+    Deviation(
+        "DeployedImages have the image as it was specified",
+        "they have its digest as well",
+        "tests/compatibility/test_members.py::test_what_an_endpoint_says_of_what_it_runs",
+    ),
+    Deviation(
+        "DescribeEndpoint does not repeat members without effect; DescribeEndpointConfig does",
+        "MetricsConfig and CapacityReservationConfig are in both",
+        "tests/compatibility/test_members.py::test_what_an_endpoint_says_of_what_it_runs",
+    ),
+    Deviation(
+        "InitialInstanceCount is bounded by the setting instances_per_variant_max",
+        "quotas of the account",
+        "tests/scenarios/test_bad_input.py::test_variants_that_cannot_be",
+    ),
+    Deviation(
+        "Names in ARNs are in lower case",
+        "",
+        "tests/operations/test_tags.py::test_an_arn_has_the_name_in_lower_case",
+    ),
+    Deviation(
+        "Tags of a resource that does not exist are refused as its own operations refuse it",
+        "",
+        "tests/aws/test_tags.py::test_what_is_not_there_is_refused_with_a_sentence",
+    ),
+    Deviation(
+        "CaptureStatus is Stopped also while captured records cannot be written",
+        "",
+        "tests/scenarios/test_data_capture.py::test_a_missing_bucket_is_said_and_nothing_is_lost",
+        "data-capture.md",
+    ),
+)
+EXPERIMENTS: Final = (
+    Deviation(
+        "An endpoint has one experiment, also when the first has not begun",
+        "",
+        "tests/operations/test_experiments.py::test_two_experiments_on_one_endpoint_are_refused_also_for_later",
+        "experiments.md",
+    ),
+    Deviation(
+        "While it runs, nobody else updates or deletes the endpoint",
+        "",
+        "tests/operations/test_experiments.py::test_nobody_else_changes_an_endpoint_under_an_experiment",
+        "experiments.md",
+    ),
+    Deviation(
+        "Without DesiredState it is Completed after a promotion, else Cancelled",
+        "",
+        "tests/operations/test_experiments.py::test_how_a_stop_ends",
+        "experiments.md",
+    ),
+    Deviation(
+        "A shadow gets the share of requests that its weight is of production's",
+        "",
+        "tests/domain/test_routing.py::test_the_share_copied_is_the_ratio_of_the_weights",
+        "shadow.md",
+    ),
+)
+INVOKING: Final = (
+    Deviation(
+        "A body may have 25 MiB (setting invocation_body_bytes_max)",
+        "the guide says 25 MB, the model 6 MiB",
+        "tests/publisher/test_runtime_errors.py::test_25_mebibytes_and_not_a_byte_more",
+        "invoking.md",
+    ),
+    Deviation(
+        "A stream that the model breaks off ends without its last chunk, which boto3 raises as a ProtocolError",
+        "an event says ModelStreamError, StreamBroken",
+        "tests/publisher/test_streams.py::test_a_stream_that_the_model_breaks_is_not_taken_for_a_whole_one",
+        "decisions/0016-streams-and-sessions.md",
+    ),
+    Deviation(
+        "The id of a session is the model's with some characters more; the session stays with its instance through every shift",
+        "",
+        "tests/publisher/test_sessions.py::test_a_session_stays_while_traffic_is_shifted_and_ends_with_its_fleet",
+        "decisions/0016-streams-and-sessions.md",
+    ),
+    Deviation(
+        "Without ContentType the model gets application/octet-stream",
+        "",
+        "tests/publisher/test_serving.py::test_a_missing_content_type_becomes_octet_stream",
+        "invoking.md",
+    ),
+    Deviation(
+        "A shadow variant cannot be TargetVariant",
+        "",
+        "tests/scenarios/test_shadow.py::test_a_shadow_cannot_be_invoked_by_name",
+        "shadow.md",
+    ),
+    Deviation(
+        "Only documented headers reach the model, and only documented ones come back",
+        "others are stripped towards the model, and some may be added",
+        "tests/publisher/test_headers.py::test_only_documented_headers_reach_the_model",
+        "invoking.md",
+    ),
+)
+MONITORING: Final = (
+    Deviation(
+        "Alarms are evaluated every second, over periods that end there",
+        "every minute, or every 10 s; the setting timing = aws does so here",
+        "tests/evaluator/test_loop.py::test_the_window_slides_with_every_second_and_its_end_is_exclusive",
+        "alarms.md",
+    ),
+    Deviation(
+        "An alarm of a running deployment goes to ALARM as soon as that is certain",
+        "at the end of the period",
+        "tests/evaluator/test_early.py::test_an_alarm_that_a_deployment_names_is_decided_when_it_is_certain",
+        "decisions/0011-deciding-as-soon-as-it-is-certain.md",
+    ),
+    Deviation(
+        "Endpoint metrics are there by the second, as soon as a second is over",
+        "by the minute",
+        "tests/operations/test_metric_data.py::test_endpoint_metrics_are_seen_as_they_are_published",
+        "metrics.md",
+    ),
+    Deviation(
+        "Percentiles are within a bound of the truth, which the page on metrics names",
+        "",
+        "tests/domain/metric/test_sketch.py::test_any_many_values_are_within_the_bound",
+        "metrics.md",
+    ),
+    Deviation(
+        "Missing data are looked for in two periods more than EvaluationPeriods",
+        "some more, without a rule; its examples come out the same",
+        "tests/domain/alarm/test_judgement.py::test_aws_tables",
+        "alarms.md",
+    ),
+    Deviation(
+        "Actions that are http or https addresses are told by a POST; ARNs are written down in the history, and nothing is done",
+        "actions are ARNs, which are executed",
+        "tests/evaluator/test_notifier.py::test_it_is_told_and_the_history_says_so",
+        "alarms.md",
+    ),
+    Deviation(
+        "A composite alarm's rule that leads back to itself is refused",
+        "it is taken, and evaluation stops",
+        "tests/operations/test_composite_alarms.py::test_a_circle_is_refused_with_its_way",
+        "decisions/0010-composite-alarms-in-one-commit.md",
+    ),
+    Deviation(
+        "GetMetricData with expressions comes in pages too",
+        "without a token where there are expressions",
+        "tests/operations/test_metric_data.py::test_pages_together_are_the_whole",
+        "decisions/0012-metric-math.md",
+    ),
+    Deviation(
+        "What the documentation of metric math does not say (operators between two arrays, NOT) is refused",
+        "",
+        "tests/operations/test_metric_data.py::test_wrong_requests",
+        "decisions/0012-metric-math.md",
+    ),
+)
+AROUND: Final = (
+    Deviation(
+        "Any credentials will do: there is one account and one region, and nobody is kept out; so only this machine is let in",
+        "",
+        "tests/aws/test_gateway.py::test_strangers_are_refused_with_a_sentence",
+        "aws-tools.md",
+    ),
+    Deviation(
+        "Every role exists",
+        "those that were created",
+        "tests/aws/test_identity.py::test_every_role_exists_and_is_always_the_same",
+        "aws-tools.md",
+    ),
+    Deviation(
+        "Log groups are there as long as a log is kept; an event's time is when its line was seen, within a second",
+        "groups are created and deleted",
+        "tests/aws/logs/test_logs.py::test_a_group_for_each_endpoint",
+        "decisions/0017-times-of-log-lines.md",
+    ),
+    Deviation(
+        "Filter patterns are terms and phrases; those for JSON and columns and regular expressions are refused",
+        "all of them",
+        "tests/domain/test_log_pattern.py::test_what_is_refused",
+        "decisions/0017-times-of-log-lines.md",
+    ),
+    Deviation(
+        "Objects have no tags, versions, locks or access lists",
+        "they have",
+        "tests/aws/s3/test_client.py::test_objects_have_no_tags",
+        "aws-tools.md",
+    ),
+)
+
+#: By subject, in the order of the page.
+DEVIATIONS: Final = {
+    "Updating endpoints": DEPLOYMENTS,
+    "Models, configurations and endpoints": ENDPOINTS,
+    "Shadows and experiments": EXPERIMENTS,
+    "Invoking": INVOKING,
+    "Metrics and alarms": MONITORING,
+    "Everything around": AROUND,
+}
