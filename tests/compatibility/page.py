@@ -115,7 +115,7 @@ def _lines() -> Iterator[str]:
     yield ""
     yield "Members that are not named do what AWS says."
     yield ""
-    yield "- **No effect**: the member is accepted; what a resource has of it is stored and described as it was given."
+    yield "- **No effect**: the member is accepted; what a resource has of it is stored and described as it was given (of objects in S3 it is not kept)."
     yield "- **Refused**: the request is refused with a sentence, because doing nothing would be missed."
     yield ""
     told: set[str] = set()

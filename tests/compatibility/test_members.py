@@ -221,3 +221,31 @@ async def test_what_an_endpoint_says_of_what_it_runs(tmp_path: Path) -> None:
     config = await control.done("DescribeEndpointConfig", EndpointConfigName="said")
     assert config["MetricsConfig"] == more["MetricsConfig"]
     assert config["ProductionVariants"][0]["CapacityReservationConfig"] == variant["CapacityReservationConfig"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "says"),
+    [
+        (
+            "CreateModel",
+            {"ModelName": "n", "Containers": [{"Image": "i"}, {"Image": "i"}]},
+            "inference pipelines are not supported",
+        ),
+        (
+            "CreateEndpointConfig",
+            {"EndpointConfigName": "n", "ProductionVariants": [{"VariantName": "v", "InitialInstanceCount": 1}]},
+            "inference components are not supported",
+        ),
+        (
+            "UpdateEndpointWeightsAndCapacities",
+            {"EndpointName": "e", "DesiredWeightsAndCapacities": [{"VariantName": "v", "DesiredInstanceCount": 0}]},
+            "DesiredInstanceCount",
+        ),
+    ],
+)
+async def test_what_aws_has_and_is_not_here(tmp_path: Path, operation: str, given: dict[str, Any], says: str) -> None:
+    control = await world(tmp_path)
+    before = dict(control.state._medium.writes)
+    _, message = await control.refused(operation, **given)
+    assert says in message
+    assert control.state._medium.writes == before

@@ -106,7 +106,7 @@ DEPLOYMENTS: Final = (
     Deviation(
         "DesiredInstanceCount 0 is refused",
         "the model allows it",
-        "tests/domain/test_scaling.py::test_what_cannot_be_asked",
+        "tests/compatibility/test_members.py::test_what_aws_has_and_is_not_here",
         "decisions/0014-capacity-changes-in-place.md",
     ),
     Deviation(
@@ -117,6 +117,17 @@ DEPLOYMENTS: Final = (
     ),
 )
 ENDPOINTS: Final = (
+    Deviation(
+        "A model has one container, and a variant one model: inference pipelines, multi-model endpoints and inference components are refused",
+        "supported",
+        "tests/compatibility/test_members.py::test_what_aws_has_and_is_not_here",
+    ),
+    Deviation(
+        "What has no effect here is stored and described as it was given; what would be missed is refused",
+        "everything has its effect",
+        "tests/compatibility/test_members.py::test_what_was_given_comes_back",
+        "decisions/0020-members-are-supported-without-effect-or-refused.md",
+    ),
     Deviation(
         "Serverless and asynchronous configurations are kept, and no endpoint can have one",
         "they are served",
@@ -168,13 +179,13 @@ EXPERIMENTS: Final = (
         "experiments.md",
     ),
     Deviation(
-        "While it runs, nobody else updates or deletes the endpoint",
+        "While an experiment runs, nobody else updates or deletes the endpoint",
         "",
         "tests/operations/test_experiments.py::test_nobody_else_changes_an_endpoint_under_an_experiment",
         "experiments.md",
     ),
     Deviation(
-        "Without DesiredState it is Completed after a promotion, else Cancelled",
+        "A stop without DesiredState ends as Completed after a promotion, else as Cancelled",
         "",
         "tests/operations/test_experiments.py::test_how_a_stop_ends",
         "experiments.md",
@@ -225,6 +236,18 @@ INVOKING: Final = (
     ),
 )
 MONITORING: Final = (
+    Deviation(
+        "AccountId is one's own; metrics of other accounts are refused",
+        "they can be read",
+        "tests/aws/cloudwatch/test_cloudwatch.py::test_metrics_of_ones_own_account_may_be_named",
+        "alarms.md",
+    ),
+    Deviation(
+        "Anomaly detection, Metrics Insights and PromQL are refused",
+        "supported",
+        "tests/operations/test_alarms.py::test_what_cloudwatch_can_and_bannister_cannot_is_said",
+        "alarms.md",
+    ),
     Deviation(
         "Alarms are evaluated every second, over periods that end there",
         "every minute, or every 10 s; the setting timing = aws does so here",
@@ -282,6 +305,18 @@ MONITORING: Final = (
 )
 AROUND: Final = (
     Deviation(
+        "FilterLogEvents lists from the oldest event on; startFromHead=false is refused",
+        "either end",
+        "tests/aws/logs/test_logs.py::test_refusals",
+        "decisions/0017-times-of-log-lines.md",
+    ),
+    Deviation(
+        "InvokeEndpointAsync and InvokeEndpointWithBidirectionalStream are refused, naming what there is",
+        "supported",
+        "tests/aws/test_gateway.py::test_other_ways_to_invoke_say_that_they_are_not_supported",
+        "decisions/0015-real-time-endpoints-only.md",
+    ),
+    Deviation(
         "Any credentials will do: there is one account and one region, and nobody is kept out; so only this machine is let in",
         "",
         "tests/aws/test_gateway.py::test_strangers_are_refused_with_a_sentence",
@@ -307,7 +342,7 @@ AROUND: Final = (
     ),
     Deviation(
         "Objects have no tags, versions, locks or access lists",
-        "they have",
+        "objects can have them",
         "tests/aws/s3/test_client.py::test_objects_have_no_tags",
         "aws-tools.md",
     ),
