@@ -243,10 +243,16 @@ MONITORING: Final = (
         "alarms.md",
     ),
     Deviation(
-        "Anomaly detection, Metrics Insights and PromQL are refused",
+        "Operators of anomaly detection are refused",
         "supported",
         "tests/operations/test_alarms.py::test_what_cloudwatch_can_and_bannister_cannot_is_said",
         "alarms.md",
+    ),
+    Deviation(
+        "Expressions are metric math; queries of Metrics Insights (SELECT) are refused",
+        "both",
+        "tests/aws/cloudwatch/test_metric_data.py::test_wrong_requests",
+        "metric-math.md",
     ),
     Deviation(
         "Alarms are evaluated every second, over periods that end there",
