@@ -41,16 +41,24 @@ EVERYWHERE: Final = (
         "tests/aws/test_conformance.py::test_what_is_right_survives_the_wire",
     ),
     (
-        "No sequence of requests is a server error, and what is refused changes nothing",
+        "In SageMaker, CloudWatch and Bannister's own service no sequence of requests is a server error, and what is refused changes nothing",
         "tests/aws/test_conformance.py::test_no_sequence_of_requests_is_a_server_error",
     ),
     (
-        "Every member of every operation is supported, without effect or refused: none is dropped silently",
+        "Every member of every operation is supported, without effect or refused; none is dropped silently",
         "tests/compatibility/test_members.py::test_every_member_is_in_one_class",
     ),
     (
-        "What a resource was created with is described again, also what has no effect",
+        "What a resource was created or updated with is described again, also what has no effect",
         "tests/compatibility/test_members.py::test_what_was_given_comes_back",
+    ),
+    (
+        "Every supported member is asked for by the code that serves the operation",
+        "tests/compatibility/test_members.py::test_every_supported_member_is_read",
+    ),
+    (
+        "In S3, a request that is refused for a member leaves what is there as it was",
+        "tests/compatibility/test_s3_members.py::test_what_is_refused_spares_what_is_there",
     ),
     (
         "What is refused is refused with a sentence that says what to do",

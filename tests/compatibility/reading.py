@@ -10,10 +10,10 @@ from typing import Any, Final, cast
 
 from botocore.model import Shape
 from tests.aws.drawn import ITEM, VALUE, Drawing, Path
-from tests.aws.test_conformance import LIKELY, NAMES
+from tests.aws.test_conformance import EXPERIMENT, LIKELY, NAMES
 from tests.operations.hand_clock import NOW
 
-from bannister.aws import cloudwatch, identity, logs, sagemaker
+from bannister.aws import cloudwatch, deployments, identity, logs, sagemaker
 from bannister.aws.call import Service
 from bannister.aws.members import Members, Tables
 from bannister.aws.wire.models import service_model
@@ -35,6 +35,8 @@ SERVICES: Final[tuple[Service, ...]] = (
     logs.service(_NOWHERE),
     *identity.services(),
 )
+#: Whose members are all supported.
+OWN: Final = deployments.service(_NOWHERE)
 OPERATIONS: Final = [(service, operation) for service in SERVICES for operation in service.handlers]
 
 
@@ -121,6 +123,21 @@ class Allowed(Drawing):
 
 _WATCHED: Final = {"MetricStat": {"Metric": {"Namespace": "N", "MetricName": "M"}, "Period": 60, "Stat": "Average"}}
 _RULE: Final = {"EvaluationPeriods": 1, "Threshold": 1.0, "ComparisonOperator": "GreaterThanThreshold"}
+_ROLLING: Final = {
+    "RollingUpdatePolicy": {
+        "MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1},
+        "WaitIntervalInSeconds": 60,
+    }
+}
+_LINEAR: Final = {
+    "BlueGreenUpdatePolicy": {
+        "TrafficRoutingConfiguration": {
+            "Type": "LINEAR",
+            "WaitIntervalInSeconds": 60,
+            "LinearStepSize": {"Type": "CAPACITY_PERCENT", "Value": 50},
+        }
+    }
+}
 #: Requests that succeed, besides those of the conformance test.
 _OTHERS: Final[Mapping[str, list[Mapping[str, Any]]]] = {
     "PutMetricAlarm": [
@@ -144,6 +161,11 @@ _OTHERS: Final[Mapping[str, list[Mapping[str, Any]]]] = {
             "ActionsSuppressorExtensionPeriod": 60,
         }
     ],
+    **{
+        operation: [{**LIKELY[operation], "DeploymentConfig": policy} for policy in (_ROLLING, _LINEAR)]
+        for operation in ("CreateEndpoint", "UpdateEndpoint")
+    },
+    "UpdateInferenceExperiment": [{"Name": "x", "ModelVariants": EXPERIMENT["ModelVariants"]}],
     "CreateModel": [{"ModelName": "fresh", "Containers": [{"Image": "i"}]}],
     "CreateEndpointConfig": [
         {
