@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ SERVICE_NAMES: Final = {
     "sts": "STS",
     "iam": "IAM",
     "s3": "S3",
-    "bannister": "Bannister",
+    "bannister": "Bannister's own service",
 }
 #: What holds of all operations, and the tests that show it.
 EVERYWHERE: Final = (
@@ -112,9 +113,16 @@ def _lines() -> Iterator[str]:
         "botocore's models, so boto3, the AWS command line and SageMaker's SDK work unmodified."
     )
     yield ""
-    yield "This page has four parts: [what holds everywhere](#what-holds-everywhere), [the operations](#the-operations) with what is refused or"
-    yield "has no effect in each, [where AWS is different](#where-aws-is-different) or does not say, and [every member](#every-member)."
-    yield "Each line names a test that shows it."
+    yield from _table(
+        ("what works", "operations"),
+        (
+            (f"[{group.title}](#{_anchor(_title(group))})", ", ".join(f"`{name}`" for name in group.operations))
+            for group in GROUPS
+        ),
+    )
+    yield "The rest of this page: [what holds everywhere](#what-holds-everywhere), [the operations](#the-operations) with what is refused or has"
+    yield "no effect in each, [where AWS is different](#where-aws-is-different), [where AWS does not say](#where-aws-does-not-say), and"
+    yield "[every member](#every-member). Each line names a test that shows it."
     yield ""
     yield "## What holds everywhere"
     yield ""
@@ -149,7 +157,7 @@ def _lines() -> Iterator[str]:
 
 
 def _group(group: Group, told: set[str]) -> Iterator[str]:
-    yield f"### {group.title} ({SERVICE_NAMES[group.service]})"
+    yield f"### {_title(group)}"
     yield ""
     yield from _table(
         ("operation", "shown by"),
@@ -158,6 +166,15 @@ def _group(group: Group, told: set[str]) -> Iterator[str]:
     rows = list(_exceptions(group, told))
     if rows:
         yield from _table(("of", "members", "", "why"), rows)
+
+
+def _title(group: Group) -> str:
+    return f"{group.title} ({SERVICE_NAMES[group.service]})"
+
+
+def _anchor(title: str) -> str:
+    """As GitHub names a heading."""
+    return re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
 
 
 def _exceptions(group: Group, told: set[str]) -> Iterator[tuple[str, ...]]:

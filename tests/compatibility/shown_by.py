@@ -198,7 +198,7 @@ GROUPS: Final = (
         },
     ),
     Group(
-        "Bannister's own: deployments and shadows",
+        "Deployments and reports on shadows",
         "bannister",
         {
             "ListDeployments": (f"{_OWN}test_lists_come_by_pages",),

@@ -36,6 +36,15 @@ def test_every_test_that_it_names_exists(test: str) -> None:
     assert name in functions(ROOT / path)
 
 
+def test_its_links_within_lead_to_headings() -> None:
+    text = PAGE.read_text()
+    headings = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= headings
+
+
 @pytest.mark.parametrize("target", sorted(set(re.findall(r"\]\(([^)#]+)\)", PAGE.read_text()))))
 def test_its_links_lead_somewhere(target: str) -> None:
     assert (PAGE.parent / target).exists()
