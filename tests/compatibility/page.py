@@ -34,7 +34,7 @@ SERVICE_NAMES: Final = {
 #: What holds of all operations, and the tests that show it.
 EVERYWHERE: Final = (
     (
-        "Every constraint of botocore's model is checked, and every violation named as AWS names it",
+        "Every constraint of botocore's models is checked, and every violation named as AWS names it (S3 has checks of its own)",
         "tests/aws/test_conformance.py::test_every_constraint_that_is_broken_is_named_where_it_is",
     ),
     (
