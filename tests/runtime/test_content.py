@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -85,6 +86,23 @@ def test_what_is_not_rows_of_numbers_stays_as_json_has_it() -> None:
     assert decode(b"[[1], [2, 3]]", JSON) == [[1], [2, 3]]
     assert decode(b'[1, "2"]', JSON) == [1, "2"]
     assert decode(b"7", JSON) == 7
+
+
+@pytest.mark.parametrize("body", ['["{}"{}]', '{{"instances": ["{}"{}]}}', '{{"inputs": [[1], ["{}"{}]]}}'])
+def test_one_long_text_takes_no_room_for_each_short_one(body: str) -> None:
+    tracemalloc.start()
+    try:
+        data = decode(body.format("x" * 10_000, ', "y"' * 1000).encode(), JSON)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(data, list)
+    assert most < 1_000_000  # numpy would take 40 MB
+
+
+def test_numbers_beside_text_that_is_not_theirs_are_an_array() -> None:
+    assert decode(b'{"signature_name": "x", "instances": [[1, null], [2, 3.5]]}', JSON).shape == (2, 2)
+    assert decode(b'{"inputs": [true]}', JSON).tolist() == [True]
 
 
 def test_missing_numbers_are_nan() -> None:

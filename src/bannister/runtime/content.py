@@ -130,12 +130,13 @@ def _decode_json(body: bytes) -> Any:
     if isinstance(value, dict):
         for wrapper in ("instances", "inputs"):
             if wrapper in value:
-                return _as_array(value[wrapper])
-    return _as_array(value)
+                return _as_array(value[wrapper], may_hold_text=body.count(b'"') > 2)
+    return _as_array(value, may_hold_text=b'"' in body)
 
 
 def _decode_json_lines(body: bytes) -> Any:
-    return _as_array([json.loads(line) for line in body.splitlines() if line.strip()])
+    rows = [json.loads(line) for line in body.splitlines() if line.strip()]
+    return _as_array(rows, may_hold_text=b'"' in body)
 
 
 def _decode_csv(body: bytes) -> Any:
@@ -175,9 +176,10 @@ def _decode_npy(body: bytes) -> Any:
     return given.copy(order="K")  # a model may write to it
 
 
-def _as_array(value: Any) -> Any:
+def _as_array(value: Any, *, may_hold_text: bool) -> Any:
     """Lists of numbers as an array, with null as NaN; everything else as it is."""
-    if not isinstance(value, list):
+    # An array of texts has for each the room of the longest: a short body could ask for all the memory there is.
+    if not isinstance(value, list) or (may_hold_text and not _is_numbers(value)):
         return value
     try:
         array = np.array(value)
@@ -186,6 +188,11 @@ def _as_array(value: Any) -> Any:
     except (ValueError, TypeError):  # rows of different lengths, objects, text among numbers
         return value
     return array if array.dtype.kind in "biuf" else value
+
+
+def _is_numbers(value: list[Any]) -> bool:
+    kinds = set(map(type, value))
+    return kinds <= _NUMBERS or (kinds == {list} and all(map(_is_numbers, value)))
 
 
 def _encode_json(prediction: Any) -> bytes:
@@ -243,6 +250,7 @@ def _finite(value: Any) -> Any:
     return value
 
 
+_NUMBERS = {int, float, bool, type(None)}
 # Version 3.0 is for fields whose names are not Latin, and has no public reader.
 _NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _DECODERS = {JSON: _decode_json, JSON_LINES: _decode_json_lines, CSV: _decode_csv, NPY: _decode_npy}
