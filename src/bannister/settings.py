@@ -1,7 +1,10 @@
 """Every setting and every bound of Bannister, in one frozen value, each with its unit in its name.
 
 Read once at start, in this order, the later winning: the defaults below, `bannister.toml` in the data directory, environment
-variables `BANNISTER_<NAME>` (upper case). An unknown name or a value of the wrong type is refused with a sentence.
+variables `BANNISTER_<NAME>` (upper case). An unknown name, or a value of the wrong type or out of its bounds, is refused with a sentence.
+
+The type of a setting also bounds it. Counts and sizes (`int`) are at least 1, lengths of time (`float`) at least a millisecond; what 0 means is
+said where it may be 0.
 """
 
 from __future__ import annotations
@@ -9,16 +12,31 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import sys
 import tempfile
 import tomllib
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import Final, NamedTuple
 
 from bannister.errors import Invalid
 
 #: A socket's path may have about 100 characters (macOS: 104), its name included.
 SOCKET_FOLDER_CHARACTERS_MAX = 80
+
+#: The data directory, where no option names it; also in the environment of every process that Bannister starts.
+DATA_DIR_VARIABLE: Final = "BANNISTER_DATA_DIR"
+#: In the environment of a part: its name.
+PART_VARIABLE: Final = "BANNISTER_PART"
+#: In the environment of an instance: its id. Written by `bannister.instances`.
+INSTANCE_VARIABLE: Final = "BANNISTER_INSTANCE"
+_NOT_SETTINGS: Final = frozenset({DATA_DIR_VARIABLE, PART_VARIABLE, INSTANCE_VARIABLE})
+
+# Types of settings with bounds of their own (`_KINDS`); `int` and `float` have theirs, too.
+Port = int
+Niceness = int
+IntOrZero = int
 
 
 class Timing(StrEnum):
@@ -36,15 +54,15 @@ class Settings:
 
     data_dir: Path
     #: The one port, on loopback, for the API and for invocations.
-    port: int = 3594
+    port: Port = 3594
     #: Appears in ARNs and messages. AWS derives the account from the access key; here there is one.
     account_id: str = "000000000000"
     region: str = "us-east-1"
 
     # --- instances
     #: Ports for instances, first and last; below Linux's ephemeral range (32768).
-    instance_port_first: int = 20000
-    instance_port_last: int = 29999
+    instance_port_first: Port = 20000
+    instance_port_last: Port = 29999
     #: AWS: ContainerStartupHealthCheckTimeoutInSeconds, where a variant does not set it.
     startup_timeout_seconds_default: float = 480.0
     #: A model that ends this many times before it was ever healthy has failed.
@@ -52,7 +70,7 @@ class Settings:
     #: How many instances of one group may be starting at the same time (starting green must not hurt blue).
     startup_parallel_max: int = 2
     #: Niceness of a starting instance, 0 to 19: it leaves the processor to those that serve, yet must start on a busy machine.
-    startup_niceness: int = 5
+    startup_niceness: Niceness = 5
     #: … and yields for this long at most.
     startup_yield_seconds: float = 10.0
     restart_backoff_seconds_min: float = 0.2
@@ -88,7 +106,7 @@ class Settings:
     #: The payload of one event of a streamed answer; what comes from the model in larger pieces is divided. Envoy holds back so much of an answer of known length.
     stream_frame_bytes_max: int = 256 * 1024
     #: Envoy's worker threads; 0: one per core.
-    proxy_workers: int = 0
+    proxy_workers: IntOrZero = 0
     #: Connections from one proxy to all instances of a group; requests beyond them wait for one.
     upstream_connections_max: int = 512
     #: A connection to an instance that is not made within this long is given up and tried on another.
@@ -214,8 +232,8 @@ class Settings:
     capture_file_bytes_max: int = 16 * 1024 * 1024
     #: Records on the disk that are not in the object store yet; what does not fit is not written.
     capture_spool_bytes_max: int = 256 * 1024 * 1024
-    #: With less than this free on the disk nothing is captured to it.
-    capture_disk_free_bytes_min: int = 256 * 1024 * 1024
+    #: With less than this free on the disk nothing is captured to it; 0: as long as there is any.
+    capture_disk_free_bytes_min: IntOrZero = 256 * 1024 * 1024
     #: Finished files are looked for this often.
     capture_delivery_seconds: float = 1.0
     #: A bucket that did not take a file is tried again after the first, doubling up to the second.
@@ -234,7 +252,7 @@ class Settings:
     #: A deployment waits this long before its first shift for an alarm that is in ALARM.
     alarm_clear_timeout_seconds: float = 600.0
     #: A bake in which green got fewer requests than this is not over, also when its time is; 0: it passes, "without evidence".
-    bake_requests_min: int = 0
+    bake_requests_min: IntOrZero = 0
     #: Without a watermark from telemetry for this long, a deployment rolls back.
     blind_timeout_seconds: float = 60.0
 
@@ -285,9 +303,9 @@ class Settings:
     journal_entries_max: int = 1_000_000
     past_deployments_max: int = 10_000
     #: Kept on the disk so that a rollback can be written down when it is full; 0: nothing.
-    disk_reserve_bytes: int = 32 * 1024 * 1024
-    #: With less than this free, nothing new is accepted.
-    disk_free_bytes_min: int = 32 * 1024 * 1024
+    disk_reserve_bytes: IntOrZero = 32 * 1024 * 1024
+    #: With less than this free, nothing new is accepted; 0: as long as there is any.
+    disk_free_bytes_min: IntOrZero = 32 * 1024 * 1024
     #: A state file up to this size is checked whole at start (1 ms per MiB); of a larger one, the rows and the newest history.
     state_checked_bytes_max: int = 32 * 1024 * 1024
     #: What is past its retention is forgotten this often.
@@ -391,37 +409,78 @@ def load(data_dir: Path, **overrides: object) -> Settings:
     """Read the settings of a data directory; `overrides` (command-line options) win over file and environment.
 
     Raises:
-        Invalid: A name is unknown or a value has the wrong type; the sentence names it and where it was found.
+        Invalid: A name is unknown or a value unacceptable; the sentence names it and where it was found. Or the file cannot be read.
     """
     data_dir = data_dir.expanduser().resolve()
     values: dict[str, object] = {}
     file = data_dir / "bannister.toml"
-    if file.exists():
-        try:
-            found = tomllib.loads(file.read_text())
-        except tomllib.TOMLDecodeError as error:
-            raise Invalid(f"{file} is not valid TOML: {error}.") from error
-        for name, value in found.items():
-            values[name] = _typed(name, value, str(file))
+    for name, value in _from_file(file).items():
+        values[name] = _typed(name, value, str(file))
     for variable, text in os.environ.items():
-        name = variable.removeprefix("BANNISTER_").lower()
-        if variable.startswith("BANNISTER_") and name in _FIELDS and name != "data_dir":
+        if variable.startswith("BANNISTER_") and variable not in _NOT_SETTINGS:
+            name = variable.removeprefix("BANNISTER_").lower()
             values[name] = _typed(name, text, f"environment variable {variable}")
     values.update({name: value for name, value in overrides.items() if value is not None})
-    return Settings(data_dir=data_dir, **values)  # type: ignore[arg-type]  # checked by _typed
+    settings = Settings(data_dir=data_dir, **values)  # type: ignore[arg-type]  # checked by _typed
+    if settings.instance_port_first > settings.instance_port_last:
+        raise Invalid(
+            f"instance_port_first, {settings.instance_port_first}, is above instance_port_last, "
+            f"{settings.instance_port_last}: no instance could get a port."
+        )
+    return settings
 
 
-_FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
+def _from_file(file: Path) -> dict[str, object]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):  # that the data directory is none is said by who makes it
+        return {}
+    except OSError as error:
+        raise Invalid(f"{file} cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise Invalid(f"{file} is not in UTF-8, as TOML must be: save it in that encoding.") from error
+    except (ValueError, RecursionError) as error:  # mostly a TOMLDecodeError
+        raise Invalid(f"{file} is not valid TOML: {error}.") from error
+
+
+class _Kind(NamedTuple):
+    type: type
+    words: str
+    least: float = 0.0
+    most: float = sys.float_info.max
+
+
+#: By the name of a setting's type.
+_KINDS: Final = {
+    "int": _Kind(int, "a whole number, at least 1", least=1),
+    "IntOrZero": _Kind(int, "a whole number, at least 0"),
+    "Port": _Kind(int, "a whole number from 1 to 65535", 1, 65535),
+    "Niceness": _Kind(int, "a whole number from 0 to 19", 0, 19),
+    "float": _Kind(float, "a number, at least 0.001", least=0.001),
+    "str": _Kind(str, "text"),
+    "Timing": _Kind(Timing, f"one of {', '.join(Timing)}"),
+}
+_FIELDS = {field.name: _KINDS[str(field.type)] for field in dataclasses.fields(Settings) if field.name != "data_dir"}
 
 
 def _typed(name: str, value: object, where: str) -> object:
-    field = _FIELDS.get(name)
-    if field is None or name == "data_dir":
-        raise Invalid(f"{where}: there is no setting called {name!r}.")
-    kind: type = {"int": int, "float": float, "str": str, "Timing": Timing}[str(field.type)]
+    kind = _FIELDS.get(name)
+    if kind is None:
+        raise Invalid(f"{where}: there is no setting called {name!r}{_closest(name)}.")
     try:
-        return kind(value)
-    except (TypeError, ValueError):
-        if kind is Timing:
-            raise Invalid(f"{where}: {name} must be one of {', '.join(Timing)}, not {value!r}.") from None
-        raise Invalid(f"{where}: {name} must be {kind.__name__}, not {value!r}.") from None
+        typed: object = kind.type(value)
+    except (TypeError, ValueError, OverflowError):
+        typed = None
+    # Text stands for what it says; a number of the file that would become another one, `true` that would become 1, do not.
+    is_kept = isinstance(value, str) or (typed == value and not isinstance(value, bool))
+    is_within = not isinstance(typed, int | float) or kind.least <= typed <= kind.most  # nan is not
+    if typed is None or not is_kept or not is_within:
+        raise Invalid(f"{where}: {name} must be {kind.words}, not {value!r}.")
+    return typed
+
+
+def _closest(name: str) -> str:
+    import difflib  # only for who mistypes: `up` must start at once
+
+    found = difflib.get_close_matches(name, _FIELDS, n=1)
+    return f"; the closest is {found[0]!r}" if found else ""

@@ -73,7 +73,37 @@ def test_a_setting_that_does_not_exist_is_refused_by_name(tmp_path: Path) -> Non
     (tmp_path / "bannister.toml").write_text("prot = 4000\n")
     answer = run("up", "--data-dir", str(tmp_path))
     assert answer.returncode == 2
-    assert answer.stderr == f"{tmp_path}/bannister.toml: there is no setting called 'prot'.\n"
+    assert answer.stderr == f"{tmp_path}/bannister.toml: there is no setting called 'prot'; the closest is 'port'.\n"
+
+
+@pytest.mark.parametrize("command", [("up",), ("backup", "file")], ids=lambda command: command[0])
+def test_a_variable_names_the_data_directory_where_no_option_does(tmp_path: Path, command: tuple[str, ...]) -> None:
+    named = tmp_path / "named"
+    named.write_text("a file")
+    (tmp_path / "file").write_text("another")
+    answer = run(*command, BANNISTER_DATA_DIR=str(named))
+    assert answer.returncode == 2
+    assert str(named) in answer.stderr
+    option = run(*command, "--data-dir", str(tmp_path / "file"), BANNISTER_DATA_DIR=str(named))
+    assert option.returncode == 2
+    assert str(named) not in option.stderr
+
+
+def test_a_variable_names_the_directory_to_restore_to(tmp_path: Path) -> None:
+    asked = run("restore", str(tmp_path / "none"))
+    assert "--data-dir" in asked.stderr
+    answer = run("restore", str(tmp_path / "none"), BANNISTER_DATA_DIR=str(tmp_path / "data"))
+    assert answer.stderr == f"{tmp_path}/none does not exist.\n"
+
+
+def test_a_variable_that_sets_nothing_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    answer = run("up", "--data-dir", str(tmp_path / "data"), BANNISTER_ALARM_CLEAR_TIMEOUT="6")
+    assert answer.returncode == 2
+    assert answer.stderr == (
+        "environment variable BANNISTER_ALARM_CLEAR_TIMEOUT: there is no setting called 'alarm_clear_timeout'; "
+        "the closest is 'alarm_clear_timeout_seconds'.\n"
+    )
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_data_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:

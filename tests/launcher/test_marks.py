@@ -1,11 +1,13 @@
-"""The launcher may not import the packages whose processes it ends, so the names they share are compared here."""
+"""What `bannister.instances` marks processes with is what the launcher ends, and what is no setting."""
 
 from __future__ import annotations
 
+from bannister import settings
+from bannister.cli import data_dir
 from bannister.instances import process
-from bannister.launcher import parts
 
 
 def test_launcher_and_instances_mean_the_same_marks() -> None:
-    assert parts.INSTANCE_VARIABLE == process.MARK_INSTANCE
-    assert parts.DATA_DIR_VARIABLE == process.MARK_DATA_DIR
+    assert settings.INSTANCE_VARIABLE == process.MARK_INSTANCE
+    assert settings.DATA_DIR_VARIABLE == process.MARK_DATA_DIR
+    assert settings.DATA_DIR_VARIABLE == data_dir.VARIABLE

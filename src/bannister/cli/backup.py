@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from bannister.cli.data_dir import VARIABLE
 from bannister.cli.data_dir import data_dir as parsed
 
 
@@ -20,7 +21,12 @@ def backup(
     file: Annotated[Path, typer.Argument(metavar="FILE.tar.gz", help="The backup to write; it must not exist.")],
     data_dir: Annotated[
         Path | None,
-        typer.Option(parser=parsed, metavar="<path>", help="What to back up.  [default: ~/.local/share/bannister]"),
+        typer.Option(
+            parser=parsed,
+            envvar=VARIABLE,
+            metavar="<path>",
+            help="What to back up.  [default: ~/.local/share/bannister]",
+        ),
     ] = None,
     metrics: Annotated[bool, typer.Option("--metrics", help="With the metrics of the last hours and days.")] = False,
 ) -> None:
@@ -39,7 +45,13 @@ def backup(
 def restore(
     file: Annotated[Path, typer.Argument(metavar="FILE.tar.gz", help="A backup.")],
     data_dir: Annotated[
-        Path, typer.Option(parser=parsed, metavar="<path>", help="The directory to make; it must be new or empty.")
+        Path,
+        typer.Option(
+            parser=parsed,
+            envvar=VARIABLE,
+            metavar="<path>",
+            help="The directory to make; it must be new or empty.",
+        ),
     ],
 ) -> None:
     """Make a data directory from a backup; `bannister up --data-dir DIR` then serves what was served."""

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from bannister.cli import backup, shadow_commands
+from bannister.cli.data_dir import VARIABLE
 from bannister.cli.data_dir import data_dir as parsed
 from bannister.errors import BannisterError, Refused
 
@@ -63,7 +64,10 @@ def up(
     data_dir: Annotated[
         Path | None,
         typer.Option(
-            parser=parsed, metavar="<path>", help="Where everything is kept.  [default: ~/.local/share/bannister]"
+            parser=parsed,
+            envvar=VARIABLE,
+            metavar="<path>",
+            help="Where everything is kept.  [default: ~/.local/share/bannister]",
         ),
     ] = None,
 ) -> None:

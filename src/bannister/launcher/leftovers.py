@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from time import monotonic
 
 from bannister.launcher.interruptions import Interruptions
-from bannister.launcher.parts import DATA_DIR_VARIABLE, INSTANCE_VARIABLE, PART_VARIABLE, Part
+from bannister.launcher.parts import Part
 from bannister.launcher.processes import Identity, is_alive, marked, runs, send
 from bannister.launcher.record import Record
-from bannister.settings import Settings
+from bannister.settings import DATA_DIR_VARIABLE, INSTANCE_VARIABLE, PART_VARIABLE, Settings
 
 _LOOK_SECONDS = 0.01
 _KILL_SECONDS = 2.0

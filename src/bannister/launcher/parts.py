@@ -16,14 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bannister import __version__
-from bannister.settings import Settings
+from bannister.settings import DATA_DIR_VARIABLE, Settings
 
-#: In the environment of every process that Bannister starts, instances included: the data directory it belongs to.
-DATA_DIR_VARIABLE = "BANNISTER_DATA_DIR"
-#: In the environment of a part: its name.
-PART_VARIABLE = "BANNISTER_PART"
-#: In the environment of an instance: its id. Written by `bannister.instances`.
-INSTANCE_VARIABLE = "BANNISTER_INSTANCE"
 #: The part that listens on the port.
 PORT_HOLDER = "Envoy"
 

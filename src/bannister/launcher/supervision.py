@@ -15,12 +15,12 @@ from bannister.launcher.child import Child
 from bannister.launcher.interruptions import Interruptions
 from bannister.launcher.leftovers import end_strays
 from bannister.launcher.logs import rotate, tail
-from bannister.launcher.parts import PART_VARIABLE, Part
+from bannister.launcher.parts import Part
 from bannister.launcher.processes import Identity
 from bannister.launcher.readiness import answers_ready
 from bannister.launcher.record import Record
 from bannister.launcher.screen import Screen
-from bannister.settings import Settings
+from bannister.settings import PART_VARIABLE, Settings
 
 #: Nothing is shown of a start that takes less.
 _QUIET_SECONDS = 1.0

@@ -16,6 +16,7 @@ import csv
 import io
 import json
 import math
+import sys
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,9 @@ JSON = "application/json"
 JSON_LINES = "application/jsonlines"
 CSV = "text/csv"
 NPY = "application/x-npy"
+
+#: Of what a decoder says, which may repeat the body.
+REASON_CHARACTERS_MAX = 500
 
 SUPPORTED = (JSON, JSON_LINES, CSV, NPY)
 _ALIASES = {
@@ -34,6 +38,9 @@ _ALIASES = {
     "application/csv": CSV,
     "application/npy": NPY,
 }
+
+# A cell is bounded by its body. The standard library's limit holds for the whole process, so it is lifted once and for all.
+csv.field_size_limit(sys.maxsize)
 
 
 class Unacceptable(Exception):
@@ -65,8 +72,9 @@ def decode(body: bytes, content_type: str) -> Any:
         )
     try:
         return decoder(body)
-    except (ValueError, RecursionError, EOFError) as error:  # also bad JSON and bad UTF-8: both are ValueErrors
-        raise Unacceptable(400, f"The body is not valid {kind}: {error}") from error
+    except Exception as error:  # whatever a body makes a decoder raise is the mistake of who sent it, never the model's
+        reason = (str(error) or type(error).__name__)[:REASON_CHARACTERS_MAX]
+        raise Unacceptable(400, f"The body is not valid {kind}: {reason}") from error
 
 
 def encode(prediction: Any, content_type: str) -> bytes:
@@ -122,17 +130,19 @@ def _decode_json(body: bytes) -> Any:
     if isinstance(value, dict):
         for wrapper in ("instances", "inputs"):
             if wrapper in value:
-                return _as_array(value[wrapper])
-    return _as_array(value)
+                return _as_array(value[wrapper], may_hold_text=body.count(b'"') > 2)
+    return _as_array(value, may_hold_text=b'"' in body)
 
 
 def _decode_json_lines(body: bytes) -> Any:
-    return _as_array([json.loads(line) for line in body.splitlines() if line.strip()])
+    rows = [json.loads(line) for line in body.splitlines() if line.strip()]
+    return _as_array(rows, may_hold_text=b'"' in body)
 
 
 def _decode_csv(body: bytes) -> Any:
     rows = []
-    for number, cells in enumerate(csv.reader(io.StringIO(body.decode("utf-8-sig"))), start=1):
+    lines = io.StringIO(body.decode("utf-8-sig"), newline=None)  # None: a line may also end in \r\n, or in \r alone
+    for number, cells in enumerate(csv.reader(lines), start=1):
         if not cells:
             continue
         try:
@@ -147,12 +157,29 @@ def _decode_csv(body: bytes) -> Any:
 
 
 def _decode_npy(body: bytes) -> Any:
-    return np.load(io.BytesIO(body), allow_pickle=False)
+    # Not with np.load: it also opens archives and pickles, and makes room for as much as the header says.
+    stream = io.BytesIO(body)
+    major, minor = np.lib.format.read_magic(stream)
+    read_header = _NPY_HEADERS.get((major, minor))
+    if read_header is None:
+        raise ValueError(f"it has version {major}.{minor} of the format; send version 1.0 or 2.0")
+    shape, is_fortran, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise ValueError("it holds Python objects; send numbers")
+    if any(isinstance(length, bool) or length < 0 for length in shape):
+        raise ValueError(f"its shape is {shape}")
+    begin = stream.tell()
+    size = math.prod(shape) * dtype.itemsize
+    if size > len(body) - begin or not dtype.itemsize:
+        raise ValueError(f"its header announces {size} bytes of data of type {dtype}, and it has {len(body) - begin}")
+    given = np.ndarray(shape, dtype, body, begin, order="F" if is_fortran else "C")
+    return given.copy(order="K")  # a model may write to it
 
 
-def _as_array(value: Any) -> Any:
+def _as_array(value: Any, *, may_hold_text: bool) -> Any:
     """Lists of numbers as an array, with null as NaN; everything else as it is."""
-    if not isinstance(value, list):
+    # An array of texts has for each the room of the longest: a short body could ask for all the memory there is.
+    if not isinstance(value, list) or (may_hold_text and not _is_numbers(value)):
         return value
     try:
         array = np.array(value)
@@ -161,6 +188,11 @@ def _as_array(value: Any) -> Any:
     except (ValueError, TypeError):  # rows of different lengths, objects, text among numbers
         return value
     return array if array.dtype.kind in "biuf" else value
+
+
+def _is_numbers(value: list[Any]) -> bool:
+    kinds = set(map(type, value))
+    return kinds <= _NUMBERS or (kinds == {list} and all(map(_is_numbers, value)))
 
 
 def _encode_json(prediction: Any) -> bytes:
@@ -218,5 +250,8 @@ def _finite(value: Any) -> Any:
     return value
 
 
+_NUMBERS = {int, float, bool, type(None)}
+# Version 3.0 is for fields whose names are not Latin, and has no public reader.
+_NPY_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 _DECODERS = {JSON: _decode_json, JSON_LINES: _decode_json_lines, CSV: _decode_csv, NPY: _decode_npy}
 _ENCODERS = {JSON: _encode_json, JSON_LINES: _encode_json_lines, CSV: _encode_csv, NPY: _encode_npy}

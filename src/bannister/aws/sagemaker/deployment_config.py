@@ -41,12 +41,12 @@ def policy_of(config: dict[str, Any]) -> DeploymentPolicy:
 
 
 def _alarms(rollback: dict[str, Any]) -> tuple[str, ...]:
-    """The alarms by name; the model does not require the name."""
+    """The alarms by name, each once however often it is given; the model does not require the name."""
     alarms = rollback.get("Alarms", [])
     for number, alarm in enumerate(alarms, start=1):
         if "AlarmName" not in alarm:
             raise Invalid(f"Alarm {number} of AutoRollbackConfiguration has no AlarmName.")
-    return tuple(alarm["AlarmName"] for alarm in alarms)
+    return tuple(dict.fromkeys(alarm["AlarmName"] for alarm in alarms))
 
 
 def _step(routing: Routing, traffic: dict[str, Any]) -> CapacitySize | None:
