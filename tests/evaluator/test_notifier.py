@@ -16,11 +16,11 @@ from bannister.clock import SystemClock
 from bannister.domain.alarm.action import PendingAction
 from bannister.errors import Fenced, Unavailable
 from bannister.evaluator.notifier import Notifier
-from bannister.evaluator.webhook import Webhooks
 from bannister.settings import Settings
 from bannister.state.memory import MemoryMedium, MemoryState
 from bannister.state.store import Entry, Put
 from bannister.state.tables import ACTIONS
+from bannister.webhooks.post import Webhooks
 
 TIMEOUT = 20
 post = Webhooks(2).post
@@ -197,7 +197,7 @@ async def test_a_fault_of_ours_is_one_addresss_failure(world: World, caplog: pyt
     (entry,) = await world.history(1)
     assert (entry.body["outcome"], entry.body["error"]) == ("failed", "KeyError")
     assert entry.body["action"].endswith("/services/T0KEN?key=T0KEN")  # the history has the action as AWS's has
-    assert "actions.fault https://hooks.example.com/…" in caplog.text
+    assert "webhook.fault https://hooks.example.com/…" in caplog.text
     assert "T0KEN" not in caplog.text
 
 
