@@ -22,6 +22,8 @@ from bannister.cli.output import as_json, console, line, paragraph
 POLL_SECONDS: Final = 0.5
 _PAGE: Final = 100
 _STATUS_WIDTH: Final = 14
+#: Of the column of names, where nothing is known of them yet.
+_NAME_WIDTH: Final = 12
 
 
 def events(endpoint: str | None, last: int, follow: bool, url: str | None, json: bool) -> int:
@@ -36,7 +38,7 @@ def events(endpoint: str | None, last: int, follow: bool, url: str | None, json:
         told = server.ask("bannister", "describe_event_webhooks")["Webhooks"]
         as_json({"Events": [json_.loads(one["Event"]) for one in found], "Webhooks": told})
         return 0
-    page = _Page(console(), endpoint, max((len(one["EndpointName"]) for one in found), default=0))
+    page = _Page(console(), endpoint, max((len(one["EndpointName"]) for one in found), default=_NAME_WIDTH))
     if not json:
         _begin(page.out, count, len(found), endpoint, server)
     for one in found:
