@@ -196,6 +196,19 @@ def test_a_rolling_update() -> None:
     ]
 
 
+def test_a_rolling_update_on_its_way_back() -> None:
+    """Blue, of which a batch has gone, is started again."""
+    events = [Event.GREEN_READY, *BATCH, Event.STOPPED, Event.BLUE_SHORT, Event.GREEN_SHED, Event.BATCH_RESTORED]
+    states = deployed(replace(AT_REST, deployment=deployment(ROLLING)), events)
+    assert story([AT_REST, *states])[8:] == [
+        "ROLLING_BACK",
+        "ROLLING_BACK | Deleting Terminating 2 instance(s).",
+        "ROLLING_BACK | Deleting Terminating 2 instance(s).",
+        "ROLLING_BACK | Creating Launching 1 instance(s).; Deleting Terminating 2 instance(s).",
+        "ROLLING_BACK | Deleting Terminating 2 instance(s).",
+    ]
+
+
 def test_nothing_happened() -> None:
     """Neither tags, nor a wish to stop, nor a name for what runs are changes of a state."""
     asked = replace(UPDATING, tags=(), deployment=replace(deployment(), stop_requested="Please."))

@@ -52,7 +52,9 @@ class Receiver:
 def documented(tmp_path: Path) -> Iterator[tuple[int, Path]]:
     """The receiver of the page: its port, and what it prints."""
     port, printed = free_port(), tmp_path / "printed"
-    (program,) = (one for one in re.findall(r"^```python\n(.*?)^```$", PAGE, re.M | re.S) if "HTTPServer" in one)
+    (program,) = (
+        one for one in re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL) if "HTTPServer" in one
+    )
     with printed.open("w") as out:
         process = subprocess.Popen(
             [sys.executable, "-c", program.replace("9000", str(port))], stdout=out, stderr=subprocess.DEVNULL
