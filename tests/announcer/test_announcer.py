@@ -254,6 +254,14 @@ async def test_what_cannot_be_written_down_is_not_told_again(world: World) -> No
     assert world.names() == ["x", "y"]
 
 
+async def test_an_event_that_cannot_be_read_holds_up_no_other(world: World) -> None:
+    await world.start()
+    await world.state.commit(records=[Record(1.0, "endpoint/odd", HAPPENED, {})])
+    await world.happen("x")
+    known = await world.delivered(1)
+    assert (world.names(), known.given_up, known.given_up_because) == (["x"], 1, "It cannot be read: KeyError.")
+
+
 async def test_an_event_is_not_without_its_change(world: World) -> None:
     """A commit that is refused leaves neither."""
     row = endpoint_change(None, Endpoint("x", 1.0, 1.0, blue=fleet("v1")), 1.0, {})

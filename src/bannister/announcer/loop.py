@@ -111,7 +111,12 @@ class Announcer:
             if row.value.error != error:
                 row = await self._write(row, replace(row.value, failing_since=since, error=error))
 
-        outcome = await self._attempts.tell(row.value.url, self._text(entry), failed)
+        try:
+            text = self._text(entry)
+        except Exception as error:  # one that cannot be read must not keep the others, nor end the process
+            log.exception("events.fault sequence=%d", entry.sequence)
+            return await self._give_up(row, [entry], 0, f"It cannot be read: {type(error).__name__}.")
+        outcome = await self._attempts.tell(row.value.url, text, failed)
         if not outcome.delivered:
             return await self._give_up(row, [entry], outcome.attempts, outcome.error or "")
         now, delivered = self._clock.now(), row.value.delivered + 1
