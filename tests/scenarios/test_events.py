@@ -105,10 +105,10 @@ def status(world: World) -> str | None:
     return None
 
 
-def told_all(server: Server) -> list[dict[str, Any]]:
-    """All events, once the endpoint is gone and nobody is still to be told of anything."""
+def told_all(server: Server, until: str) -> list[dict[str, Any]]:
+    """All events, once the last one is of a status and nobody is still to be told of anything."""
     found = events(server)
-    if not found or found["Events"][-1]["detail"]["EndpointStatus"] != "DELETED":
+    if not found or found["Events"][-1]["detail"]["EndpointStatus"] != until:
         return []
     return [] if any(one["Waiting"] for one in found["Webhooks"]) else list(found["Events"])
 
@@ -120,7 +120,7 @@ def test_a_killed_control_plane_misses_nothing_and_changes_no_id(
     world.config("v1", instances=1)
     world.endpoint("flights", "v1")
     world.config("v2", instances=1)
-    wait_for("the creation is told", lambda: heard.statuses()[-1:] == ["IN_SERVICE"])
+    wait_for("the creation is told", lambda: told_all(server, "IN_SERVICE"))
     heard.holds = True
     world.update("flights", "v2", routing=CANARY)
     wait_for("an event is on its way", lambda: "UPDATING" in heard.statuses())
@@ -131,7 +131,7 @@ def test_a_killed_control_plane_misses_nothing_and_changes_no_id(
         "the update", lambda: status(world) == "InService" and world.describe("flights")["EndpointConfigName"] == "v2"
     )
     world.sagemaker.delete_endpoint(EndpointName="flights")
-    told = wait_for("all is told", lambda: told_all(server))
+    told = wait_for("all is told", lambda: told_all(server, "DELETED"))
 
     once = [next(iter(same)) for _, same in groupby(heard.heard)]
     assert once == told, "each event, in order, and those that came again are the same in every byte"
