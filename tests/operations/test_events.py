@@ -32,6 +32,12 @@ async def test_they_come_by_pages_and_after_a_place(context: Context) -> None:
     assert ([found.endpoint for found in two.items], two.token) == (["c"], None)
     later = await list_events(context, limit=9, after=one.items[0].sequence)
     assert [found.event["id"] for found in later.items] == [one.items[1].event["id"], two.items[0].event["id"]]
+    new = await list_events(context, limit=2, newest_first=True)
+    old = await list_events(context, limit=2, newest_first=True, token=new.token)
+    assert [found.endpoint for found in (*new.items, *old.items)] == ["c", "b", "a"]
+    assert old.token is None
+    some = await list_events(context, limit=9, newest_first=True, after=one.items[0].sequence)
+    assert [found.endpoint for found in some.items] == ["c", "b"]
     with pytest.raises(Invalid):
         await list_events(context, limit=2, token="x")
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json as json_
 import sys
 import time
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 from rich.console import Console
@@ -29,18 +29,17 @@ _NAME_WIDTH: Final = 12
 def events(endpoint: str | None, last: int, follow: bool, url: str | None, json: bool) -> int:
     """Print the newest events, oldest first, and what comes while they are followed; the exit code."""
     server = Server(url)
-    found: deque[dict[str, Any]] = deque(maxlen=last or None)
-    count = 0
-    for one in _after(server, endpoint, 0):
-        count += 1
-        found.append(one)
+    # One more than is shown says whether there is more.
+    newest = _pages(server, endpoint, 0, "Descending")
+    read = list(islice(newest, last + 1 if last else None))
+    found = read[: last or None][::-1]
     if json and not follow:
         told = server.ask("bannister", "describe_event_webhooks")["Webhooks"]
         as_json({"Events": [json_.loads(one["Event"]) for one in found], "Webhooks": told})
         return 0
     page = _Page(console(), endpoint, max((len(one["EndpointName"]) for one in found), default=_NAME_WIDTH))
     if not json:
-        _begin(page.out, count, len(found), endpoint, server)
+        _begin(page.out, found, endpoint, server, more=len(read) > len(found))
     for one in found:
         _one(page, one, json)
     if follow:
@@ -77,16 +76,18 @@ class _Page:
         self.day = ""
 
 
-def _after(server: Server, endpoint: str | None, sequence: int) -> Iterator[dict[str, Any]]:
-    return server.pages("bannister", "list_events", "Events", EndpointName=endpoint, After=sequence, MaxResults=_PAGE)
+def _pages(server: Server, endpoint: str | None, sequence: int, order: str) -> Iterator[dict[str, Any]]:
+    return server.pages(
+        "bannister", "list_events", "Events", EndpointName=endpoint, After=sequence, SortOrder=order, MaxResults=_PAGE
+    )
 
 
-def _begin(out: Console, count: int, shown: int, endpoint: str | None, server: Server) -> None:
-    if count == 0:
+def _begin(out: Console, found: Sequence[dict[str, Any]], endpoint: str | None, server: Server, *, more: bool) -> None:
+    if not found:
         of = f" of {endpoint}" if endpoint is not None else ""
         line(out, f"There is no event{of} at {server.url} yet.")
-    elif count > shown:
-        line(out, (f"{count - shown} earlier ones are not shown; --last 0 shows all.", "dim"))
+    elif more:
+        line(out, ("Earlier ones are not shown; --last 0 shows all.", "dim"))
 
 
 def _follow(server: Server, endpoint: str | None, sequence: int, page: _Page, json: bool) -> int:
@@ -95,7 +96,7 @@ def _follow(server: Server, endpoint: str | None, sequence: int, page: _Page, js
         while True:
             time.sleep(POLL_SECONDS)
             try:
-                for one in _after(server, endpoint, sequence):
+                for one in _pages(server, endpoint, sequence, "Ascending"):
                     _one(page, one, json)
                     sequence = one["Sequence"]
             except Unreachable:

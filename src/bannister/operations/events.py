@@ -45,17 +45,27 @@ class Webhook:
 
 
 async def list_events(
-    context: Context, *, endpoint: str | None = None, after: int = 0, limit: int, token: str | None = None
+    context: Context,
+    *,
+    endpoint: str | None = None,
+    after: int = 0,
+    limit: int,
+    token: str | None = None,
+    newest_first: bool = False,
 ) -> Page[ToldEvent]:
-    """The events after a place in the journal, the oldest first. `endpoint`: only those of it, also when it does not exist any more.
+    """The events after a place in the journal, the oldest first unless asked otherwise. `endpoint`: only those of it, also when it does not exist any more.
 
     Raises:
         NotFound: There is no such endpoint, and nothing is known of one.
     """
     state, settings = context.state, context.settings
-    begin = max(after, position(token))
+    reached = position(token)
+    begin = after if newest_first else max(after, reached)
+    before = reached if newest_first and token is not None else None
     subject = f"endpoint/{endpoint}" if endpoint is not None else None
-    found = await state.journal(after=begin, subject=subject, kind=HAPPENED, limit=limit + 1)
+    found = await state.journal(
+        after=begin, before=before, subject=subject, kind=HAPPENED, limit=limit + 1, newest_first=newest_first
+    )
     if not found and endpoint is not None and not await _known(context, endpoint):
         raise NotFound(Resource.ENDPOINT, endpoint)
     shown = found[:limit]

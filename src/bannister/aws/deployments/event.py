@@ -24,6 +24,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
             after=params.get("After", 0),
             limit=params.get("MaxResults", _PAGE_SIZE_DEFAULT),
             token=params.get("NextToken"),
+            newest_first=params.get("SortOrder") == "Descending",
         )
         return {"Events": [_event(one) for one in page.items], "NextToken": page.token}
 
