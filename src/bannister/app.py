@@ -23,6 +23,7 @@ import uvicorn
 
 from bannister import garbage
 from bannister import settings as settings_module
+from bannister.announcer.loop import Announcer
 from bannister.aws import cloudwatch, deployments, identity, logs, sagemaker
 from bannister.aws.gateway import Gateway
 from bannister.aws.runtime_errors import runtime_texts
@@ -100,6 +101,7 @@ class ControlPlane:
         totals = Totals(TelemetryFeed(settings, clock))
         self._evaluator = Evaluator(self._state, self._metrics, totals, clock, settings, self._capture_feed)
         self._notifier = Notifier(self._state, clock, settings, self._evaluator.end_suppressions, self._fence)
+        self._announcer = Announcer(self._state, clock, settings, self._fence)
         self._supervisor = Supervisor(
             self._state,
             self._instances,
@@ -180,6 +182,7 @@ class ControlPlane:
                     self._delivery.run(),
                     self._evaluator.run(),
                     self._notifier.run(),
+                    self._announcer.run(),
                     self._supervisor.run(),
                     self._deployer.run(),
                     self._experimenter.run(),

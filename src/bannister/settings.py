@@ -20,10 +20,13 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from bannister.address import cut, is_whole
 from bannister.errors import Invalid
 
 #: A socket's path may have about 100 characters (macOS: 104), its name included.
 SOCKET_FOLDER_CHARACTERS_MAX = 80
+#: Addresses that can be told of events.
+EVENT_WEBHOOKS_MAX = 16
 
 #: The data directory, where no option names it; also in the environment of every process that Bannister starts.
 DATA_DIR_VARIABLE: Final = "BANNISTER_DATA_DIR"
@@ -183,7 +186,9 @@ class Settings:
     alarm_history_per_page_max: int = 100
     #: Seconds that became final at once (a pause, a restart) are evaluated one by one, at most so many; older ones are skipped.
     evaluation_backlog_seconds_max: int = 120
-    # An action that is an address (http:// or https://) is told of a transition; what it does not take is tried again.
+    #: Addresses (http:// or https://) that are told of every event of an endpoint, at most `EVENT_WEBHOOKS_MAX`; in the environment with spaces between them.
+    event_webhooks: tuple[str, ...] = ()
+    # An address that is told of events, or is an alarm's action, is told again what it does not take.
     webhook_timeout_seconds: float = 5.0
     webhook_attempts_max: int = 5
     #: … after the first, doubling up to the second.
@@ -191,7 +196,7 @@ class Settings:
     webhook_retry_seconds_max: float = 60.0
     #: Addresses that are being told at the same time.
     webhook_parallel_max: int = 8
-    #: Transitions that addresses have not been told of; of more, the oldest are given up.
+    #: Transitions that addresses have not been told of, and events that one has not been told of; of more, the oldest are given up.
     webhook_pending_max: int = 1000
     #: Actions that were held back by a suppressor's periods are looked at this often.
     suppression_check_seconds: float = 1.0
@@ -458,12 +463,15 @@ _KINDS: Final = {
     "Niceness": _Kind(int, "a whole number from 0 to 19", 0, 19),
     "float": _Kind(float, "a number, at least 0.001", least=0.001),
     "str": _Kind(str, "text"),
+    "tuple[str, ...]": _Kind(tuple, "a list of addresses"),  # read by `_addresses`
     "Timing": _Kind(Timing, f"one of {', '.join(Timing)}"),
 }
 _FIELDS = {field.name: _KINDS[str(field.type)] for field in dataclasses.fields(Settings) if field.name != "data_dir"}
 
 
 def _typed(name: str, value: object, where: str) -> object:
+    if name == "event_webhooks":
+        return _addresses(value, where)
     kind = _FIELDS.get(name)
     if kind is None:
         raise Invalid(f"{where}: there is no setting called {name!r}{_closest(name)}.")
@@ -484,3 +492,20 @@ def _closest(name: str) -> str:
 
     found = difflib.get_close_matches(name, _FIELDS, n=1)
     return f"; the closest is {found[0]!r}" if found else ""
+
+
+def _addresses(value: object, where: str) -> tuple[str, ...]:
+    found = value.split() if isinstance(value, str) else value
+    if not isinstance(found, list) or not all(isinstance(one, str) for one in found):
+        raise Invalid(
+            f'{where}: event_webhooks must be a list of addresses, ["https://HOST/PATH"], not {type(value).__name__}.'
+        )
+    for url in found:
+        if not is_whole(url):
+            raise Invalid(
+                f"{where}: {cut(url)!r} in event_webhooks is not an address that can be told: give http://HOST[:PORT]/PATH or https://…, "
+                "percent-encoded, without a user name."
+            )
+    if len(set(found)) > EVENT_WEBHOOKS_MAX:
+        raise Invalid(f"{where}: event_webhooks has {len(found)} addresses; it may have {EVENT_WEBHOOKS_MAX}.")
+    return tuple(dict.fromkeys(found))

@@ -198,11 +198,16 @@ GROUPS: Final = (
         },
     ),
     Group(
-        "Deployments and reports on shadows",
+        "Deployments, events and reports on shadows",
         "bannister",
         {
             "ListDeployments": (f"{_OWN}test_lists_come_by_pages",),
             "DescribeDeployment": (f"{_OWN}test_a_running_deployment_is_described_whole",),
+            "ListEvents": (f"{_OWN}test_events_are_listed_whole_and_by_pages",),
+            "DescribeEventWebhooks": (
+                "tests/operations/test_events.py::test_of_an_address_its_host_is_shown_and_what_waits",
+                "tests/scenarios/test_events.py::test_a_killed_control_plane_misses_nothing_and_changes_no_id",
+            ),
             "ListDecisions": (f"{_OWN}test_a_rollback_is_asked_for_and_told_by_the_decisions",),
             "RollbackDeployment": (f"{_OWN}test_a_rollback_is_asked_for_and_told_by_the_decisions",),
             "DescribeShadowReport": (_REPORT,),

@@ -11,6 +11,7 @@ from tests.domain.deployment.worlds import deployment, fleet
 from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.recorder import DECIDED
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.event_delivery import EventDelivery
 from bannister.domain.fleet import Fleet
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, Summary
@@ -20,7 +21,7 @@ from bannister.operations.monitoring import Health, Monitoring
 from bannister.operations.totals import Totals
 from bannister.state.memory import MemoryState
 from bannister.state.store import Put, Record
-from bannister.state.tables import ENDPOINTS
+from bannister.state.tables import ENDPOINTS, EVENT_DELIVERIES
 
 GREEN = "e.AllTraffic.v2"
 OPEN = "application/openmetrics-text; version=1.0.0"
@@ -64,6 +65,9 @@ async def monitoring() -> Monitoring:
     running = replace(deployment(), phase=Phase.BAKING, step=0)
     quoted = Endpoint("e", 0.0, 0.0, blue=fleet("v1"), deployment=running)
     await state.commit([Put(ENDPOINTS, "e", quoted, 0)])
+    for url, failing_since in (("http://a/", None), ("http://b/", 7.0)):
+        told = EventDelivery(url, 0, delivered=5, given_up=2, failing_since=failing_since)
+        await state.commit([Put(EVENT_DELIVERIES, url, told, 0)])
     totals = Totals(Feed(report(1), report(2), report(2), report(3, "gone")))
     async for _ in totals:
         pass
@@ -98,6 +102,8 @@ async def test_both_formats_say_the_same(monitoring: Monitoring, accept: str, pa
     assert found["bannister_evaluation_lag_seconds",] == pytest.approx(1.5)
     assert found["bannister_dropped_records_total",] == 2
     assert (found["bannister_faulty_alarms",], found["bannister_skipped_evaluations_total",]) == (3, 12)
+    assert (found["bannister_events_delivered_total",], found["bannister_events_given_up_total",]) == (10, 4)
+    assert found["bannister_failing_event_webhooks",] == 1
     assert (found["bannister_proxies", "connected"], found["bannister_proxies", "away"]) == (1, 1)
     assert not any("gone" in name for name in found)
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from tests.simulation.composites import CompositeRules
 from tests.simulation.experiment_rules import ExperimentRules
+from tests.simulation.listeners import EventRules
 from tests.simulation.scaling import ScalingRules
 from tests.simulation.shadow import ShadowRules
 
@@ -89,6 +90,7 @@ class Checker:
         self._shadows = ShadowRules(world)
         self._composites = CompositeRules(world)
         self.scalings = ScalingRules(world)
+        self.events = EventRules(world)
 
     # --- told by the world
 
@@ -114,9 +116,13 @@ class Checker:
         for write in writes:
             if write.table.name == EXPERIMENTS.name:
                 self.experiments.experiment_written(write.key, self._read(EXPERIMENTS, write.key))
-        for write in writes:
-            if write.table.name == ENDPOINTS.name:
-                self._endpoint_written(write.key)
+        names = [write.key for write in writes if write.table.name == ENDPOINTS.name]
+        before = [self.endpoints.get(name) for name in names]
+        for name in names:
+            self._endpoint_written(name)
+        self.events.committed(
+            [(one, self.endpoints.get(name)) for one, name in zip(before, names, strict=True)], records
+        )
         self.experiments.committed()
         if self._world.composites is not None and any(write.table.name == ALARMS.name for write in writes):
             self._composites.committed(self._all(ALARMS), records)
@@ -549,12 +555,13 @@ class Checker:
         if found is not None:
             raise self._world.violated(*found)
         self._shadows.settled()
+        self.events.settled()
 
     def unsettled(self) -> tuple[str, str] | None:
         """What is not yet as it must be in the end: the rule, and how it is; None: nothing."""
         if self._world.plane is None:
             return "15: when faults stop, a control plane acts", "It is still to be started again."
-        found = self.experiments.unsettled() or self._shadows.unsettled(self.endpoints)
+        found = self.experiments.unsettled() or self._shadows.unsettled(self.endpoints) or self.events.unsettled()
         if found is not None:
             return found
         wanted = {group: count for one in self.endpoints.values() for group, count in wanted_instances(one).items()}

@@ -6,7 +6,7 @@ Each mutation is made in a process of its own, by replacing an entry of a table,
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from tests.simulation.simulate import simulate
 from tests.simulation.situations import SITUATIONS, scripts
 from tests.simulation.story import Script
 
+from bannister.announcer.loop import Announcer
 from bannister.capture.assembly import Role
 from bannister.capture.pairing import Pair, Pairing
 from bannister.deployer import scaling as scaling_loop
@@ -28,6 +29,7 @@ from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.deployment.machine import Event, Noticed
 from bannister.domain.deployment.observation import Observation
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.event_delivery import EventDelivery
 from bannister.domain.fleet import Fleet
 from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.scaling import Scaling, ScalingPhase
@@ -37,6 +39,8 @@ from bannister.publisher import planning
 from bannister.publisher import publisher as publisher_module
 from bannister.publisher.planning import Publication
 from bannister.publisher.publisher import Publisher
+from bannister.state import endpoint_change
+from bannister.state.store import Entry, Row
 from bannister.supervisor.loop import Supervisor
 
 #: Each situation is tried with so many seeds.
@@ -295,6 +299,45 @@ def _given_up_silently() -> Parts:
     return Parts()
 
 
+def _unsaid_rollbacks() -> Parts:
+    honest = endpoint_change.changes
+
+    def changes(*given: Any) -> list[dict[str, Any]]:
+        return [one for one in honest(*given) if one["detail"]["EndpointStatus"] != "ROLLING_BACK"]
+
+    endpoint_change.changes = changes
+    return Parts()
+
+
+def _events_said_twice() -> Parts:
+    honest = endpoint_change.changes
+    endpoint_change.changes = lambda *given: 2 * honest(*given)
+    return Parts()
+
+
+class _Premature(Announcer):
+    """Writes down that an address was told before it is."""
+
+    async def _tell(self, row: Row[EventDelivery], entry: Entry) -> Row[EventDelivery]:
+        row = await self._write(row, replace(row.value, position=entry.sequence))
+        return await super()._tell(row, entry)
+
+
+class _Skipping(Announcer):
+    """Goes on after the first attempt, and says nothing."""
+
+    async def _give_up(self, row: Row[EventDelivery], entries: Sequence[Entry], *_: Any) -> Row[EventDelivery]:
+        return await self._write(row, replace(row.value, position=entries[-1].sequence))
+
+
+def _attempted_once() -> Parts:
+    return Parts(
+        announcer=lambda state, clock, settings, *rest: _Skipping(
+            state, clock, replace(settings, webhook_attempts_max=1), *rest
+        )
+    )
+
+
 MUTANTS: dict[str, Callable[[], Parts]] = {
     "a dropped transition": _dropped_transition,
     "a skipped acknowledgement": _unacknowledged_bake,
@@ -319,6 +362,10 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "the way of copies removed with them": _hop_goes_with_the_mirror,
     "transitions of composite alarms lost": _lost_composites,
     "composites over composites forgotten": _composites_of_composites_forgotten,
+    "rollbacks of which there is no event": _unsaid_rollbacks,
+    "events that are there twice": _events_said_twice,
+    "addresses taken for told before they are": lambda: Parts(announcer=_Premature),
+    "events given up silently": _attempted_once,
     "instances stopped with requests in flight": lambda: Parts(publisher=_Impatient),
     "requests of a proxy that is late forgotten": lambda: Parts(publisher=_Hasty),
     "requests of one that was silent forgotten": lambda: Parts(supervisor=_Forgetful),

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.simulation.listeners import ADDRESSES
 from tests.simulation.telemetry import Feed
 
+from bannister.announcer.loop import Announcer
 from bannister.app import experiment_limits
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.deployer.loop import Deployer
@@ -46,6 +48,7 @@ class Parts:
     supervisor: Callable[..., Any] = Supervisor
     publisher: Callable[..., Any] = Publisher
     experimenter: Callable[..., Any] = Experimenter
+    announcer: Callable[..., Any] = Announcer
 
 
 class Ended(BaseException):
@@ -110,6 +113,14 @@ class ControlPlane:
             publisher.run(), follow_endpoints(publisher, state, settings.state_read_again_seconds), evaluator.run(), supervisor.run(), deployer.run(),
             experimenter.run(),
         ]  # fmt: skip
+        listeners = world.listeners
+        if listeners is not None:
+
+            async def post(url: str, body: str, _timeout_seconds: float) -> int:
+                return await listeners.post(world, url, body)
+
+            told = replace(settings, event_webhooks=ADDRESSES)
+            loops.append(parts.announcer(state, clock, told, self._fence, post).run())
         tasks = [asyncio.create_task(work) for work in loops]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:

@@ -11,6 +11,7 @@ from typing import Any
 from tests.simulation.checker import HEALING_SECONDS_MAX
 from tests.simulation.composites import Composites, share_of_errors
 from tests.simulation.faults import Faults
+from tests.simulation.listeners import Listeners
 from tests.simulation.scaling import Scalings
 from tests.simulation.shadow import VARIANT, Shadows
 from tests.simulation.world import Model, World
@@ -60,6 +61,8 @@ class Script:
     composites: bool = False
     #: Between deployments weights and instance counts change.
     scalings: bool = False
+    #: Addresses are told of events.
+    listeners: bool = False
     #: Some updates are rolling ones.
     rolling: bool = False
     #: Happens instead of endpoints with deployments of every kind.
@@ -75,6 +78,7 @@ class Script:
             proxies=rng.choice((1, 1, 2)),
             shadows=random.Random(f"shadows in {seed}").random() < 0.5,
             composites=random.Random(f"composites in {seed}").random() < 0.5,
+            listeners=random.Random(f"listeners in {seed}").random() < 0.3,
             rolling=random.Random(f"rolling in {seed}").random() < 0.5,
             scalings=random.Random(f"scalings in {seed}").random() < 0.4,
         )
@@ -424,6 +428,7 @@ async def tell(world: World, script: Script) -> None:
     """Begin the world, let everything happen, then let it heal, and check."""
     world.shadows = Shadows(world.seed) if script.shadows else None
     world.composites = Composites(world.seed) if script.composites else None
+    world.listeners = Listeners(world.seed) if script.listeners else None
     world.rolling = random.Random(f"rolling of {world.seed}") if script.rolling else None
     world.scalings = Scalings(world.seed) if script.scalings else None
     world.begin()
@@ -446,6 +451,8 @@ async def tell(world: World, script: Script) -> None:
                 raise task.exception() or AssertionError
         faults.stop()
     world.heal_models()
+    if world.listeners is not None:
+        world.listeners.well = True
     world.calm, world.checker.calm_since = True, world.loop.time()
     while any(one.changing for one in world.endpoints().values()):
         await asyncio.sleep(LOOK_SECONDS)  # the checker sees to it that this ends

@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.simulation.checker import Checker
 from tests.simulation.composites import Composites
+from tests.simulation.listeners import Listeners
 from tests.simulation.plane import ControlPlane, Parts
 from tests.simulation.scaling import Scalings
 from tests.simulation.shadow import Shadows
@@ -53,6 +54,8 @@ SETTINGS = Settings(
     deployment_timeout_seconds_default=120.0,
     experiment_seconds_min=1.0,
     experiment_retry_seconds=1.0,
+    webhook_retry_seconds_min=0.25,
+    webhook_retry_seconds_max=2.0,
 )
 
 #: Requests are made, and the checker looks, this often.
@@ -172,6 +175,7 @@ class World:
         #: None: no version has a shadow.
         self.shadows: Shadows | None = None
         self.composites: Composites | None = None
+        self.listeners: Listeners | None = None
         self.scalings: Scalings | None = None
         self.rolling: random.Random | None = None
         self.telemetry: Telemetry = None  # type: ignore[assignment]  # made when the loop runs

@@ -8,11 +8,12 @@ import pytest
 
 from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.event_delivery import EventDelivery
 from bannister.settings import Settings
 from bannister.state.memory import MemoryState
 from bannister.state.retention import forget_history
 from bannister.state.store import Put, Record, State
-from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
+from bannister.state.tables import DEPLOYMENTS, ENDPOINTS, EVENT_DELIVERIES
 
 DAY = 86400.0
 SETTINGS = Settings(data_dir=Path("unused"))
@@ -67,3 +68,17 @@ async def test_ended_deployments_go_with_their_time_or_number(state: State) -> N
     assert [row.key for row in await state.rows(DEPLOYMENTS)] == ["d90", "d91", "d92"]
     await forget_history(state, 100 * DAY, replace(SETTINGS, past_deployments_max=1))
     assert [row.key for row in await state.rows(DEPLOYMENTS)] == ["d92"]
+
+
+async def test_events_that_an_address_is_still_to_be_told_of_are_kept(state: State) -> None:
+    await state.commit(records=[Record(50.0, "endpoint/e", "endpoint.event", {"n": n}) for n in range(3)])
+    await state.commit(records=[Record(200 * DAY, "s", "k")])
+    told = EventDelivery("http://a/", position=101)
+    await state.commit([Put(EVENT_DELIVERIES, told.url, told, 0)])
+    await forget_history(state, 200 * DAY, SETTINGS)
+    assert await first(state) == 102
+    row = await state.get(EVENT_DELIVERIES, told.url)
+    assert row is not None
+    await state.commit([Put(EVENT_DELIVERIES, told.url, replace(told, position=103), row.revision)])
+    await forget_history(state, 200 * DAY, SETTINGS)
+    assert await first(state) == 104

@@ -311,6 +311,12 @@ MONITORING: Final = (
 )
 AROUND: Final = (
     Deviation(
+        "Events of endpoints are posted to addresses in the settings; the last one says DELETED, and FailureReason is in them",
+        "they go to EventBridge, with rules; neither is documented",
+        "tests/domain/test_endpoint_event.py::test_a_creation_that_fails_and_its_deletion",
+        "events.md",
+    ),
+    Deviation(
         "FilterLogEvents lists from the oldest event on; startFromHead=false is refused",
         "either end",
         "tests/aws/logs/test_logs.py::test_refusals",

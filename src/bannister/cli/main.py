@@ -150,6 +150,34 @@ def explain(
 
 
 @app.command()
+def events(
+    endpoint: Annotated[str | None, typer.Argument(help="Only those of this endpoint.  [default: all]")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with those to come, until Ctrl-C.")] = False,
+    last: Annotated[
+        int, typer.Option(metavar="N", min=0, help="At most the newest N of those that are there; 0: all.")
+    ] = 40,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document instead; with --follow one line for each event.")
+    ] = False,
+    endpoint_url: _Url = None,
+) -> None:
+    """Show what became of endpoints, as SageMaker would tell EventBridge of it.
+
+    Every change of an endpoint's status and of its deployment's stage is an event, kept for two weeks. Webhooks are told of
+    them: the setting event_webhooks in bannister.toml.
+
+    \b
+    Example:
+      bannister events
+      bannister events flights --follow
+      bannister events flights --json | jq '.Events[].detail.EndpointStatus'
+    """  # noqa: D301  # the mark tells click to keep the lines
+    from bannister.cli.events import events as run
+
+    raise typer.Exit(run(endpoint, last, follow, endpoint_url, json))
+
+
+@app.command()
 def rollback(
     endpoint: _Endpoint,
     reason: Annotated[str, typer.Option(metavar="TEXT", help="Why, in one line, for those who ask later.")],

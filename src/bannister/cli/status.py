@@ -8,6 +8,7 @@ from rich.console import Console
 
 from bannister.cli import words
 from bannister.cli.client import Server
+from bannister.cli.events import webhooks
 from bannister.cli.output import as_json, console, line, paragraph, warning
 from bannister.cli.shadow import shadow_line, shadow_of
 from bannister.errors import Refused
@@ -17,8 +18,9 @@ def status(url: str | None, json: bool) -> int:
     """Print it; the exit code."""
     server = Server(url)
     endpoints = [found for name in _names(server) if (found := _endpoint(server, name)) is not None]
+    told = server.ask("bannister", "describe_event_webhooks")["Webhooks"]
     if json:
-        as_json({"Endpoints": endpoints})
+        as_json({"Endpoints": endpoints, "Webhooks": told})
         return 0
     out = console()
     if not endpoints:
@@ -26,6 +28,7 @@ def status(url: str | None, json: bool) -> int:
     width = max((len(one["EndpointName"]) for one in endpoints), default=0)
     for one in endpoints:
         _show(out, one, width)
+    webhooks(out, told, only_in_trouble=True)
     return 0
 
 

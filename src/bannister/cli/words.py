@@ -18,6 +18,7 @@ MARKS: Final[Mapping[str, tuple[str, str]]] = {
     "UpdateRollbackFailed": ("✖", "red"),
     "Completed": ("✔", "green"),
     "Deleting": ("◌", "dim"),
+    "Deleted": ("◌", "dim"),
     "Failed": ("✖", "red"),
 }
 

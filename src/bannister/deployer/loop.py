@@ -23,7 +23,8 @@ from bannister.errors import Conflict, Fenced
 from bannister.instances.backend import InstanceBackend
 from bannister.metrics.store import MetricStore
 from bannister.signals import wait_any
-from bannister.state.store import Put, Record, Row, State
+from bannister.state.endpoint_change import endpoint_change
+from bannister.state.store import Put, Record, Remove, Row, State
 from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
 
 log = logging.getLogger(__name__)
@@ -96,14 +97,15 @@ class Deployer:
             DECIDED,
             evidence(deployment, after, noticed, observation, self._limits, __version__),
         )
-        writes: list[Put[Endpoint] | Put[Deployment]] = [
-            Put(ENDPOINTS, row.key, _settled(row.value, after, observation.now), row.revision)
-        ]
+        ready = {group.group: group.ready for group in (*observation.blue, *observation.green)}
+        change = endpoint_change(row, _settled(row.value, after, observation.now), observation.now, ready)
+        writes: list[Put[Endpoint] | Put[Deployment] | Remove] = [change.write]
         if after.phase in ENDED:
             writes.append(Put(DEPLOYMENTS, after.id, after, 0))
         # A transition journaled since the alarms were read would be overlooked: insist that there was none.
         guarded = bool(deployment.policy.alarms)
-        await self._state.commit(writes, [record], at_sequence=observation.journal_sequence if guarded else None)
+        position = observation.journal_sequence if guarded else None
+        await self._state.commit(writes, [record, *change.events], at_sequence=position)
         log.info("deployment.decided endpoint=%s phase=%s reason=%s", row.key, after.phase.value, noticed.reason)
 
 

@@ -23,8 +23,9 @@ from bannister.domain.scaling import (
     notice,
 )
 from bannister.instances.backend import InstanceBackend
-from bannister.state.store import Put, Record, Row, State
-from bannister.state.tables import COMPARISON_RULES, ENDPOINTS
+from bannister.state.endpoint_change import endpoint_change
+from bannister.state.store import Record, Row, State
+from bannister.state.tables import COMPARISON_RULES
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,8 @@ class Scaler:
         after = advance(scaling, noticed, seen.now)
         record = Record(seen.now, f"endpoint/{row.key}", SCALED, evidence(scaling, noticed, seen, __version__))
         settled = _settled(row.value, after, seen.now)
-        await self._state.commit([Put(ENDPOINTS, row.key, settled, row.revision)], [record])
+        change = endpoint_change(row, settled, seen.now, {group.group: group.ready for group in seen.groups})
+        await self._state.commit([change.write], [record, *change.events])
         log.info("scaling.decided endpoint=%s phase=%s reason=%s", row.key, after.phase.value, noticed.reason)
         return True
 

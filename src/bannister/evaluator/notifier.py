@@ -16,17 +16,15 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from bannister.clock import Clock
-from bannister.domain.alarm.action import PendingAction, cut
+from bannister.domain.alarm.action import PendingAction
 from bannister.errors import Conflict, Fenced, Unavailable
 from bannister.evaluator.settlement import acted
-from bannister.evaluator.webhook import Webhooks
 from bannister.settings import Settings
 from bannister.state.store import Remove, Row, State
 from bannister.state.tables import ACTIONS
+from bannister.webhooks.attempts import Attempts, Post
 
 log = logging.getLogger(__name__)
-
-Post = Callable[[str, str, float], Awaitable[int]]
 
 
 class Notifier:
@@ -46,9 +44,7 @@ class Notifier:
         self._clock = clock
         self._settings = settings
         self._end_suppressions = end_suppressions
-        self._fence = fence
-        self._post = Webhooks(settings.webhook_parallel_max).post if post is None else post
-        self._places = asyncio.Semaphore(settings.webhook_parallel_max)
+        self._attempts = Attempts(settings, fence, post)
         #: By alarm and address: who tells it.
         self._tasks: dict[tuple[str, str], asyncio.Task[None]] = {}
 
@@ -91,32 +87,8 @@ class Notifier:
 
     async def _tell(self, rows: list[Row[PendingAction]]) -> None:
         for row in rows:
-            await self._end(row, await self._attempt(row.value))
-
-    async def _attempt(self, action: PendingAction) -> dict[str, Any]:
-        settings = self._settings
-        wait = settings.webhook_retry_seconds_min
-        outcome: dict[str, Any] = {}
-        for attempt in range(1, settings.webhook_attempts_max + 1):
-            if attempt > 1:
-                await asyncio.sleep(wait)
-                wait = min(2 * wait, settings.webhook_retry_seconds_max)
-            try:
-                async with self._places:
-                    self._fence()
-                    status = await self._post(action.url, action.body, settings.webhook_timeout_seconds)
-            except Unavailable as error:
-                outcome = {"outcome": "failed", "attempts": attempt, "error": str(error)[:500]}
-                continue
-            except Fenced:
-                raise
-            except Exception as error:  # whatever it is, it concerns this address alone
-                log.exception("actions.fault %s", cut(action.url))
-                return {"outcome": "failed", "attempts": attempt, "error": type(error).__name__}
-            if 200 <= status < 300:
-                return {"outcome": "delivered", "attempts": attempt, "status": status}
-            outcome = {"outcome": "failed", "attempts": attempt, "status": status, "error": f"It answered {status}."}
-        return outcome
+            outcome = await self._attempts.tell(row.value.url, row.value.body)
+            await self._end(row, outcome.body())
 
     async def _end(self, row: Row[PendingAction], outcome: dict[str, Any]) -> None:
         """Take the row away and say what became of it; one that another turn took is no matter."""

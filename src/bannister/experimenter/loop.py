@@ -19,7 +19,8 @@ from bannister.domain.experiment.recorder import DECIDED, evidence
 from bannister.errors import Conflict, Fenced
 from bannister.ids import Ids
 from bannister.signals import wait_any
-from bannister.state.store import Put, Record, Row, State
+from bannister.state.endpoint_change import endpoint_change
+from bannister.state.store import Put, Record, Remove, Row, State
 from bannister.state.tables import ENDPOINT_CONFIGS, ENDPOINTS, EXPERIMENTS, MODELS
 
 log = logging.getLogger(__name__)
@@ -87,14 +88,16 @@ class Experimenter:
     ) -> None:
         body = evidence(row.value, decision, noticed, seen, self._limits, __version__)
         records = [Record(seen.now, f"experiment/{row.key}", DECIDED, body)]
-        writes: list[Put[Any]] = [Put(EXPERIMENTS, row.key, decision.experiment, row.revision)]
+        writes: list[Put[Any] | Remove] = [Put(EXPERIMENTS, row.key, decision.experiment, row.revision)]
         changed = decision.endpoint
         if changed is not None:
-            writes.append(Put(ENDPOINTS, changed.name, changed, endpoint.revision if endpoint is not None else 0))
+            change = endpoint_change(endpoint, changed, seen.now, None)
+            writes.append(change.write)
             deployment = changed.deployment
             if deployment is not None and deployment.id == seen.fresh_id:
                 body = started(deployment, __version__, {"experiment": row.key})
                 records.append(Record(seen.now, f"endpoint/{changed.name}", STARTED, body))
+            records += change.events
         if decision.config is not None:
             writes.append(Put(ENDPOINT_CONFIGS, decision.config.name, decision.config, 0))
         await self._state.commit(writes, records)

@@ -41,7 +41,8 @@ from bannister.operations.endpoint_configs import describe_endpoint_config
 from bannister.operations.listing import Listed, ListRequest, Page, page
 from bannister.operations.models import describe_model
 from bannister.operations.story import REFUSED
-from bannister.state.store import Put, Record, Row
+from bannister.state.endpoint_change import endpoint_change
+from bannister.state.store import Record, Row
 from bannister.state.tables import ALARMS, ENDPOINT_CONFIGS, ENDPOINTS, MODELS
 
 #: Each failure means that another request, or a loop, wrote the endpoint in between.
@@ -79,9 +80,9 @@ async def create_endpoint(
         last_policy=policy,
         tags=tags,
     )
-    record = _started(deployment, now)
+    change = endpoint_change(None, endpoint, now, context.ready_instances())
     try:
-        await context.state.commit([Put(ENDPOINTS, name, endpoint, 0)], [record])
+        await context.state.commit([change.write], [_started(deployment, now), *change.events])
     except Conflict:
         raise AlreadyExists(Resource.ENDPOINT, name) from None
     return endpoint
@@ -183,8 +184,9 @@ async def _row(context: Context, name: str) -> Row[Endpoint]:
 
 async def _written(context: Context, row: Row[Endpoint], endpoint: Endpoint, record: Record) -> bool:
     """False: another request, or a loop, was faster, and the request is to be judged on what that wrote."""
+    change = endpoint_change(row, endpoint, record.at, context.ready_instances())
     try:
-        await context.state.commit([Put(ENDPOINTS, row.key, endpoint, row.revision)], [record])
+        await context.state.commit([change.write], [record, *change.events])
     except Conflict:
         return False
     return True

@@ -19,13 +19,14 @@ from bannister.domain.deployment.deployment import ENDED, Phase
 from bannister.domain.deployment.machine import Event
 from bannister.domain.deployment.recorder import DECIDED
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.event_delivery import EventDelivery
 from bannister.domain.fleet import Group
 from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.routing import RoutePlan, Weight, plan_of
 from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.operations.totals import BUCKETS, Counters, Labels, Latency, Total, Totals
 from bannister.state.store import State
-from bannister.state.tables import ALARMS, ENDPOINTS
+from bannister.state.tables import ALARMS, ENDPOINTS, EVENT_DELIVERIES
 
 if TYPE_CHECKING:
     from prometheus_client.core import Metric
@@ -68,6 +69,8 @@ class _Seen:
     decisions: dict[str, int]
     health: Health
     now: float
+    #: One for each address that is told of events.
+    told: tuple[EventDelivery, ...] = ()
 
 
 class Monitoring:
@@ -123,6 +126,7 @@ class Monitoring:
             dict(self._decisions),
             self._health(),
             self._clock.now(),
+            tuple([row.value for row in await self._state.rows(EVENT_DELIVERIES)]),
         )
 
     async def _count_decisions(self) -> None:
@@ -271,6 +275,21 @@ def _numbers(seen: _Seen) -> Iterator[Metric]:
     )
     yield CounterMetricFamily(
         "bannister_dropped_records", "Reports and datapoints that were never stored.", seen.health.records_lost
+    )
+    yield CounterMetricFamily(
+        "bannister_events_delivered",
+        "Events that the configured addresses have taken.",
+        sum(one.delivered for one in seen.told),
+    )
+    yield CounterMetricFamily(
+        "bannister_events_given_up",
+        "Events that an address will not be told of.",
+        sum(one.given_up for one in seen.told),
+    )
+    yield GaugeMetricFamily(
+        "bannister_failing_event_webhooks",
+        "Addresses that do not take the events they are told.",
+        sum(one.failing_since is not None for one in seen.told),
     )
 
 

@@ -1,7 +1,7 @@
 """How much of the past is kept: the journal's entries and the deployments that have ended.
 
 AWS keeps the history of alarms for two weeks, and so do we, for everything. What a running deployment still reads (alarm transitions after the
-position at its first shift) and what explains it (all since its start) is kept however old it is.
+position at its first shift) and what explains it (all since its start) is kept however old it is, and so are events that an address is still to be told of.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 
 from bannister.domain.deployment.deployment import Deployment
+from bannister.domain.endpoint_event import HAPPENED
 from bannister.settings import Settings
 from bannister.state.store import Remove, Row, State
-from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
+from bannister.state.tables import DEPLOYMENTS, ENDPOINTS, EVENT_DELIVERIES
 
 _AT_ONCE = 500
 
@@ -30,6 +31,9 @@ async def forget_history(state: State, now: float, settings: Settings) -> int:
     newest = await state.sequence()
     # Later deployments read from a later position than this one.
     up_to = min([newest, *(one.alarms_seen for one in running if one.alarms_seen is not None)])
+    for row in await state.rows(EVENT_DELIVERIES):
+        waiting = await state.journal(after=row.value.position, kind=HAPPENED, limit=1)
+        up_to = min([up_to, *(entry.sequence - 1 for entry in waiting)])
     total = 0
     while count := await state.prune(
         before=needed_since, keep=settings.journal_entries_max, up_to=up_to, limit=_AT_ONCE

@@ -10,6 +10,7 @@ from bannister.domain.comparison.record import ShadowRecord
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.endpoint import Endpoint, EndpointConfig
+from bannister.domain.event_delivery import EventDelivery
 from bannister.domain.experiment.experiment import Experiment
 from bannister.domain.model import Model
 from bannister.state.group_record import GroupRecord
@@ -35,3 +36,5 @@ SHADOWS: Final = Table("shadow", ShadowRecord)
 COMPARISON_RULES: Final = Table("comparison_rules", Rules)
 #: Inference experiments, by name; those that have ended too, until they are deleted.
 EXPERIMENTS: Final = Table("experiment", Experiment)
+#: By address: how far it has been told of events.
+EVENT_DELIVERIES: Final = Table("event_delivery", EventDelivery)

@@ -31,6 +31,7 @@ from bannister.instances.backend import InstanceBackend
 from bannister.metrics.store import GroupDimensions, MetricStore
 from bannister.settings import Settings
 from bannister.signals import Signal, wait_any
+from bannister.state.endpoint_change import endpoint_removal
 from bannister.state.group_record import GroupRecord
 from bannister.state.store import Put, Record, Remove, Row, State
 from bannister.state.tables import ENDPOINTS, GROUPS
@@ -283,8 +284,10 @@ class Supervisor:
         return {row.value.artifact_dir for row in await self._state.rows(GROUPS) if row.value.artifact_dir is not None}
 
     async def _forget_endpoint(self, row: Row[Endpoint]) -> None:
-        record = Record(self._clock.now(), f"endpoint/{row.key}", "endpoint.deleted")
-        await self._state.commit([Remove(ENDPOINTS, row.key, row.revision)], [record])
+        now = self._clock.now()
+        change = endpoint_removal(row, now)
+        record = Record(now, f"endpoint/{row.key}", "endpoint.deleted")
+        await self._state.commit([change.write], [record, *change.events])
 
 
 def _fleets(endpoint: Endpoint) -> list[Fleet]:

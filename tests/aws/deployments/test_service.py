@@ -27,7 +27,9 @@ from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Observation
 from bannister.domain.deployment.outlook import DeploymentStatus, StepState
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.endpoint_event import DetailType
 from bannister.domain.metric.identity import identity
+from bannister.state.endpoint_change import endpoint_change
 from bannister.state.memory import MemoryState
 from bannister.state.store import Put
 from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
@@ -129,6 +131,24 @@ async def test_a_rollback_is_asked_for_and_told_by_the_decisions(client: Any, st
     assert client.describe_deployment(DeploymentId="d1")["RollbackRequested"] == "wrong in Denver"
 
 
+async def test_events_are_listed_whole_and_by_pages(client: Any, state: MemoryState) -> None:
+    for number in range(3):
+        change = endpoint_change(None, Endpoint(f"E{number}", 1.0, 1.0, blue=fleet("v1")), 60.0, {})
+        await state.commit([change.write], change.events)
+    pages = client.get_paginator("list_events").paginate(PaginationConfig={"PageSize": 2})
+    found = [one for page in pages for one in page["Events"]]
+    assert [one["EndpointName"] for one in found] == ["E0", "E1", "E2"]
+    event = json.loads(found[0]["Event"])
+    assert (found[0]["EventId"], found[0]["DetailType"]) == (event["id"], event["detail-type"])
+    assert event["resources"] == ["arn:aws:sagemaker:us-east-1:000000000000:endpoint/e0"]
+    assert found[0]["EndpointStatus"] == event["detail"]["EndpointStatus"] == "IN_SERVICE"
+    later = client.list_events(After=found[0]["Sequence"], EndpointName="E2")["Events"]
+    assert [one["EventId"] for one in later] == [found[2]["EventId"]]
+    assert client.describe_event_webhooks()["Webhooks"] == []
+    with pytest.raises(client.exceptions.ResourceNotFoundException):
+        client.list_events(EndpointName="nope")
+
+
 async def test_errors_are_those_of_the_model(client: Any, state: MemoryState) -> None:
     with pytest.raises(client.exceptions.ResourceNotFoundException, match='Could not find endpoint "nope"'):
         client.describe_deployment(EndpointName="nope")
@@ -194,5 +214,6 @@ def test_the_model_says_what_the_code_says() -> None:
     assert model.shape_for("DeploymentStatus").enum == [one.value for one in DeploymentStatus]
     assert model.shape_for("DeploymentPhase").enum == [one.value for one in Phase]
     assert model.shape_for("StepState").enum == [one.value for one in StepState]
+    assert model.shape_for("EventDetailType").enum == [one.value for one in DetailType]
     named = {shape.name for shape in model.error_shapes}
     assert {code for code, _ in TABLES["bannister"].values()} <= named

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from bannister.domain.alarm.action import check_action, cut
+from bannister.address import cut
+from bannister.domain.alarm.action import check_action
 from bannister.errors import Invalid
 
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
+from bannister.address import cut, is_whole
 from bannister.errors import Invalid
-
-_SCHEMES = ("http", "https")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +42,8 @@ def check_action(action: str) -> None:
                 code="ValidationException",
             )
         return
-    if not _is_whole(action):
+    if not is_whole(action):
         raise Invalid(
             f"The action {cut(action)!r} is not an address that can be told: give http://HOST[:PORT]/PATH or https://…, percent-encoded, without a user name.",
             code="ValidationException",
         )
-
-
-def cut(url: str) -> str:
-    """An address for logs and errors: its scheme and host. What follows, or stands before the host, is often a secret."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        host = None
-    scheme = url.partition(":")[0].lower()
-    return f"{scheme}://{host}/…" if host else f"{scheme}:…"
-
-
-def _is_whole(url: str) -> bool:
-    if any(one <= " " or one > "~" for one in url):
-        return False
-    try:
-        parts = urlsplit(url)
-        return parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port != 0 and parts.username is None
-    except ValueError:  # the port is no number, or the host no address
-        return False

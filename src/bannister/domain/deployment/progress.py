@@ -1,15 +1,17 @@
-"""What DescribeEndpoint, and later the console, say about an endpoint and its deployment: the only source of status words."""
+"""What DescribeEndpoint, events, and later the console, say about an endpoint and its deployment: the only source of status words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from bannister.domain.deployment.deployment import RETURNING, Deployment, Phase
-from bannister.domain.deployment.targets import asked_split
+from bannister.domain.deployment.targets import asked_split, wanted_instances
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
+from bannister.domain.scaling import Scaling, ScalingPhase
 from bannister.domain.traffic import TRAFFIC_PARTS
 
 
@@ -30,6 +32,7 @@ class VariantStatus(StrEnum):
     """AWS's VariantStatus.Status, those that occur here."""
 
     CREATING = "Creating"
+    UPDATING = "Updating"
     DELETING = "Deleting"
     ACTIVATING_TRAFFIC = "ActivatingTraffic"
     BAKING = "Baking"
@@ -75,16 +78,65 @@ def blue_progress(endpoint: Endpoint, ready: dict[str, int]) -> tuple[VariantPro
     if deployment is None:
         desired = _desired(endpoint)
         return _by_variant(
-            VariantProgress(desired.get(group.id, group), group.weight, ready.get(group.id, 0))
+            _scaled(
+                endpoint.scaling, VariantProgress(desired.get(group.id, group), group.weight, ready.get(group.id, 0))
+            )
             for group in endpoint.blue.groups
         )
     share = _green_share(deployment)
     # A variant that green does not have goes when green has everything.
     gone = 1.0 if asked_split(deployment).all_green else 0.0
-    return _by_variant(
+    found = _by_variant(
         VariantProgress(group, group.weight * (1 - share.get(group.variant, gone)), ready.get(group.id, 0))
         for group in endpoint.blue.groups
     )
+    return tuple(_activity_of_blue(deployment, one) for one in found)
+
+
+def _activity_of_blue(deployment: Deployment, one: VariantProgress) -> VariantProgress:
+    """A variant of blue, with what is done to its instances: they go when green has taken over, and come back on a rolling update's way back."""
+    before = _blue_instances(replace(deployment, phase=_BLUE_CHANGES.get(deployment.phase, deployment.phase)), one)
+    more = _blue_instances(deployment, one) - before
+    if more == 0:
+        return one
+    status = VariantStatus.CREATING if more > 0 else VariantStatus.DELETING
+    message = f"{'Launching' if more > 0 else 'Terminating'} {abs(more)} instance(s)."
+    return replace(one, status=status, message=message, since=deployment.phase_since)
+
+
+#: Phases in which blue gets other instances, with one in which it has those of before.
+_BLUE_CHANGES: Final = {
+    Phase.SHRINKING: Phase.BAKING,
+    Phase.RETIRING: Phase.BAKING,
+    Phase.RESTORING: Phase.SHEDDING,
+}
+
+
+def _blue_instances(deployment: Deployment, one: VariantProgress) -> int:
+    wanted, groups = wanted_instances(deployment), deployment.blue.groups if deployment.blue is not None else ()
+    return sum(wanted.get(group.id, 0) for group in groups if group.variant == one.group.variant)
+
+
+def _scaled(scaling: Scaling | None, one: VariantProgress) -> VariantProgress:
+    """A group, with what a change of weights and counts does to it now. AWS documents the message of a scaling out only."""
+    if scaling is None:
+        return one
+    counts = {group.id: group.instance_count for group in scaling.before.groups}
+    weights = {group.id: group.weight for group in scaling.before.groups}
+    desired, group = one.group.instance_count, one.group
+    before = counts.get(group.id, desired)
+    if scaling.reason is not None:
+        changed = {group.id: group.instance_count for group in scaling.after.groups}.get(group.id, desired)
+        message = f"Scaling in desired instance count to {desired}." if changed > desired else None
+    elif scaling.phase is ScalingPhase.GROWING:
+        message = f"Scaling out desired instance count to {desired}." if desired > before else None
+    elif scaling.phase is ScalingPhase.WEIGHING:
+        message = f"Changing desired weight to {group.weight:g}." if weights.get(group.id) != group.weight else None
+    else:
+        message = f"Scaling in desired instance count to {desired}." if desired < before else None
+    if message is None:
+        return one
+    return replace(one, status=VariantStatus.UPDATING, message=message, since=scaling.phase_since)
 
 
 def _by_variant(groups: Iterable[VariantProgress]) -> tuple[VariantProgress, ...]:

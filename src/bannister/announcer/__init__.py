@@ -1,0 +1,1 @@
+"""Tells the configured addresses of every event."""

@@ -1,0 +1,1 @@
+"""Telling addresses of the user's by a POST of JSON: one attempt (`post`), and attempts until it is taken or given up (`attempts`)."""
