@@ -62,6 +62,7 @@ check: setup ## Formatting, lint, types and architecture (under a minute)
 	$(BIN)/ruff check --quiet src tests
 	$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/mypy --platform darwin --python-version 3.11
 
 format: setup ## Rewrite the sources in the one format
 	$(BIN)/ruff format src tests

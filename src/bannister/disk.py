@@ -9,13 +9,16 @@ and deletions go on.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import os
 from pathlib import Path
+from typing import BinaryIO, Final
 
 from bannister.errors import Unavailable
 
 _log = logging.getLogger(__name__)
+_BLOCK_BYTES: Final = 1024 * 1024
 
 
 class DiskReserve:
@@ -50,7 +53,7 @@ class DiskReserve:
         partial = self._path.with_name(f"{self._path.name}.partial")
         try:
             with partial.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, self._size)
+                _fill(file, self._size)
             partial.replace(self._path)
         except OSError as error:
             _log.warning("The reserve %s cannot be taken: %s.", self._path, error.strerror)
@@ -93,3 +96,19 @@ class DiskReserve:
         except OSError:
             return 0
         return found.f_bavail * found.f_frsize
+
+
+def _fill(file: BinaryIO, size: int) -> None:
+    """Put real blocks behind an empty file, whether or not the system (macOS does not) and the file system can reserve them."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+        else:
+            return
+    block = os.urandom(min(size, _BLOCK_BYTES))  # no zeros: a file system that compresses would keep no room for them
+    file.writelines(block[: size - position] for position in range(0, size, _BLOCK_BYTES))
+    file.flush()
+    os.fsync(file.fileno())  # some give blocks only then

@@ -253,3 +253,36 @@ async def test_past_logs_are_bounded(local_place):
     past = sorted(file.name for file in (local_place.settings.instances_dir / "past").iterdir())
     first, second = sorted({name.partition(".")[0] for name in past})
     assert past == sorted(f"{one}.{kind}" for one in (first, second) for kind in ("json", "log", "log.times"))
+
+
+async def test_an_end_is_noticed_without_waitid_and_pidfd(local_place, monkeypatch):
+    """As on macOS, where Python has no waitid before 3.13 and never a pidfd."""
+    monkeypatch.delattr(os, "waitid")
+    monkeypatch.delattr(os, "pidfd_open")
+    processes = children()
+    backend = await local_place.started()
+    await backend.ensure(local_place.spec("family"), 1, epoch=1)
+    (one,) = await local_place.until_all(backend, READY)
+    (line,) = await backend.log_tail(one.id, 1)
+    local_place.crash(one.id)
+    await local_place.until(backend, lambda found: found[0].restarts == 1 and found[0].phase is READY)
+    await eventually(lambda: process.identify(int(line.removeprefix("child "))) is None)
+    assert len(children() - processes) == 1, "the first one was collected"
+
+
+@pytest.mark.parametrize("linux", [True, False])
+async def test_a_child_is_ours_until_it_is_collected(tmp_path, monkeypatch, linux):
+    monkeypatch.delattr(os, "waitid")
+    monkeypatch.delattr(os, "pidfd_open")
+    monkeypatch.setattr(process, "_LINUX", linux)  # otherwise `ps` is asked
+    pid = process.start([sys.executable, "-c", "import time; time.sleep(600)"], {}, tmp_path, tmp_path / "log")
+    ended = asyncio.Event()
+    process.EndWatch(pid, ended.set)
+    assert process.is_unreaped_child(pid)
+    assert not process.is_unreaped_child(os.getppid())
+    assert not ended.is_set()
+    os.kill(pid, signal.SIGKILL)
+    await asyncio.wait_for(ended.wait(), 30)
+    assert process.is_unreaped_child(pid), "noticed, and left to be collected"
+    assert process.reap(pid) == -signal.SIGKILL
+    assert not process.is_unreaped_child(pid)

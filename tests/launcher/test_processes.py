@@ -6,9 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
+from bannister.launcher import processes
 from bannister.launcher.interruptions import Interruptions
 from bannister.launcher.leftovers import end
 from bannister.launcher.processes import Identity, identify, is_alive, marked, send, started_by_ps
@@ -81,3 +83,19 @@ def test_one_that_does_not_listen_is_killed_after_the_grace(child: subprocess.Po
             signal.signal(number, handler)
     assert not is_alive(mine)
     assert child.wait() == -signal.SIGKILL
+
+
+def test_ps_is_asked_as_every_system_understands_it(
+    child: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By POSIX, and on macOS, all that follows an equals sign is a heading; and numbers are aligned to the right."""
+    answers = {"lstart=": "Ss   Sat Nov 28 13:00:00 2026", "command=": f"    1 launchd\n  {child.pid} python A=b"}
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        columns = [column for option, column in pairwise(command) if option == "-o"]
+        assert all(column.index("=") == len(column) - 1 for column in columns)
+        return subprocess.CompletedProcess(command, 0, stdout=f"{answers[columns[-1]]}\n")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert started_by_ps(child.pid) == "Sat Nov 28 13:00:00 2026"
+    assert list(processes._environments_by_ps()) == [(1, ["launchd"]), (child.pid, ["python", "A=b"])]

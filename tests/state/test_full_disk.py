@@ -1,5 +1,7 @@
 """A file that cannot grow: the reserve is given up, and the commit that had to be made is made."""
 
+import errno
+import os
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,39 @@ def test_the_reserve_is_real_and_comes_and_goes(tmp_path: Path) -> None:
     with pytest.raises(Unavailable, match="Rollbacks and deletions go on"):
         reserve.check()
     assert reserve.take()
+
+
+@pytest.mark.parametrize("cannot", ["system", "file system"])
+def test_the_reserve_is_real_also_where_blocks_cannot_be_reserved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cannot: str
+) -> None:
+    """On macOS, and on file systems that know no such thing."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    if cannot == "system":
+        monkeypatch.delattr(os, "posix_fallocate")
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+    size = 2 * 1024**2 + 4096
+    reserve = DiskReserve(tmp_path / "reserve", size, 1)
+    assert reserve.take()
+    found = (tmp_path / "reserve").stat()
+    assert found.st_size == size
+    assert found.st_blocks * 512 >= size
+    assert reserve.release()
+
+
+def test_a_reserve_for_which_the_disk_has_no_room_is_not_tried_in_another_way(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    assert not DiskReserve(tmp_path / "reserve", 1024**2, 1).take()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_disk_that_is_about_to_be_full_is_spared(tmp_path: Path) -> None:

@@ -104,6 +104,8 @@ def reap(pid: int) -> int | None:
 
 def is_unreaped_child(pid: int) -> bool:
     """Whether this is a child of ours that has not been collected: until then nobody else can get its id."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13; nothing else asks and leaves the child to be collected
+        return _parent(pid) == os.getpid()
     try:
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -118,11 +120,9 @@ class EndWatch:
         self._pid = pid
         self._ended = ended
         self._loop = asyncio.get_running_loop()
-        self._descriptor: int | None = None
+        self._descriptor = _pidfd(pid)
         self._timer: asyncio.Handle | None = None
-        try:
-            self._descriptor = os.pidfd_open(pid)
-        except (AttributeError, OSError):
+        if self._descriptor is None:
             self._timer = self._loop.call_soon(self._poll)
         else:
             self._loop.add_reader(self._descriptor, self._notice)
@@ -271,9 +271,28 @@ def _started(pid: int) -> str | None:
     if _LINUX:
         stat = _stat(pid)
         return None if stat is None or stat[0] in "ZX" else stat[19]
-    answer = _ask("ps", "-o", "stat=,lstart=", "-p", str(pid))
+    answer = _ask("ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid))  # after an equals sign comes the heading
     state, _, started = answer.partition(" ")
     return None if not answer or state.startswith("Z") else started.strip()
+
+
+def _parent(pid: int) -> int | None:
+    """Who is told of its end, also when it has ended and only waits to be reaped."""
+    if _LINUX:
+        stat = _stat(pid)
+        return None if stat is None else int(stat[1])
+    answer = _ask("ps", "-o", "ppid=", "-p", str(pid))
+    return int(answer) if answer else None
+
+
+def _pidfd(pid: int) -> int | None:
+    if not hasattr(os, "pidfd_open"):
+        return None
+    try:
+        descriptor: int = os.pidfd_open(pid)
+    except OSError:
+        return None
+    return descriptor
 
 
 def _environment(pid: int) -> Iterable[bytes]:

@@ -90,8 +90,8 @@ def marked(mark: str, any_of: tuple[str, ...], none_of: tuple[str, ...] = ()) ->
 
 
 def started_by_ps(pid: int) -> str | None:
-    """The start of a process to the second: all that `ps` tells."""
-    state, _, started = _output("ps", "-o", "stat=,lstart=", "-p", str(pid)).partition(" ")
+    """The start of a process to the second: all that `ps` tells. Each column is an option of its own: what follows an equals sign is its heading."""
+    state, _, started = _output("ps", "-o", "stat=", "-o", "lstart=", "-p", str(pid)).partition(" ")
     return None if state.startswith("Z") else started.strip() or None
 
 
@@ -121,8 +121,8 @@ def _environments_linux() -> Iterator[tuple[int, list[str]]]:
 
 
 def _environments_by_ps() -> Iterator[tuple[int, list[str]]]:
-    for line in _output("ps", "-x", "-E", "-ww", "-o", "pid=,command=").splitlines():
-        pid, *words = line.split(" ")  # a value with a space in it is not found: `ps` does not tell where it ends
+    for line in _output("ps", "-x", "-E", "-ww", "-o", "pid=", "-o", "command=").splitlines():
+        pid, *words = line.split()  # a value with a space in it is not found: `ps` does not tell where it ends
         yield int(pid), words
 
 

@@ -116,7 +116,7 @@ class AdoptedProcess:
     def signal(self, number: int) -> None:
         if self.descriptor is None:
             send(self.identity, number)
-        elif self.ended() is None:
+        elif hasattr(signal, "pidfd_send_signal") and self.ended() is None:  # it is wherever there are pidfds
             signal.pidfd_send_signal(self.descriptor, number)
 
     def wait(self) -> None:
@@ -131,9 +131,11 @@ class AdoptedProcess:
 
 
 def _pidfd(identity: Identity) -> int | None:
+    if not hasattr(os, "pidfd_open"):
+        return None
     try:
-        descriptor = os.pidfd_open(identity.pid)
-    except (AttributeError, OSError):
+        descriptor: int = os.pidfd_open(identity.pid)
+    except OSError:
         return None
     if is_alive(identity):  # asked after the descriptor was taken: it holds this very process
         return descriptor
