@@ -64,6 +64,9 @@ def up(data_dir: str, port: str, scenario: str) -> None:
                 heirs=True,
                 asked=True,
             ),
+            "replaceable": Part(
+                "control plane", (str(settings.data_dir / "program"),), settings.logs_dir / "control", 5.0
+            ),
             "with instance": part(settings, "control plane", "parent", journal, "control", heirs=True),
         }[scenario]
         if scenario == "with a late part":

@@ -110,6 +110,35 @@ def test_a_program_that_is_missing_is_said(start: Start) -> None:
     assert "/nowhere/at-all" in up.said()
 
 
+def test_once_it_serves_a_part_that_cannot_be_started_is_tried_again(start: Start, tmp_path: Path) -> None:
+    """Its program may be missing for a while, as when a new version is installed over it."""
+    data_dir = tmp_path / "data"
+    data_dir.mkdir()
+    program = data_dir / "program"
+    stand_in = Path(__file__).with_name("stand_in.py")
+    program.write_text(f"#!/bin/sh\nexec {sys.executable} {stand_in} idle {data_dir / 'journal'} control\n")
+    program.chmod(0o700)
+    up = start("replaceable", part_backoff_seconds_min=0.1)
+    up.wait_ready()
+    before = up.parts()
+    program.rename(data_dir / "away")
+    began_at = time.monotonic()
+    os.kill(before["control plane"].pid, signal.SIGKILL)
+    up.wait_until(lambda: up.said().count("control plane could not be started") == 3, "it was tried thrice")
+    assert time.monotonic() - began_at >= 0.3, "later and later"
+    assert f"No such file or directory: '{program}'; starting it again in 0.2 s" in up.said()
+    assert up.process.poll() is None
+    with urllib.request.urlopen(f"http://127.0.0.1:{up.port}/-/ready") as answer:
+        assert answer.status == 200
+    (data_dir / "away").rename(program)
+    up.wait_until(lambda: up.names("started").count("control") == 2, "it runs again")
+    after = up.parts()
+    assert after.keys() == before.keys()
+    assert {name for name in before if after[name] != before[name]} == {"control plane"}
+    assert up.stop() == 0
+    assert not [left for left in up.seen if is_alive(left)]
+
+
 def test_it_gives_up_when_it_never_answers(start: Start) -> None:
     up = start("failing", part_backoff_seconds_min=60, ready_timeout_seconds=0.3)
     assert up.process.wait(30) == 1

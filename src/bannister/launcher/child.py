@@ -53,9 +53,18 @@ class Child:
         return self._liveness.next_look_at if self._liveness is not None else self.start_at
 
     def start(self, environment: Mapping[str, str], directory: Path) -> None:
-        """Start it in its own session."""
+        """Start it in its own session.
+
+        Raises:
+            OSError: It cannot be started now.
+        """
+        self._began_at = monotonic()
         self.remove_sockets()
         self._take(StartedProcess(self.part, environment, directory))
+
+    def put_off(self, error: OSError, now: float) -> str:
+        """After it could not be started: say so. It is due again as after an end."""
+        return f"{self.part.name} could not be started: {error}; {self._come_back(now)}"
 
     def adopt(self, identity: Identity) -> None:
         """Take over a process that an earlier `up` started."""

@@ -69,7 +69,12 @@ class StartedProcess:
                 env=environment,
                 start_new_session=True,
             )
-        self.identity = identify(self._process.pid)
+        try:
+            self.identity = identify(self._process.pid)
+        except OSError:  # too many open files, say: whoever is told that it was not started must not have it running
+            self.signal(signal.SIGKILL)
+            self.wait()
+            raise
         self.descriptor = None
 
     def ended(self) -> str | None:

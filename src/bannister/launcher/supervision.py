@@ -89,7 +89,7 @@ class Supervision:
     def _start_due(self, now: float) -> None:
         due = [child for child in self._waited_for() if child.start_at is not None and child.start_at <= now]
         for child in due:
-            self._start(child)
+            self._start(child, now)
             self._write_down()
 
     def _waited_for(self) -> list[Child]:
@@ -106,11 +106,14 @@ class Supervision:
         except OSError as error:
             self._screen.say(f"What runs could not be written down: {error}.")
 
-    def _start(self, child: Child) -> None:
+    def _start(self, child: Child, now: float) -> None:
         try:
             child.start({**self._environment, PART_VARIABLE: child.part.name}, self._settings.data_dir)
         except OSError as error:
-            raise GaveUp(f"Cannot start {child.part.name}: {error}.") from error
+            if not self._is_ready:
+                raise GaveUp(f"Cannot start {child.part.name}: {error}.") from error
+            # It serves meanwhile: its program may just be being replaced, or the machine be out of memory.
+            self._screen.say(child.put_off(error, now))
 
     def _ask_ready(self, now: float) -> None:
         waited = now - self._began_at
