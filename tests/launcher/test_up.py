@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from bannister.launcher.processes import identify, is_alive
+from bannister.settings import load
 
 pytestmark = pytest.mark.real
 
@@ -44,6 +45,43 @@ def test_a_stop_ends_the_control_plane_first_and_leaves_nothing(start: Start, nu
     assert up.names("stopped") == ["control", "telemetry", "envoy"]
     assert not [left for left in up.seen if is_alive(left)]
     assert list((up.data_dir / "run").iterdir()) == []
+
+
+@pytest.mark.parametrize("long", [True, False])
+def test_a_directory_for_sockets_elsewhere_does_not_stay(start: Start, tmp_path: Path, long: bool) -> None:
+    """Where the data directory's path is too long for sockets in it."""
+    data_dir = tmp_path / ("d" * 120 if long else "d")
+    run_dir = load(data_dir).run_dir
+    assert run_dir.is_relative_to(data_dir) == (not long)
+    up = start(data_dir=data_dir)
+    up.wait_ready()
+    (run_dir / "Envoy.sock").touch()
+    assert up.stop() == 0
+    assert run_dir.exists() == (not long)
+
+
+def test_a_directory_for_sockets_in_which_somebody_listens_stays(start: Start, tmp_path: Path) -> None:
+    up = start(data_dir=tmp_path / ("d" * 120))
+    up.wait_ready()
+    run_dir = load(up.data_dir).run_dir
+    (run_dir / "another.sock").touch()
+    assert up.stop() == 0
+    assert [path.name for path in run_dir.iterdir()] == ["another.sock"]
+    (run_dir / "another.sock").unlink()
+    run_dir.rmdir()
+
+
+def test_a_directory_for_sockets_that_somebody_else_made_is_refused(start: Start, tmp_path: Path) -> None:
+    data_dir = tmp_path / ("d" * 120)
+    run_dir = load(data_dir).run_dir
+    run_dir.symlink_to(tmp_path)
+    try:
+        up = start(data_dir=data_dir)
+        assert up.process.wait(30) == 2
+        assert f"{run_dir} does not belong to this user" in up.said()
+        assert run_dir.is_symlink()
+    finally:
+        run_dir.unlink()
 
 
 def test_each_part_has_its_own_session_and_its_own_log(start: Start) -> None:

@@ -49,24 +49,45 @@ def make_directories(settings: Settings) -> None:
     """Create the data directory and what the launcher needs in it, for this user only.
 
     Raises:
-        Refused: It cannot be created or written, or the directory for sockets belongs to someone else.
+        Refused: It cannot be created or written.
     """
-    try:
-        for directory in (settings.data_dir, settings.data_dir / "run", settings.run_dir, settings.logs_dir):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    except OSError as error:
-        raise Refused(f"Cannot create {error.filename}: {error.strerror}. Choose another with --data-dir.") from error
+    for directory in (settings.data_dir, settings.data_dir / "run", settings.logs_dir):
+        _make(directory)
     if not os.access(settings.data_dir, os.W_OK | os.X_OK):
         raise Refused(f"Cannot write to {settings.data_dir}. Choose another with --data-dir.")
-    _claim_run_dir(settings.run_dir)
 
 
-def _claim_run_dir(run_dir: Path) -> None:
-    """It may lie in the shared temporary directory, where anybody could have made it first."""
+def claim_run_dir(settings: Settings) -> None:
+    """Create the directory for sockets. It may lie in the shared temporary directory, where anybody could have made it first.
+
+    Under the lock, because whoever held it before removes it (`remove_run_dir`).
+
+    Raises:
+        Refused: It cannot be created, or belongs to someone else.
+    """
+    run_dir = settings.run_dir
+    _make(run_dir)
     found = run_dir.lstat()
     if run_dir.is_symlink() or found.st_uid != os.getuid():
         raise Refused(f"{run_dir} does not belong to this user. Choose another data directory with --data-dir.")
     run_dir.chmod(0o700)
+
+
+def remove_run_dir(settings: Settings) -> None:
+    """At the end, under the lock: a directory for sockets outside the data directory would stay when that is deleted.
+
+    One in which somebody still listens is not empty, and stays.
+    """
+    if not settings.run_dir.is_relative_to(settings.data_dir):
+        with contextlib.suppress(OSError):
+            settings.run_dir.rmdir()
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"Cannot create {error.filename}: {error.strerror}. Choose another with --data-dir.") from error
 
 
 def check_port_number(port: int) -> None:

@@ -6,7 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 
 from bannister.disk import DiskReserve
-from bannister.launcher.claims import DataDirectoryLock, check_port_free, check_port_number, make_directories
+from bannister.launcher.claims import (
+    DataDirectoryLock,
+    check_port_free,
+    check_port_number,
+    claim_run_dir,
+    make_directories,
+    remove_run_dir,
+)
 from bannister.launcher.interruptions import Interruptions
 from bannister.launcher.leftovers import adoptable, end_left, left_running
 from bannister.launcher.parts import PORT_HOLDER, Part, fingerprint, part_environment, parts_of
@@ -29,6 +36,7 @@ def up(settings: Settings, parts_for: Callable[[Settings], Sequence[Part]] = par
         make_directories(settings)
         lock = DataDirectoryLock(settings)
         try:
+            claim_run_dir(settings)
             # Before everything that writes: on a full disk this is what there is to start with.
             DiskReserve(settings.reserve_path, settings.disk_reserve_bytes, settings.disk_free_bytes_min).prepare()
             supervision = _prepare(settings, parts_for, interruptions, screen)
@@ -37,6 +45,7 @@ def up(settings: Settings, parts_for: Callable[[Settings], Sequence[Part]] = par
             screen.say(str(error))
             return 1
         finally:
+            remove_run_dir(settings)
             lock.release()
 
 
