@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import sqlite3
 import subprocess
 import tarfile
@@ -44,6 +45,7 @@ async def settings(tmp_path: Path) -> Settings:
     artifact = settings.artifacts_dir / ("a" * 64)
     artifact.mkdir(parents=True)
     (artifact / "model.bin").write_bytes(b"weights")
+    (artifact / "model.bin").chmod(0o444)
     (artifact / "link").symlink_to("model.bin")
     state = SqliteState(settings.state_path)
     here = GroupRecord(group("here"), artifact_dir=str(artifact), prepared=True)
@@ -77,6 +79,21 @@ async def test_what_was_backed_up_is_there_again(settings: Settings, tmp_path: P
     objects.close()
     assert (again.data_dir / "bannister.toml").read_text() == (settings.data_dir / "bannister.toml").read_text()
     assert again.data_dir.stat().st_mode & 0o777 == 0o700
+
+
+async def test_what_a_model_wrote_beside_its_artifact_is_left_out(settings: Settings, tmp_path: Path) -> None:
+    """It may be half written; and a pipe or a link out of the folder would be refused when it is restored."""
+    artifact = settings.artifacts_dir / ("a" * 64)
+    (artifact / "__pycache__").mkdir()
+    (artifact / "__pycache__" / "inference.pyc").write_bytes(b"half")
+    (artifact / "again").hardlink_to(artifact / "__pycache__" / "inference.pyc")
+    (artifact / "out").symlink_to("/etc/passwd")
+    os.mkfifo(artifact / "pipe")
+    back_up(settings, tmp_path / "b.tar.gz", 5.0)
+    restore(tmp_path / "b.tar.gz", tmp_path / "new")
+    folder = tmp_path / "new" / "artifacts" / artifact.name
+    assert {path.name for path in folder.rglob("*") if not path.is_dir()} == {"model.bin", "link"}
+    assert {path.stat().st_mode & 0o777 for path in (folder, folder / "__pycache__")} == {0o755}
 
 
 async def test_objects_replaced_meanwhile_are_whole_in_the_backup(settings: Settings, tmp_path: Path) -> None:

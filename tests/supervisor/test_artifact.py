@@ -7,6 +7,8 @@ import gzip
 import io
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -65,7 +67,7 @@ async def test_an_artifact_is_unpacked(tmp_path, into, how, form):
     assert len(folder.name) == 64
 
 
-async def test_what_is_unpacked_is_read_only(tmp_path, into):
+async def test_files_are_read_only_and_folders_are_not(tmp_path, into):
     path = archive(
         tmp_path,
         member("code/run", b"#!/bin/sh", mode=0o6777),
@@ -76,12 +78,45 @@ async def test_what_is_unpacked_is_read_only(tmp_path, into):
     modes = {str(each.relative_to(into)): stat.S_IMODE(each.stat().st_mode) for each in [folder, *folder.rglob("*")]}
     name = folder.name
     assert modes == {
-        name: 0o555,
-        f"{name}/code": 0o555,
+        name: 0o755,
+        f"{name}/code": 0o755,
         f"{name}/code/run": 0o555,
         f"{name}/data": 0o444,
-        f"{name}/d": 0o555,
+        f"{name}/d": 0o755,
     }
+
+
+def run_unprivileged(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Without its capabilities even root is held to permissions."""
+    setpriv = Path("/usr/bin/setpriv")
+    if os.geteuid() == 0 and not setpriv.exists():
+        pytest.skip("root may write and delete anything")
+    drop = [str(setpriv), "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    return subprocess.run(
+        [*drop, sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=folder, timeout=60
+    )
+
+
+async def test_its_user_can_delete_it_like_any_folder(tmp_path, into):
+    path = archive(tmp_path, member("code/inference.py", b"1"), member("d", kind=tarfile.DIRTYPE))
+    await unpack(path, into, LIMITS)
+    done = run_unprivileged(f"import shutil; shutil.rmtree({str(into)!r})", tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert not into.exists()
+
+
+async def test_one_instance_cannot_write_into_what_another_loads(tmp_path, into):
+    """Beside it, it can: that is its own affair, and nothing that was unpacked is changed by it."""
+    folder = await unpack(archive(tmp_path, member("code/inference.py", b"x = 1\n")), into, LIMITS)
+    code = (
+        "import sys, pathlib; sys.path.insert(0, 'code'); import inference; pathlib.Path('beside').write_text('x')\n"
+        "try: open('code/inference.py', 'r+')\n"
+        "except PermissionError: print('refused')"
+    )
+    done = run_unprivileged(code, folder)
+    assert done.stdout == "refused\n", done.stderr
+    assert (folder / "code" / "inference.py").read_bytes() == b"x = 1\n"
+    assert (await unpack(tmp_path / "model.tar.gz", into, LIMITS)) == folder
 
 
 async def test_the_same_artifact_is_unpacked_once_also_at_the_same_time(tmp_path, into):

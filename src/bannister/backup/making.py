@@ -91,7 +91,7 @@ class _Making:
         for folder in sorted(_artifacts_in_use(state)):
             name = f"artifacts/{folder.name}"
             try:
-                tar.add(folder, name, filter=_anonymous)
+                tar.add(folder, name, filter=_as_unpacked)
             except FileNotFoundError:  # its group has gone since; a restored server fetches it again if it must
                 self._dropped.append(name)
 
@@ -159,6 +159,17 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member
+
+
+def _as_unpacked(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
+    """Of an artifact only what was unpacked: what a model has written beside it may be half written, or be refused when it is restored."""
+    if (member.isreg() or member.islnk()) and member.mode & 0o222:
+        return None
+    try:
+        tarfile.data_filter(member, "/")
+    except tarfile.FilterError:
+        return None
+    return _anonymous(member)
 
 
 def _sync(folder: Path) -> None:

@@ -51,7 +51,7 @@ def restore(file: Path, data_dir: Path) -> dict[str, Any]:
             os.sync()
             partial.rename(data_dir)
         except BaseException:
-            _remove(partial)
+            shutil.rmtree(partial, ignore_errors=True)
             raise
     except OSError as error:
         raise Unavailable(f"The backup cannot be restored: {error}.") from error
@@ -161,10 +161,4 @@ def _move_artifacts(folder: Path, data_dir: Path) -> None:
             database.execute("UPDATE row SET value = ? WHERE name = 'group' AND key = ?", (encoded, key))
     for path in (folder / "artifacts").rglob("*"):
         if not path.is_symlink():
-            path.chmod(path.stat().st_mode & 0o555)
-
-
-def _remove(folder: Path) -> None:
-    for directory, _, _ in os.walk(folder):
-        Path(directory).chmod(0o700)
-    shutil.rmtree(folder, ignore_errors=True)
+            path.chmod(0o755 if path.is_dir() else path.stat().st_mode & 0o555)

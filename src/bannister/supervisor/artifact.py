@@ -1,14 +1,15 @@
 """Unpacks a model artifact safely.
 
 An artifact is a tar archive, gzipped or not, from someone we need not trust. It is unpacked into a folder named by the
-SHA-256 of its bytes: the same artifact is unpacked once, and what runs from a folder never sees it change.
+SHA-256 of its bytes: the same artifact is unpacked once, and what runs from a folder never sees its files change.
 
 * Nothing may leave the folder: no absolute path, no `..`, no device or pipe, no link to outside. Symbolic links are made
   last and then resolved, so no file is ever written through one, whatever the order of the members.
 * Sizes are bounded on what comes out of the decompressor, also where tar itself reads (extended headers), so an archive
   that swells is refused after a bounded amount of work.
 * The folder appears whole or not at all: it is filled beside its place and renamed into it. Two at once do no harm.
-* What is unpacked is read-only and carries no other permission bits than *execute*.
+* Files are read-only and carry no other permission bits than *execute*; by that a backup tells them from what a model writes
+  beside them. Folders can be written, so that the user can delete all this with an ordinary `rm -r`.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ async def unpack(archive: Path, into: Path, limits: Settings) -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Delete an unpacked artifact, read-only as it is."""
+    """Delete an unpacked artifact, whatever a model has made of its folders."""
     for directory, _, _ in os.walk(folder):
         Path(directory).chmod(0o700)
     shutil.rmtree(folder)
@@ -112,7 +113,7 @@ class _Unpacking:
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
             raise Invalid(f"The model artifact is not a complete tar.gz archive ({error}).") from error
         self._make_symlinks()
-        _make_read_only(self._root)
+        _set_modes(self._root)
 
     def _take(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
         self._members += 1
@@ -231,13 +232,13 @@ def _decompressed(source: BinaryIO) -> BinaryIO:
     return gzip.GzipFile(fileobj=source) if zipped else source  # type: ignore[return-value]  # it reads alike
 
 
-def _make_read_only(root: Path) -> None:
+def _set_modes(root: Path) -> None:
     for directory, _, files in os.walk(root, topdown=False):
         for name in files:
             path = Path(directory, name)
             if not path.is_symlink():
                 path.chmod(0o555 if path.stat().st_mode & 0o100 else 0o444)
-        Path(directory).chmod(0o555)
+        Path(directory).chmod(0o755)
 
 
 def _refuse(member: str, what: str) -> NoReturn:
