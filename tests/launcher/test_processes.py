@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,12 +8,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
-from bannister.launcher import processes
+from bannister.launcher import processes, running
 from bannister.launcher.interruptions import Interruptions
 from bannister.launcher.leftovers import end
+from bannister.launcher.parts import Part
 from bannister.launcher.processes import Identity, identify, is_alive, marked, send, started_by_ps
 
 pytestmark = pytest.mark.real
@@ -99,3 +102,19 @@ def test_ps_is_asked_as_every_system_understands_it(
     monkeypatch.setattr(subprocess, "run", run)
     assert started_by_ps(child.pid) == "Sat Nov 28 13:00:00 2026"
     assert list(processes._environments_by_ps()) == [(1, ["launchd"]), (child.pid, ["python", "A=b"])]
+
+
+def test_one_that_could_not_be_told_apart_does_not_run_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when there are too many open files: whoever is told that it was not started starts it again."""
+    started: list[int] = []
+
+    def refuse(pid: int) -> None:
+        started.append(pid)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(running, "identify", refuse)
+    part = Part("one", (sys.executable, "-c", "import signal; signal.pause()"), tmp_path / "log", 1.0)
+    with pytest.raises(OSError, match="Too many"):
+        running.StartedProcess(part, os.environ, tmp_path)
+    with pytest.raises(ProcessLookupError):
+        os.kill(started[0], 0)
