@@ -228,10 +228,11 @@ class Settings:
     capture_heartbeat_interval_seconds: float = 0.5
     #: Reports of the capture process kept for a control plane that is away; they hold excerpts of bodies, so they are fewer than telemetry's.
     capture_reports_max: int = 1000
-    #: Exchanges that wait for their other side: so many, with so many bytes of bodies, each for so long (a shadow may take `shadow_timeout_seconds`).
+    #: Exchanges that wait for their other side: so many, with so many bytes of answers and excerpts of requests. Each waits while the other side is under way; where it is not, or
+    #: not any more, for so long: what is told of two exchanges may come in any order.
     pairing_exchanges_max: int = 20_000
     pairing_bytes_max: int = 64 * 1024 * 1024
-    pairing_seconds_max: float = 35.0
+    pairing_seconds_max: float = 10.0
     #: A file of captured records is finished, for the object store, after this long or at this size.
     capture_file_seconds_max: float = 10.0
     capture_file_bytes_max: int = 16 * 1024 * 1024

@@ -7,7 +7,7 @@ import base64
 import json
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -144,6 +144,30 @@ async def test_a_streamed_answer_is_captured_and_compared_as_the_model_sent_it(w
         found = line["captureData"]["endpointOutput"]
         assert (found["observedContentType"], found["data"]) == ("application/json", "[1, 2]")
     await until(lambda: world.pairs() == world.agreeing() == 1, "they are compared")
+
+
+async def test_whoever_is_under_way_is_waited_for(world: World) -> None:
+    """Both are slower than what is not under way is waited for; and what never began is missed at once."""
+    beyond = world.settings.pairing_seconds_max + 1.5
+
+    def slow_for(text: bytes) -> Callable[[Request], Awaitable[Answer]]:
+        async def answers(request: Request) -> Answer:
+            if request.body == text:
+                await asyncio.sleep(beyond)
+            return await echo(request)
+
+        return answers
+
+    await world.edge.model("blue", slow_for(b"[1]"))
+    await world.edge.model("shadow", slow_for(b"[2]"))
+    await world.serve(plan())
+    await world.start(instructions())
+    clients = world.edge.client(), world.edge.client()
+    await asyncio.gather(
+        *(client.invoke(ENDPOINT, text) for client, text in zip(clients, (b"[1]", b"[2]"), strict=True))
+    )
+    await until(lambda: world.pairs() == world.agreeing() == 2, "both find their pair")
+    assert world.unpaired() == {}
 
 
 async def test_answers_that_are_none_and_bodies_that_are_cut_are_told_apart(world: World) -> None:

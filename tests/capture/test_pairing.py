@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,6 +15,9 @@ from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructions import ComparedGroups
 from bannister.domain.comparison.report import Unpaired
 from bannister.domain.comparison.rules import Rules
+from bannister.domain.comparison.tally import EXCERPT_BYTES_MAX
+
+KIB = 1024
 
 SHADOW = ComparedGroups("shadow", "blue", Rules(), "e")
 NOISE = ComparedGroups("blue", "blue", Rules(), "e", noise=True)
@@ -23,6 +28,7 @@ def exchange(
     group: str,
     body: bytes = b"x",
     *,
+    request: bytes = b"q",
     answered: bool = True,
     whole: bool = True,
     copied: bool = True,
@@ -30,11 +36,17 @@ def exchange(
 ) -> Exchange:
     answer = Message(body, complete=whole) if answered else None
     status = 200 if answered else None
-    return Exchange(identity, "e", group, 1.0, 2.0, Message(b"q"), answer, status, 5, copied, noise_copied)
+    return Exchange(identity, "e", group, 1.0, 2.0, Message(request), answer, status, 5, copied, noise_copied)
 
 
-def pairing(*compared: ComparedGroups, exchanges: int = 100, size: int = 10_000, seconds: float = 10.0) -> Pairing:
-    made = Pairing(exchanges, size, seconds)
+def pairing(
+    *compared: ComparedGroups,
+    exchanges: int = 100,
+    size: int = 10_000,
+    seconds: float = 10.0,
+    is_under_way: Callable[[str, Role], bool] = lambda _identity, _role: False,
+) -> Pairing:
+    made = Pairing(exchanges, size, seconds, is_under_way)
     made.follow(compared or (SHADOW,))
     return made
 
@@ -117,6 +129,81 @@ def test_a_noise_copy_makes_a_pair_of_its_own() -> None:
     made.expire(100)
     assert not made.take_alone()
     assert (len(made), made.size) == (0, 0)
+
+
+@pytest.mark.parametrize(("body", "delay", "per_second"), [(64 * KIB, 6.0, 200), (KIB * KIB, 2.0, 40)])
+def test_a_slow_shadow_makes_every_pair_whatever_the_length_of_requests(
+    body: int, delay: float, per_second: int
+) -> None:
+    made = pairing(exchanges=20_000, size=64 * KIB * KIB)
+    request, pairs = b"r" * body, 0
+    late = int(delay * per_second)
+    for number in range(4 * late):
+        now = number / per_second
+        made.add(exchange(f"{number}", "blue", request=request), Role.PRODUCTION, now)
+        if number >= late:
+            [pair] = made.add(exchange(f"{number - late}", "shadow", request=request), Role.SHADOW, now)
+            assert pair.request is not None
+            assert (pair.request.size, pair.request.text) == (body, "r" * EXCERPT_BYTES_MAX)
+            pairs += 1
+    assert pairs == 3 * late
+    assert not made.take_alone()
+
+
+def test_at_the_bound_the_newest_is_refused_so_that_pairs_go_on() -> None:
+    """A shadow that answers after 100 requests, and room for half of them."""
+    made = pairing(exchanges=50)
+    pairs = 0
+    for number in range(1000):
+        made.add(exchange(f"{number}", "blue"), Role.PRODUCTION, number / 100)
+        if number >= 100:
+            pairs += len(made.add(exchange(f"{number - 100}", "shadow"), Role.SHADOW, number / 100))
+    lost = made.take_alone()
+    assert pairs >= 400
+    assert lost.keys() == {(SHADOW, Unpaired.CROWDED_OUT)}
+    assert pairs + lost.total() + len(made) == 1000, "each request is a pair, or one loss, or waits"
+
+
+def test_no_bodies_are_kept_where_the_rules_keep_none() -> None:
+    made = pairing(ComparedGroups("shadow", "blue", Rules(keeps_bodies=False), "e"))
+    made.add(exchange("1", "blue", request=b"secret"), Role.PRODUCTION, 0)
+    [pair] = made.add(exchange("1", "shadow", request=b"secret"), Role.SHADOW, 0)
+    assert pair.request is None
+    assert b"secret" not in (pair.production.request.body, pair.shadow.request.body)
+
+
+def test_one_waits_for_as_long_as_the_other_is_under_way() -> None:
+    under_way = {("stream", Role.SHADOW), ("slow", Role.PRODUCTION), ("given up", Role.SHADOW)}
+    made = pairing(seconds=10.0, is_under_way=lambda identity, role: (identity, role) in under_way)
+    for identity in ("stream", "never copied", "given up"):
+        made.add(exchange(identity, "blue"), Role.PRODUCTION, 0)
+    made.add(exchange("slow", "shadow"), Role.SHADOW, 0)
+    for now in range(480):
+        made.expire(now)
+    assert made.take_alone() == {(SHADOW, Unpaired.NO_SHADOW): 1}, "what is not under way is not waited for"
+    assert len(made.add(exchange("stream", "shadow"), Role.SHADOW, 480)) == 1
+    assert len(made.add(exchange("slow", "blue"), Role.PRODUCTION, 480)) == 1
+    under_way.clear()
+    made.expire(500)
+    assert made.take_alone() == {(SHADOW, Unpaired.NO_SHADOW): 1}
+    assert (len(made), made.size) == (0, 0)
+
+
+@pytest.mark.parametrize("first", [Role.PRODUCTION, Role.SHADOW])
+@pytest.mark.parametrize("crowded", [False, True])
+def test_one_lost_request_is_counted_once(first: Role, *, crowded: bool) -> None:
+    made = pairing(exchanges=1)
+    groups = {Role.PRODUCTION: "blue", Role.SHADOW: "shadow"}
+    if crowded:
+        made.add(exchange("another", "blue"), Role.PRODUCTION, 5)
+    made.add(exchange("1", groups[first]), first, 0)
+    made.expire(10)
+    assert made.take_alone().total() == 1
+    [second] = groups.keys() - {first}
+    assert made.add(exchange("1", groups[second]), second, 11) == []
+    made.expire(14)
+    assert not made.take_alone(), "its other half is of the same loss"
+    assert (made.late, len(made)) == (1, int(crowded))
 
 
 def test_who_is_no_longer_compared_waits_for_nobody() -> None:

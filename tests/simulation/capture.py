@@ -16,14 +16,13 @@ from typing import TYPE_CHECKING, Final
 
 from bannister.capture import pairing as pairing_module
 from bannister.capture.assembly import Role
-from bannister.capture.folding import TallyFold, unpaired_tallies
+from bannister.capture.folding import TallyFold, pair_tally, unpaired_tallies
 from bannister.capture.pairing import Pair
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructing import instructions_of
 from bannister.domain.capture.instructions import ComparedGroups
 from bannister.domain.comparison.compare import compare
 from bannister.domain.comparison.rules import Rules
-from bannister.domain.comparison.tally import Tally
 from bannister.domain.endpoint import Endpoint
 
 if TYPE_CHECKING:
@@ -124,7 +123,7 @@ class Capture:
             return
         key = int(exchange.request_id[1:]), exchange.group
         self._given[key] += 1
-        before = len(self._pairing)
+        before, late = len(self._pairing), self._pairing.late
         pairs = self._pairing.add(exchange, role, world.loop.time())
         for pair in pairs:
             self._check_pair(world, pair)
@@ -132,10 +131,10 @@ class Capture:
             same = pair.production.response == pair.shadow.response
             if comparison.agrees is not same:
                 raise world.violated(PAIRED, f"{pair} is said to {'agree' if comparison.agrees else 'differ'}.")
-            tally = Tally.of(pair.production, pair.shadow, comparison, pair.compared.rules)
-            self._fold.add(pair.compared, int(world.clock.now()), tally)
+            self._fold.add(pair.compared, int(world.clock.now()), pair_tally(pair, comparison))
             world.counts["pairs"] += 1
-        gone = before + 1 - len(self._pairing)
+        # The other half of a loss that was counted is not counted again.
+        gone = before + 1 - len(self._pairing) - (self._pairing.late - late)
         self._balance(
             world, f"{exchange.request_id} of {exchange.group}", gone, len(pairs), certain=self._expects(exchange, role)
         )

@@ -23,7 +23,6 @@ from bannister.domain import routing, scaling
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
 from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.capture.exchange import Exchange
-from bannister.domain.comparison.report import Unpaired
 from bannister.domain.deployment import machine
 from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.deployment.machine import Event, Noticed
@@ -290,9 +289,9 @@ def _answers_of_like_requests() -> Parts:
 def _given_up_silently() -> Parts:
     honest = Pairing._give_up
 
-    def give_up(pairing: Pairing, identity: str, why: Unpaired | None) -> None:
+    def give_up(pairing: Pairing, identity: str) -> None:
         before = pairing._alone.copy()
-        honest(pairing, identity, why)
+        honest(pairing, identity)
         pairing._alone = before
 
     Pairing._give_up = give_up  # type: ignore[method-assign]

@@ -115,6 +115,11 @@ class Assembly:
         return self._request.ended and self._answer.ended
 
     @property
+    def request_id(self) -> str:
+        """Envoy's; "": it was not told."""
+        return self._request_headers.get("x-request-id", "")
+
+    @property
     def was_answered(self) -> bool:
         """An answer came, of the group or of Envoy."""
         return self._answer_headers is not None
@@ -158,7 +163,7 @@ class Assembly:
         headers = self._request_headers
         answer = self._answer_headers if self._answer_headers and _ANSWERED in self._answer_headers else None
         return Exchange(
-            request_id=headers.get("x-request-id", ""),
+            request_id=self.request_id,
             endpoint=endpoint,
             group=self.group,
             started_at=self.started_at,

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from bannister.capture.assembly import Assembly, Role
-from bannister.capture.folding import Counts, TallyFold, unpaired_tallies
+from bannister.capture.folding import Counts, TallyFold, pair_tally, unpaired_tallies
 from bannister.capture.pairing import Pairing
 from bannister.capture.service import CaptureService
 from bannister.capture.spool import Spool
@@ -26,7 +26,6 @@ from bannister.domain.comparison.report import (
     Directive,
     GroupTally,
 )
-from bannister.domain.comparison.tally import Tally
 from bannister.domain.metric.sketch import Sketch
 from bannister.ids import Ids
 from bannister.reporting.counters import counters_of
@@ -64,7 +63,10 @@ class Capture:
         self._service = CaptureService(settings, clock, self._take, self._lost)
         self._spool = Spool(settings, self._run)
         self._pairing = Pairing(
-            settings.pairing_exchanges_max, settings.pairing_bytes_max, settings.pairing_seconds_max
+            settings.pairing_exchanges_max,
+            settings.pairing_bytes_max,
+            settings.pairing_seconds_max,
+            self._service.is_under_way,
         )
         self._fold = TallyFold(settings.open_seconds_max)
         self._counts = Counts()
@@ -176,10 +178,8 @@ class Capture:
 
     def _compare(self, exchange: Exchange, role: Role) -> None:
         for pair in self._pairing.add(exchange, role, self._clock.monotonic()):
-            rules = pair.compared.rules
-            comparison = compare(pair.production, pair.shadow, rules)
-            tally = Tally.of(pair.production, pair.shadow, comparison, rules)
-            self._fold.add(pair.compared, int(self._clock.now()), tally)
+            comparison = compare(pair.production, pair.shadow, pair.compared.rules)
+            self._fold.add(pair.compared, int(self._clock.now()), pair_tally(pair, comparison))
 
     # --- what goes out
 

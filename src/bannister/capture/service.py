@@ -7,11 +7,12 @@ place in Envoy's bound at once; Envoy itself would hold it for its `deferred_clo
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from envoy.service.ext_proc.v3 import external_processor_pb2
 
-from bannister.capture.assembly import Assembly, Budget
+from bannister.capture.assembly import Assembly, Budget, Role
 from bannister.capture.stream import Connection, Listener
 from bannister.clock import Clock
 from bannister.settings import Settings
@@ -34,7 +35,10 @@ class _Exchange:
 
     def take(self, message: bytes) -> bool:
         self._hear()
+        had_begun = self.assembly.role is not None
         self.assembly.take(_parse(message), self._service.clock.monotonic())
+        if not had_begun and self.assembly.role is not None:
+            self._service.begun(self.assembly)
         return self.assembly.is_whole
 
     def skip(self) -> bool:
@@ -72,6 +76,8 @@ class CaptureService:
         self._budget = Budget(settings.capture_open_bytes_max)
         #: The oldest first.
         self._open: dict[_Exchange, None] = {}
+        #: Those of them whose beginning was told.
+        self._under_way: Counter[tuple[str, Role]] = Counter()
         self._connections: set[_Counted] = set()
         self._server: asyncio.Server | None = None
 
@@ -110,13 +116,27 @@ class CaptureService:
         self._open[exchange] = None
         return exchange
 
+    def is_under_way(self, request_id: str, role: Role) -> bool:
+        """Whether the beginning of this exchange was told, and its end was not yet."""
+        return (request_id, role) in self._under_way
+
+    def begun(self, assembly: Assembly) -> None:
+        """It is known which exchange it is."""
+        if assembly.role is not None:
+            self._under_way[assembly.request_id, assembly.role] += 1
+
     def ended(self, exchange: _Exchange) -> None:
         """Nothing more of it comes."""
         self._open.pop(exchange, None)
         self.settled += exchange.was_heard
-        exchange.assembly.release()
-        if exchange.assembly.role is not None:
-            self._done(exchange.assembly)
+        assembly = exchange.assembly
+        assembly.release()
+        if assembly.role is not None:
+            key = assembly.request_id, assembly.role
+            self._under_way[key] -= 1
+            if not self._under_way[key]:
+                del self._under_way[key]
+            self._done(assembly)
 
 
 class _Counted(Connection):
