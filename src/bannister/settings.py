@@ -238,6 +238,8 @@ class Settings:
     capture_file_bytes_max: int = 16 * 1024 * 1024
     #: Records on the disk that are not in the object store yet; what does not fit is not written.
     capture_spool_bytes_max: int = 256 * 1024 * 1024
+    #: ... of each bucket at most so much, so that one that takes nothing leaves room for the others.
+    capture_spool_bucket_bytes_max: int = 64 * 1024 * 1024
     #: With less than this free on the disk nothing is captured to it; 0: as long as there is any.
     capture_disk_free_bytes_min: IntOrZero = 256 * 1024 * 1024
     #: Finished files are looked for this often.
@@ -245,6 +247,8 @@ class Settings:
     #: A bucket that did not take a file is tried again after the first, doubling up to the second.
     capture_retry_seconds_min: float = 5.0
     capture_retry_seconds_max: float = 300.0
+    #: Records that are older than this are dropped if their bucket still does not take them.
+    capture_undelivered_seconds_max: float = 86400.0
 
     # --- deployments
     #: Deadlines are looked at this often when nothing else changes.

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from bannister.collector.delivery import Delivery
-from bannister.domain.capture.spooled import Destination
+from bannister.domain.capture.spooled import READY, UNDELIVERED, Destination
 from bannister.errors import Unavailable
 from bannister.objects.memory import MemoryObjects
 from bannister.settings import Settings
@@ -122,10 +125,62 @@ async def test_a_full_disk_keeps_the_file(settings: Settings, objects: Objects) 
     assert delivery.trouble("captured") == "Captured records for s3://captured cannot be delivered: The disk is full."
 
 
-async def test_what_is_no_file_of_ours_is_put_aside(settings: Settings, objects: Objects) -> None:
+async def test_what_is_no_file_of_ours_is_given_up(settings: Settings, objects: Objects) -> None:
     settings.capture_dir.mkdir()
     (settings.capture_dir / "0.ready").write_text("hello\n")
     good = spooled(settings, "1.ready", "captured", "k", b"{}\n")
     await Delivery(settings, objects, Clock()).deliver()
     assert not good.exists()
     assert (settings.capture_dir / "0.unreadable").exists()
+
+
+async def test_what_a_bucket_did_not_take_for_too_long_is_given_up(
+    settings: Settings, objects: Objects, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = Clock()
+    clock.time = 100_000.0
+    bounded = dataclasses.replace(settings, capture_undelivered_seconds_max=3600.0)
+    old, young = f"{96_000_000:016d}-r-1.ready", f"{99_000_000:016d}-r-2.ready"
+    for name in (old, young):
+        spooled(settings, name, "absent", name, b"{}\n")
+    fine = spooled(settings, f"{90_000_000:016d}-r-3.ready", "captured", "k", b"{}\n")
+    delivery = Delivery(bounded, objects, clock)
+    for _ in range(2):
+        await delivery.deliver()
+    there = sorted(path.name for path in settings.capture_dir.iterdir())
+    assert there == [old.replace(READY, UNDELIVERED), young], "another bucket's is delivered, however old"
+    assert not fine.exists()
+    assert "capture.given_up 1 files for s3://absent" in caplog.text
+
+
+async def test_many_that_wait_do_not_hold_up_the_event_loop(
+    settings: Settings, objects: Objects, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(1000):
+        spooled(settings, f"{number:016d}-r-1.ready", "absent", f"{number}", b"{}\n")
+    delivery = Delivery(settings, objects, Clock())
+    await delivery.deliver()
+    opened: list[int] = []
+    honest = Path.open
+
+    def counted(path: Path, *arguments: Any, **named: Any) -> Any:
+        opened.append(threading.get_ident())
+        return honest(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", counted)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    spooled(settings, f"{2000:016d}-r-1.ready", "absent", "another", b"{}\n")
+    opened.clear()
+    task = asyncio.create_task(others())
+    await delivery.deliver()
+    task.cancel()
+    assert len(opened) == 1, "what is known is not read again"
+    assert opened[0] != threading.get_ident()
+    assert turns >= 5

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from bannister.capture.pairing import Pair
+from bannister.capture.spool import GivenUp
 from bannister.domain.capture.instructions import CapturedGroup, ComparedGroups
 from bannister.domain.comparison.compare import Comparison
 from bannister.domain.comparison.report import CaptureCount, Counted, GroupTally, Unpaired
@@ -72,6 +73,11 @@ class Counts:
         """`group` None: nobody knows of which group they were."""
         named = (group.group, group.endpoint, group.variant) if group is not None else ("", "", "")
         self._counts[CaptureCount(named[0], what, 0, reason, named[1], named[2])] += count
+
+    def add_given_up(self, given_up: GivenUp, records: int) -> None:
+        """Records that were written once, also of endpoints that are gone."""
+        key = CaptureCount("", Counted.DROPPED, 0, given_up.reason, given_up.endpoint, given_up.variant)
+        self._counts[key] += records
 
     def take(self, second: int) -> list[CaptureCount]:
         taken, self._counts = self._counts, Counter()

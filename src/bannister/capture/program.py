@@ -213,6 +213,8 @@ class Capture:
             is_counted = monotonic - self._counted_at >= _COUNTS_SECONDS
             if is_counted:
                 self._counted_at = monotonic
+                for given_up, records in self._spool.remove_given_up(monotonic).items():
+                    self._counts.add_given_up(given_up, records)
                 items += self._counts.take(int(self._clock.now()))
                 items += self._accounting.close_books(self._service.settled)
             self._outbox.put(watermark, self._coverage.covered_since, items)

@@ -2,20 +2,22 @@
 
 A file is put under its own key and then removed from the spool. A control plane that is killed in between puts it again, which changes nothing. A file that its bucket does not take stays where
 it is, and is tried again later and later; what captured records are not delivered, and why, is said in the log once and asked of `trouble`.
+What is too old by then is given up: it gets another ending, and the capture process, which counts what becomes of records, counts and removes it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import os
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-
-import msgspec
+from typing import Final
 
 from bannister.clock import Clock
-from bannister.domain.capture.spooled import READY, Destination
+from bannister.domain.capture.spooled import READY, UNDELIVERED, UNREADABLE, Destination, read_destination
 from bannister.errors import Fenced, Invalid, NotFound, Unavailable
 from bannister.objects.store import ObjectStore
 from bannister.settings import Settings
@@ -23,8 +25,16 @@ from bannister.settings import Settings
 log = logging.getLogger(__name__)
 
 _BLOCK_BYTES = 256 * 1024
-#: Of a file's first line.
-_DESTINATION_BYTES_MAX = 16 * 1024
+#: Files that are looked at before the event loop gets a turn.
+_LOOKED_AT_ONCE: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Ready:
+    """What a finished file's first line says: where its records go. `begin`: where they begin, in bytes."""
+
+    to: Destination
+    begin: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +53,8 @@ class Delivery:
         self._clock = clock
         #: By bucket.
         self._troubles: dict[str, _Trouble] = {}
+        #: What the last look found, the oldest first; None: it does not say where it goes.
+        self._waiting: dict[str, _Ready | None] = {}
 
     def trouble(self, bucket: str) -> str | None:
         """Why captured records do not get into this bucket, as a sentence; None: they do, as far as is known."""
@@ -57,29 +69,36 @@ class Delivery:
 
     async def deliver(self) -> None:
         """Move what is finished and not waiting for its bucket, the oldest first."""
-        for path in sorted(self._settings.capture_dir.glob(f"*{READY}")):
+        self._waiting = await asyncio.to_thread(_look, self._settings.capture_dir, self._waiting)
+        given_up: Counter[str] = Counter()
+        for number, (name, found) in enumerate(list(self._waiting.items())):
+            path = self._settings.capture_dir / name
+            if number % _LOOKED_AT_ONCE == 0:
+                await asyncio.sleep(0)
             try:
-                await self._deliver_one(path)
+                if found is None:
+                    log.warning("capture.unreadable %s does not say where its records go; it is dropped.", path)
+                    path.rename(path.with_suffix(UNREADABLE))
+                    continue
+                trouble = self._troubles.get(found.to.bucket)
+                if trouble is None or self._clock.monotonic() >= trouble.again_at:
+                    await self._deliver_one(path, found)
+                elif self._is_too_old(path):
+                    path.rename(path.with_suffix(UNDELIVERED))
+                    given_up[found.to.bucket] += 1
             except Fenced:
                 raise
             except Exception:  # one bad file must not keep the others
                 log.exception("capture.not_delivered %s", path)
+        for bucket, files in given_up.items():
+            hours = self._settings.capture_undelivered_seconds_max / 3600
+            log.warning("capture.given_up %d files for s3://%s, which did not take them in %g h.", files, bucket, hours)
 
-    async def _deliver_one(self, path: Path) -> None:
-        with path.open("rb") as file:
-            first = file.readline(_DESTINATION_BYTES_MAX)
+    async def _deliver_one(self, path: Path, found: _Ready) -> None:
+        to = found.to
         try:
-            to = msgspec.json.decode(first, type=Destination)
-        except msgspec.MsgspecError:
-            log.warning("capture.unreadable %s does not say where its records go; it is put aside.", path)
-            path.rename(path.with_suffix(".unreadable"))
-            return
-        trouble = self._troubles.get(to.bucket)
-        if trouble is not None and self._clock.monotonic() < trouble.again_at:
-            return
-        try:
-            if path.stat().st_size > len(first):
-                await self._objects.put(to.bucket, to.key, _records(path, len(first)), self._clock.now())
+            if path.stat().st_size > found.begin:
+                await self._objects.put(to.bucket, to.key, _records(path, found.begin), self._clock.now())
         except NotFound:
             self._note(to.bucket, f"the bucket {to.bucket} does not exist; create it, or name another one")
         except (Invalid, Unavailable) as error:
@@ -89,6 +108,12 @@ class Delivery:
                 log.info("capture.delivered again to the bucket %s.", to.bucket)
             path.unlink()
 
+    def _is_too_old(self, path: Path) -> bool:
+        """By the milliseconds with which its name begins: when it was begun."""
+        began = path.name.partition("-")[0]
+        limit = self._settings.capture_undelivered_seconds_max
+        return began.isdecimal() and self._clock.now() - int(began) / 1000 > limit
+
     def _note(self, bucket: str, why: str) -> None:
         before = self._troubles.get(bucket)
         least, most = self._settings.capture_retry_seconds_min, self._settings.capture_retry_seconds_max
@@ -97,6 +122,28 @@ class Delivery:
         if before is None:
             log.warning("capture.not_delivered %s They wait in %s.", sentence, self._settings.capture_dir)
         self._troubles[bucket] = _Trouble(sentence, wait, self._clock.monotonic() + wait)
+
+
+def _look(directory: Path, known: Mapping[str, _Ready | None]) -> dict[str, _Ready | None]:
+    """By name, all finished files, the oldest first. In a thread: of those that are not known yet a line is read, and many may be waiting."""
+    try:
+        with os.scandir(directory) as entries:
+            names = sorted(entry.name for entry in entries if entry.name.endswith(READY))
+    except FileNotFoundError:  # nothing was ever captured
+        return {}
+    found: dict[str, _Ready | None] = {}
+    for name in names:
+        if name in known:
+            found[name] = known[name]
+            continue
+        try:
+            with (directory / name).open("rb") as file:
+                read = read_destination(file)
+        except OSError as error:
+            log.warning("capture.not_delivered %s cannot be read: %s.", directory / name, error)
+            continue
+        found[name] = _Ready(*read) if read is not None else None
+    return found
 
 
 async def _records(path: Path, start: int) -> AsyncIterator[bytes]:

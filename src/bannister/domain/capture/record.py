@@ -80,6 +80,12 @@ def key_prefix(group: CapturedGroup, capture: DataCapture, started_at: float) ->
     return f"{destination(capture)[1]}{group.endpoint}/{group.variant}/{hour}/"
 
 
+def source_of(key: str) -> tuple[str, str]:
+    """The endpoint and the variant whose records are under a key; "": it does not say."""
+    parts = key.split("/")
+    return (parts[-7], parts[-6]) if len(parts) >= 7 else ("", "")
+
+
 def file_name(opened_at: float, unique: str) -> str:
     """As AWS calls the files: minute, second, millisecond, and what no other file has."""
     at = datetime.fromtimestamp(opened_at, UTC)
