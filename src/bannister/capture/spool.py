@@ -108,6 +108,7 @@ class Spool:
                 path.rename(path.with_suffix(READY))
             except OSError as error:
                 _log.warning("What an earlier run left in %s cannot be finished: %s.", path, error)
+        self._look()
 
     def write(self, bucket: str, prefix: str, line: bytes, now: float, monotonic: float) -> str | None:
         """Append a record to the file for this bucket and beginning of keys. Why it was not written; None: it was."""
@@ -159,10 +160,13 @@ class Spool:
         return self._refusal
 
     def _measure(self, monotonic: float) -> None:
-        """Look at what there is, a while after the last look. Only what is new is read: others have moved some, and added none."""
-        if monotonic - self._measured_at < _MEASURE_SECONDS:
-            return
-        self._measured_at = monotonic
+        """Look at what there is, if the last look was a while ago."""
+        if monotonic - self._measured_at >= _MEASURE_SECONDS:
+            self._measured_at = monotonic
+            self._look()
+
+    def _look(self) -> None:
+        """What is not known yet is read, which is much only at the start: others move files, and add none."""
         try:
             short = self._free_bytes(self._directory) < self._settings.capture_disk_free_bytes_min
             with os.scandir(self._directory) as entries:
