@@ -218,7 +218,7 @@ class Settings:
     capture_small_body_bytes_max: int = 64 * 1024
     #: Envoy gives up what the capture process has not taken this long after the exchange is over.
     capture_close_seconds: float = 1.0
-    #: The longest body that is captured, of a request and of an answer each.
+    #: The longest body that is captured, of a request and of an answer each; also the longest that an encoded answer is decoded to, to be compared.
     capture_body_bytes_max: int = 6 * 1024 * 1024
     #: What the capture process holds of exchanges that are not over: so many, with so many bytes of bodies, each for so long.
     capture_open_exchanges_max: int = 2000
@@ -233,6 +233,9 @@ class Settings:
     pairing_exchanges_max: int = 20_000
     pairing_bytes_max: int = 64 * 1024 * 1024
     pairing_seconds_max: float = 10.0
+    #: Pairs that wait to be compared: so many, with so many bytes of answers. Of more, the newest are not compared.
+    comparing_pairs_max: int = 2000
+    comparing_bytes_max: int = 32 * 1024 * 1024
     #: A file of captured records is finished, for the object store, after this long or at this size.
     capture_file_seconds_max: float = 10.0
     capture_file_bytes_max: int = 16 * 1024 * 1024
@@ -288,7 +291,7 @@ class Settings:
     #: A part gets SIGTERM, and SIGKILL after this long (the control plane has `stop_grace_seconds` more, for its instances).
     part_stop_grace_seconds: float = 5.0
     #: The control plane and the capture process are asked for a sign of life this often; silent for this long, they are killed and started again.
-    #: The capture process may be busy for long: comparing two answers of 4 MiB takes up to 7 s of one core.
+    #: The capture process compares in a thread, but reads and writes bodies of megabytes in its loop.
     liveness_interval_seconds: float = 1.0
     liveness_timeout_seconds: float = 10.0
     capture_liveness_timeout_seconds: float = 30.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gzip
 import json
 import signal
 import time
@@ -168,6 +169,30 @@ async def test_whoever_is_under_way_is_waited_for(world: World) -> None:
     )
     await until(lambda: world.pairs() == world.agreeing() == 2, "both find their pair")
     assert world.unpaired() == {}
+
+
+async def test_encoded_answers_are_compared_by_what_they_say_and_written_as_they_were_sent(world: World) -> None:
+    def zips(at: int) -> Callable[[Request], Awaitable[Answer]]:
+        async def answers(request: Request) -> Answer:
+            headers = {"content-type": "application/json", "content-encoding": "gzip"}
+            return Answer(body=gzip.compress(request.body, mtime=at), headers=headers)
+
+        return answers
+
+    await world.edge.model("blue", zips(1))
+    await world.edge.model("shadow", zips(2))
+    await world.serve(plan())
+    await world.start(instructions(data_capture(json_content_types=("application/json",))))
+    answer = await world.edge.client().invoke(ENDPOINT, b"[1]", {"accept-encoding": "gzip"})
+    assert gzip.decompress(answer.body) == b"[1]"
+    await until(lambda: world.pairs() == world.agreeing() == 1, "they agree")
+    await until(lambda: len(world.spooled()) == 2, "a file for each variant")
+    await until(lambda: all(path.suffix == READY for path in world.spooled()), "both are finished")
+    sent = set()
+    for path in world.spooled():
+        _, line = map(json.loads, path.read_text().splitlines())
+        sent.add(base64.b64decode(line["captureData"]["endpointOutput"]["data"]))
+    assert sent == {gzip.compress(b"[1]", mtime=at) for at in (1, 2)}
 
 
 async def test_answers_that_are_none_and_bodies_that_are_cut_are_told_apart(world: World) -> None:

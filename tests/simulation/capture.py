@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 
 from bannister.capture import pairing as pairing_module
 from bannister.capture.assembly import Role
-from bannister.capture.folding import TallyFold, pair_tally, unpaired_tallies
+from bannister.capture.comparing import pair_tally
+from bannister.capture.folding import TallyFold, unpaired_tallies
 from bannister.capture.pairing import Pair
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructing import instructions_of
@@ -131,7 +132,7 @@ class Capture:
             same = pair.production.response == pair.shadow.response
             if comparison.agrees is not same:
                 raise world.violated(PAIRED, f"{pair} is said to {'agree' if comparison.agrees else 'differ'}.")
-            self._fold.add(pair.compared, int(world.clock.now()), pair_tally(pair, comparison))
+            self._fold.add(pair.compared, int(world.clock.now()), pair_tally(pair, BYTES_MAX))
             world.counts["pairs"] += 1
         # The other half of a loss that was counted is not counted again.
         gone = before + 1 - len(self._pairing) - (self._pairing.late - late)

@@ -34,7 +34,7 @@ _ANSWERED: Final = "x-envoy-upstream-service-time"
 _INFERENCE_ID: Final = "x-amzn-sagemaker-inference-id"
 _CUSTOM_ATTRIBUTES: Final = "x-amzn-sagemaker-custom-attributes"
 _READ_HEADERS: Final = frozenset(
-    {":path", ":status", "content-type", "content-length", "x-request-id"}
+    {":path", ":status", "content-type", "content-encoding", "content-length", "x-request-id"}
     | {_ANSWERED, _INFERENCE_ID, _CUSTOM_ATTRIBUTES, LATENCY_HEADER}
 )
 #: An answer up to this length comes whole with its headers: its last byte is not waited for.
@@ -88,8 +88,9 @@ class _Body:
             self.cut = True
         self.ended = self.ended or last
 
-    def message(self, content_type: str | None) -> Message:
-        return Message(bytes(self.content), content_type, self.ended and not self.cut)
+    def message(self, headers: dict[str, str]) -> Message:
+        is_whole = self.ended and not self.cut
+        return Message(bytes(self.content), headers.get("content-type"), is_whole, headers.get("content-encoding"))
 
 
 class Assembly:
@@ -168,8 +169,8 @@ class Assembly:
             group=self.group,
             started_at=self.started_at,
             ended_at=now,
-            request=self._request.message(headers.get("content-type")),
-            response=self._answer.message(answer.get("content-type")) if answer is not None else None,
+            request=self._request.message(headers),
+            response=self._answer.message(answer) if answer is not None else None,
             status=int(answer[":status"]) if answer is not None else None,
             latency_us=self._latency(answer, monotonic) if answer is not None else 0,
             copied=SHADOW_ROUTE in self._copies,

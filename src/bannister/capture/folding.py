@@ -6,10 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
-from bannister.capture.pairing import Pair
 from bannister.capture.spool import GivenUp
 from bannister.domain.capture.instructions import CapturedGroup, ComparedGroups
-from bannister.domain.comparison.compare import Comparison
 from bannister.domain.comparison.report import CaptureCount, Counted, GroupTally, Unpaired
 from bannister.domain.comparison.tally import Tally, merge
 
@@ -45,12 +43,6 @@ class TallyFold:
             for second in due
             for one, tallies in self._open.pop(second).items()
         ]
-
-
-def pair_tally(pair: Pair, comparison: Comparison) -> Tally:
-    """The tally of one pair, with what was kept of its request."""
-    tally = Tally.of(pair.production, pair.shadow, comparison, pair.compared.rules)
-    return replace(tally, worst=tuple(replace(one, request_body=pair.request) for one in tally.worst))
 
 
 def unpaired_tallies(

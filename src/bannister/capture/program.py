@@ -8,16 +8,16 @@ from typing import TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from bannister.capture.assembly import Assembly, Role
-from bannister.capture.folding import Counts, TallyFold, pair_tally, unpaired_tallies
+from bannister.capture.comparing import Comparing
+from bannister.capture.folding import Counts, TallyFold, unpaired_tallies
 from bannister.capture.pairing import Pairing
 from bannister.capture.service import CaptureService
 from bannister.capture.spool import Spool
 from bannister.capture.untold import UNTOLD, Accounting
 from bannister.clock import Clock
 from bannister.domain.capture.exchange import Exchange
-from bannister.domain.capture.instructions import CapturedGroup, Instructions
+from bannister.domain.capture.instructions import CapturedGroup, ComparedGroups, Instructions
 from bannister.domain.capture.record import destination, is_chosen, key_prefix, record_line
-from bannister.domain.comparison.compare import compare
 from bannister.domain.comparison.report import (
     Account,
     CaptureCount,
@@ -26,6 +26,7 @@ from bannister.domain.comparison.report import (
     Directive,
     GroupTally,
 )
+from bannister.domain.comparison.tally import Tally
 from bannister.domain.metric.sketch import Sketch
 from bannister.ids import Ids
 from bannister.reporting.counters import counters_of
@@ -68,6 +69,12 @@ class Capture:
             settings.pairing_seconds_max,
             self._service.is_under_way,
         )
+        self._comparing = Comparing(
+            settings.comparing_pairs_max,
+            settings.comparing_bytes_max,
+            settings.capture_body_bytes_max,
+            self._compared,
+        )
         self._fold = TallyFold(settings.open_seconds_max)
         self._counts = Counts()
         self._counted_at = 0.0
@@ -96,6 +103,7 @@ class Capture:
         finally:
             await self._service.close()
             await reports.close()
+            self._comparing.close()
             self._spool.close()
 
     # --- what comes in
@@ -178,8 +186,10 @@ class Capture:
 
     def _compare(self, exchange: Exchange, role: Role) -> None:
         for pair in self._pairing.add(exchange, role, self._clock.monotonic()):
-            comparison = compare(pair.production, pair.shadow, pair.compared.rules)
-            self._fold.add(pair.compared, int(self._clock.now()), pair_tally(pair, comparison))
+            self._comparing.put(pair, self._clock.now())
+
+    def _compared(self, compared: ComparedGroups, tally: Tally) -> None:
+        self._fold.add(compared, int(self._clock.now()), tally)
 
     # --- what goes out
 
@@ -199,6 +209,11 @@ class Capture:
                 self._counts.add(None, Counted.DROPPED, reason, count)
             await asyncio.sleep(_COUNTS_SECONDS)
 
+    def _watermark(self) -> float | None:
+        """What was seen before is also compared."""
+        seen, waiting_since = self._coverage.watermark, self._comparing.waiting_since
+        return seen if seen is None or waiting_since is None else min(seen, waiting_since)
+
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
@@ -207,8 +222,8 @@ class Capture:
             self._spool.rotate(monotonic)
             self._pairing.expire(monotonic)
             for compared, tally in unpaired_tallies(self._pairing.take_alone()):
-                self._fold.add(compared, int(self._clock.now()), tally)
-            watermark = self._coverage.watermark
+                self._compared(compared, tally)
+            watermark = self._watermark()
             items: list[_Item] = [*self._fold.take(watermark)]
             is_counted = monotonic - self._counted_at >= _COUNTS_SECONDS
             if is_counted:

@@ -13,6 +13,8 @@ class Message:
     content_type: str | None = None
     #: The body is whole: its end was seen, and it was not longer than what is captured.
     complete: bool = True
+    #: As the header Content-Encoding says; the body is as it was sent.
+    content_encoding: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

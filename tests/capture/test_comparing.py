@@ -1,0 +1,138 @@
+"""Encoded answers are compared by what they say; long ones hold up nobody, and what finds no room is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import threading
+import zlib
+
+import pytest
+
+from bannister.capture import comparing
+from bannister.capture.comparing import AT_ONCE_BYTES_MAX, BUSY, ENCODED, Comparing, decoded, pair_tally
+from bannister.capture.pairing import Pair
+from bannister.domain.capture.exchange import Exchange, Message
+from bannister.domain.capture.instructions import ComparedGroups
+from bannister.domain.comparison.rules import Rules
+from bannister.domain.comparison.tally import Excerpt, Tally
+
+COMPARED = ComparedGroups("shadow", "blue", Rules(), "e")
+JSON = b'{"late": true, "probability": 0.75}'
+OTHER = b'{"late": false, "probability": 0.75}'
+KIB = 1024
+
+
+def raw_deflate(body: bytes) -> bytes:
+    deflating = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    return deflating.compress(body) + deflating.flush()
+
+
+def answer(body: bytes, encoding: str | None = None) -> Message:
+    return Message(body, "application/json", content_encoding=encoding)
+
+
+def pair(old: Message, new: Message, *, statuses: tuple[int, int] = (200, 200)) -> Pair:
+    sides = [
+        Exchange("1", "e", group, 1.0, 2.0, Message(b""), message, status, 5)
+        for group, message, status in (("blue", old, statuses[0]), ("shadow", new, statuses[1]))
+    ]
+    return Pair(COMPARED, sides[0], sides[1], Excerpt("the request", 70_000))
+
+
+def zipped(body: bytes, at: int) -> bytes:
+    return gzip.compress(body, mtime=at)
+
+
+ENCODINGS = {
+    "gzip of two seconds": (answer(zipped(JSON, 1), "gzip"), zipped(JSON, 2), "gzip"),
+    "only one is encoded": (answer(JSON), zipped(JSON, 2), "GZIP"),
+    "two parts": (answer(JSON), zipped(JSON[:5], 2) + zipped(JSON[5:], 3), "x-gzip"),
+    "deflate as zlib": (answer(JSON), zlib.compress(JSON), "deflate"),
+    "deflate without a header": (answer(JSON), raw_deflate(JSON), "deflate"),
+    "identity": (answer(JSON), JSON, "identity"),
+}
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_the_same_json_agrees_however_it_is_encoded(name: str) -> None:
+    old, body, encoding = ENCODINGS[name]
+    tally = pair_tally(pair(old, answer(body, encoding)), KIB)
+    assert (tally.pairs, tally.agreeing) == (1, 1)
+    assert [(one.path, one.old) for one in tally.labels] == [("$.late", "true")]
+
+
+def test_what_differs_is_shown_as_it_reads() -> None:
+    tally = pair_tally(pair(answer(zipped(JSON, 1), "gzip"), answer(zipped(OTHER, 1), "gzip")), KIB)
+    assert (tally.agreeing, tally.structural) == (0, 0)
+    [worst] = tally.worst
+    assert worst.shadow_body is not None
+    assert worst.shadow_body.text == OTHER.decode()
+    assert worst.request_body == Excerpt("the request", 70_000)
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding"),
+    [
+        (b"\x01\x02", "br"),
+        (b"not gzip", "gzip"),
+        (zipped(JSON, 1)[:-4], "gzip"),
+        (zipped(JSON, 1), "gzip, gzip"),
+        (zipped(bytes(KIB + 1), 1), "gzip"),
+        (zipped(b"", 1) * 1000, "gzip"),
+    ],
+    ids=["unknown", "none", "cut", "twice", "too long", "too many"],
+)
+def test_what_cannot_be_decoded_is_a_reason_of_its_own(body: bytes, encoding: str) -> None:
+    tally = pair_tally(pair(answer(JSON), answer(body, encoding)), KIB)
+    assert (tally.pairs, [(one.reason, one.count) for one in tally.unpaired]) == (0, [(ENCODED, 1)])
+    same = pair_tally(pair(answer(body, encoding), answer(body, encoding)), KIB)
+    assert (same.pairs, same.agreeing) == (1, 1), "the same bytes agree"
+    refused = pair_tally(pair(answer(JSON), answer(body, encoding), statuses=(200, 500)), KIB)
+    assert (refused.pairs, refused.structural) == (1, 1), "where there is a status to compare, bodies do not matter"
+
+
+def test_a_message_without_an_encoding_is_itself() -> None:
+    assert decoded(answer(b"x" * 2 * KIB), KIB) == answer(b"x" * 2 * KIB)
+    assert decoded(answer(zipped(bytes(KIB), 1), "gzip"), KIB) == answer(bytes(KIB))
+
+
+LONG = b'"' + b"x" * AT_ONCE_BYTES_MAX + b'"'
+
+
+async def test_long_answers_are_compared_in_a_thread_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    release, honest = threading.Event(), comparing.pair_tally
+
+    def held(pair: Pair, bytes_max: int) -> Tally:
+        if threading.current_thread() is not threading.main_thread():
+            release.wait(10)
+        return honest(pair, bytes_max)
+
+    monkeypatch.setattr(comparing, "pair_tally", held)
+    done: list[Tally] = []
+    made = Comparing(2, 10 * len(LONG), KIB, lambda _, tally: done.append(tally))
+    long = pair(answer(LONG), answer(LONG))
+    for now in range(3):
+        made.put(long, float(now))
+    assert made.waiting_since == 0.0
+    assert [(one.reason, one.count) for tally in done for one in tally.unpaired] == [(BUSY, 1)]
+    made.put(pair(answer(JSON), answer(OTHER)), 3.0)
+    assert done[-1].pairs == 1, "short ones do not wait for long ones"
+    release.set()
+    async with asyncio.timeout(10):
+        while sum(one.agreeing for one in done) < 2:
+            await asyncio.sleep(0.001)
+    assert made.waiting_since is None
+    made.put(long, 4.0)
+    async with asyncio.timeout(10):
+        while sum(one.agreeing for one in done) < 3:
+            await asyncio.sleep(0.001)
+    made.close()
+
+
+async def test_the_bytes_that_wait_are_bounded_too() -> None:
+    done: list[Tally] = []
+    made = Comparing(100, len(LONG), KIB, lambda _, tally: done.append(tally))
+    made.put(pair(answer(LONG), answer(LONG)), 1.0)
+    assert [one.reason for tally in done for one in tally.unpaired] == [BUSY]
+    made.close()
