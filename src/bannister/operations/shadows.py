@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bannister.domain.comparison.paths import parse
 from bannister.domain.comparison.record import ShadowRecord, record_key
+from bannister.domain.comparison.report import Unpaired
 from bannister.domain.comparison.rules import Rules
+from bannister.domain.comparison.tally import Reason
 from bannister.domain.comparison.verdict import verdict
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
@@ -21,6 +24,7 @@ from bannister.state.tables import COMPARISON_RULES, ENDPOINTS, SHADOWS
 #: Points of the agreement's course in time.
 COURSE_POINTS_MAX: Final = 60
 PATHS_MAX: Final = 50
+HOUR: Final = 3600
 PATH_LENGTH_MAX: Final = 200
 
 
@@ -47,8 +51,11 @@ class ShadowReport:
     #: As far back as metrics are kept.
     course: tuple[CoursePoint, ...]
     period_seconds: int
-    #: Copies that were not made because a bound was reached, as far back as metrics are kept.
+    #: Copies for this shadow that were not made because a bound was reached, from the beginning of its fleet on, as far back as metrics are kept.
     skipped: int
+    #: Exchanges that make no pair, by reason. The route says "copied" before the bound is met, so a skipped copy is waited for in vain: those that are in
+    #: `skipped` are not in here.
+    unpaired: tuple[Reason, ...]
 
 
 async def describe_shadow_report(
@@ -79,6 +86,7 @@ async def describe_shadow_report(
     record = max(asked, key=lambda one: (one.group in present, one.until))
     noise = records.get(record_key(record.production_group, noise=True))
     period, course = await _course(context, record)
+    skipped = await _skipped(context, record, present, shadows.values())
     return ShadowReport(
         record,
         noise,
@@ -87,7 +95,8 @@ async def describe_shadow_report(
         await describe_comparison_rules(context, endpoint, must_exist=False),
         course,
         period,
-        await _skipped(context, record),
+        skipped,
+        _without_skipped(record.tally.unpaired, skipped),
     )
 
 
@@ -211,8 +220,25 @@ async def _course(context: Context, record: ShadowRecord) -> tuple[int, tuple[Co
     return period, tuple(points)
 
 
-async def _skipped(context: Context, record: ShadowRecord) -> int:
-    start, end = _span(context, record)
+async def _skipped(
+    context: Context, record: ShadowRecord, present: Mapping[str, ShadowRecord], others: Iterable[ShadowRecord]
+) -> int:
+    """A shadow that reads nothing has no pair, but its copies are skipped: what counts is when its fleet was there, not when it was compared."""
+    start = present[record.group].since if record.group in present else record.since
+    # The metric has no group in its dimensions: where the same variant and configuration came again, that is where this one's ends.
+    later = [one.since for one in others if _dimensions(one) == _dimensions(record) and one.since > record.until]
+    seconds = min([int(context.clock.now()) + 1, *later]) - start
+    if (
+        not later
+    ):  # nothing comes after it, so the period may be one with which all is read, however coarsely it is kept
+        seconds = math.ceil(seconds / HOUR) * HOUR
     skipped = identity(SHADOW_NAMESPACE, "Skipped", _dimensions(record))
-    (found,) = await context.metrics.read(skipped, start, max(end - start, 1), 1)
+    (found,) = await context.metrics.read(skipped, start, max(seconds, 1), 1)
     return round(found.sum) if found is not None else 0
+
+
+def _without_skipped(unpaired: Iterable[Reason], skipped: int) -> tuple[Reason, ...]:
+    left = (
+        replace(one, count=one.count - skipped) if one.reason == Unpaired.NO_SHADOW.value else one for one in unpaired
+    )
+    return tuple(one for one in left if one.count > 0)

@@ -107,7 +107,7 @@ def _report(found: ShadowReport) -> dict[str, Any]:
         "ProductionLatency": _quantiles(tally.production_latency, 1000),
         "ShadowLatency": _quantiles(tally.shadow_latency, 1000),
         "LatencyDifference": _signed(tally),
-        "Unpaired": [{"Reason": one.reason, "Count": one.count} for one in tally.unpaired],
+        "Unpaired": [{"Reason": one.reason, "Count": one.count} for one in found.unpaired],
         "Skipped": found.skipped,
         "Captured": [
             {
