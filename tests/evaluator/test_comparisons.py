@@ -19,7 +19,7 @@ from bannister.evaluator.tallies import Tallies
 from bannister.metrics.store import GroupDimensions
 from bannister.settings import Settings
 from bannister.state.memory import MemoryState
-from bannister.state.store import Put
+from bannister.state.store import Put, Remove
 from bannister.state.tables import ENDPOINTS, SHADOWS
 
 AGREEMENT = identity("/bannister/Shadow", "Agreement", {"EndpointName": "e", "VariantName": "s"})
@@ -187,6 +187,28 @@ async def test_only_so_many_shadows_are_kept(settings: Settings, world: ShadowWo
         world.clock.time += 3
         await tallies.add(world.comparison(None, tallied(START + number, group=f"g{number}")))
     assert sorted(row.key for row in await world.state.rows(SHADOWS)) == ["g3", "g4", "g5"]
+
+
+async def test_shadows_that_are_there_are_kept_whatever_others_came(settings: Settings, world: ShadowWorld) -> None:
+    blue, shadow = fleet("v2"), fleet("v4", variants=("Shadow",)).groups[0]
+    endpoint = Endpoint("e", 0.0, 0.0, blue=replace(blue, shadow=Shadow(shadow, 1_000_000)))
+    await world.state.commit([Put(ENDPOINTS, "e", endpoint, 0)])
+    production = blue.groups[0].id
+    tallies = Tallies(world.state, world.clock, settings)
+    for number, group in enumerate([shadow.id, production, *(f"g{number}" for number in range(6))]):
+        world.clock.time += 3
+        one = replace(tallied(START + number, group=group), noise=group == production)
+        assert await tallies.add(world.comparison(None, one, replace(one, group=f"{group}-2", noise=True)))
+    keys = {row.key for row in await world.state.rows(SHADOWS)}
+    assert {shadow.id, f"{production}/noise"} <= keys, "though every other is younger"
+    assert {"g3", "g4", "g5"} == {key for key in keys if len(key) == 2}, "noise floors do not crowd them out"
+    assert {"g3-2/noise", "g4-2/noise", "g5-2/noise"} == {key for key in keys if key.endswith("-2/noise")}
+    await world.state.commit([Remove(ENDPOINTS, "e", 1)])
+    world.clock.time += 3
+    await tallies.add(world.comparison(None, tallied(START + 99, group="g6")))
+    keys = {row.key for row in await world.state.rows(SHADOWS)}
+    assert shadow.id not in keys
+    assert "g6" in keys
 
 
 async def test_what_cannot_be_written_waits(settings: Settings, world: ShadowWorld) -> None:

@@ -15,6 +15,7 @@ from bannister.clock import Clock
 from bannister.domain.comparison.record import ShadowRecord, counted_together, record_key
 from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.comparison.tally import merge
+from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.errors import Conflict, Unavailable
 from bannister.settings import Settings
@@ -88,25 +89,36 @@ class Tallies:
     async def _write(self, report: ComparisonReport) -> None:
         """All that is new, in one transaction, and the oldest rows of too many away. What cannot be written waits."""
         self._write_again_at = self._clock.monotonic() + self._settings.shadow_store_seconds
-        by_age = sorted(self._records, key=lambda key: self._records[key].until, reverse=True)
-        surplus = by_age[self._settings.shadow_records_max :]
-        for key in surplus:
-            del self._records[key]
-            self._unwritten.discard(key)
         try:
-            for key in self._unwritten:
+            surplus = await self._surplus()
+            for key in self._unwritten - surplus:
                 record = await self._named(self._records[key])
                 self._records[key] = replace(record, run=report.run, sequence=report.sequence)
             writes: list[Put[ShadowRecord] | Remove] = [
-                Put(SHADOWS, key, self._records[key], self._revisions.get(key, 0)) for key in sorted(self._unwritten)
+                Put(SHADOWS, key, self._records[key], self._revisions.get(key, 0))
+                for key in sorted(self._unwritten - surplus)
             ]
-            writes += [Remove(SHADOWS, key, self._revisions[key]) for key in surplus if key in self._revisions]
+            writes += [Remove(SHADOWS, key, self._revisions[key]) for key in sorted(surplus & self._revisions.keys())]
             await self._state.commit(writes)
             self._revisions = {row.key: row.revision for row in await self._state.rows(SHADOWS)}
         except (Unavailable, Conflict) as error:
             log.warning("shadow.not_stored %s", error)
         else:
             self._unwritten.clear()
+            for key in surplus:
+                del self._records[key]
+
+    async def _surplus(self) -> set[str]:
+        """The oldest of too many shadows that are gone, and of too many noise floors. What an endpoint has now is not counted: endpoints bound it."""
+        living: set[str] = set()
+        for row in await self._state.rows(ENDPOINTS):
+            living.update(group.id for fleet in _fleets(row.value) for group in fleet.all_groups)
+        surplus: set[str] = set()
+        for noise in (False, True):
+            past = [key for key, one in self._records.items() if one.noise is noise and one.group not in living]
+            past.sort(key=lambda key: self._records[key].until, reverse=True)
+            surplus.update(past[self._settings.shadow_records_max :])
+        return surplus
 
     async def _named(self, record: ShadowRecord) -> ShadowRecord:
         """With the variants and configurations of its groups, as far as they are known."""
@@ -125,15 +137,19 @@ class Tallies:
 
     async def _group(self, endpoint: str, group: str) -> Group | None:
         row = await self._state.get(ENDPOINTS, endpoint)
-        fleets: list[Fleet | None] = []
-        if row is not None:
-            deployment = row.value.deployment
-            fleets = [row.value.blue, *([deployment.blue, deployment.green] if deployment is not None else [])]
-        groups = {one.id: one for fleet in fleets if fleet is not None for one in fleet.all_groups}
+        fleets = _fleets(row.value) if row is not None else []
+        groups = {one.id: one for fleet in fleets for one in fleet.all_groups}
         if group in groups:
             return groups[group]
         record = await self._state.get(GROUPS, group)
         return record.value.group if record is not None else None
+
+
+def _fleets(endpoint: Endpoint) -> list[Fleet]:
+    """All that are there now."""
+    deployment = endpoint.deployment
+    fleets = [endpoint.blue, *([deployment.blue, deployment.green] if deployment is not None else [])]
+    return [fleet for fleet in fleets if fleet is not None]
 
 
 def _has(stored: dict[str, Row[ShadowRecord]], key: str, report: ComparisonReport) -> bool:
