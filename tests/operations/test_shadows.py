@@ -12,6 +12,7 @@ from tests.domain.deployment.worlds import fleet
 from bannister.domain.comparison.record import record_key
 from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.comparison.rules import Rules
+from bannister.domain.comparison.tally import Tally
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Shadow
 from bannister.domain.metric.summary import Report, Summary
@@ -20,7 +21,7 @@ from bannister.metrics.store import GroupDimensions
 from bannister.operations.context import Context
 from bannister.operations.shadows import describe_comparison_rules, describe_shadow_report, put_comparison_rules
 from bannister.state.memory import MemoryState
-from bannister.state.store import Put
+from bannister.state.store import Put, Remove
 from bannister.state.tables import ENDPOINTS, SHADOWS
 
 
@@ -137,7 +138,45 @@ async def test_rules_are_kept_by_endpoint(context: Context) -> None:
     assert await describe_comparison_rules(context, "flights") == Rules()
     for rules in (RULES, Rules(relative_tolerance=0.5)):
         await put_comparison_rules(context, "flights", rules)
-        assert await describe_comparison_rules(context, "flights") == rules
+        found = await describe_comparison_rules(context, "flights")
+        assert replace(found, since=0.0) == rules
+        assert found.since == pytest.approx(context.clock.now(), abs=5)
+    # What decides nothing about two answers begins nothing anew.
+    await put_comparison_rules(context, "flights", replace(rules, noise_parts=7, keeps_bodies=False))
+    assert (await describe_comparison_rules(context, "flights")).since == found.since
+
+
+async def test_figures_are_shown_beside_the_rules_they_were_made_by(context: Context) -> None:
+    await put_endpoint(context, with_shadow=True)
+    start = int(context.clock.now()) - 300
+    shadow, noise = records(start)
+    shadow = replace(shadow, group="new", production_group="p", rules=Rules(noise_parts=5))
+    noise = replace(noise, group="p", production_group="p", rules=Rules())
+    for key, record in (("new", shadow), ("p/noise", noise)):
+        await context.state.commit([Put(SHADOWS, key, record, 0)])
+    before = await describe_shadow_report(context, "flights")
+    assert (before.record, before.noise, before.earlier, before.rules) == (shadow, noise, (), Rules())
+    await put_comparison_rules(context, "flights", RULES)
+    found = await describe_shadow_report(context, "flights")
+    assert (found.rules.comparing, found.record.tally.pairs, found.record.earlier_pairs) == (RULES.comparing, 0, 412)
+    assert (found.noise, found.earlier, found.course) == (None, (shadow,), ())
+    assert {one.reason for one in found.unpaired} == {one.reason for one in shadow.tally.unpaired}
+    assert found.verdict == (
+        "No answer of v4 has been compared with one of v2 by the present rules yet. 412 pairs were compared by other rules before, and not "
+        "counted here."
+    )
+    # The evaluator has begun the next one.
+    after = replace(shadow.begun_anew(RULES, start + 200), tally=Tally(10, 9))
+    await context.state.commit([Put(SHADOWS, "new", after, 1), Put(SHADOWS, "new/1", shadow.closed(), 0)])
+    found = await describe_shadow_report(context, "flights")
+    assert (found.record, found.earlier) == (after, (shadow.closed(),))
+    assert found.verdict.endswith("412 pairs were compared by other rules before, and not counted here.")
+    # Once the shadow is gone, later rules have nothing to do with it.
+    await context.state.commit([Remove(ENDPOINTS, "flights", 1)])
+    await put_endpoint(context)
+    await put_comparison_rules(context, "flights", Rules(relative_tolerance=0.5))
+    found = await describe_shadow_report(context, "flights")
+    assert (found.record, found.rules, found.earlier) == (after, RULES, (shadow.closed(),))
 
 
 @pytest.mark.parametrize(
