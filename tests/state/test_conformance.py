@@ -18,6 +18,7 @@ class Ship:
     guns: tuple[int, ...] = ()
     home: str | None = None
     tons: float = 0.0
+    draught: float | None = None
 
 
 SHIPS = Table("ship", Ship)
@@ -73,7 +74,15 @@ async def test_a_write_at_another_revision_conflicts_and_changes_nothing(reopen,
 
 
 @pytest.mark.parametrize(
-    "wrong", [Ship("B", tons=math.inf), Ship("B", tons=math.nan), Ship("B", home=7), Ship("B", (1, "two"))], ids=repr
+    "wrong",
+    [
+        Ship("B", tons=math.inf),
+        Ship("B", tons=math.nan),
+        Ship("B", draught=-math.inf),  # would be read as None
+        Ship("B", home=7),
+        Ship("B", (1, "two")),
+    ],
+    ids=repr,
 )
 @pytest.mark.parametrize("revision", [0, 1])
 async def test_what_could_not_be_read_again_is_not_written(reopen, wrong: Ship, revision: int) -> None:
@@ -84,6 +93,12 @@ async def test_what_could_not_be_read_again_is_not_written(reopen, wrong: Ship, 
     for one in (state, reopen()):
         assert [row.value for row in await one.rows(SHIPS)] == [Ship("B")] * revision
         assert await one.sequence() == 0
+
+
+async def test_a_list_in_place_of_a_tuple_is_read_as_one(reopen) -> None:
+    state = reopen()
+    await state.commit([Put(SHIPS, "a", Ship("A", [1, 2]), 0)])
+    assert (await state.get(SHIPS, "a")).value == Ship("A", (1, 2))
 
 
 async def test_removing_needs_the_revision_too(reopen) -> None:
