@@ -263,9 +263,8 @@ async def _skipped(context: Context, record: ShadowRecord, start: int, others: I
     # The metric has no group in its dimensions: where the same variant and configuration came again, that is where this one's ends.
     later = [one.since for one in others if _dimensions(one) == _dimensions(record) and one.since > record.until]
     seconds = min([int(context.clock.now()) + 1, *later]) - start
-    if (
-        not later
-    ):  # nothing comes after it, so the period may be one with which all is read, however coarsely it is kept
+    if not later:
+        # The period may be longer than that, so it is one with which all is read, however coarsely it is kept.
         seconds = math.ceil(seconds / HOUR) * HOUR
     skipped = identity(SHADOW_NAMESPACE, "Skipped", _dimensions(record))
     (found,) = await context.metrics.read(skipped, start, max(seconds, 1), 1)
