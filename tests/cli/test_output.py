@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tests.cli.test_screen import described
+from tests.cli.test_screen import NOW, described
 
 from bannister.cli import main
-from bannister.cli.output import as_json, line, paragraph
+from bannister.cli.events import _one, _Page
+from bannister.cli.output import as_json, as_json_line, line, paragraph
 from bannister.cli.screen import screen
 from bannister.errors import Refused
 
@@ -58,6 +59,25 @@ def test_a_document_escapes_them_and_loses_nothing(capsys: pytest.CaptureFixture
     assert text.replace("\n", "").isprintable()
     assert "Zürich \U0001f6eb 日本" in text
     assert json.loads(text) == document
+    as_json_line(document)
+    text = capsys.readouterr().out
+    assert text[:-1].isprintable()
+    assert json.loads(text) == document
+
+
+def test_a_row_of_events_sends_none() -> None:
+    detail = {"FailureReason": EVIL, "EndpointConfigName": "c"}
+    event = {
+        "DetailType": "SageMaker Endpoint State Change",
+        "Time": NOW,
+        "EndpointName": "e",
+        "EndpointStatus": "FAILED",
+        "Event": json.dumps({"detail": detail}),
+    }
+    for terminal in (True, False):
+        text = written(terminal, lambda out: _one(_Page(out, None, 8), event, json=False))
+        assert text.replace("\n", "").isprintable()
+        assert "a·]0;title" in text
 
 
 def test_an_error_sends_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,10 +61,19 @@ def warning(out: Console, one: Mapping[str, Any], *, indent: int = 0) -> None:
 
 def as_json(value: Mapping[str, Any] | list[Any]) -> None:
     """A document; times in ISO 8601. What is not printable is escaped, which loses nothing."""
-    text = json.dumps(value, indent=2, default=_plain, ensure_ascii=False)
-    if printable(text, keeps_lines=True) != text:
-        text = "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in text)
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{_escaped(json.dumps(value, indent=2, default=_plain, ensure_ascii=False))}\n")
+
+
+def as_json_line(value: Mapping[str, Any]) -> None:
+    """A document in one line, at once."""
+    sys.stdout.write(f"{_escaped(json.dumps(value, ensure_ascii=False, separators=(',', ':')))}\n")
+    sys.stdout.flush()
+
+
+def _escaped(document: str) -> str:
+    if printable(document, keeps_lines=True) == document:
+        return document
+    return "".join(one if one.isprintable() or one == "\n" else json.dumps(one)[1:-1] for one in document)
 
 
 def _plain(value: object) -> str:
