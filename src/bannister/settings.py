@@ -206,7 +206,7 @@ class Settings:
     # --- compared answers
     #: What became of a shadow is written to the state file this often.
     shadow_store_seconds: float = 2.0
-    #: What became of shadows is kept for so many of them; of more, the oldest are forgotten.
+    #: What became of shadows that are gone, or was compared by rules that hold no more, is kept for so many of them; of more, the oldest are forgotten.
     shadow_records_max: int = 100
 
     # --- capture

@@ -234,7 +234,12 @@ async def test_listing_filters_sorts_and_pages(door: Door) -> None:
         ({"Type": "Other"}, "enum value set"),
         ({"ModelVariants": [variant("Shadow-01", "candidate")]}, "ModelVariants must describe"),
         ({"ModelVariants": [variant("AllTraffic", "model-v1"), variant("b", "candidate")]}, '"Shadow-01", each once'),
-        ({"DataStorageConfig": {"Destination": "https://x/y"}}, "is not an s3://bucket/prefix URL"),
+        (
+            {"DataStorageConfig": {"Destination": "https://x/y"}},
+            "Destination is https://x/y; captured records are written to",
+        ),
+        ({"DataStorageConfig": {"Destination": "s3://Bad_Bucket/x"}}, "Destination is s3://Bad_Bucket/x. "),
+        ({"DataStorageConfig": {"Destination": "s3://[x/y"}}, "Destination is s3://[x/y. "),
         ({"Schedule": {"EndTime": START + timedelta(minutes=5)}}, "would run for 300 seconds"),
     ],
 )

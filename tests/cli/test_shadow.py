@@ -116,6 +116,27 @@ def test_rules_are_shown_and_changed_one_by_one(url: str) -> None:
     assert json.loads(run(url, "rules", "flights", "--json"))["Rules"]["NoisePercent"] == 0.0
 
 
+def test_what_was_compared_by_other_rules_is_told_apart(url: str) -> None:
+    one = found(url)
+    assert "By other rules" not in "".join(drawn(one))
+    at = one["EndTime"]
+    old = {**one["Rules"], "AbsoluteTolerance": 0.5, "UnorderedPaths": ["$.a"], "NoisePercent": 3.0}
+    one["Rules"] = {**one["Rules"], "IgnoredPaths": ["$.id"]}
+    figures = {"StartTime": at, "EndTime": at, "Agreement": {"Pairs": 300, "Agreeing": 0, "Rate": 0.0}, "Rules": old}
+    unknown = {**figures, "EndTime": at - timedelta(days=1)}
+    del unknown["Rules"]
+    one |= {"RulesTime": at, "EarlierPairs": 1300, "Earlier": [unknown, figures]}
+    lines = drawn(one)
+    place = lines.index("By other rules before  1,300 pairs, which are not counted above")
+    assert any(line.startswith("  since      20") for line in lines[:place])
+    assert lines[place + 1].startswith("  0 % of 300 pairs, until 20")
+    assert lines[place + 2].strip().startswith("numbers equal within 0.5 + 0.0001")
+    assert lines[place + 2].rstrip("…").split("production's|")[-1].startswith("; ignored")
+    assert lines[place + 4].strip() == "by which rules is not known"
+    assert "ignored nothing; unordered $.a</td>" in page(one)
+    assert "1,300 pairs" in page(one)
+
+
 def test_what_is_wrong_is_a_sentence(url: str) -> None:
     assert "does not begin with $" in run(url, "rules", "flights", "--ignore", "x", code=2)
     assert 'Could not find endpoint "nope".' in run(url, "report", "nope", code=2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -117,7 +118,9 @@ def test_a_shadow_has_another_share_of_requests():
         (Desired("a", 1.0), Desired("a", 2.0)),
         (Desired("a", 0.0), Desired("b", 0.0)),
         (Desired("a", None, 101),),
+        *((Desired("a", weight),) for weight in (-1.0, math.inf, math.nan, 1e39)),
     ],
+    ids=repr,
 )
 def test_what_cannot_be_asked(asked):
     with pytest.raises(Invalid):

@@ -8,8 +8,9 @@ from tests.domain.deployment.worlds import fleet
 from tests.evaluator.test_loop import ALARM, OK, START, World, second
 
 from bannister.domain.alarm.alarm import Comparison, MissingData
-from bannister.domain.comparison.report import CaptureCount, ComparisonReport, Counted, GroupTally
-from bannister.domain.comparison.tally import Tally
+from bannister.domain.comparison.report import CaptureCount, ComparisonReport, Counted, GroupTally, Unpaired
+from bannister.domain.comparison.rules import Rules
+from bannister.domain.comparison.tally import Reason, Tally
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Shadow
 from bannister.domain.metric.identity import identity
@@ -19,8 +20,8 @@ from bannister.evaluator.tallies import Tallies
 from bannister.metrics.store import GroupDimensions
 from bannister.settings import Settings
 from bannister.state.memory import MemoryState
-from bannister.state.store import Put
-from bannister.state.tables import ENDPOINTS, SHADOWS
+from bannister.state.store import Put, Remove
+from bannister.state.tables import COMPARISON_RULES, ENDPOINTS, SHADOWS
 
 AGREEMENT = identity("/bannister/Shadow", "Agreement", {"EndpointName": "e", "VariantName": "s"})
 
@@ -181,12 +182,99 @@ async def test_rows_know_their_groups_and_the_noise_apart(world: ShadowWorld) ->
     assert (await stored(world, f"{production}/noise")).tally.pairs == 5
 
 
+def by(rules: Rules, at: int, pairs: int, agreeing: int, **named: object) -> GroupTally:
+    return replace(tallied(at, pairs, agreeing, **named), rules=rules)
+
+
+async def test_figures_begin_anew_when_the_rules_change(world: ShadowWorld) -> None:
+    old, new = Rules(since=1.0), Rules(ignored_paths=("$.id",), since=2.0)
+    missed = (Reason(Unpaired.NO_SHADOW.value, 4),)
+    count = CaptureCount("shadow", Counted.DROPPED, 2, "full")
+    reports = [
+        world.comparison(START + 1.0, by(old, START, 0, 0, unpaired=missed), by(old, START, 10, 0)),
+        replace(world.comparison(START + 4.0, by(replace(old, noise_parts=9), START + 3, 5, 1)), counts=(count,)),
+        world.comparison(START + 7.0, by(new, START + 6, 20, 20), by(old, START + 6, 1, 0)),  # and one comes late
+        world.comparison(START + 10.0, by(old, START + 9, 2, 0), by(new, START + 9, 3, 2, unpaired=missed)),
+    ]
+    for report in reports[:2]:
+        world.clock.time = report.watermark
+        await world.evaluator.take_comparisons(report)
+    await world.state.commit([Put(COMPARISON_RULES, "e", new, 0)])
+    for report in reports[2:]:
+        world.clock.time = report.watermark
+        await world.evaluator.take_comparisons(report)
+
+    async def both() -> None:
+        closed, present = await stored(world, "shadow/1"), await stored(world)
+        assert (closed.tally.pairs, closed.tally.agreeing, closed.until) == (18, 1, START + 10)
+        assert (present.tally.pairs, present.tally.agreeing, present.since) == (23, 22, START + 6)
+        assert (closed.rules, present.rules) == (old, new)
+        assert (closed.number, present.number, present.earlier_pairs) == (1, 2, 18)
+        assert (closed.tally.unpaired, present.tally.unpaired) == ((), (replace(missed[0], count=8),))
+        assert (closed.counts, [one.count for one in present.counts]) == ((), [2])
+
+    await both()
+    world.restart()
+    for report in reports:
+        world.clock.time += 3
+        await world.evaluator.take_comparisons(report)
+    await both()
+    await world.state.commit([Put(COMPARISON_RULES, "e", old, 1)])
+    world.clock.time += 3
+    await world.take_comparisons(None, by(old, START + 60, 7, 7))
+    again = await stored(world)
+    assert (again.tally.pairs, again.number, again.earlier_pairs) == (7, 3, 41), (
+        "what held once before begins anew, too"
+    )
+    assert (await stored(world, "shadow/2")).tally.pairs == 23
+
+
+async def test_closed_records_are_forgotten_like_those_of_shadows_that_are_gone(
+    settings: Settings, world: ShadowWorld
+) -> None:
+    shadow = fleet("v4", variants=("Shadow",)).groups[0]
+    endpoint = Endpoint("e", 0.0, 0.0, blue=replace(fleet("v2"), shadow=Shadow(shadow, 1_000_000)))
+    await world.state.commit([Put(ENDPOINTS, "e", endpoint, 0)])
+    tallies = Tallies(world.state, world.clock, settings)
+    for number in range(6):
+        rules = Rules(relative_tolerance=float(number))
+        row = await world.state.get(COMPARISON_RULES, "e")
+        await world.state.commit([Put(COMPARISON_RULES, "e", rules, row.revision if row is not None else 0)])
+        world.clock.time += 3
+        assert await tallies.add(world.comparison(None, by(rules, START + number, 1, 1, group=shadow.id)))
+    expected = [shadow.id, *(f"{shadow.id}/{number}" for number in (3, 4, 5))]
+    assert [row.key for row in await world.state.rows(SHADOWS)] == expected
+    assert (await stored(world, shadow.id)).earlier_pairs == 5
+
+
 async def test_only_so_many_shadows_are_kept(settings: Settings, world: ShadowWorld) -> None:
     tallies = Tallies(world.state, world.clock, settings)
     for number in range(6):
         world.clock.time += 3
         await tallies.add(world.comparison(None, tallied(START + number, group=f"g{number}")))
     assert sorted(row.key for row in await world.state.rows(SHADOWS)) == ["g3", "g4", "g5"]
+
+
+async def test_shadows_that_are_there_are_kept_whatever_others_came(settings: Settings, world: ShadowWorld) -> None:
+    blue, shadow = fleet("v2"), fleet("v4", variants=("Shadow",)).groups[0]
+    endpoint = Endpoint("e", 0.0, 0.0, blue=replace(blue, shadow=Shadow(shadow, 1_000_000)))
+    await world.state.commit([Put(ENDPOINTS, "e", endpoint, 0)])
+    production = blue.groups[0].id
+    tallies = Tallies(world.state, world.clock, settings)
+    for number, group in enumerate([shadow.id, production, *(f"g{number}" for number in range(6))]):
+        world.clock.time += 3
+        one = replace(tallied(START + number, group=group), noise=group == production)
+        assert await tallies.add(world.comparison(None, one, replace(one, group=f"{group}-2", noise=True)))
+    keys = {row.key for row in await world.state.rows(SHADOWS)}
+    assert {shadow.id, f"{production}/noise"} <= keys, "though every other is younger"
+    assert {"g3", "g4", "g5"} == {key for key in keys if len(key) == 2}, "noise floors do not crowd them out"
+    assert {"g3-2/noise", "g4-2/noise", "g5-2/noise"} == {key for key in keys if key.endswith("-2/noise")}
+    await world.state.commit([Remove(ENDPOINTS, "e", 1)])
+    world.clock.time += 3
+    await tallies.add(world.comparison(None, tallied(START + 99, group="g6")))
+    keys = {row.key for row in await world.state.rows(SHADOWS)}
+    assert shadow.id not in keys
+    assert "g6" in keys
 
 
 async def test_what_cannot_be_written_waits(settings: Settings, world: ShadowWorld) -> None:

@@ -12,14 +12,16 @@ from tests.domain.deployment.worlds import fleet
 from bannister.domain.comparison.record import record_key
 from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.comparison.rules import Rules
+from bannister.domain.comparison.tally import Tally
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Shadow
+from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Invalid, NotFound
 from bannister.metrics.store import GroupDimensions
 from bannister.operations.context import Context
 from bannister.operations.shadows import describe_comparison_rules, describe_shadow_report, put_comparison_rules
 from bannister.state.memory import MemoryState
-from bannister.state.store import Put
+from bannister.state.store import Put, Remove
 from bannister.state.tables import ENDPOINTS, SHADOWS
 
 
@@ -28,9 +30,9 @@ def context(tmp_path: Path) -> Context:
     return context_of(tmp_path, MemoryState())
 
 
-async def put_endpoint(context: Context, *, with_shadow: bool = False) -> None:
-    blue = fleet("flights-3")
-    group = replace(blue.groups[0], id="new", variant="Shadow", model_name="v5")
+async def put_endpoint(context: Context, *, with_shadow: bool = False, since: float = 0.0) -> None:
+    blue = replace(fleet("flights-3"), since=since)
+    group = replace(blue.groups[0], id="new", endpoint="flights", variant="Shadow", model_name="v5")
     shadow = Shadow(group, 1_000_000) if with_shadow else None
     await context.state.commit(
         [Put(ENDPOINTS, "flights", Endpoint("flights", 0.0, 0.0, replace(blue, shadow=shadow)), 0)]
@@ -69,6 +71,47 @@ async def test_a_shadow_that_was_not_compared_yet_is_there_and_comes_first(conte
     assert older.record.group == GROUP
 
 
+async def skip(context: Context, group: str, at: int, copies: int) -> None:
+    await context.metrics.record(Report(f"{group}{at}", 1, None, None, (Summary(group, "", at, 0, skipped=copies),)))
+
+
+async def test_copies_that_were_skipped_count_though_nothing_was_compared(context: Context) -> None:
+    now = int(context.clock.now())
+    await put_endpoint(context, with_shadow=True, since=now - 100_000.0)
+    await context.metrics.register(GroupDimensions("new", "flights", "Shadow", "flights-3", 1))
+    await skip(context, "new", now - 200_000, 50)
+    for ago in (90_000, 100, 0):
+        await skip(context, "new", now - ago, 2000)
+    found = await describe_shadow_report(context, "flights")
+    assert (found.record.tally.pairs, found.skipped) == (0, 6000), "not what an earlier fleet of this name skipped"
+
+
+async def test_copies_of_a_past_shadow_end_where_the_same_configuration_came_again(context: Context) -> None:
+    start = await put_records(context)
+    again = replace(records(start + 250, noise=False)[0], group="again")
+    for copies, at in ((5, start + 200), (70, start + 251)):
+        await skip(context, GROUP, at, copies)
+    assert (await describe_shadow_report(context, "flights")).skipped == 75
+    await context.state.commit([Put(SHADOWS, record_key("again", noise=False), again, 0)])
+    await context.state.commit([Put(SHADOWS, "other", replace(again, group="other", config_name="flights-1"), 0)])
+    found = await describe_shadow_report(context, "flights", config_name="flights-2")
+    assert (found.record.group, found.skipped) == ("again", 70)
+    await context.state.commit([Put(SHADOWS, "again", replace(again, until=start), 1)])
+    found = await describe_shadow_report(context, "flights", config_name="flights-2")
+    assert (found.record.group, found.skipped) == (GROUP, 5)
+
+
+@pytest.mark.parametrize(("skipped", "left"), [(1, {"no answer of the shadow was seen": 2}), (3, {}), (900, {})])
+async def test_a_copy_that_was_skipped_is_not_also_an_answer_that_was_not_seen(
+    context: Context, skipped: int, left: dict[str, int]
+) -> None:
+    start = await put_records(context)
+    await skip(context, GROUP, start + 5, skipped)
+    found = await describe_shadow_report(context, "flights")
+    assert found.skipped == skipped
+    assert {one.reason: one.count for one in found.unpaired} == {"a body was not captured whole": 1, **left}
+
+
 async def test_the_report_outlives_the_endpoint(context: Context) -> None:
     await put_records(context)
     assert (await describe_shadow_report(context, "flights")).record.tally.pairs == 412
@@ -95,7 +138,45 @@ async def test_rules_are_kept_by_endpoint(context: Context) -> None:
     assert await describe_comparison_rules(context, "flights") == Rules()
     for rules in (RULES, Rules(relative_tolerance=0.5)):
         await put_comparison_rules(context, "flights", rules)
-        assert await describe_comparison_rules(context, "flights") == rules
+        found = await describe_comparison_rules(context, "flights")
+        assert replace(found, since=0.0) == rules
+        assert found.since == pytest.approx(context.clock.now(), abs=5)
+    # What decides nothing about two answers begins nothing anew.
+    await put_comparison_rules(context, "flights", replace(rules, noise_parts=7, keeps_bodies=False))
+    assert (await describe_comparison_rules(context, "flights")).since == found.since
+
+
+async def test_figures_are_shown_beside_the_rules_they_were_made_by(context: Context) -> None:
+    await put_endpoint(context, with_shadow=True)
+    start = int(context.clock.now()) - 300
+    shadow, noise = records(start)
+    shadow = replace(shadow, group="new", production_group="p", rules=Rules(noise_parts=5))
+    noise = replace(noise, group="p", production_group="p", rules=Rules())
+    for key, record in (("new", shadow), ("p/noise", noise)):
+        await context.state.commit([Put(SHADOWS, key, record, 0)])
+    before = await describe_shadow_report(context, "flights")
+    assert (before.record, before.noise, before.earlier, before.rules) == (shadow, noise, (), Rules())
+    await put_comparison_rules(context, "flights", RULES)
+    found = await describe_shadow_report(context, "flights")
+    assert (found.rules.comparing, found.record.tally.pairs, found.record.earlier_pairs) == (RULES.comparing, 0, 412)
+    assert (found.noise, found.earlier, found.course) == (None, (shadow,), ())
+    assert {one.reason for one in found.unpaired} == {one.reason for one in shadow.tally.unpaired}
+    assert found.verdict == (
+        "No answer of v4 has been compared with one of v2 by the present rules yet. 412 pairs were compared by other rules before, and not "
+        "counted here."
+    )
+    # The evaluator has begun the next one.
+    after = replace(shadow.begun_anew(RULES, start + 200), tally=Tally(10, 9))
+    await context.state.commit([Put(SHADOWS, "new", after, 1), Put(SHADOWS, "new/1", shadow.closed(), 0)])
+    found = await describe_shadow_report(context, "flights")
+    assert (found.record, found.earlier) == (after, (shadow.closed(),))
+    assert found.verdict.endswith("412 pairs were compared by other rules before, and not counted here.")
+    # Once the shadow is gone, later rules have nothing to do with it.
+    await context.state.commit([Remove(ENDPOINTS, "flights", 1)])
+    await put_endpoint(context)
+    await put_comparison_rules(context, "flights", Rules(relative_tolerance=0.5))
+    found = await describe_shadow_report(context, "flights")
+    assert (found.record, found.rules, found.earlier) == (after, RULES, (shadow.closed(),))
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,12 @@
 """What every state store promises, checked on each implementation."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from bannister.errors import Conflict, Fenced, Unavailable
+from bannister.errors import Conflict, Fenced, Invalid, Unavailable
 from bannister.state.memory import MemoryMedium, MemoryState
 from bannister.state.sqlite import SqliteState
 from bannister.state.store import Put, Record, Remove, State, Table
@@ -16,6 +17,8 @@ class Ship:
     name: str
     guns: tuple[int, ...] = ()
     home: str | None = None
+    tons: float = 0.0
+    draught: float | None = None
 
 
 SHIPS = Table("ship", Ship)
@@ -68,6 +71,34 @@ async def test_a_write_at_another_revision_conflicts_and_changes_nothing(reopen,
     assert await state.get(SHIPS, "b") is None
     assert (await state.get(SHIPS, "a")).value == Ship("A")
     assert await state.sequence() == 0
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        Ship("B", tons=math.inf),
+        Ship("B", tons=math.nan),
+        Ship("B", draught=-math.inf),  # would be read as None
+        Ship("B", home=7),
+        Ship("B", (1, "two")),
+    ],
+    ids=repr,
+)
+@pytest.mark.parametrize("revision", [0, 1])
+async def test_what_could_not_be_read_again_is_not_written(reopen, wrong: Ship, revision: int) -> None:
+    state = reopen()
+    await state.commit([Put(SHIPS, "b", Ship("B"), 0)] if revision else [])
+    with pytest.raises(Invalid, match="The ship 'b' cannot be stored, because it could not be read again"):
+        await state.commit([Put(SHIPS, "a", Ship("A"), 0), Put(SHIPS, "b", wrong, revision)], [Record(1, "s", "k")])
+    for one in (state, reopen()):
+        assert [row.value for row in await one.rows(SHIPS)] == [Ship("B")] * revision
+        assert await one.sequence() == 0
+
+
+async def test_a_list_in_place_of_a_tuple_is_read_as_one(reopen) -> None:
+    state = reopen()
+    await state.commit([Put(SHIPS, "a", Ship("A", [1, 2]), 0)])
+    assert (await state.get(SHIPS, "a")).value == Ship("A", (1, 2))
 
 
 async def test_removing_needs_the_revision_too(reopen) -> None:

@@ -39,7 +39,7 @@ class TallyFold:
             self._final_before = int(watermark)
         due = [second for second in seconds if second < self._final_before or second in surplus]
         return [
-            GroupTally(one.endpoint, one.shadow, one.production, second, one.noise, merge(tallies))
+            GroupTally(one.endpoint, one.shadow, one.production, second, one.noise, merge(tallies), one.rules)
             for second in due
             for one, tallies in self._open.pop(second).items()
         ]

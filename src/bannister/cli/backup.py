@@ -9,6 +9,7 @@ import typer
 
 from bannister.cli.data_dir import VARIABLE
 from bannister.cli.data_dir import data_dir as parsed
+from bannister.cli.words import printable
 
 
 def register(app: typer.Typer) -> None:
@@ -58,4 +59,5 @@ def restore(
     from bannister.backup.restoring import restore as run
 
     manifest = run(file, data_dir)
-    typer.echo(f"{data_dir}: restored from a backup of {manifest['data_dir']} by Bannister {manifest['bannister']}")
+    said = f"{data_dir}: restored from a backup of {manifest['data_dir']} by Bannister {manifest['bannister']}"
+    typer.echo(printable(said))

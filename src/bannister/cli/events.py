@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as json_
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime
@@ -17,7 +16,7 @@ from rich.text import Text
 from bannister.cli import words
 from bannister.cli.client import Server, Unreachable
 from bannister.cli.following import PATIENCE_SECONDS
-from bannister.cli.output import as_json, console, line, paragraph
+from bannister.cli.output import as_json, as_json_line, console, line, paragraph
 
 POLL_SECONDS: Final = 0.5
 _PAGE: Final = 100
@@ -111,8 +110,7 @@ def _follow(server: Server, endpoint: str | None, sequence: int, page: _Page, js
 
 def _one(page: _Page, one: dict[str, Any], json: bool) -> None:
     if json:
-        sys.stdout.write(json_.dumps(json_.loads(one["Event"]), ensure_ascii=False, separators=(",", ":")) + "\n")
-        sys.stdout.flush()
+        as_json_line(json_.loads(one["Event"]))
         return
     detail = json_.loads(one["Event"])["detail"]
     day = _day(one["Time"])
@@ -156,7 +154,7 @@ def _row(page: _Page, one: dict[str, Any], status: Text, said: Text) -> None:
     grid.add_column(width=_STATUS_WIDTH, no_wrap=True)
     grid.add_column(ratio=1)
     names = (Text(name, "bold"),) if page.width else ()
-    grid.add_row(Text(clock, "dim"), *names, status, said)
+    grid.add_row(Text(clock, "dim"), *names, status, Text(words.printable(said.plain), said.style))
     out.print(grid)
 
 

@@ -11,6 +11,7 @@ import typer
 from bannister.cli import backup, shadow_commands
 from bannister.cli.data_dir import VARIABLE
 from bannister.cli.data_dir import data_dir as parsed
+from bannister.cli.words import printable
 from bannister.errors import BannisterError, Refused
 
 _HELP = """Bannister guards releases of machine-learning models: it serves them behind endpoints and changes the
@@ -223,5 +224,5 @@ def main() -> None:
     try:
         app()
     except BannisterError as error:
-        print(error, file=sys.stderr)
+        print(printable(str(error), keeps_lines=True), file=sys.stderr)
         sys.exit(2 if isinstance(error, Refused) else 1)

@@ -61,6 +61,7 @@ def screen(found: dict[str, Any], note: str | None = None) -> Group:
     )
     for line in lines:
         line.no_wrap, line.overflow = True, "ellipsis"
+        line.plain = words.printable(line.plain)
     return Group(*lines)
 
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 from bannister.cli import words
 from bannister.cli.plots import Axis, Line, chart, linear, logarithmic, of_time, share_bar
 from bannister.cli.shadow_report import (
+    earlier,
     interval,
     label_rows,
     left_out,
@@ -91,7 +92,13 @@ def _body(found: Mapping[str, Any], title: str) -> Iterator[str]:
         yield _table(("", "n"), ("why", "exchanges"), [(escape(reason), f"{count:,}") for reason, count in rows])
     yield from _worst(found)
     yield "<h2>Rules</h2>"
-    yield _table(("", ""), ("", ""), [(escape(name), escape(said)) for name, said in told(found["Rules"])])
+    rules = told(found["Rules"])
+    rules += [("since", words.day_and_clock(found["RulesTime"]))] if "RulesTime" in found else []
+    yield _table(("", ""), ("", ""), [(escape(name), escape(said)) for name, said in rules])
+    earlier_rows = earlier(found)
+    if earlier_rows:
+        yield f"<h2>By other rules before</h2><p>{found['EarlierPairs']:,} pairs, which are not counted above.</p>"
+        yield _table(("", ""), ("agreed", "rules"), [(escape(said), escape(other)) for said, other in earlier_rows])
 
 
 def _agreement(found: Mapping[str, Any]) -> Iterator[str]:

@@ -20,6 +20,8 @@ from bannister.cli.shadow_rules import told
 BAR: Final = 24
 LABEL_ROWS_MAX: Final = 10
 WORST_MAX: Final = 10
+#: Of what was compared by other rules, so much is shown.
+EARLIER_MAX: Final = 5
 _NAME: Final = 14
 _LATENCY_PERCENTS: Final = (50.0, 95.0, 99.0, 100.0)
 #: A report is read: nothing of it is longer than this in a pipe either, where nothing is cut off.
@@ -219,6 +221,26 @@ def left_out(found: Mapping[str, Any]) -> list[tuple[str, int]]:
     return rows
 
 
+def earlier(found: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What was compared by other rules before, the newest first: what it said, and in what the rules were other."""
+    rows = []
+    for one in sorted(found["Earlier"], key=lambda one: one["EndTime"], reverse=True)[:EARLIER_MAX]:
+        agreement = one["Agreement"]
+        said = (
+            f"{share(agreement['Rate'])} of {agreement['Pairs']:,} pairs, until {words.day_and_clock(one['EndTime'])}"
+        )
+        rows.append((said, _other_rules(one.get("Rules"), found["Rules"])))
+    return rows
+
+
+def _other_rules(old: Mapping[str, Any] | None, present: Mapping[str, Any]) -> str:
+    if old is None:
+        return "by which rules is not known"
+    was, now = dict(told(old)), dict(told(present))
+    names = [name for name in {**now, **was} if name not in ("noise", "bodies")]  # which decide nothing
+    return "; ".join(f"{name} {was.get(name, 'nothing')}" for name in names if was.get(name) != now.get(name))
+
+
 def _worst(out: Console, found: Mapping[str, Any]) -> None:
     if not found["Worst"]:
         return
@@ -240,6 +262,14 @@ def _rules(out: Console, found: Mapping[str, Any]) -> None:
     _heading(out, "Rules", f"bannister shadow rules {found['EndpointName']}")
     for name, said in told(found["Rules"]):
         line(out, (f"  {name:<11}{said}", "dim"))
+    if "RulesTime" in found:
+        line(out, (f"  {'since':<11}{words.day_and_clock(found['RulesTime'])}", "dim"))
+    rows = earlier(found)
+    if rows:
+        _heading(out, "By other rules before", f"{found['EarlierPairs']:,} pairs, which are not counted above")
+        for said, rules in rows:
+            line(out, f"  {said}")
+            line(out, (f"    {rules}", "dim"))
 
 
 def _cut(name: str, width: int = _NAME) -> str:

@@ -32,6 +32,15 @@ COMPARISONS: Final[Mapping[str, str]] = {
 ROUTINGS: Final[Mapping[str, str]] = {"ALL_AT_ONCE": "all at once", "CANARY": "canary", "LINEAR": "linear"}
 
 
+def printable(text: str, *, keeps_lines: bool = False) -> str:
+    """What may go to a terminal of a text that callers, models or files made: a control sequence in it would be obeyed, so each character that is not
+    printable is a dot, as in values that the comparison shows.
+    """
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() or (keeps_lines and one == "\n") else "·" for one in text)
+
+
 def percent(value: float | None) -> str:
     """`20 %`, `33.3 %`; `?` where it is not known."""
     return "?" if value is None else f"{value:.3g} %"

@@ -7,10 +7,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.model import Container
 from bannister.domain.traffic import TRAFFIC_PARTS
+from bannister.errors import Invalid
+
+#: AWS: a weight is a number of 32 bits.
+WEIGHT_MAX: Final = (2 - 2.0**-23) * 2.0**127
+
+
+def check_weight(member: str, variant: str, weight: float) -> None:
+    """Turn down what is no weight: a negative number, NaN, an infinite one. `member`: what AWS calls it in this request.
+
+    Raises:
+        Invalid: It is none.
+    """
+    if not 0 <= weight <= WEIGHT_MAX:  # NaN compares with nothing
+        raise Invalid(f'{member} of variant "{variant}" is {weight:g}; it must be a number from 0 to {WEIGHT_MAX:g}.')
 
 
 class RoutingStrategy(StrEnum):

@@ -21,7 +21,7 @@ from typing import Any
 
 import msgspec
 
-from bannister.domain.fleet import Fleet, Group, Shadow, sampled_parts
+from bannister.domain.fleet import Fleet, Group, Shadow, check_weight, sampled_parts
 from bannister.errors import Invalid
 
 #: The kind of a journal entry that holds a decision about a scaling.
@@ -112,6 +112,8 @@ def rescaled(fleet: Fleet, desired: Sequence[Desired], instances_max: int) -> Fl
     for one in desired:
         if one.variant not in known:
             raise Invalid(f'Variant "{one.variant}" is not one of this endpoint\'s: {", ".join(sorted(known))}.')
+        if one.weight is not None:
+            check_weight("DesiredWeight", one.variant, one.weight)
         if one.instance_count is not None and not 1 <= one.instance_count <= instances_max:
             raise Invalid(
                 f'DesiredInstanceCount of variant "{one.variant}" is {one.instance_count}; it must be 1 to {instances_max} '

@@ -3,6 +3,8 @@
 A row is large beside what changes in it, and a report comes several times a second. So tallies are merged in memory and written every
 `shadow_store_seconds`; a report is acknowledged only when what it said is written. One that comes again after a crash is known by the run and
 number that its row was written with, and counts once.
+
+What was compared by other rules begins another record; the one before is closed, and kept as the shadows are that are gone.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ from dataclasses import replace
 
 from bannister.clock import Clock
 from bannister.domain.comparison.record import ShadowRecord, counted_together, record_key
-from bannister.domain.comparison.report import ComparisonReport
+from bannister.domain.comparison.report import ComparisonReport, GroupTally
+from bannister.domain.comparison.rules import Rules
 from bannister.domain.comparison.tally import merge
+from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.errors import Conflict, Unavailable
 from bannister.settings import Settings
 from bannister.state.store import Put, Remove, Row, State
-from bannister.state.tables import ENDPOINTS, GROUPS, SHADOWS
+from bannister.state.tables import COMPARISON_RULES, ENDPOINTS, GROUPS, SHADOWS
 
 log = logging.getLogger(__name__)
 
@@ -48,27 +52,57 @@ class Tallies:
         for one in report.tallies:
             key = record_key(one.group, noise=one.noise)
             if not _has(stored, key, report):
-                record = self._records.get(key) or ShadowRecord(
+                counted = await self._counted_in(one, key)
+                record = self._records.get(counted) or ShadowRecord(
                     one.endpoint, one.group, one.production_group, one.noise, since=one.second, until=one.second
                 )
-                self._records[key] = replace(
+                self._records[counted] = replace(
                     record,
                     production_group=one.production_group,
                     since=min(record.since, one.second),
                     until=max(record.until, one.second + 1),
                     tally=merge([record.tally, one.tally]),
+                    rules=record.rules if record.rules is not None and record.tally.pairs else one.rules,
                 )
-                self._unwritten.add(key)
+                if counted != key:
+                    present = self._records[key]
+                    self._records[key] = replace(present, earlier_pairs=present.earlier_pairs + one.tally.pairs)
+                self._unwritten.update((key, counted))  # a report is known by the former
         self._count(stored, report)
         if self._unwritten and self._clock.monotonic() >= self._write_again_at:
             await self._write(report)
         return not self._unwritten
 
+    async def _counted_in(self, one: GroupTally, key: str) -> str:
+        """The record that was compared by the same rules: the present one, one that is closed, where this comes late, or a new one."""
+        record = self._records.get(key)
+        if record is None or one.rules is None or not one.tally.pairs or record.compared_by(one.rules):
+            return key
+        if not await self._holds(one.rules, one.endpoint):
+            for number in range(record.number - 1, 0, -1):
+                closed = record_key(one.group, noise=one.noise, closed=number)
+                if closed in self._records and self._records[closed].compared_by(one.rules):
+                    return closed
+        closed = record_key(one.group, noise=one.noise, closed=record.number)
+        self._records[closed] = record.closed()
+        self._records[key] = record.begun_anew(one.rules, one.second)
+        self._unwritten.add(closed)
+        return key
+
+    async def _holds(self, rules: Rules, endpoint: str) -> bool:
+        """Whether an endpoint's answers are compared by these rules now; taken for granted where it cannot be read."""
+        try:
+            row = await self._state.get(COMPARISON_RULES, endpoint)
+        except Unavailable:
+            return True
+        return (row.value if row is not None else Rules()).comparing == rules.comparing
+
     def _count(self, stored: dict[str, Row[ShadowRecord]], report: ComparisonReport) -> None:
         """What was done with the exchanges of either side belongs to the shadow's row."""
         for key, record in self._records.items() if report.counts else ():
             counts = [one for one in report.counts if one.group in (record.group, record.production_group)]
-            if counts and not record.noise and not _has(stored, key, report):
+            present = key == record_key(record.group, noise=False)
+            if counts and present and not _has(stored, key, report):
                 self._records[key] = replace(record, counts=counted_together([*record.counts, *counts]))
                 self._unwritten.add(key)
 
@@ -88,25 +122,40 @@ class Tallies:
     async def _write(self, report: ComparisonReport) -> None:
         """All that is new, in one transaction, and the oldest rows of too many away. What cannot be written waits."""
         self._write_again_at = self._clock.monotonic() + self._settings.shadow_store_seconds
-        by_age = sorted(self._records, key=lambda key: self._records[key].until, reverse=True)
-        surplus = by_age[self._settings.shadow_records_max :]
-        for key in surplus:
-            del self._records[key]
-            self._unwritten.discard(key)
         try:
-            for key in self._unwritten:
+            surplus = await self._surplus()
+            for key in self._unwritten - surplus:
                 record = await self._named(self._records[key])
                 self._records[key] = replace(record, run=report.run, sequence=report.sequence)
             writes: list[Put[ShadowRecord] | Remove] = [
-                Put(SHADOWS, key, self._records[key], self._revisions.get(key, 0)) for key in sorted(self._unwritten)
+                Put(SHADOWS, key, self._records[key], self._revisions.get(key, 0))
+                for key in sorted(self._unwritten - surplus)
             ]
-            writes += [Remove(SHADOWS, key, self._revisions[key]) for key in surplus if key in self._revisions]
+            writes += [Remove(SHADOWS, key, self._revisions[key]) for key in sorted(surplus & self._revisions.keys())]
             await self._state.commit(writes)
             self._revisions = {row.key: row.revision for row in await self._state.rows(SHADOWS)}
         except (Unavailable, Conflict) as error:
             log.warning("shadow.not_stored %s", error)
         else:
             self._unwritten.clear()
+            for key in surplus:
+                del self._records[key]
+
+    async def _surplus(self) -> set[str]:
+        """The oldest of too many shadows that are gone (or closed), and of too many noise floors. What an endpoint has now is not counted: endpoints bound it."""
+        living: set[str] = set()
+        for row in await self._state.rows(ENDPOINTS):
+            living.update(group.id for fleet in _fleets(row.value) for group in fleet.all_groups)
+        surplus: set[str] = set()
+        for noise in (False, True):
+            past = [
+                key
+                for key, one in self._records.items()
+                if one.noise is noise and not (one.group in living and key == record_key(one.group, noise=noise))
+            ]
+            past.sort(key=lambda key: self._records[key].until, reverse=True)
+            surplus.update(past[self._settings.shadow_records_max :])
+        return surplus
 
     async def _named(self, record: ShadowRecord) -> ShadowRecord:
         """With the variants and configurations of its groups, as far as they are known."""
@@ -125,15 +174,19 @@ class Tallies:
 
     async def _group(self, endpoint: str, group: str) -> Group | None:
         row = await self._state.get(ENDPOINTS, endpoint)
-        fleets: list[Fleet | None] = []
-        if row is not None:
-            deployment = row.value.deployment
-            fleets = [row.value.blue, *([deployment.blue, deployment.green] if deployment is not None else [])]
-        groups = {one.id: one for fleet in fleets if fleet is not None for one in fleet.all_groups}
+        fleets = _fleets(row.value) if row is not None else []
+        groups = {one.id: one for fleet in fleets for one in fleet.all_groups}
         if group in groups:
             return groups[group]
         record = await self._state.get(GROUPS, group)
         return record.value.group if record is not None else None
+
+
+def _fleets(endpoint: Endpoint) -> list[Fleet]:
+    """All that are there now."""
+    deployment = endpoint.deployment
+    fleets = [endpoint.blue, *([deployment.blue, deployment.green] if deployment is not None else [])]
+    return [fleet for fleet in fleets if fleet is not None]
 
 
 def _has(stored: dict[str, Row[ShadowRecord]], key: str, report: ComparisonReport) -> bool:

@@ -337,8 +337,8 @@ def _forget(by_group: dict[str, dict[int, list[_T]]], before: float) -> None:
 
 
 def counted(one: GroupTally) -> GroupTally:
-    """What metrics need of a tally: without the answers and labels that it shows to people."""
-    return replace(one, tally=replace(one.tally, labels=(), worst=()))
+    """What metrics need of a tally: without the answers and labels that it shows to people, and without its rules."""
+    return replace(one, tally=replace(one.tally, labels=(), worst=()), rules=None)
 
 
 #: Kinds of data that a summary has, as bits of one number.

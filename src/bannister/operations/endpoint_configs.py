@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.endpoint import EndpointConfig, Variant
+from bannister.domain.fleet import check_weight
 from bannister.domain.tags import Tags, check_tags
 from bannister.domain.unserved import AsyncInference
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
@@ -16,8 +17,6 @@ from bannister.operations.removal import remove
 from bannister.state.store import Put
 from bannister.state.tables import ENDPOINT_CONFIGS, MODELS
 
-#: AWS: a weight is a number of 32 bits.
-WEIGHT_MAX: Final = (2 - 2.0**-23) * 2.0**127
 #: AWS: the memory of a serverless variant is so much, or two to six times as much.
 MEMORY_STEP_MEGABYTES: Final = 1024
 
@@ -44,11 +43,7 @@ async def create_endpoint_config(
     if repeated:
         raise Invalid(f'Variant name "{repeated[0]}" is used more than once; variant names must be unique.')
     for variant in everyone:
-        if not 0 <= variant.weight <= WEIGHT_MAX:
-            raise Invalid(
-                f'InitialVariantWeight of variant "{variant.name}" is {variant.weight:g}; it must be a number from 0 '
-                f"to {WEIGHT_MAX:g}."
-            )
+        check_weight("InitialVariantWeight", variant.name, variant.weight)
     if not any(variant.weight for variant in variants):
         raise Invalid("At least one variant must have an InitialVariantWeight above 0.")
     for variant in everyone:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bannister.domain.comparison.paths import parse
 from bannister.domain.comparison.record import ShadowRecord, record_key
+from bannister.domain.comparison.report import Unpaired
 from bannister.domain.comparison.rules import Rules
-from bannister.domain.comparison.verdict import verdict
+from bannister.domain.comparison.tally import Reason
+from bannister.domain.comparison.verdict import names, verdict
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.metric.identity import SHADOW_NAMESPACE, identity
@@ -21,6 +24,7 @@ from bannister.state.tables import COMPARISON_RULES, ENDPOINTS, SHADOWS
 #: Points of the agreement's course in time.
 COURSE_POINTS_MAX: Final = 60
 PATHS_MAX: Final = 50
+HOUR: Final = 3600
 PATH_LENGTH_MAX: Final = 200
 
 
@@ -43,12 +47,18 @@ class ShadowReport:
     verdict: str
     #: It is fed now.
     current: bool
+    #: Those that the record's pairs were compared by; of a shadow that is there, those that hold now.
     rules: Rules
+    #: What was compared by other rules before, the oldest first, as far as it is kept.
+    earlier: tuple[ShadowRecord, ...]
     #: As far back as metrics are kept.
     course: tuple[CoursePoint, ...]
     period_seconds: int
-    #: Copies that were not made because a bound was reached, as far back as metrics are kept.
+    #: Copies for this shadow that were not made because a bound was reached, from the beginning of its fleet on, as far back as metrics are kept.
     skipped: int
+    #: Exchanges that make no pair, by reason. The route says "copied" before the bound is met, so a skipped copy is waited for in vain: those that are in
+    #: `skipped` are not in here.
+    unpaired: tuple[Reason, ...]
 
 
 async def describe_shadow_report(
@@ -66,7 +76,7 @@ async def describe_shadow_report(
         raise NotFound(Resource.ENDPOINT, endpoint)
     present = _present(row.value) if row is not None else {}
     records = {one.key: one.value for one in rows}
-    shadows = {key: one for key, one in records.items() if not one.noise} | {
+    shadows = {key: one for key, one in records.items() if key == record_key(one.group, noise=False)} | {
         group: one for group, one in present.items() if group not in records
     }
     asked = [
@@ -77,17 +87,32 @@ async def describe_shadow_report(
     if not asked:
         raise _no_shadow(endpoint, variant, config_name)
     record = max(asked, key=lambda one: (one.group in present, one.until))
-    noise = records.get(record_key(record.production_group, noise=True))
+    earlier = [
+        one for key, one in records.items() if one.group == record.group and not one.noise and key not in shadows
+    ]
+    rules = await describe_comparison_rules(context, endpoint, must_exist=False)
+    compared_by = rules if record.group in present else record.rules
+    if record.group not in present:
+        rules = record.rules or rules
+    elif not record.compared_by(rules):  # they have changed, and nothing has been compared by them yet
+        earlier.append(record)
+        record = record.begun_anew(rules, record.until)
+    noise = _noise_of(record, compared_by, records.values())
     period, course = await _course(context, record)
+    fleet_since = present[record.group].since if record.group in present else record.since
+    began = min([fleet_since, record.since, *(one.since for one in earlier)])
+    skipped = await _skipped(context, record, began, shadows.values())
     return ShadowReport(
         record,
         noise,
-        verdict(record, noise),
+        _verdict(record, noise),
         record.group in present,
-        await describe_comparison_rules(context, endpoint, must_exist=False),
+        rules,
+        tuple(sorted(earlier, key=lambda one: one.number)),
         course,
         period,
-        await _skipped(context, record),
+        skipped,
+        _without_skipped(record.tally.unpaired, skipped),
     )
 
 
@@ -116,6 +141,9 @@ async def put_comparison_rules(context: Context, endpoint: str, rules: Rules) ->
         raise NotFound(Resource.ENDPOINT, endpoint)
     context.check_room()
     row = await context.state.get(COMPARISON_RULES, endpoint)
+    present = row.value if row is not None else Rules()
+    same = present.comparing == rules.comparing
+    rules = replace(rules, since=present.since if same else context.clock.now())
     await context.state.commit([Put(COMPARISON_RULES, endpoint, rules, row.revision if row is not None else 0)])
 
 
@@ -185,6 +213,25 @@ def _no_shadow(endpoint: str, variant: str | None, config_name: str | None) -> I
     )
 
 
+def _noise_of(record: ShadowRecord, rules: Rules | None, records: Iterable[ShadowRecord]) -> ShadowRecord | None:
+    """Production compared with itself, by the same rules as the shadow."""
+    group = record.production_group
+    found = [one for one in records if one.noise and one.group == group and one.compared_by(rules)]
+    return max(found, key=lambda one: one.number, default=None)
+
+
+def _verdict(record: ShadowRecord, noise: ShadowRecord | None) -> str:
+    if not record.earlier_pairs:
+        return verdict(record, noise)
+    if not record.tally.pairs:
+        shadow, production = names(record)
+        said = f"No answer of {shadow} has been compared with one of {production} by the present rules yet."
+    else:
+        said = verdict(record, noise)
+    pairs = "1 pair was" if record.earlier_pairs == 1 else f"{record.earlier_pairs:,} pairs were"
+    return f"{said} {pairs} compared by other rules before, and not counted here."
+
+
 def _dimensions(record: ShadowRecord) -> dict[str, str]:
     both = {"EndpointName": record.endpoint, "VariantName": record.variant}
     return both | {"EndpointConfigName": record.config_name}
@@ -211,8 +258,21 @@ async def _course(context: Context, record: ShadowRecord) -> tuple[int, tuple[Co
     return period, tuple(points)
 
 
-async def _skipped(context: Context, record: ShadowRecord) -> int:
-    start, end = _span(context, record)
+async def _skipped(context: Context, record: ShadowRecord, start: int, others: Iterable[ShadowRecord]) -> int:
+    """A shadow that reads nothing has no pair, but its copies are skipped: what counts is when its fleet was there, not when it was compared."""
+    # The metric has no group in its dimensions: where the same variant and configuration came again, that is where this one's ends.
+    later = [one.since for one in others if _dimensions(one) == _dimensions(record) and one.since > record.until]
+    seconds = min([int(context.clock.now()) + 1, *later]) - start
+    if not later:
+        # The period may be longer than that, so it is one with which all is read, however coarsely it is kept.
+        seconds = math.ceil(seconds / HOUR) * HOUR
     skipped = identity(SHADOW_NAMESPACE, "Skipped", _dimensions(record))
-    (found,) = await context.metrics.read(skipped, start, max(end - start, 1), 1)
+    (found,) = await context.metrics.read(skipped, start, max(seconds, 1), 1)
     return round(found.sum) if found is not None else 0
+
+
+def _without_skipped(unpaired: Iterable[Reason], skipped: int) -> tuple[Reason, ...]:
+    left = (
+        replace(one, count=one.count - skipped) if one.reason == Unpaired.NO_SHADOW.value else one for one in unpaired
+    )
+    return tuple(one for one in left if one.count > 0)

@@ -13,7 +13,7 @@ import msgspec
 
 from bannister.errors import Conflict, Fenced
 from bannister.signals import Signal
-from bannister.state.store import Entry, Put, Record, Remove, Row, Table, last_to_forget
+from bannister.state.store import Entry, Put, Record, Remove, Row, Table, encoded, last_to_forget
 
 T = TypeVar("T")
 
@@ -102,9 +102,9 @@ class MemoryState:
             _, revision = medium.rows.get((write.table.name, write.key), (b"", 0))
             if revision != write.revision:
                 raise Conflict(f"{write.table.name} {write.key!r} is at revision {revision}, not {write.revision}.")
-        encoded = [msgspec.json.encode(write.value) if isinstance(write, Put) else None for write in writes]
+        values = [encoded(write) if isinstance(write, Put) else None for write in writes]
         bodies = [msgspec.json.decode(msgspec.json.encode(record.body)) for record in records]
-        for write, value in zip(writes, encoded, strict=True):
+        for write, value in zip(writes, values, strict=True):
             medium.write(write.table.name, write.key, value, write.revision + 1)
         for record, body in zip(records, bodies, strict=True):
             medium.entries.append(Entry(medium.sequence + 1, record.at, record.subject, record.kind, body))

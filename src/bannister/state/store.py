@@ -8,10 +8,14 @@ Every store passes `tests/state/test_conformance.py`.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
+
+from bannister.errors import Invalid
 from bannister.signals import Signal
 
 T = TypeVar("T")
@@ -113,6 +117,7 @@ class State(Protocol):
         Raises:
             Conflict: A revision or `at_sequence` does not hold; nothing was written. Read again and decide again.
             Fenced: A later epoch was claimed by another process; nothing was written.
+            Invalid: A value could not be read again (a number that is not finite, say); nothing was written.
         """
         ...
 
@@ -150,6 +155,27 @@ class State(Protocol):
     async def close(self) -> None:
         """Release files and locks."""
         ...
+
+
+def encoded(write: Put[Any]) -> bytes:
+    """The value as it is stored, read back once to be sure that it can be: one row that cannot makes its whole table unreadable.
+
+    JSON has no infinite numbers and no NaN; msgspec writes null for them, which a field that may be None would be read as.
+
+    Raises:
+        Invalid: It cannot be read back, or would be read as another value.
+    """
+    value = msgspec.json.encode(write.value)
+    try:
+        # A list in place of a tuple makes them unequal, too; what is looked for then costs ten times as much.
+        if msgspec.json.decode(value, type=write.table.type) != write.value:
+            json.dumps(msgspec.to_builtins(write.value), allow_nan=False)
+    except (ValueError, msgspec.MsgspecError) as error:
+        raise Invalid(
+            f"The {write.table.name} {write.key!r} cannot be stored, because it could not be read again ({error}); numbers must be finite. "
+            "Nothing was changed."
+        ) from error
+    return value
 
 
 def last_to_forget(oldest: Sequence[tuple[int, float]], *, newest: int, before: float, keep: int, up_to: int) -> int:

@@ -30,7 +30,7 @@ ACTIONS: Final = Table("alarm_action", PendingAction)
 DEPLOYMENTS: Final = Table("deployment", Deployment)
 #: By group id: what the supervisor brought about for a group.
 GROUPS: Final = Table("group", GroupRecord)
-#: By `record_key`: what became of each shadow, in all its pairs.
+#: By `record_key`: what became of each shadow, in all its pairs; one for all that were compared by the same rules.
 SHADOWS: Final = Table("shadow", ShadowRecord)
 #: By endpoint name: what counts as the same answer there.
 COMPARISON_RULES: Final = Table("comparison_rules", Rules)

@@ -127,5 +127,7 @@ def test_a_side_that_did_not_answer_has_no_latency() -> None:
 @settings(deadline=None)
 @given(TALLIES)
 def test_a_report_survives_the_socket(one: Tally) -> None:
-    report = ComparisonReport("run", 1, 2.0, 1.0, (GroupTally("e", "g", "p", 7, noise=False, tally=one),))
+    rules = Rules(ignored_paths=("$.id",), since=3.5)
+    tally = GroupTally("e", "g", "p", 7, noise=False, tally=one, rules=rules)
+    report = ComparisonReport("run", 1, 2.0, 1.0, (tally,))
     assert msgspec.json.decode(msgspec.json.encode(report), type=ComparisonReport) == report

@@ -8,6 +8,7 @@ from typing import Any, Final
 from bannister.aws.call import Call, Handler
 from bannister.domain.comparison.interval import interval
 from bannister.domain.comparison.quantiles import signed_quantile
+from bannister.domain.comparison.record import ShadowRecord
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.comparison.tally import Disagreement, Excerpt, Tally
 from bannister.domain.metric.sketch import Sketch
@@ -107,7 +108,7 @@ def _report(found: ShadowReport) -> dict[str, Any]:
         "ProductionLatency": _quantiles(tally.production_latency, 1000),
         "ShadowLatency": _quantiles(tally.shadow_latency, 1000),
         "LatencyDifference": _signed(tally),
-        "Unpaired": [{"Reason": one.reason, "Count": one.count} for one in tally.unpaired],
+        "Unpaired": [{"Reason": one.reason, "Count": one.count} for one in found.unpaired],
         "Skipped": found.skipped,
         "Captured": [
             {
@@ -122,6 +123,18 @@ def _report(found: ShadowReport) -> dict[str, Any]:
         "Course": [{"Timestamp": one.at, "Pairs": one.pairs, "Agreeing": one.agreeing} for one in found.course],
         "CoursePeriodSeconds": found.period_seconds,
         "Rules": _of_rules(found.rules),
+        "RulesTime": found.rules.since or None,
+        "EarlierPairs": record.earlier_pairs,
+        "Earlier": [_earlier(one) for one in found.earlier],
+    }
+
+
+def _earlier(record: ShadowRecord) -> dict[str, Any]:
+    return {
+        "StartTime": record.since,
+        "EndTime": record.until,
+        "Agreement": _agreement(record.tally),
+        "Rules": _of_rules(record.rules) if record.rules is not None else None,
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -32,19 +31,25 @@ def data_capture_of(config: dict[str, Any] | None) -> DataCapture | None:
         json_content_types=tuple(types.get("JsonContentTypes", ())),
         kms_key_id=config.get("KmsKeyId"),
     )
-    _check_destination(capture)
+    check_destination("DestinationS3Uri", capture.destination_url)
     return capture
 
 
-def _check_destination(capture: DataCapture) -> None:
-    if not re.match("s3://[^/]", capture.destination_url):
+def check_destination(member: str, url: str) -> None:
+    """Turn down what names no place in a bucket that can exist here. `member`: what AWS calls it in this request.
+
+    Raises:
+        Invalid: It names none.
+    """
+    scheme, _, rest = url.partition("://")
+    bucket = rest.partition("/")[0]
+    if scheme != "s3" or not bucket:
         raise Invalid(
-            f"DestinationS3Uri is {capture.destination_url}; captured records are written to a bucket of this server, as "
-            "s3://bucket/prefix."
+            f"{member} is {url}; captured records are written to a bucket of this server, as s3://bucket/prefix."
         )
-    limitation = bucket_limitation(destination(capture)[0])
+    limitation = bucket_limitation(bucket)
     if limitation is not None:
-        raise Invalid(f"DestinationS3Uri is {capture.destination_url}. {limitation}")
+        raise Invalid(f"{member} is {url}. {limitation}")
 
 
 def config_members(capture: DataCapture | None) -> dict[str, Any] | None:

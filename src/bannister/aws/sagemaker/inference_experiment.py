@@ -6,13 +6,13 @@ The lists of the request have at most two variants, which ShadowModeConfig tells
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from bannister.aws.arn import arn
 from bannister.aws.call import Call, Handler
 from bannister.aws.members import Members, Tables
+from bannister.aws.sagemaker.data_capture import check_destination
 from bannister.aws.sagemaker.listing import list_request
 from bannister.aws.sagemaker.tags import tags_of
 from bannister.domain.capture.data_capture import CaptureMode, DataCapture
@@ -28,7 +28,6 @@ from bannister.operations.experiments import ExperimentChange, ExperimentRequest
 
 #: The only type there is.
 SHADOW_MODE: Final = "ShadowMode"
-_DESTINATION: Final = re.compile(r"s3://[^/]+(/.*)?", re.DOTALL)
 
 _ENCRYPTION: Final = "nothing is encrypted with keys of KMS"
 
@@ -173,8 +172,7 @@ def _capture(params: dict[str, Any]) -> DataCapture | None:
     if storage is None:
         return None
     destination = storage["Destination"]
-    if not _DESTINATION.fullmatch(destination):
-        raise Invalid(f'DataStorageConfig.Destination "{destination}" is not an s3://bucket/prefix URL.')
+    check_destination("DataStorageConfig.Destination", destination)
     content = storage.get("ContentType", {})
     return DataCapture(
         enabled=True,

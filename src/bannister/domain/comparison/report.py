@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from bannister.domain.capture.instructions import Instructions
+from bannister.domain.comparison.rules import Rules
 from bannister.domain.comparison.tally import Tally
 from bannister.domain.metric.summary import Acknowledgement
 
@@ -68,6 +69,8 @@ class GroupTally:
     #: Production compared with itself.
     noise: bool
     tally: Tally
+    #: By which all of it was compared; None: it does not matter, or an earlier version did not say.
+    rules: Rules | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,3 +23,10 @@ class Rules:
     keeps_bodies: bool = True
     #: Share of requests also copied to production's own group, to know how much it differs from itself. Parts of `TRAFFIC_PARTS`.
     noise_parts: int = 0
+    #: Since when an endpoint's answers are compared like this; 0.0: always, or an earlier version did not write it down.
+    since: float = 0.0
+
+    @property
+    def comparing(self) -> Rules:
+        """What of them decides whether two answers are the same: figures of pairs that were compared by other ones do not add up."""
+        return replace(self, keeps_bodies=True, noise_parts=0, since=0.0)
