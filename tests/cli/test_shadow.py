@@ -156,11 +156,32 @@ def test_it_fits_80_columns_whatever_there_is_to_show(url: str) -> None:
     one["Labels"] = [
         {"Path": f"$.{'x' * 90}", "Old": "o" * 64, "New": f"{number}" * 30, "Count": 7} for number in range(30)
     ]
+    one["LabelPlaces"] = [{"Path": f"$.{'x' * 90}", "Unchanged": 10, "Changed": 210}]
     one["Worst"][0]["Why"] = "w" * 300
     one["Unpaired"] = [{"Reason": "r" * 200, "Count": 10**9}]
     lines = drawn(one)
     assert max(map(len, lines)) <= 80
     assert any("20 more changes" in line for line in lines)
+
+
+def test_shares_of_labels_are_of_all_of_them_whether_they_have_a_row_or_not(url: str) -> None:
+    one = found(url)
+    one["Labels"] = [{"Path": "$.class", "Old": f"{number}", "New": "7", "Count": 10} for number in range(100, 120)]
+    one["LabelPlaces"] = [
+        {"Path": "$.same", "Unchanged": 3000, "Changed": 0},
+        {"Path": "$.class", "Unchanged": 2700, "Changed": 300},
+    ]
+    one["OtherLabelChanges"] = 105
+    lines = [line.strip() for line in drawn(one)]
+    at = lines.index("$.class  2,700 of 3,000 unchanged")
+    assert lines[at + 1].split() == ["100", "→", "7", "10", "0.3", "%"]
+    assert lines[at + 11 : at + 14] == [
+        "… and more changes, 200 times",
+        "$.same  3,000 of 3,000 unchanged",
+        "5 more changes of other labels",
+    ]
+    assert "2,700 of 3,000 unchanged" in page(one)
+    assert "5 more changes of other labels" in page(one)
 
 
 def test_nothing_compared_yet_is_a_short_report(url: str) -> None:
@@ -211,6 +232,7 @@ def test_what_models_answer_is_text_on_the_page(url: str) -> None:
     one = found(url)
     evil = "<script>alert(1)</script>&'\""
     one |= {"ShadowModelName": evil, "Verdict": evil}
+    one["LabelPlaces"][0]["Path"] = evil
     one["Labels"][0] |= {"Path": evil, "Old": evil, "New": evil + "!"}
     one["Worst"][0] |= {"Why": evil, "RequestId": evil}
     one["Worst"][0]["Request"] |= {"Text": evil}

@@ -11,9 +11,10 @@ from typing import Any, Final
 from bannister.cli import words
 from bannister.cli.plots import Axis, Line, chart, linear, logarithmic, of_time, share_bar
 from bannister.cli.shadow_report import (
+    changes_elsewhere,
     earlier,
     interval,
-    label_rows,
+    label_places,
     left_out,
     names,
     percentile_name,
@@ -140,30 +141,33 @@ def _agreement(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _labels(found: Mapping[str, Any]) -> Iterator[str]:
-    rows = list(label_rows(found))
-    if not rows:
+    places = label_places(found)
+    if not places:
         return
     shadow, production = names(found)
     yield f"<h2>Labels, {escape(production)} → {escape(shadow)}</h2>"
-    for path, unchanged, changed in rows:
-        total = unchanged + sum(one["Count"] for one in changed)
+    for place in places:
         cells = [
             (
                 escape(one["Old"]),
                 escape(one["New"]),
                 f"{one['Count']:,}",
-                share(one["Count"] / total),
-                share_bar(one["Count"] / total, "shadow"),
+                share(one["Count"] / place.total),
+                share_bar(one["Count"] / place.total, "shadow"),
             )
-            for one in changed[:_LABEL_ROWS_MAX]
+            for one in place.changes[:_LABEL_ROWS_MAX]
         ]
-        yield f"<p><code>{escape(path)}</code> <small>{unchanged:,} of {total:,} unchanged</small></p>"
+        yield (
+            f"<p><code>{escape(place.path)}</code> <small>{place.unchanged:,} of {place.total:,} unchanged</small></p>"
+        )
         if cells:
             yield _table(("", "", "n", "n", ""), ("old", "new", "times", "share", ""), cells)
-        if len(changed) > _LABEL_ROWS_MAX:
-            yield f"<p><small>… and {len(changed) - _LABEL_ROWS_MAX} more changes.</small></p>"
-    if found["OtherLabelChanges"]:
-        yield f"<p><small>{found['OtherLabelChanges']:,} more changes of other labels.</small></p>"
+        rest = place.rest(_LABEL_ROWS_MAX)
+        if rest is not None:
+            yield f"<p><small>{rest}.</small></p>"
+    elsewhere = changes_elsewhere(found)
+    if elsewhere:
+        yield f"<p><small>{elsewhere:,} more changes of other labels.</small></p>"
 
 
 def _numbers(found: Mapping[str, Any]) -> Iterator[str]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,13 +113,40 @@ def percentile_name(percent: float) -> str:
     return "max" if percent == 100 else f"p{percent:g}"
 
 
-def label_rows(found: Mapping[str, Any]) -> Iterator[tuple[str, int, list[Mapping[str, Any]]]]:
-    """Each place of labels: its path, how many are unchanged, and the changed ones, the most frequent first."""
-    paths = list(dict.fromkeys(one["Path"] for one in found["Labels"]))
-    for path in paths:
-        here = [one for one in found["Labels"] if one["Path"] == path]
-        changed = sorted((one for one in here if one["Old"] != one["New"]), key=lambda one: -one["Count"])
-        yield path, sum(one["Count"] for one in here if one["Old"] == one["New"]), changed
+@dataclass(frozen=True, slots=True)
+class LabelPlace:
+    """One place of labels: how many there are, and the changes that have a row, the most frequent first."""
+
+    path: str
+    unchanged: int
+    total: int
+    changes: Sequence[Mapping[str, Any]]
+
+    def rest(self, shown: int) -> str | None:
+        """What is not among the first so many changes; None: they are all."""
+        times = self.total - self.unchanged - sum(one["Count"] for one in self.changes[:shown])
+        if times <= 0:
+            return None
+        # Changes that have no row were counted, and not which they are.
+        known = times == sum(one["Count"] for one in self.changes[shown:])
+        return f"… and {f'{len(self.changes) - shown} ' if known else ''}more changes, {times:,} times"
+
+
+def label_places(found: Mapping[str, Any]) -> list[LabelPlace]:
+    """The table of labels, place by place, those with changes first."""
+    places = []
+    for one in found["LabelPlaces"]:
+        rows = [row for row in found["Labels"] if row["Path"] == one["Path"] and row["Old"] != row["New"]]
+        changes = sorted(rows, key=lambda row: -row["Count"])
+        places.append(LabelPlace(one["Path"], one["Unchanged"], one["Unchanged"] + one["Changed"], changes))
+    return sorted(places, key=lambda place: place.unchanged == place.total)
+
+
+def changes_elsewhere(found: Mapping[str, Any]) -> int:
+    """Changes of labels at places that are not in the table."""
+    in_places = sum(one["Changed"] for one in found["LabelPlaces"])
+    in_rows = sum(one["Count"] for one in found["Labels"] if one["Old"] != one["New"])
+    return max(int(found["OtherLabelChanges"]) - (in_places - in_rows), 0)
 
 
 def _heading(out: Console, text: str, more: str = "") -> None:
@@ -152,22 +180,25 @@ def _agreement(out: Console, found: Mapping[str, Any]) -> None:
 
 def _labels(out: Console, found: Mapping[str, Any]) -> None:
     shadow, production = names(found)
-    rows = list(label_rows(found))
-    if not rows:
+    places = label_places(found)
+    if not places:
         return
     _heading(out, "Labels", f"{production} → {shadow}")
-    for path, unchanged, changed in rows[:LABEL_ROWS_MAX]:
-        total = unchanged + sum(one["Count"] for one in changed)
-        line(out, f"  {path}  ", (f"{unchanged:,} of {total:,} unchanged", "dim"))
-        width = max((len(_short(one["Old"])) for one in changed[:LABEL_ROWS_MAX]), default=0)
-        for one in changed[:LABEL_ROWS_MAX]:
+    for place in places[:LABEL_ROWS_MAX]:
+        line(out, f"  {place.path}  ", (f"{place.unchanged:,} of {place.total:,} unchanged", "dim"))
+        first = place.changes[:LABEL_ROWS_MAX]
+        width = max((len(_short(one["Old"])) for one in first), default=0)
+        for one in first:
             moved = f"{_short(one['Old']):>{width}} → {_short(one['New']):<24}"
-            line(out, f"    {moved} {one['Count']:>7,}  ", (share(one["Count"] / total), "dim"))
-        if len(changed) > LABEL_ROWS_MAX:
-            rest = sum(one["Count"] for one in changed[LABEL_ROWS_MAX:])
-            line(out, (f"    … and {len(changed) - LABEL_ROWS_MAX} more changes, {rest:,} times", "dim"))
-    if found["OtherLabelChanges"]:
-        line(out, (f"  {found['OtherLabelChanges']:,} more changes of other labels", "dim"))
+            line(out, f"    {moved} {one['Count']:>7,}  ", (share(one["Count"] / place.total), "dim"))
+        rest = place.rest(LABEL_ROWS_MAX)
+        if rest is not None:
+            line(out, (f"    {rest}", "dim"))
+    if len(places) > LABEL_ROWS_MAX:
+        line(out, (f"  … and {len(places) - LABEL_ROWS_MAX} more places", "dim"))
+    elsewhere = changes_elsewhere(found)
+    if elsewhere:
+        line(out, (f"  {elsewhere:,} more changes of other labels", "dim"))
 
 
 def _numbers(out: Console, found: Mapping[str, Any]) -> None:

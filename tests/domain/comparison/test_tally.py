@@ -1,16 +1,18 @@
 """Tallies merge in any order and grouping, and keep what they say they keep."""
 
 import json
+from unittest import mock
 
 import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.comparison.pairs import NPY, exchange, npy
 
+from bannister.domain.comparison import tally as tally_module
 from bannister.domain.comparison.compare import Label, compare
 from bannister.domain.comparison.report import ComparisonReport, GroupTally
 from bannister.domain.comparison.rules import Rules
-from bannister.domain.comparison.tally import LABELS_MAX, WORST_MAX, Tally, merge
+from bannister.domain.comparison.tally import LABELS_MAX, PLACES_MAX, WORST_MAX, Tally, merge
 
 
 def tally(
@@ -74,6 +76,71 @@ def test_bounded_rows_are_the_same_whichever_way_they_were_merged() -> None:
     assert same(halves, merge(many[::-1]))
     assert (len(halves.labels), halves.other_labels) == (LABELS_MAX, 50)
     assert sum(one.count for one in halves.labels) + halves.other_labels == halves.pairs
+
+
+LABELLED = st.builds(
+    lambda old, new: tally(old, new),
+    *[st.dictionaries(st.sampled_from([f"p{'x' * n}" for n in range(12)]), st.integers(0, 9), max_size=6)] * 2,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(LABELLED, min_size=1, max_size=8), st.randoms(use_true_random=False))
+def test_what_is_kept_of_labels_does_not_depend_on_the_order(parts, random) -> None:
+    with mock.patch.multiple(tally_module, PLACES_MAX=3, LABELS_MAX=2):
+        parts = [merge([one, Tally()]) for one in parts]
+        whole = merge([*parts, Tally()])
+        while len(parts) > 1:
+            random.shuffle(parts)
+            parts = [merge(parts[:2]), *parts[2:]]
+        assert table(merge([*parts, Tally()])) == table(whole)
+
+
+def table(one: Tally) -> tuple[object, ...]:
+    return one.labels, one.other_labels, one.sums, one.elsewhere_unchanged, one.elsewhere_changed
+
+
+def test_every_label_counts_at_its_place_whether_it_has_a_row_or_not() -> None:
+    parts = [
+        tally(
+            {"class": one * 7 % 1000, "id": f"{one}", "late": True},
+            {"class": (one * 7 + one % 10 // 9) % 1000, "id": f"x{one}", "late": True},
+        )
+        for one in range(3000)
+    ]
+    whole = merge([merge(parts[:100]), *parts[100:]])
+    sums = {one.path: (one.unchanged, one.changed) for one in whole.sums}
+    assert sums == {"$.class": (2700, 300), "$.id": (0, 3000), "$.late": (3000, 0)}
+    rows = {path: [one for one in whole.labels if one.path == path] for path in sums}
+    assert {path: len(found) for path, found in rows.items()} == {
+        "$.class": LABELS_MAX,
+        "$.id": LABELS_MAX,
+        "$.late": 1,
+    }
+    assert rows["$.late"] == [Label("$.late", "true", "true", 3000)]
+    assert whole.other_labels == 3300 - sum(one.count for one in whole.labels if one.changed)
+
+
+def test_places_beyond_the_bound_are_counted_together() -> None:
+    whole = merge([tally({f"{n:03}": 1 for n in range(40)}, {f"{n:03}": n % 2 for n in range(40)}) for _ in range(3)])
+    assert len(whole.sums) == PLACES_MAX
+    beyond = 40 - PLACES_MAX
+    assert whole.elsewhere_unchanged == whole.elsewhere_changed == whole.other_labels == 3 * beyond / 2
+
+
+def test_a_tally_that_was_stored_without_sums_is_summed_from_its_rows() -> None:
+    stored = tally({"late": True, "a": 1}, {"late": False, "a": 1})
+    old = msgspec.convert(
+        {
+            key: value
+            for key, value in msgspec.to_builtins(stored).items()
+            if "sums" not in key and "elsewhere" not in key
+        },
+        Tally,
+    )
+    assert old.label_sums == ()
+    assert old.sums == stored.sums
+    assert merge([old, stored]).sums == merge([stored, stored]).sums == merge([stored, old]).sums
 
 
 def test_counts_and_differences() -> None:

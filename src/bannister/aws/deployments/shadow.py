@@ -103,6 +103,7 @@ def _report(found: ShadowReport) -> dict[str, Any]:
         "StructuralDifferences": tally.structural,
         "InvalidOutputs": tally.invalid,
         "Labels": [{"Path": one.path, "Old": one.old, "New": one.new, "Count": one.count} for one in tally.labels],
+        "LabelPlaces": [{"Path": one.path, "Unchanged": one.unchanged, "Changed": one.changed} for one in tally.sums],
         "OtherLabelChanges": tally.other_labels,
         "NumericDifference": _numeric(tally),
         "ProductionLatency": _quantiles(tally.production_latency, 1000),

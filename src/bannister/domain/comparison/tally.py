@@ -25,8 +25,10 @@ from bannister.domain.metric.sketch import Sketch
 WORST_MAX: Final = 10
 #: Bytes of a body that are kept with one.
 EXCERPT_BYTES_MAX: Final = 2048
-#: Different rows of the table of labels.
-LABELS_MAX: Final = 200
+#: Places whose labels are counted.
+PLACES_MAX: Final = 32
+#: Different rows of the table of labels at one place.
+LABELS_MAX: Final = 32
 #: Different reasons for making no pair.
 REASONS_MAX: Final = 32
 
@@ -77,6 +79,15 @@ class Reason:
 
 
 @dataclass(frozen=True, slots=True)
+class LabelSums:
+    """All labels at one place, whether they have a row or not."""
+
+    path: str
+    unchanged: int
+    changed: int
+
+
+@dataclass(frozen=True, slots=True)
 class Tally:
     """Immutable. `Tally()` is the tally of nothing."""
 
@@ -94,20 +105,25 @@ class Tally:
     #: Microseconds by which the shadow was slower (zero: as fast), and by which it was faster, in each such pair.
     slower: Sketch | None = None
     faster: Sketch | None = None
-    #: Label-like values, unchanged ones too; the changed ones, and among those the shortest, are kept first.
+    #: Label-like values, unchanged ones too; at each place the changed ones, and among those the shortest, are kept first.
     labels: tuple[Label, ...] = ()
     #: Changed labels that are in no row of `labels`.
     other_labels: int = 0
     worst: tuple[Disagreement, ...] = ()
     #: Exchanges that make no pair, by reason.
     unpaired: tuple[Reason, ...] = ()
+    #: The labels at each place, those with the shortest paths first. Empty in a tally that was stored before there were sums: ask `sums`.
+    label_sums: tuple[LabelSums, ...] = ()
+    #: Labels at places that have no sums.
+    elsewhere_unchanged: int = 0
+    elsewhere_changed: int = 0
 
     @staticmethod
     def of(production: Exchange, shadow: Exchange, comparison: Comparison, rules: Rules) -> Tally:
         """The tally of one pair."""
         timed = production.response is not None and shadow.response is not None
         later = shadow.latency_us - production.latency_us
-        labels, other = _first_labels(comparison.labels)
+        table = _table(comparison.labels, [])
         return Tally(
             pairs=1,
             agreeing=int(comparison.agrees),
@@ -119,9 +135,12 @@ class Tally:
             shadow_latency=_one(max(shadow.latency_us, 0)) if timed else None,
             slower=_one(later) if timed and later >= 0 else None,
             faster=_one(-later) if timed and later < 0 else None,
-            labels=labels,
-            other_labels=other,
+            labels=table.rows,
+            other_labels=table.other,
             worst=() if comparison.agrees else (_disagreement(production, shadow, comparison, rules),),
+            label_sums=table.sums,
+            elsewhere_unchanged=table.elsewhere_unchanged,
+            elsewhere_changed=table.elsewhere_changed,
         )
 
     @staticmethod
@@ -137,12 +156,17 @@ class Tally:
     def unpaired_count(self) -> int:
         return sum(one.count for one in self.unpaired)
 
+    @property
+    def sums(self) -> tuple[LabelSums, ...]:
+        """The labels at each place; of a tally that was stored without them, as far as its rows tell."""
+        return self.label_sums or _summed(LabelSums(*_sides(one)) for one in self.labels)
+
 
 def merge(tallies: Sequence[Tally]) -> Tally:
     """The tally of all that is in any of these."""
     if len(tallies) == 1:
         return tallies[0]
-    labels, other = _first_labels(label for one in tallies for label in one.labels)
+    table = _table((label for one in tallies for label in one.labels), [each for one in tallies for each in one.sums])
     return Tally(
         pairs=sum(one.pairs for one in tallies),
         agreeing=sum(one.agreeing for one in tallies),
@@ -154,10 +178,13 @@ def merge(tallies: Sequence[Tally]) -> Tally:
         shadow_latency=_joined(one.shadow_latency for one in tallies),
         slower=_joined(one.slower for one in tallies),
         faster=_joined(one.faster for one in tallies),
-        labels=labels,
-        other_labels=other + sum(one.other_labels for one in tallies),
+        labels=table.rows,
+        other_labels=table.other + sum(one.other_labels for one in tallies),
         worst=tuple(nsmallest(WORST_MAX, (each for one in tallies for each in one.worst), key=lambda one: one.order)),
         unpaired=_reasons((each.reason, each.count) for one in tallies for each in one.unpaired),
+        label_sums=table.sums,
+        elsewhere_unchanged=table.elsewhere_unchanged + sum(one.elsewhere_unchanged for one in tallies),
+        elsewhere_changed=table.elsewhere_changed + sum(one.elsewhere_changed for one in tallies),
     )
 
 
@@ -206,14 +233,64 @@ def _joined(parts: Iterable[Sketch | None]) -> Sketch | None:
     return sketches.merge(found) if found else None
 
 
-def _first_labels(labels: Iterable[Label]) -> tuple[tuple[Label, ...], int]:
-    """The rows that are kept, and how many changed labels are in the others."""
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """What is kept of labels, and how many are in what is not."""
+
+    rows: tuple[Label, ...]
+    #: Changed labels in rows that are not kept.
+    other: int
+    sums: tuple[LabelSums, ...]
+    #: Labels in sums that are not kept.
+    elsewhere_unchanged: int
+    elsewhere_changed: int
+
+
+def _table(labels: Iterable[Label], sums: Sequence[LabelSums]) -> _Table:
+    """The first places, and the first rows of each. `sums`: of these labels and of those that lost their row before; none: of these alone.
+
+    The bound on rows is each place's own. With one for all together, the rows that are kept of a place would depend on which other
+    places a part has seen, and merging in another order would keep others.
+    """
     counts: Counter[tuple[str, str, str]] = Counter()
     for one in labels:
         counts[one.path, one.old, one.new] += one.count
-    ordered = sorted(counts.items(), key=lambda item: _label_order(item[0]))
-    rows = tuple(Label(*key, count) for key, count in ordered[:LABELS_MAX])
-    return rows, sum(count for (_, old, new), count in ordered[LABELS_MAX:] if old != new)
+    ordered = [Label(*key, count) for key, count in sorted(counts.items(), key=lambda item: _label_order(item[0]))]
+    places = _summed(sums or (LabelSums(*_sides(one)) for one in ordered))
+    room = {one.path: LABELS_MAX for one in places[:PLACES_MAX]}
+    rows: list[Label] = []
+    other = 0
+    for one in ordered:
+        if room.get(one.path, 0) > 0:
+            room[one.path] -= 1
+            rows.append(one)
+        elif one.changed:
+            other += one.count
+    left_out = places[PLACES_MAX:]
+    return _Table(
+        tuple(rows),
+        other,
+        places[:PLACES_MAX],
+        sum(one.unchanged for one in left_out),
+        sum(one.changed for one in left_out),
+    )
+
+
+def _summed(sums: Iterable[LabelSums]) -> tuple[LabelSums, ...]:
+    """One for each place, in the order in which they are kept."""
+    unchanged: Counter[str] = Counter()
+    changed: Counter[str] = Counter()
+    for one in sums:
+        unchanged[one.path] += one.unchanged
+        changed[one.path] += one.changed
+    return tuple(
+        LabelSums(path, unchanged[path], changed[path])
+        for path in sorted(unchanged, key=lambda path: (len(path), path))
+    )
+
+
+def _sides(label: Label) -> tuple[str, int, int]:
+    return label.path, 0 if label.changed else label.count, label.count if label.changed else 0
 
 
 def _label_order(key: tuple[str, str, str]) -> tuple[bool, int, tuple[str, str, str]]:
