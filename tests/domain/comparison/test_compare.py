@@ -167,6 +167,29 @@ def test_csv() -> None:
     assert against(b"1\n", b"late\n", CSV).structural == "$[0][0]: a number became text"
 
 
+def test_a_row_of_csv_that_is_empty_is_a_row_but_at_the_end() -> None:
+    assert against(b"1\n\n3\n", b"1\n3\n", CSV).structural == "$: 3 elements became 2"
+    assert against(b"1\n\n3\n", b"1\n\n3", CSV).agrees
+    assert against(b"1\r\n3\r\n\r\n\r\n", b"1\n3", CSV).agrees
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "agree"),
+    [
+        ("007", "7", False),
+        ("007", "0007", False),
+        ("00.5", "0.5", False),
+        ("0", "-0", True),
+        ("0.50", ".5", True),
+        ("1e1", "10", True),
+        ("12345678901234567890", "12345678901234567891", False),
+        ("٣", "3", False),
+    ],
+)
+def test_a_cell_of_csv_is_a_number_if_it_is_written_as_one(old: str, new: str, agree: bool) -> None:
+    assert against(f"a,{old}\n".encode(), f"a,{new}\n".encode(), CSV).agrees is agree
+
+
 def test_npy() -> None:
     array = np.arange(6, dtype="f4").reshape(2, 3)
     assert against(npy(array), npy(np.asfortranarray(array)), NPY).agrees

@@ -20,8 +20,11 @@ _JSON_LINES: Final = frozenset(
     {"application/jsonlines", "application/x-jsonlines", "application/jsonl", "application/x-ndjson"}
 )
 _CSV_LINE: Final = re.compile(r"[^\r\n]*(?:\r\n|[\r\n])|[^\r\n]+")
-_WHOLE_NUMBER = re.compile(r"[+-]?\d{1,18}")
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,6})?|[+-]?(nan|inf|infinity)", re.IGNORECASE)
+#: Digits after a leading zero are a code (`007`), not a number.
+_WHOLE_NUMBER = re.compile(r"[+-]?(0|[1-9]\d*)", re.ASCII)
+_NUMBER = re.compile(
+    r"[+-]?((0|[1-9]\d*)(\.\d*)?|\.\d+)(e[+-]?\d{1,6})?|[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE
+)
 
 _NPY_MAGIC: Final = b"\x93NUMPY"
 _NPY_HEADER_BYTES_MAX: Final = 4096
@@ -96,11 +99,15 @@ def _csv(body: bytes) -> list[list[Any]]:
     try:
         text = body.decode("utf-8-sig")
         # A quoted cell may hold line breaks, and `splitlines` would break at characters that end no line of CSV.
-        return [[_cell(cell) for cell in row] for row in csv.reader(_CSV_LINE.findall(text)) if row]
+        rows = [[_cell(cell) for cell in row] for row in csv.reader(_CSV_LINE.findall(text))]
     except UnicodeDecodeError:
         raise Unreadable("is not UTF-8") from None
     except csv.Error as error:
         raise Unreadable(f"is not CSV ({error})") from None
+    # An empty line at the end is how the writer ended; one between others is a row in which nothing was answered.
+    while rows and not rows[-1]:
+        rows.pop()
+    return rows
 
 
 def _cell(text: str) -> str | int | float:
