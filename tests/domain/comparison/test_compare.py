@@ -123,6 +123,18 @@ def test_ignored_paths_are_not_compared() -> None:
     assert of_json([0.5] * 20, [0.5] * 19 + [0.9], ignored_paths=("$[19]",)).agrees
 
 
+@pytest.mark.parametrize("name", ["it's", "a\\b c", "\\' ", "'", "", "a.b", "*"])
+def test_any_member_can_be_ignored_by_the_path_that_is_shown(name: str) -> None:
+    found = of_json({name: 1, "p": 1}, {name: 2, "p": 1})
+    assert not found.agrees
+    assert of_json({name: 1, "p": 1}, {name: 2, "p": 1}, ignored_paths=(found.path,)).agrees
+    assert of_json({name: 1, "p": 1}, {name: 1, "p": 2}, ignored_paths=(found.path,)).path == "$.p"
+
+
+def test_a_backslash_that_escapes_nothing_is_itself() -> None:
+    assert parse(r"$['a\b c']") == ("a\\b c",)
+
+
 def test_unordered_lists_are_compared_as_sets() -> None:
     old, new = {"tags": ["b", "a", {"x": 1}], "p": [0.1, 0.2]}, {"tags": [{"x": 1}, "a", "b"], "p": [0.2, 0.1]}
     assert not of_json(old, new).agrees
@@ -353,6 +365,6 @@ def test_paths_that_are_none_are_refused(path: str) -> None:
 
 
 @settings(deadline=None)
-@given(st.lists(st.text(st.characters(exclude_characters="'")) | st.integers(0, 999), max_size=5))
+@given(st.lists(st.text() | st.text("'\\\\a b") | st.integers(0, 999), max_size=5))
 def test_a_path_is_read_as_it_is_spelled(steps: list[str | int]) -> None:
     assert parse(spell(steps)) == tuple(steps)

@@ -1,7 +1,7 @@
 """Where in an answer a value is, and patterns that say which places are meant.
 
 `$` is the whole answer, `.name` a member, `[2]` an element, `[*]` any element or member. A member whose name is no plain word is
-written `['like this']`. Outputs of KServe's V2 protocol are members by their names: `$.outputs.scores.data[0]`.
+written `['like this']`, with `\\'` for a quotation mark in it and `\\\\` for a backslash. Outputs of KServe's V2 protocol are members by their names: `$.outputs.scores.data[0]`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ Step = str | int
 #: Any member or element.
 ANY: Final = None
 
-_STEP = re.compile(r"\.(?P<word>[^\s.\[\]'*]+)|\[(?P<index>\d{1,9})\]|\[(?P<any>\*)\]|\.\*|\['(?P<quoted>[^']*)'\]")
+_STEP = re.compile(
+    r"\.(?P<word>[^\s.\[\]'*]+)|\[(?P<index>\d{1,9})\]|\[(?P<any>\*)\]|\.\*|\['(?P<quoted>(?:[^'\\]|\\['\\]|\\(?!['\\]))*)'\]"
+)
+_ESCAPED = re.compile(r"\\(['\\])")
 _WORD = re.compile(r"[^\s.\[\]'*]+")
 
 
@@ -42,7 +45,7 @@ def parse(pattern: str) -> tuple[Step | None, ...]:
         elif match["word"] is not None:
             steps.append(match["word"])
         elif match["quoted"] is not None:
-            steps.append(match["quoted"])
+            steps.append(_ESCAPED.sub(r"\1", match["quoted"]))
         else:
             steps.append(ANY)
         at = match.end()
@@ -58,8 +61,13 @@ def spell(path: Iterable[Step | None]) -> str:
         elif isinstance(step, int):
             parts.append(f"[{step}]")
         else:
-            parts.append(f".{step}" if _WORD.fullmatch(step) else f"['{step}']")
+            parts.append(f".{step}" if _WORD.fullmatch(step) else _quoted(step))
     return "".join(parts)
+
+
+def _quoted(name: str) -> str:
+    escaped = re.sub(r"(['\\])", r"\\\1", name)
+    return f"['{escaped}']"
 
 
 def general(path: Iterable[Step]) -> tuple[str | None, ...]:
