@@ -240,8 +240,10 @@ def _left_out(out: Console, found: Mapping[str, Any]) -> None:
 
 
 def left_out(found: Mapping[str, Any]) -> list[tuple[str, int]]:
-    """Exchanges that make no pair, why, and how many."""
+    """Exchanges that make no pair, why, and how many; and pairs that were not compared to their end."""
     rows = [(str(one["Reason"]), int(one["Count"])) for one in found["Unpaired"]]
+    if found["PartlyCompared"]:
+        rows.append(("the ends of answers that are too large or too deep", found["PartlyCompared"]))
     if found["Skipped"]:
         rows.append(("copies were not made, because a bound was reached", found["Skipped"]))
     rows += [

@@ -102,6 +102,7 @@ def _report(found: ShadowReport) -> dict[str, Any]:
         "NoiseFloor": _agreement(found.noise.tally) if found.noise is not None else None,
         "StructuralDifferences": tally.structural,
         "InvalidOutputs": tally.invalid,
+        "PartlyCompared": tally.partial,
         "Labels": [{"Path": one.path, "Old": one.old, "New": one.new, "Count": one.count} for one in tally.labels],
         "LabelPlaces": [{"Path": one.path, "Unchanged": one.unchanged, "Changed": one.changed} for one in tally.sums],
         "OtherLabelChanges": tally.other_labels,

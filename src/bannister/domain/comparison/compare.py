@@ -48,6 +48,8 @@ class Comparison:
     mean_difference: float | None = None
     #: Label-like values in both answers, the unchanged ones too; bounded.
     labels: tuple[Label, ...] = ()
+    #: The answers are so large or so deep that they were compared up to a bound only, and beyond it they are not the same.
+    partial: bool = False
 
 
 def compare(production: Exchange, shadow: Exchange, rules: Rules) -> Comparison:
@@ -99,6 +101,7 @@ def _bodies(old: bytes, new: bytes, media: str | None, rules: Rules) -> Comparis
         numeric_difference=walk.largest,
         mean_difference=walk.mean,
         labels=tuple(Label(*one) for one in walk.labels),
+        partial=not same and walk.partial,
     )
 
 

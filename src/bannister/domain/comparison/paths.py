@@ -1,7 +1,8 @@
-"""Where in an answer a value is, and patterns that say which places are meant.
+r"""Where in an answer a value is, and patterns that say which places are meant.
 
 `$` is the whole answer, `.name` a member, `[2]` an element, `[*]` any element or member. A member whose name is no plain word is
-written `['like this']`, with `\\'` for a quotation mark in it and `\\\\` for a backslash. Outputs of KServe's V2 protocol are members by their names: `$.outputs.scores.data[0]`.
+written `['like this']`, with `\'` for a quotation mark in it and `\\` for a backslash. Outputs of KServe's V2 protocol are members by
+their names: `$.outputs.scores.data[0]`.
 """
 
 from __future__ import annotations
@@ -90,10 +91,10 @@ class Patterns:
         found = self._by_length.get(len(path))
         return found is not None and any(_fits(one, path) for one in found)
 
-    def reach_below(self, path: Sequence[Step]) -> bool:
-        """One of them may be a place inside this one."""
+    def below(self, path: Sequence[Step]) -> list[tuple[Step | None, ...]]:
+        """Those that may be places inside this one, from here on."""
         deeper = [one for length, found in self._by_length.items() if length > len(path) for one in found]
-        return any(_fits(one, path) for one in deeper)
+        return [one[len(path) :] for one in deeper if _fits(one, path)]
 
 
 @lru_cache(maxsize=64)

@@ -11,10 +11,26 @@ import csv
 import json
 import math
 import re
+import sys
+from collections.abc import Iterator
 from typing import Any, Final
+
+import msgspec
+
+from bannister.domain.comparison import grid
+from bannister.domain.comparison.grid import Beginning, Grid, Table
 
 #: Longer bodies are compared as bytes.
 READ_BYTES_MAX: Final = 4 * 1024 * 1024
+
+#: Of CSV that is not all numbers, the rest is not read.
+CSV_CELLS_MAX: Final = 100_000
+#: Shorter CSV is read cell by cell: for few numbers, arrays cost more than they save.
+_GRID_BYTES_MIN: Final = 512
+#: Rows for each column from which on columns are read at once.
+_COLUMN_ROWS_MIN: Final = 16
+#: Longer cells are text.
+_NUMBER_LENGTH_MAX: Final = 64
 
 _JSON_LINES: Final = frozenset(
     {"application/jsonlines", "application/x-jsonlines", "application/jsonl", "application/x-ndjson"}
@@ -67,6 +83,10 @@ def read(body: bytes, media: str | None) -> Any:
 
 def _json(body: bytes) -> Any:
     try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        pass  # it may still be what others write as JSON: with NaN, or in UTF-16
+    try:
         return json.loads(body)
     except RecursionError:
         raise Unreadable("is nested too deeply") from None
@@ -95,24 +115,56 @@ def _flat(output: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in output.items() if name != "name"} | {"data": data}
 
 
-def _csv(body: bytes) -> list[list[Any]]:
+def _csv(body: bytes) -> list[list[Any]] | Grid | Table | Beginning:
+    if len(body) >= _GRID_BYTES_MIN:
+        numbers = grid.of_csv(body)
+        if numbers is not None:
+            return numbers
+    rows: list[list[str]] = []
+    taken = cells = 0
+
+    def lines() -> Iterator[str]:
+        # A quoted cell may hold line breaks, and `splitlines` would break at characters that end no line of CSV.
+        nonlocal taken
+        for line in _CSV_LINE.finditer(text):
+            taken = line.end()
+            yield line[0]
+
     try:
         text = body.decode("utf-8-sig")
-        # A quoted cell may hold line breaks, and `splitlines` would break at characters that end no line of CSV.
-        rows = [[_cell(cell) for cell in row] for row in csv.reader(_CSV_LINE.findall(text))]
+        for row in csv.reader(lines()):
+            rows.append(row)
+            cells += len(row) or 1
+            if cells >= CSV_CELLS_MAX:
+                break
     except UnicodeDecodeError:
         raise Unreadable("is not UTF-8") from None
     except csv.Error as error:
         raise Unreadable(f"is not CSV ({error})") from None
+    rest = text[taken:].strip("\r\n")
+    if rest:
+        return Beginning(_cells(rows), rest)
     # An empty line at the end is how the writer ended; one between others is a row in which nothing was answered.
     while rows and not rows[-1]:
         rows.pop()
-    return rows
+    return _cells(rows)
+
+
+def _cells(rows: list[list[str]]) -> list[list[Any]] | Table:
+    width = len(rows[0]) if rows else 0
+    if width and len(rows) >= max(_COLUMN_ROWS_MIN, width) and set(map(len, rows)) == {width}:
+        columns = [list(column) for column in zip(*rows, strict=True)]
+        return Table([grid.of_cells(column) or _column([_cell(cell) for cell in column]) for column in columns])
+    return [[_cell(cell) for cell in row] for row in rows]
+
+
+def _column(cells: list[Any]) -> Grid | list[Any]:
+    return grid.of_numbers(cells) or cells
 
 
 def _cell(text: str) -> str | int | float:
     text = text.strip()
-    if len(text) > 64:
+    if len(text) > _NUMBER_LENGTH_MAX:
         return text
     if _WHOLE_NUMBER.fullmatch(text):
         return int(text)
@@ -142,6 +194,10 @@ def _npy(body: bytes) -> Any:
         raise Unreadable("is not NPY (its shape is not that of its data)")
     try:
         flat = np.frombuffer(body[begin + length :], kind) if begin + length < len(body) else np.empty(0, kind)
+        if kind.kind == "U" and (flat.view(kind.byteorder.replace("|", "=") + "u4") > sys.maxunicode).any():
+            raise Unreadable("holds text with characters that are none")
         return flat.reshape(shape, order="F" if fortran else "C")
+    except Unreadable:
+        raise
     except ValueError:  # a shape of nothing that is larger than an array can be
         raise Unreadable("is not NPY (its shape is too large)") from None

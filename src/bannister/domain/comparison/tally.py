@@ -117,6 +117,8 @@ class Tally:
     #: Labels at places that have no sums.
     elsewhere_unchanged: int = 0
     elsewhere_changed: int = 0
+    #: Pairs that were compared up to a bound only; what was compared decides whether they agree.
+    partial: int = 0
 
     @staticmethod
     def of(production: Exchange, shadow: Exchange, comparison: Comparison, rules: Rules) -> Tally:
@@ -141,6 +143,7 @@ class Tally:
             label_sums=table.sums,
             elsewhere_unchanged=table.elsewhere_unchanged,
             elsewhere_changed=table.elsewhere_changed,
+            partial=int(comparison.partial),
         )
 
     @staticmethod
@@ -185,6 +188,7 @@ def merge(tallies: Sequence[Tally]) -> Tally:
         label_sums=table.sums,
         elsewhere_unchanged=table.elsewhere_unchanged + sum(one.elsewhere_unchanged for one in tallies),
         elsewhere_changed=table.elsewhere_changed + sum(one.elsewhere_changed for one in tallies),
+        partial=sum(one.partial for one in tallies),
     )
 
 

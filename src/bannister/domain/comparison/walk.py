@@ -1,18 +1,20 @@
 """Two answers, read into values, walked side by side.
 
 What differs in structure (members, lengths, shapes, types) is told apart from what differs in value. Walking is bounded in depth and
-in the number of values; what lies beyond is compared for plain equality, in which no tolerance and no ignored path holds.
+in the number of values. What lies beyond is the same if it is plainly equal; if not it is *not compared*, because no tolerance and no
+ignored path was looked at, and is no difference. Numbers in rows are compared as arrays, by the same rules and as many as there are.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator
-from typing import Any, Final
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, TypeGuard
 
-from bannister.domain.comparison.paths import Step, general, patterns, spell
+from bannister.domain.comparison import grid, matching
+from bannister.domain.comparison.grid import Beginning, Grid, Table
+from bannister.domain.comparison.paths import ANY, Step, general, patterns, spell
 from bannister.domain.comparison.rules import Rules
 
 DEPTH_MAX: Final = 64
@@ -24,10 +26,15 @@ SHOWN_MAX: Final = 64
 #: Differences of numbers are cut here, so that sums of them stay finite.
 DIFFERENCE_MAX: Final = 1e300
 
-#: From so many numbers in a row on, numpy compares them.
+#: From so many numbers in a row on, numpy compares them; it costs as much as walking about so many.
 _ROW_MIN: Final = 16
+#: Numbers of an array that cost as much as walking one value.
+_ARRAY_STEP: Final = 64
+#: Values that are walked to find out which elements of unordered lists belong together.
+TRIAL_VALUES_MAX: Final = VALUES_MAX
 
 Path = tuple[Step, ...]
+Rows = list[Any] | Grid | Table
 
 
 class Walk:
@@ -40,7 +47,10 @@ class Walk:
         self._unordered = patterns(rules.unordered_paths)
         self._left = VALUES_MAX
         self._labels_left = LABELS_MAX
+        self._trials_left = TRIAL_VALUES_MAX
         self.differs = False
+        #: Something lies beyond a bound, and is not plainly equal.
+        self.partial = False
         self.structural: str | None = None
         self.invalid = False
         #: The first difference, one in structure before one in value: where, and both values.
@@ -63,15 +73,16 @@ class Walk:
 
     def values(self, path: Path, old: Any, new: Any) -> None:
         """Compare production's value and the shadow's in one place."""
+        self._left -= 1
         if self._ignored.match(path):
             return
-        self._left -= 1
         if self._left < 0 or len(path) > DEPTH_MAX:
-            if not _plainly_equal(old, new):
-                self._differ(path, old, new)
+            self._beyond(old, new)
         elif isinstance(old, dict) and isinstance(new, dict):
             self._members(path, old, new)
-        elif isinstance(old, list) and isinstance(new, list):
+        elif isinstance(old, Beginning) or isinstance(new, Beginning):
+            self._beginnings(path, old, new)
+        elif isinstance(old, list | Grid | Table) and isinstance(new, list | Grid | Table):
             self._elements(path, old, new)
         elif _is_number(old) and _is_number(new):
             self._number(path, old, new)
@@ -98,21 +109,92 @@ class Walk:
                 self._structure((*path, name), None, value, "is new")
                 self._check((*path, name), value)
 
-    def _elements(self, path: Path, old: list[Any], new: list[Any]) -> None:
+    def _beginnings(self, path: Path, old: Any, new: Any) -> None:
+        """Where one side was not read to its end, the other is compared no further."""
+        values = [one.values if isinstance(one, Beginning) else one for one in (old, new)]
+        rests = [one.rest if isinstance(one, Beginning) else "" for one in (old, new)]
+        for cut, other in ((0, 1), (1, 0)):
+            if rests[cut] and len(values[cut]) < len(values[other]):
+                values[other] = _first(values[other], len(values[cut]))
+                self.partial = True
+        self.partial = self.partial or rests[0] != rests[1]
+        self.values(path, values[0], values[1])
+
+    def _elements(self, path: Path, old: Rows, new: Rows) -> None:
         if len(old) != len(new):
             self._structure(path, old, new, f"{len(old)} elements became {len(new)}")
-        if self._unordered.match(path):
-            old, new = sorted(old, key=_order), sorted(new, key=_order)
-        if len(old) == len(new) >= _ROW_MIN and not self._ignored.reach_below(path) and _floats(old) and _floats(new):
-            import numpy as np
-
-            self._left -= len(old) // _ROW_MIN
-            self._rows(path, np.asarray(old), np.asarray(new))
+        unordered = self._unordered.match(path)
+        if self._as_arrays(path, old, new, unordered=unordered):
             return
-        for index, (one, other) in enumerate(zip(old, new, strict=False)):
-            self.values((*path, index), one, other)
-        for index in range(len(old), len(new)):
-            self._check((*path, index), new[index])
+        olds, news = (one if isinstance(one, list) else one.lists() for one in (old, new))
+        indices: Sequence[int] = range(len(olds))
+        if unordered:
+            matched = self._matched(path, olds, news)
+            if matched is None:
+                self._beyond(olds, news)
+                return
+            indices, olds, news = matched
+        common = min(len(olds), len(news))
+        for number in range(common):
+            if self._left <= 0:
+                self._beyond(olds[number:common], news[number:common])
+                break
+            self.values((*path, indices[number]), olds[number], news[number])
+        numbers = grid.of_lists(news) if len(news) - common >= _ROW_MIN else None
+        if numbers is not None:
+            self._check_array(path, numbers, common)
+            return
+        for number in range(common, len(news)):
+            if self._left <= 0:
+                self.partial = True
+                break
+            self._check((*path, number), news[number])
+
+    def _beyond(self, old: Any, new: Any) -> None:
+        """What is not walked is the same, or it is not compared."""
+        if not _plainly_equal(old, new):
+            self.partial = True
+
+    # --- lists without an order
+
+    def _matched(self, path: Path, old: list[Any], new: list[Any]) -> tuple[list[int], list[Any], list[Any]] | None:
+        """Both with elements that belong together in the same places, and the places of the old ones before. None: they are too large."""
+        old_keys = [self._key((*path, index), one) for index, one in enumerate(old)]
+        new_keys = [self._key((*path, index), one) for index, one in enumerate(new)]
+        if self._left < 0:
+            return None
+        found = matching.match(old_keys, new_keys, lambda one, other: self._belong((*path, one), old[one], new[other]))
+        self.partial = self.partial or found.untried
+        places = [*(one for one, _ in found.pairs), *found.old]
+        others = [*(other for _, other in found.pairs), *found.new]
+        return places, [old[one] for one in places], [new[one] for one in others]
+
+    def _key(self, path: Path, value: Any) -> tuple[int, Any]:
+        """Orders any values, so that equal ones have equal keys, and close numbers are neighbours. What is ignored is no part of it."""
+        self._left -= 1
+        if self._left < 0 or len(path) > DEPTH_MAX or self._ignored.match(path):
+            return 0, 0
+        if _is_number(value):
+            return (1, 0) if math.isnan(_float(value)) else (2, value)
+        if isinstance(value, list):
+            keys = [self._key((*path, index), one) for index, one in enumerate(value)]
+            return 3, tuple(sorted(keys) if self._unordered.match(path) else keys)
+        if isinstance(value, dict):
+            keys_of = ((name, self._key((*path, name), one)) for name, one in sorted(value.items()))
+            return 4, tuple((name, key) for name, key in keys_of if key != (0, 0))
+        return (5, value) if isinstance(value, str) else (6, -1 if value is None else int(value))
+
+    def _belong(self, path: Path, old: Any, new: Any) -> bool | None:
+        """Whether two elements agree; None: too many were tried."""
+        if type(old) is not type(new) and not (_is_number(old) and _is_number(new)):
+            return False
+        if self._trials_left <= 0:
+            return None
+        trial = Walk(self._rules)
+        trial._left = trial._trials_left = self._trials_left
+        trial.values(path, old, new)
+        self._trials_left = min(trial._left, trial._trials_left) - 1
+        return not trial.differs and not trial.partial
 
     def _structure(self, path: Path, old: Any, new: Any, what: str) -> None:
         if self.structural is None:
@@ -164,60 +246,187 @@ class Walk:
     def _check(self, path: Path, value: Any) -> None:
         """Look for invalid numbers in what only the shadow answered."""
         self._left -= 1
-        if self._left < 0 or len(path) > DEPTH_MAX or self._ignored.match(path):
+        if self._ignored.match(path):
             return
-        if _is_number(value):
+        if self._left < 0 or len(path) > DEPTH_MAX:
+            self.partial = True
+        elif _is_number(value):
             self._bounds(_float(value))
         elif isinstance(value, dict):
             for name, one in value.items():
                 self._check((*path, name), one)
         elif isinstance(value, list):
+            numbers = grid.of_lists(value) if len(value) >= _ROW_MIN else None
+            if numbers is not None:
+                self._check_array(path, numbers)
+                return
             for index, one in enumerate(value):
+                if self._left <= 0:
+                    self.partial = True
+                    break
                 self._check((*path, index), one)
+
+    def _check_array(self, path: Path, numbers: Grid, begin: int = 0) -> None:
+        """The same for numbers in rows, from one row on."""
+        self._left -= _ROW_MIN + numbers.values.size // _ARRAY_STEP
+        ignored = self._mask(path, numbers.shape)
+        rest = numbers.values[begin:]
+        self._array_bounds(rest if ignored is None else rest[~ignored[begin:]])
 
     # --- arrays
 
+    def _as_arrays(self, path: Path, old: Rows, new: Rows, *, unordered: bool) -> bool:
+        """Compare numbers in rows, if both are that."""
+        if self._unordered.below(path):
+            return False
+        if isinstance(old, Table) or isinstance(new, Table):
+            columns = _columns(old), _columns(new)
+            if unordered or columns[0] is None or columns[1] is None or len(columns[0]) != len(columns[1]):
+                return False
+            self._tables(path, columns[0], columns[1])
+            return True
+        if isinstance(old, list) and isinstance(new, list) and min(len(old), len(new)) < _ROW_MIN:
+            return False
+        one = old if isinstance(old, Grid) else grid.of_lists(old)
+        other = new if isinstance(new, Grid) else grid.of_lists(new)
+        if one is None or other is None or one.shape[1:] != other.shape[1:]:
+            return False
+        places = None
+        if unordered:
+            if len(one.shape) > 1 or self._ignored.below(path):
+                return False
+            one, places = _sorted(one)
+            other, _ = _sorted(other)
+        common = min(len(one), len(other))
+        self._left -= _ROW_MIN + one.values.size // _ARRAY_STEP
+        pair = one.first(common), other.first(common)
+        first = self._array((*path, *(0 for _ in one.shape)), *pair, self._mask(path, pair[0].shape), self._labels_left)
+        if first is not None:
+            at = _place(first, pair[0].shape)
+            was, became = pair[0].number(at), pair[1].number(at)
+            self._differ((*path, int(places[first])) if places is not None else (*path, *at), was, became)
+        if len(other) > common:
+            self._check_array(path, other, common)
+        return True
+
+    def _tables(self, path: Path, old: list[Grid | list[Any]], new: list[Grid | list[Any]]) -> None:
+        """Column by column: numbers as arrays, texts as lists, and what is mixed cell by cell."""
+        width, common = len(old), min(len(old[0]), len(new[0]))
+        mask = self._mask(path, (len(new[0]), width))
+        labels = max(self._labels_left // width, 1)
+        first: list[tuple[int, int]] = []
+        mixed: list[int] = []
+        for index, (one, other) in enumerate(zip(old, new, strict=True)):
+            ignored = None if mask is None else mask[:common, index]
+            self._left -= _ROW_MIN + common // _ARRAY_STEP
+            found: int | None = None
+            if isinstance(one, Grid) and isinstance(other, Grid):
+                found = self._array((*path, 0, index), one.first(common), other.first(common), ignored, labels)
+                if len(other) > common:
+                    rest = other.values[common:]
+                    self._array_bounds(rest if mask is None else rest[~mask[common:, index]])
+            elif _texts(one) and _texts(other):
+                found = self._words((*path, 0, index), one[:common], other[:common], ignored, labels)
+            else:
+                mixed.append(index)
+            if found is not None:
+                first.append((found, index))
+        for row, index in sorted(first)[:1]:
+            self._differ((*path, row, index), _cell(old[index], row), _cell(new[index], row))
+        for index in mixed:
+            one, other = (side[index] for side in (old, new))
+            one, other = (each.lists() if isinstance(each, Grid) else each for each in (one, other))
+            compared: Sequence[int] = range(len(other)) if mask is None else (~mask[:, index]).nonzero()[0].tolist()
+            for row in compared:
+                if row >= common:
+                    self._check((*path, row, index), other[row])
+                elif self._left > 0:
+                    self.values((*path, row, index), one[row], other[row])
+                else:
+                    self._beyond(one[row:common], other[row:common])
+                    break
+
+    def _words(self, path: Path, old: list[str], new: list[str], ignored: Any, labels: int) -> int | None:
+        """Texts in a row; the number of the first that differs."""
+        kept: Sequence[int] = range(len(old)) if ignored is None else (~ignored).nonzero()[0].tolist()
+        for index in kept[:labels]:
+            self._label(path, old[index], new[index])
+        if old == new:
+            return None
+        return next((index for index in kept if old[index] != new[index]), None)
+
     def _arrays(self, path: Path, old: Any, new: Any) -> None:
         """Whole arrays, as NPY holds them; a structural difference leaves no values to compare."""
+        # How wide texts are is what is in them, and no type.
+        texts = old.dtype.kind == new.dtype.kind and old.dtype.kind in "SU"
         if old.shape != new.shape:
             self._structure(path, old, new, f"shape {old.shape} became {new.shape}")
-        elif old.dtype.newbyteorder("=") != new.dtype.newbyteorder("="):
+        elif not texts and old.dtype.newbyteorder("=") != new.dtype.newbyteorder("="):
             self._structure(path, old, new, f"type {old.dtype} became {new.dtype}")
         else:
-            self._rows(path, old.ravel(), new.ravel(), old.shape)
+            general_path = (*path, *(0 for _ in old.shape))
+            first = self._array(general_path, Grid(old), Grid(new), self._mask(path, old.shape), self._labels_left)
+            if first is not None:
+                at = _place(first, old.shape)
+                self._differ((*path, *at), old[at].item(), new[at].item())
             return
         if new.dtype.kind in "iuf":
-            self._array_bounds(new)
+            mask = self._mask(path, new.shape)
+            self._array_bounds(new if mask is None else new[~mask])
 
-    def _rows(self, path: Path, old: Any, new: Any, shape: tuple[int, ...] | None = None) -> None:
-        """Numbers or words in a row; `shape`: that of the array they are the elements of."""
+    def _mask(self, path: Path, shape: tuple[int, ...]) -> Any:
+        """Which elements of an array are ignored; None: none."""
+        below = [one for one in self._ignored.below(path) if len(one) <= len(shape)]
+        if not below:
+            return None
         import numpy as np
 
-        if old.dtype.kind in "biuSU":
-            for a, b in zip(old[: self._labels_left].tolist(), new[: self._labels_left].tolist(), strict=True):
-                self._label((*path, 0), a, b)
-        if old.dtype.kind in "bSU":
-            wrong = old != new
-        else:
-            self._array_bounds(new)
+        mask = np.zeros(shape, "?")
+        for steps in below:
+            at = [slice(None) if step is ANY else step for step in steps if not isinstance(step, str)]
+            if len(at) == len(steps) and all(
+                isinstance(step, slice) or step < size for step, size in zip(at, shape, strict=False)
+            ):
+                mask[tuple(at)] = True
+        return mask
+
+    def _array(self, path: Path, old: Grid, new: Grid, ignored: Any, labels: int) -> int | None:
+        """Numbers or words of the same shape; the number of the first that differs. `path`: of any of them."""
+        import numpy as np
+
+        kept = None if ignored is None else np.flatnonzero(~ignored)
+        one, other = (side.values.ravel() if kept is None else side.values.ravel()[kept] for side in (old, new))
+        kind = one.dtype.kind
+        whole: Any = kind in "biuSU" or False
+        if old.whole is not None or new.whole is not None or kind != other.dtype.kind:
+            whole = old.is_whole() & np.broadcast_to(new.is_whole(), old.shape)
+            whole = whole.ravel() if kept is None else whole.ravel()[kept]
+        if whole is not False:
+            labelled = slice(labels) if whole is True else np.flatnonzero(whole)[:labels]
+            for a, b in zip(one[labelled].tolist(), other[labelled].tolist(), strict=True):
+                self._label(path, *((a, b) if whole is True else (int(a), int(b))))
+        wrong: Any = one != other if whole is True else None
+        if kind not in "bSU":
+            self._array_bounds(other)
             with np.errstate(all="ignore"):
-                a, b = old.astype("f8"), new.astype("f8")
+                a, b = one.astype("f8"), other.astype("f8")
                 signed = b - a
-                if old.dtype.kind == "f":
+                size = np.abs(signed)
+                if whole is not True:
                     allowed = self._rules.absolute_tolerance + self._rules.relative_tolerance * np.abs(a)
-                    close = np.isfinite(a) & (np.abs(signed) <= allowed)
-                    wrong = ~((a == b) | (np.isnan(a) & np.isnan(b)) | close)
-                else:
-                    wrong = old != new
+                    close = np.isfinite(a) & (size <= allowed)
+                    close |= (a == b) | (np.isnan(a) & np.isnan(b))
+                    wrong = ~close if whole is False else np.where(whole, one != other, ~close)
                 finite = np.isfinite(a) & np.isfinite(b)
-                cut = np.clip(signed[finite], -DIFFERENCE_MAX, DIFFERENCE_MAX)
-                if cut.size:
-                    self._difference(float(np.mean(cut)) * cut.size, float(np.abs(cut).max()), int(cut.size))
-        for index in np.flatnonzero(wrong)[:1].tolist():
-            at: tuple[int, ...] = (index,)
-            if shape is not None:
-                at = tuple(int(one) for one in np.unravel_index(index, shape)) if shape else ()
-            self._differ((*path, *at), old[index].item(), new[index].item())
+                if not finite.all():
+                    signed, size = signed[finite], size[finite]
+                if signed.size:
+                    mean = float(np.mean(np.clip(signed, -DIFFERENCE_MAX, DIFFERENCE_MAX)))
+                    self._difference(mean * signed.size, float(size.max()), int(signed.size))
+        first = np.flatnonzero(wrong)[:1]
+        if not first.size:
+            return None
+        return int(first[0] if kept is None else kept[first[0]])
 
     def _array_bounds(self, new: Any) -> None:
         import numpy as np
@@ -244,7 +453,7 @@ def shown(value: Any) -> str:
         text = value[:SHOWN_MAX].decode("ascii", "backslashreplace")
     elif isinstance(value, dict):
         text = f"an object of {len(value)}"
-    elif isinstance(value, list):
+    elif isinstance(value, list | Grid | Table):
         text = f"a list of {len(value)}"
     else:
         text = f"{value.dtype}{value.shape}"
@@ -260,7 +469,7 @@ def _kind(value: Any) -> str:
         name
         for kind, name in (
             (dict, "an object"),
-            (list, "a list"),
+            (list | Grid | Table, "a list"),
             (str, "text"),
             (bool, "a truth value"),
             (bytes, "bytes"),
@@ -281,18 +490,44 @@ def _float(value: float) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def _floats(values: list[Any]) -> bool:
-    return all(type(one) is float for one in values)
+def _first(rows: Rows, count: int) -> Rows:
+    if isinstance(rows, list):
+        return rows[:count]
+    if isinstance(rows, Grid):
+        return rows.first(count)
+    return Table([one.first(count) if isinstance(one, Grid) else one[:count] for one in rows.columns])
 
 
-def _order(value: Any) -> tuple[int, float, str]:
-    """An order of any values in which equal ones are neighbours, and close numbers too."""
-    if _is_number(value) and not math.isnan(value):
-        return 0, _float(value), ""
-    try:
-        return 1, 0.0, json.dumps(value, sort_keys=True, default=str)
-    except (ValueError, RecursionError):
-        return 2, 0.0, ""
+def _columns(rows: Rows) -> list[Grid | list[Any]] | None:
+    """The columns of a table; None: it is none."""
+    if isinstance(rows, Table):
+        return rows.columns
+    if isinstance(rows, Grid) and len(rows.shape) == 2:
+        return [rows.column(index) for index in range(rows.shape[1])]
+    return None
+
+
+def _sorted(numbers: Grid) -> tuple[Grid, Any]:
+    """A row of numbers by size, and the place that each had."""
+    order = numbers.values.argsort(kind="stable")
+    return Grid(numbers.values[order], None if numbers.whole is None else numbers.whole[order]), order
+
+
+def _place(index: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Where in an array of this shape the element of that number is."""
+    at: list[int] = []
+    for size in reversed(shape):
+        index, here = divmod(index, size)
+        at.append(here)
+    return tuple(reversed(at))
+
+
+def _texts(column: Grid | list[Any]) -> TypeGuard[list[str]]:
+    return isinstance(column, list) and set(map(type, column)) <= {str}
+
+
+def _cell(column: Grid | list[Any], row: int) -> Any:
+    return column.number((row,)) if isinstance(column, Grid) else column[row]
 
 
 def _plainly_equal(old: Any, new: Any) -> bool:
