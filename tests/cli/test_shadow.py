@@ -184,6 +184,13 @@ def test_shares_of_labels_are_of_all_of_them_whether_they_have_a_row_or_not(url:
     assert "5 more changes of other labels" in page(one)
 
 
+def test_answers_that_were_not_compared_to_their_end_are_told(url: str) -> None:
+    one = found(url) | {"PartlyCompared": 12}
+    said = "the ends of answers that are too large or too deep"
+    assert any(line.split() == ["12", *said.split()] for line in drawn(one))
+    assert said in page(one)
+
+
 def test_nothing_compared_yet_is_a_short_report(url: str) -> None:
     one = found(url)
     one["Agreement"] = {"Pairs": 0, "Agreeing": 0, "LowerBound": 0.0, "UpperBound": 1.0, "Confidence": 0.95}

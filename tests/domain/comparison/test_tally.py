@@ -143,6 +143,12 @@ def test_a_tally_that_was_stored_without_sums_is_summed_from_its_rows() -> None:
     assert merge([old, stored]).sums == merge([stored, stored]).sums == merge([stored, old]).sums
 
 
+def test_pairs_that_were_compared_in_part_are_counted() -> None:
+    cut = tally(["a"] * 60_000 + ["b"], ["a"] * 60_000 + ["c"])
+    whole = merge([cut, tally(1, 1), merge([cut, tally(1, 2)])])
+    assert (whole.pairs, whole.agreeing, whole.partial) == (4, 3, 2)
+
+
 def test_counts_and_differences() -> None:
     whole = merge(
         [

@@ -25,13 +25,17 @@ class Matching:
     untried: bool
 
 
-def match(old_keys: Sequence[Any], new_keys: Sequence[Any], agree: Callable[[int, int], bool | None]) -> Matching:
-    """Match elements by their keys: equal elements have equal keys, and close ones are near each other in the order of keys.
+def match(
+    old_keys: Sequence[Any],
+    new_keys: Sequence[Any],
+    coarse: Callable[[Any], Any],
+    agree: Callable[[int, int], bool | None],
+) -> Matching:
+    """Match elements by their keys: equal elements have equal keys.
 
+    `coarse`: a key in which close numbers are equal, or nearly all; it says who is tried first.
     `agree`: whether an old and a new element belong together; None: nothing more is tried.
     """
-    by_key = sorted(range(len(new_keys)), key=new_keys.__getitem__)
-    ordered = [new_keys[one] for one in by_key]
     partner: dict[int, int] = {}
     taken: dict[int, int] = {}
     equal: dict[Any, list[int]] = {}
@@ -42,6 +46,11 @@ def match(old_keys: Sequence[Any], new_keys: Sequence[Any], agree: Callable[[int
         if same:
             partner[one] = same.pop()
             taken[partner[one]] = one
+    if len(partner) == len(old_keys) == len(new_keys):
+        return Matching(sorted(partner.items()), [], [], untried=False)
+    new_order = [(coarse(key), key) for key in new_keys]
+    by_key = sorted(range(len(new_keys)), key=new_order.__getitem__)
+    ordered = [new_order[one] for one in by_key]
     alone: list[int] = []
     waiting = sorted((one for one in range(len(old_keys)) if one not in partner), key=old_keys.__getitem__)
     tried: dict[tuple[int, int], bool | None] = {}
@@ -51,11 +60,12 @@ def match(old_keys: Sequence[Any], new_keys: Sequence[Any], agree: Callable[[int
             tried[one, other] = agree(one, other)
         return tried[one, other]
 
+    def near(one: int) -> Iterator[int]:
+        return _nearest(by_key, bisect_left(ordered, (coarse(old_keys[one]), old_keys[one])))
+
     untried: list[int] = []
     for root in waiting if len(taken) < len(new_keys) else []:
-        found = _augment(
-            root, partner, taken, remembered, lambda one: _nearest(by_key, bisect_left(ordered, old_keys[one]))
-        )
+        found = _augment(root, partner, taken, remembered, near)
         if found is None:
             untried.append(root)
         elif not found:

@@ -33,6 +33,13 @@ _ARRAY_STEP: Final = 64
 #: Values that are walked to find out which elements of unordered lists belong together.
 TRIAL_VALUES_MAX: Final = VALUES_MAX
 
+#: Kinds of keys, of which no two are equal.
+_NAN, _NUMBER, _LIST, _OBJECT, _TEXT, _OTHER = range(1, 7)
+#: The key of what is not compared.
+_NOTHING: Final = (0, 0)
+#: In coarse keys numbers differ by at least one part in so many; far more than a tolerance, so that few are at a step.
+_COARSE: Final = 256
+
 Path = tuple[Step, ...]
 Rows = list[Any] | Grid | Table
 
@@ -163,7 +170,9 @@ class Walk:
         new_keys = [self._key((*path, index), one) for index, one in enumerate(new)]
         if self._left < 0:
             return None
-        found = matching.match(old_keys, new_keys, lambda one, other: self._belong((*path, one), old[one], new[other]))
+        found = matching.match(
+            old_keys, new_keys, self._coarse, lambda one, other: self._belong((*path, one), old[one], new[other])
+        )
         self.partial = self.partial or found.untried
         places = [*(one for one, _ in found.pairs), *found.old]
         others = [*(other for _, other in found.pairs), *found.new]
@@ -173,16 +182,31 @@ class Walk:
         """Orders any values, so that equal ones have equal keys, and close numbers are neighbours. What is ignored is no part of it."""
         self._left -= 1
         if self._left < 0 or len(path) > DEPTH_MAX or self._ignored.match(path):
-            return 0, 0
+            return _NOTHING
         if _is_number(value):
-            return (1, 0) if math.isnan(_float(value)) else (2, value)
+            return (_NAN, 0) if math.isnan(_float(value)) else (_NUMBER, value)
         if isinstance(value, list):
             keys = [self._key((*path, index), one) for index, one in enumerate(value)]
-            return 3, tuple(sorted(keys) if self._unordered.match(path) else keys)
+            return _LIST, tuple(sorted(keys) if self._unordered.match(path) else keys)
         if isinstance(value, dict):
             keys_of = ((name, self._key((*path, name), one)) for name, one in sorted(value.items()))
-            return 4, tuple((name, key) for name, key in keys_of if key != (0, 0))
-        return (5, value) if isinstance(value, str) else (6, -1 if value is None else int(value))
+            return _OBJECT, tuple((name, key) for name, key in keys_of if key != _NOTHING)
+        return (_TEXT, value) if isinstance(value, str) else (_OTHER, -1 if value is None else int(value))
+
+    def _coarse(self, key: tuple[int, Any]) -> tuple[int, Any]:
+        """A key with its numbers rounded, so that close ones do not decide the order before what comes after them does."""
+        kind, value = key
+        if kind == _NUMBER:
+            number = _float(value)
+            if not math.isfinite(number) or abs(number) <= _COARSE * self._rules.absolute_tolerance:
+                return kind, number if math.isinf(number) else 0.0
+            mantissa, exponent = math.frexp(number)
+            return kind, math.ldexp(round(mantissa * _COARSE) / _COARSE, exponent) if exponent < 1000 else number
+        if kind == _LIST:
+            return kind, tuple(self._coarse(one) for one in value)
+        if kind == _OBJECT:
+            return kind, tuple((name, self._coarse(one)) for name, one in value)
+        return key
 
     def _belong(self, path: Path, old: Any, new: Any) -> bool | None:
         """Whether two elements agree; None: too many were tried."""
@@ -219,7 +243,7 @@ class Walk:
         else:
             agree = a == b or (math.isnan(a) and math.isnan(b)) or self._close(a, b)
         if math.isfinite(a) and math.isfinite(b):
-            self._difference(b - a, abs(b - a), 1)
+            self._difference(min(max(b - a, -DIFFERENCE_MAX), DIFFERENCE_MAX), abs(b - a), 1)
         if not agree:
             self._differ(path, old, new)
 
@@ -234,8 +258,9 @@ class Walk:
             self.invalid = True
 
     def _difference(self, signed: float, largest: float, count: int) -> None:
+        """`signed`: the sum of so many differences, each of them cut."""
         self.largest = min(max(self.largest or 0.0, largest), DIFFERENCE_MAX)
-        self._signed += min(max(signed, -DIFFERENCE_MAX), DIFFERENCE_MAX)
+        self._signed += signed
         self._numbers += count
 
     def _label(self, path: Path, old: Any, new: Any) -> None:
