@@ -144,9 +144,10 @@ def label_places(found: Mapping[str, Any]) -> list[LabelPlace]:
 
 def changes_elsewhere(found: Mapping[str, Any]) -> int:
     """Changes of labels at places that are not in the table."""
-    in_places = sum(one["Changed"] for one in found["LabelPlaces"])
-    in_rows = sum(one["Count"] for one in found["Labels"] if one["Old"] != one["New"])
-    return max(int(found["OtherLabelChanges"]) - (in_places - in_rows), 0)
+    in_places: int = sum(one["Changed"] for one in found["LabelPlaces"])
+    in_rows: int = sum(one["Count"] for one in found["Labels"] if one["Old"] != one["New"])
+    other: int = found["OtherLabelChanges"]
+    return max(other - (in_places - in_rows), 0)
 
 
 def _heading(out: Console, text: str, more: str = "") -> None:
