@@ -146,9 +146,9 @@ def test_unordered_lists_are_compared_as_sets() -> None:
 
 
 def test_elements_without_an_order_belong_together_by_what_is_compared_of_them() -> None:
-    items = [{"id": number, "box": [number / 4, 1.0], "name": "ab"[number % 2]} for number in range(9)]
-    others = [{"id": 1000 - one["id"] * 7 % 10, "box": one["box"], "name": one["name"]} for one in reversed(items)]
-    rules = {"unordered_paths": ("$.items",), "ignored_paths": ("$.items[*].id",)}
+    items = [{"at": number, "box": [number / 4, 1.0], "name": "ab"[number % 2]} for number in range(9)]
+    others = [{"at": 1000 - one["at"] * 7 % 10, "box": one["box"], "name": one["name"]} for one in reversed(items)]
+    rules = {"unordered_paths": ("$.items",), "ignored_paths": ("$.items[*].at",)}
     assert of_json({"items": items}, {"items": others}, **rules).agrees
     others[3]["name"] = "c"
     found = of_json({"items": items}, {"items": others}, **rules)
