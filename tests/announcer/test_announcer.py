@@ -22,7 +22,7 @@ from bannister.errors import Conflict, Fenced, Unavailable
 from bannister.settings import Settings
 from bannister.state.endpoint_change import endpoint_change, endpoint_removal
 from bannister.state.memory import MemoryMedium, MemoryState
-from bannister.state.store import Put, Record, Remove
+from bannister.state.store import Entry, Put, Record, Remove
 from bannister.state.tables import ENDPOINTS, EVENT_DELIVERIES
 
 TIMEOUT = 20
@@ -184,6 +184,39 @@ async def test_of_too_many_the_oldest_are_given_up(world: World) -> None:
     assert (known.given_up, known.given_up_because, known.failing_since) == (3, "Too many others waited.", None)
     (entry,) = await world.state.journal(kind=GIVEN_UP)
     assert (entry.body["events"], entry.body["attempts"]) == (3, 0)
+
+
+async def test_a_dead_address_never_has_more_waiting_than_the_bound(world: World) -> None:
+    """However fast events come: each attempt that fails is a moment at which the oldest of too many go."""
+    world.settings = replace(world.settings, webhook_pending_max=30, webhook_attempts_max=1)
+    world.answers = lambda url, name, times: 500
+    await world.start()
+    await world.happen(*[f"e{number}" for number in range(300)])
+
+    def waiting(rows: dict[str, EventDelivery]) -> bool:
+        return rows[A].given_up >= 270
+
+    known = (await world.until(waiting))[A]
+    assert len(world.told) < 60, "most were given up without being told"
+    assert known.delivered == 0
+
+
+async def test_a_fault_ends_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    await world.start()
+    journal, faults = world.state.journal, 2
+
+    async def faulty(**filters: Any) -> list[Entry]:
+        nonlocal faults
+        faults -= 1
+        if faults >= 0:
+            raise RuntimeError("whatever it is")
+        return await journal(**filters)
+
+    monkeypatch.setattr(world.state, "journal", faulty)
+    await world.happen("x")
+    await world.delivered(1)
+    assert faults < 0
+    assert world.names() == ["x"]
 
 
 async def test_another_process_goes_on_where_the_first_one_was(world: World) -> None:

@@ -125,6 +125,9 @@ async def test_the_journal_is_numbered_without_gaps(reopen) -> None:
     assert [entry.sequence for entry in await state.journal(newest_first=True, before=3, limit=1)] == [2]
     assert [entry.sequence for entry in await state.journal(subject="endpoint/a", before=3, newest_first=True)] == [1]
     assert [entry.sequence for entry in await state.journal(after=1, before=3)] == [2]
+    assert [entry.sequence for entry in await state.journal(kind={"x", "y", "z"}, subject="endpoint/a")] == [1, 3]
+    assert await state.newest_numbers(after=0, kind="y", limit=1) == [3]
+    assert await state.newest_numbers(after=1, kind="y", limit=5) == [3, 2]
 
 
 async def test_a_commit_can_insist_that_nothing_was_journaled_since(reopen) -> None:

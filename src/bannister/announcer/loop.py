@@ -21,7 +21,7 @@ from bannister.address import cut
 from bannister.clock import Clock
 from bannister.domain.endpoint_event import GIVEN_UP, HAPPENED, event
 from bannister.domain.event_delivery import EventDelivery
-from bannister.errors import Conflict, Unavailable
+from bannister.errors import Conflict, Fenced, Unavailable
 from bannister.settings import Settings
 from bannister.state.store import Entry, Put, Record, Remove, Row, State
 from bannister.state.tables import EVENT_DELIVERIES
@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 #: Events that are told from one reading of the journal.
 _AT_ONCE: Final = 20
+_GIVEN_UP_AT_ONCE: Final = 200
 _TOO_MANY: Final = "Too many others waited."
 
 
@@ -84,8 +85,13 @@ class Announcer:
             version = self._state.changed.version
             try:
                 again = await self._some(url)
+            except Fenced:
+                raise
             except (Conflict, Unavailable) as error:
-                log.warning("events.not_read %s", error)
+                log.warning("events.not_read %s", str(error).replace(url, cut(url)))
+                await asyncio.sleep(self._settings.report_retry_seconds)
+            except Exception:  # whatever it is: events must not end what decides about rollbacks
+                log.exception("events.fault")
                 await asyncio.sleep(self._settings.report_retry_seconds)
             else:
                 if not again:
@@ -95,14 +101,26 @@ class Announcer:
         """Tell the next ones; False: there are none."""
         row = await self._state.get(EVENT_DELIVERIES, url)
         assert row is not None, "written in the beginning, and by nobody else"
-        most = self._settings.webhook_pending_max
-        waiting = await self._state.journal(after=row.value.position, kind=HAPPENED, limit=most + _AT_ONCE)
-        surplus = waiting[: max(0, len(waiting) - most)]
-        if surplus:
-            row = await self._give_up(row, surplus, 0, _TOO_MANY)
-        for entry in waiting[len(surplus) :][:_AT_ONCE]:
+        row = await self._keep_bound(row)
+        waiting = await self._state.journal(after=row.value.position, kind=HAPPENED, limit=_AT_ONCE)
+        for entry in waiting:
             row = await self._tell(row, entry)
+            if row.value.failing_since is not None:
+                break  # that has taken a while: first see how many there are now
         return bool(waiting)
+
+    async def _keep_bound(self, row: Row[EventDelivery]) -> Row[EventDelivery]:
+        """Give up the oldest of too many."""
+        most = self._settings.webhook_pending_max
+        numbers = await self._state.newest_numbers(after=row.value.position, kind=HAPPENED, limit=most + 1)
+        while len(numbers) > most:
+            surplus = await self._state.journal(
+                after=row.value.position, before=numbers[most - 1], kind=HAPPENED, limit=_GIVEN_UP_AT_ONCE
+            )
+            if not surplus:
+                break
+            row = await self._give_up(row, surplus, 0, _TOO_MANY)
+        return row
 
     async def _tell(self, row: Row[EventDelivery], entry: Entry) -> Row[EventDelivery]:
         async def failed(error: str) -> None:

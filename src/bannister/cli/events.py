@@ -51,7 +51,7 @@ def webhooks(out: Console, told: list[dict[str, Any]], *, only_in_trouble: bool 
     """A line for each address that is told of events."""
     for one in told:
         failing = "FailingSince" in one
-        if only_in_trouble and not failing and not one["GivenUp"]:
+        if only_in_trouble and not failing and not _has_lost_lately(one):
             continue
         shape, style = ("!", "yellow") if failing or one["GivenUp"] else ("✔", "green")
         counts = f"{one['Delivered']} told, {one['Waiting']} wait, {one['GivenUp']} given up"
@@ -63,6 +63,12 @@ def webhooks(out: Console, told: list[dict[str, Any]], *, only_in_trouble: bool 
             at = words.day_and_clock(one["LastGivenUpTime"])
             why = one.get("LastGivenUpReason", "")
             paragraph(out, f"The last that it will not be told of was given up at {at}: {why}", indent=2, style="dim")
+
+
+def _has_lost_lately(one: dict[str, Any]) -> bool:
+    """Nothing was told since an event was given up."""
+    lost, told = one.get("LastGivenUpTime"), one.get("LastDeliveredTime")
+    return lost is not None and (told is None or lost > told)
 
 
 class _Page:

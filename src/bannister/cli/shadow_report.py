@@ -135,7 +135,7 @@ class LabelPlace:
 def label_places(found: Mapping[str, Any]) -> list[LabelPlace]:
     """The table of labels, place by place, those with changes first."""
     places = []
-    for one in found["LabelPlaces"]:
+    for one in found.get("LabelPlaces", []):
         rows = [row for row in found["Labels"] if row["Path"] == one["Path"] and row["Old"] != row["New"]]
         changes = sorted(rows, key=lambda row: -row["Count"])
         places.append(LabelPlace(one["Path"], one["Unchanged"], one["Unchanged"] + one["Changed"], changes))
@@ -144,7 +144,7 @@ def label_places(found: Mapping[str, Any]) -> list[LabelPlace]:
 
 def changes_elsewhere(found: Mapping[str, Any]) -> int:
     """Changes of labels at places that are not in the table."""
-    in_places: int = sum(one["Changed"] for one in found["LabelPlaces"])
+    in_places: int = sum(one["Changed"] for one in found.get("LabelPlaces", []))
     in_rows: int = sum(one["Count"] for one in found["Labels"] if one["Old"] != one["New"])
     other: int = found["OtherLabelChanges"]
     return max(other - (in_places - in_rows), 0)

@@ -18,7 +18,7 @@ def status(url: str | None, json: bool) -> int:
     """Print it; the exit code."""
     server = Server(url)
     endpoints = [found for name in _names(server) if (found := _endpoint(server, name)) is not None]
-    told = server.ask("bannister", "describe_event_webhooks")["Webhooks"]
+    told = _webhooks(server)
     if json:
         as_json({"Endpoints": endpoints, "Webhooks": told})
         return 0
@@ -30,6 +30,15 @@ def status(url: str | None, json: bool) -> int:
         _show(out, one, width)
     webhooks(out, told, only_in_trouble=True)
     return 0
+
+
+def _webhooks(server: Server) -> list[dict[str, Any]]:
+    """The addresses that are told of events; none where the server is of an earlier version than this command."""
+    try:
+        found: list[dict[str, Any]] = server.ask("bannister", "describe_event_webhooks")["Webhooks"]
+    except Refused:
+        return []
+    return found
 
 
 def _names(server: Server) -> list[str]:

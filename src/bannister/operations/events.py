@@ -95,7 +95,7 @@ async def describe_webhooks(context: Context) -> list[Webhook]:
         if row is None:
             continue  # the server has only just started
         one = row.value
-        waiting = await context.state.journal(
+        waiting = await context.state.newest_numbers(
             after=one.position, kind=HAPPENED, limit=context.settings.webhook_pending_max
         )
         found.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Final
 
@@ -22,12 +23,12 @@ _JOURNAL_PAGE: Final = 500
 async def story(context: Context, endpoint: str, after: int = 0) -> AsyncIterator[Entry]:
     """The entries that tell what became of an endpoint's deployments, oldest first."""
     while True:
-        page = await context.state.journal(after=after, subject=f"endpoint/{endpoint}", limit=_JOURNAL_PAGE)
+        page = await context.state.journal(after=after, subject=f"endpoint/{endpoint}", kind=STORY, limit=_JOURNAL_PAGE)
         for entry in page:
-            if entry.kind in STORY:
-                yield entry
+            yield entry
         if len(page) < _JOURNAL_PAGE:
             return
+        await asyncio.sleep(0)
         after = page[-1].sequence
 
 

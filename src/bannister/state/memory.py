@@ -6,7 +6,7 @@ Values are held as the bytes a durable store would hold, so a type that cannot b
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
 import msgspec
@@ -120,20 +120,24 @@ class MemoryState:
         after: int = 0,
         before: int | None = None,
         subject: str | None = None,
-        kind: str | None = None,
+        kind: str | Collection[str] | None = None,
         limit: int = 1000,
         newest_first: bool = False,
     ) -> list[Entry]:
         entries = self._medium.entries
+        kinds = {kind} if isinstance(kind, str) else kind
         forgotten = entries[0].sequence - 1 if entries else 0
         end = len(entries) if before is None else max(before - forgotten - 1, 0)
         between = entries[max(0, after - forgotten) : end]
         matching = (
             entry
             for entry in (reversed(between) if newest_first else between)
-            if (subject is None or entry.subject == subject) and (kind is None or entry.kind == kind)
+            if (subject is None or entry.subject == subject) and (kinds is None or entry.kind in kinds)
         )
         return [entry for entry, _ in zip(matching, range(limit), strict=False)]
+
+    async def newest_numbers(self, *, after: int, kind: str, limit: int) -> list[int]:
+        return [one.sequence for one in await self.journal(after=after, kind=kind, limit=limit, newest_first=True)]
 
     async def prune(self, *, before: float, keep: int, up_to: int, limit: int = 500) -> int:
         medium = self._medium

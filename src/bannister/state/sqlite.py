@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
@@ -223,7 +223,7 @@ class SqliteState:
         after: int = 0,
         before: int | None = None,
         subject: str | None = None,
-        kind: str | None = None,
+        kind: str | Collection[str] | None = None,
         limit: int = 1000,
         newest_first: bool = False,
     ) -> list[Entry]:
@@ -231,16 +231,29 @@ class SqliteState:
         if before is not None:
             where.append("sequence < ?")
             values.append(str(before))
-        for column, value in (("subject", subject), ("kind", kind)):
-            if value is not None:
-                where.append(f"{column} = ?")
-                values.append(value)
+        if subject is not None:
+            where.append("subject = ?")
+            values.append(subject)
+        if kind is not None:
+            kinds = [kind] if isinstance(kind, str) else sorted(kind)
+            # Of a subject there are few entries, of a kind many: the plus keeps SQLite from taking the index of kinds.
+            column = "kind" if subject is None else "+kind"
+            where.append(f"{column} IN ({', '.join('?' * len(kinds))})")
+            values += kinds
         query = f"SELECT * FROM journal WHERE {' AND '.join(where)} ORDER BY sequence {'DESC' if newest_first else ''} LIMIT {limit:d}"
         with _reported():
             found = self._connection.execute(query, values).fetchall()
-        return [
-            Entry(sequence, at, about, what, msgspec.json.decode(body)) for sequence, at, about, what, body in found
-        ]
+        try:
+            return [
+                Entry(sequence, at, about, what, msgspec.json.decode(body)) for sequence, at, about, what, body in found
+            ]
+        except msgspec.MsgspecError as error:
+            raise Unavailable(f"An entry of the journal cannot be read: {error}.") from None
+
+    async def newest_numbers(self, *, after: int, kind: str, limit: int) -> list[int]:
+        query = "SELECT sequence FROM journal WHERE kind = ? AND sequence > ? ORDER BY sequence DESC LIMIT ?"
+        with _reported():
+            return [number for (number,) in self._connection.execute(query, (kind, after, limit))]
 
     async def prune(self, *, before: float, keep: int, up_to: int, limit: int = 500) -> int:
         with _reported(), transaction(self._connection):

@@ -9,7 +9,7 @@ Every store passes `tests/state/test_conformance.py`.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -131,11 +131,15 @@ class State(Protocol):
         after: int = 0,
         before: int | None = None,
         subject: str | None = None,
-        kind: str | None = None,
+        kind: str | Collection[str] | None = None,
         limit: int = 1000,
         newest_first: bool = False,
     ) -> list[Entry]:
-        """Entries between two positions, both exclusive, oldest first unless asked otherwise; filtered by exact subject and kind where given."""
+        """Entries between two positions, both exclusive, oldest first unless asked otherwise; filtered by exact subject and kind, or kinds, where given."""
+        ...
+
+    async def newest_numbers(self, *, after: int, kind: str, limit: int) -> list[int]:
+        """The numbers of the newest entries of a kind after a position, newest first: without reading the entries."""
         ...
 
     async def prune(self, *, before: float, keep: int, up_to: int, limit: int = 500) -> int:

@@ -131,5 +131,9 @@ class Webhooks:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
                     loop.call_soon_threadsafe(end, found)
 
-        threading.Thread(target=work, name="webhook-name", daemon=True).start()
+        try:
+            threading.Thread(target=work, name="webhook-name", daemon=True).start()
+        except RuntimeError as error:  # there are as many threads as may be
+            del self._looked_up[host, port]
+            raise Unavailable(f"The name could not be looked up: {error}.") from None
         return future
