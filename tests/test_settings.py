@@ -78,6 +78,8 @@ def test_what_may_be_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         accepted.add(name)
     assert accepted == {
         "startup_niceness",
+        "startup_yield_seconds",
+        "stop_grace_seconds",
         "proxy_workers",
         "bake_requests_min",
         "disk_reserve_bytes",
@@ -100,7 +102,8 @@ def test_what_may_be_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         (f"turn_seconds = 1{'0' * 400}", f"turn_seconds must be a number, at least 0.001, not 1{'0' * 400}."),
         ("port = 65536", "port must be a whole number from 1 to 65535, not 65536."),
         ("startup_niceness = 20", "startup_niceness must be a whole number from 0 to 19, not 20."),
-        ("account_id = 12", "account_id must be text, not 12."),
+        ("account_id = true", "account_id must be text, not True."),
+        ("account_id = 1.5", "account_id must be text, not 1.5."),
         ("timing = 'azure'", "timing must be one of bannister, aws, not 'azure'."),
         ("timing = 1", "timing must be one of bannister, aws, not 1."),
         ("turn_second = 1", "there is no setting called 'turn_second'; the closest is 'turn_seconds'."),
@@ -110,6 +113,30 @@ def test_what_may_be_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_what_the_file_may_not_say(tmp_path: Path, line: str, sentence: str) -> None:
     assert refusal(written(tmp_path, line)) == f"{tmp_path}/bannister.toml: {sentence}"
+
+
+def test_an_account_may_be_written_as_a_number(tmp_path: Path) -> None:
+    assert load(written(tmp_path, "account_id = 123456789012")).account_id == "123456789012"
+
+
+def test_what_kubernetes_says_of_a_service_of_the_same_name_is_no_setting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in (
+        "SERVICE_HOST",
+        "SERVICE_PORT",
+        "SERVICE_PORT_HTTP",
+        "PORT_3594_TCP",
+        "PORT_3594_TCP_ADDR",
+        "CONSOLE_SERVICE_HOST",
+        "CONSOLE_PORT",
+        "RUNTIME_THREADS",
+    ):
+        monkeypatch.setenv(f"BANNISTER_{name}", "10.0.0.1")
+    monkeypatch.setenv("BANNISTER_PORT", "tcp://10.0.0.1:3594")
+    assert load(tmp_path) == Settings(tmp_path)
+    monkeypatch.setenv("BANNISTER_PORT", "4000")
+    assert load(tmp_path).port == 4000
 
 
 def test_a_number_that_would_become_another_is_not_taken_from_text(

@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 import sys
 import tempfile
 import tomllib
@@ -34,12 +35,17 @@ DATA_DIR_VARIABLE: Final = "BANNISTER_DATA_DIR"
 PART_VARIABLE: Final = "BANNISTER_PART"
 #: In the environment of an instance: its id. Written by `bannister.instances`.
 INSTANCE_VARIABLE: Final = "BANNISTER_INSTANCE"
-_NOT_SETTINGS: Final = frozenset({DATA_DIR_VARIABLE, PART_VARIABLE, INSTANCE_VARIABLE})
+#: Of a model's own environment (`bannister.runtime`).
+_THREADS_VARIABLE: Final = "BANNISTER_RUNTIME_THREADS"
+_NOT_SETTINGS: Final = frozenset({DATA_DIR_VARIABLE, PART_VARIABLE, INSTANCE_VARIABLE, _THREADS_VARIABLE})
+#: What Kubernetes puts into every container beside a Service whose name begins with "bannister".
+_OF_KUBERNETES: Final = re.compile(r"BANNISTER_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)", re.ASCII)
 
 # Types of settings with bounds of their own (`_KINDS`); `int` and `float` have theirs, too.
 Port = int
 Niceness = int
 IntOrZero = int
+FloatOrZero = float
 
 
 class Timing(StrEnum):
@@ -74,14 +80,14 @@ class Settings:
     startup_parallel_max: int = 2
     #: Niceness of a starting instance, 0 to 19: it leaves the processor to those that serve, yet must start on a busy machine.
     startup_niceness: Niceness = 5
-    #: … and yields for this long at most.
-    startup_yield_seconds: float = 10.0
+    #: … and yields for this long at most (0: not at all).
+    startup_yield_seconds: FloatOrZero = 10.0
     restart_backoff_seconds_min: float = 0.2
     restart_backoff_seconds_max: float = 30.0
     ping_timeout_seconds: float = 2.0
     ping_interval_starting_seconds: float = 0.02
-    #: SIGTERM, then SIGKILL after this long (AWS: 30 s).
-    stop_grace_seconds: float = 30.0
+    #: SIGTERM, then SIGKILL after this long (AWS: 30 s; 0: at once).
+    stop_grace_seconds: FloatOrZero = 30.0
     #: In-flight requests of a group that no longer gets new ones may take this long.
     drain_timeout_seconds: float = 75.0
     #: … and this long where they are still under way after that: then they are streams (`stream_timeout_seconds`).
@@ -430,7 +436,11 @@ def load(data_dir: Path, **overrides: object) -> Settings:
     for name, value in _from_file(file).items():
         values[name] = _typed(name, value, str(file))
     for variable, text in os.environ.items():
-        if variable.startswith("BANNISTER_") and variable not in _NOT_SETTINGS:
+        if (
+            variable.startswith("BANNISTER_")
+            and variable not in _NOT_SETTINGS
+            and not _is_of_kubernetes(variable, text)
+        ):
             name = variable.removeprefix("BANNISTER_").lower()
             values[name] = _typed(name, text, f"environment variable {variable}")
     values.update({name: value for name, value in overrides.items() if value is not None})
@@ -456,6 +466,12 @@ def _from_file(file: Path) -> dict[str, object]:
         raise Invalid(f"{file} is not valid TOML: {error}.") from error
 
 
+def _is_of_kubernetes(variable: str, text: str) -> bool:
+    if _OF_KUBERNETES.fullmatch(variable) is None:
+        return False
+    return variable.removeprefix("BANNISTER_").lower() not in _FIELDS or "://" in text
+
+
 class _Kind(NamedTuple):
     type: type
     words: str
@@ -470,6 +486,7 @@ _KINDS: Final = {
     "Port": _Kind(int, "a whole number from 1 to 65535", 1, 65535),
     "Niceness": _Kind(int, "a whole number from 0 to 19", 0, 19),
     "float": _Kind(float, "a number, at least 0.001", least=0.001),
+    "FloatOrZero": _Kind(float, "a number, at least 0"),
     "str": _Kind(str, "text"),
     "tuple[str, ...]": _Kind(tuple, "a list of addresses"),  # read by `_addresses`
     "Timing": _Kind(Timing, f"one of {', '.join(Timing)}"),
@@ -488,7 +505,10 @@ def _typed(name: str, value: object, where: str) -> object:
     except (TypeError, ValueError, OverflowError):
         typed = None
     # Text stands for what it says; a number of the file that would become another one, `true` that would become 1, do not.
-    is_kept = isinstance(value, str) or (typed == value and not isinstance(value, bool))
+    is_number = isinstance(value, int) and not isinstance(value, bool)
+    is_kept = (
+        isinstance(value, str) or (kind.type is str and is_number) or (typed == value and not isinstance(value, bool))
+    )
     is_within = not isinstance(typed, int | float) or kind.least <= typed <= kind.most  # nan is not
     if typed is None or not is_kept or not is_within:
         raise Invalid(f"{where}: {name} must be {kind.words}, not {value!r}.")

@@ -229,7 +229,7 @@ def _verdict(record: ShadowRecord, noise: ShadowRecord | None) -> str:
     else:
         said = verdict(record, noise)
     pairs = "1 pair was" if record.earlier_pairs == 1 else f"{record.earlier_pairs:,} pairs were"
-    return f"{said} {pairs} compared by other rules before, or by an earlier version, and not counted here."
+    return f"{said} {pairs} compared by other rules before, and not counted here."
 
 
 def _dimensions(record: ShadowRecord) -> dict[str, str]:

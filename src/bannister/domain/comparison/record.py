@@ -48,10 +48,10 @@ class ShadowRecord:
     earlier_pairs: int = 0
 
     def compared_by(self, rules: Rules | None) -> bool:
-        """All that is in it was compared as these rules say. Rules that are not known are not told apart."""
-        if rules is None or not self.tally.pairs:
+        """All that is in it was compared as these rules say. Rules that are not known, as in records of earlier versions, are not told apart."""
+        if rules is None or self.rules is None or not self.tally.pairs:
             return True
-        return self.rules is not None and self.rules.comparing == rules.comparing
+        return self.rules.comparing == rules.comparing
 
     def begun_anew(self, rules: Rules, second: int) -> ShadowRecord:
         """The record after this one, of what is compared by other rules from this second on."""
