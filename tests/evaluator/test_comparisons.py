@@ -186,6 +186,15 @@ def by(rules: Rules, at: int, pairs: int, agreeing: int, **named: object) -> Gro
     return replace(tallied(at, pairs, agreeing, **named), rules=rules)
 
 
+async def test_figures_of_an_earlier_version_which_did_not_write_down_its_rules_go_on(world: ShadowWorld) -> None:
+    await world.take_comparisons(START + 1.0, tallied(START, 10, 9))
+    assert (await stored(world)).rules is None
+    world.clock.time += 3
+    await world.take_comparisons(START + 4.0, by(Rules(), START + 3, 1, 1))
+    found = await stored(world)
+    assert (found.tally.pairs, found.tally.agreeing, found.number, found.earlier_pairs) == (11, 10, 1, 0)
+
+
 async def test_figures_begin_anew_when_the_rules_change(world: ShadowWorld) -> None:
     old, new = Rules(since=1.0), Rules(ignored_paths=("$.id",), since=2.0)
     missed = (Reason(Unpaired.NO_SHADOW.value, 4),)
