@@ -86,6 +86,16 @@ async def test_copies_that_were_skipped_count_though_nothing_was_compared(contex
     assert (found.record.tally.pairs, found.skipped) == (0, 6000), "not what an earlier fleet of this name skipped"
 
 
+async def test_skipped_copies_of_the_first_moments_count_once_they_are_kept_less_finely(context: Context) -> None:
+    now = int(context.clock.now())
+    minute = (now - 100_000) // 60 * 60
+    await put_endpoint(context, with_shadow=True, since=minute + 20.0)
+    await context.metrics.register(GroupDimensions("new", "flights", "Shadow", "flights-3", 1))
+    await skip(context, "new", minute + 30, 2000)
+    await context.metrics.expire(now)
+    assert (await describe_shadow_report(context, "flights")).skipped == 2000
+
+
 async def test_copies_of_a_past_shadow_end_where_the_same_configuration_came_again(context: Context) -> None:
     start = await put_records(context)
     again = replace(records(start + 250, noise=False)[0], group="again")

@@ -16,7 +16,9 @@ from bannister.domain.comparison.verdict import names, verdict
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.metric.identity import SHADOW_NAMESPACE, identity
+from bannister.domain.metric.retention import period_unit
 from bannister.errors import Invalid, NotFound, Resource
+from bannister.metrics.store import tiers_of
 from bannister.operations.context import Context
 from bannister.state.store import Put
 from bannister.state.tables import COMPARISON_RULES, ENDPOINTS, SHADOWS
@@ -262,7 +264,10 @@ async def _skipped(context: Context, record: ShadowRecord, start: int, others: I
     """A shadow that reads nothing has no pair, but its copies are skipped: what counts is when its fleet was there, not when it was compared."""
     # The metric has no group in its dimensions: where the same variant and configuration came again, that is where this one's ends.
     later = [one.since for one in others if _dimensions(one) == _dimensions(record) and one.since > record.until]
-    seconds = min([int(context.clock.now()) + 1, *later]) - start
+    now = context.clock.now()
+    # What is kept less finely counts by the beginning of its stretch, which the first one may have had before the fleet.
+    start -= start % period_unit(now - start, tiers_of(context.settings))
+    seconds = min([int(now) + 1, *later]) - start
     if not later:
         # The period may be longer than that, so it is one with which all is read, however coarsely it is kept.
         seconds = math.ceil(seconds / HOUR) * HOUR
