@@ -8,6 +8,7 @@ SHA-256 of its bytes: the same artifact is unpacked once, and what runs from a f
 * Sizes are bounded on what comes out of the decompressor, also where tar itself reads (extended headers), so an archive
   that swells is refused after a bounded amount of work.
 * The folder appears whole or not at all: it is filled beside its place and renamed into it. Two at once do no harm.
+  It is renamed again before it is deleted, so that half of one is never taken for it.
 * Files are read-only and carry no other permission bits than *execute*; by that a backup tells them from what a model writes
   beside them. Folders can be written, so that the user can delete all this with an ordinary `rm -r`.
 """
@@ -15,10 +16,12 @@ SHA-256 of its bytes: the same artifact is unpacked once, and what runs from a f
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import gzip
 import hashlib
 import os
+import secrets
 import shutil
 import tarfile
 import tempfile
@@ -29,6 +32,7 @@ from typing import BinaryIO, Final, NoReturn
 from bannister.errors import Invalid, Unavailable
 from bannister.settings import Settings
 
+#: With this begins the name of what is not whole: not yet, or no longer.
 _PARTIAL: Final = ".partial-"
 _CHUNK_BYTES: Final = 1024 * 1024
 #: The longest extended header (long names, times) that is read.
@@ -51,10 +55,24 @@ async def unpack(archive: Path, into: Path, limits: Settings) -> Path:
 
 
 def remove(folder: Path) -> None:
-    """Delete an unpacked artifact, whatever a model has made of its folders."""
-    for directory, _, _ in os.walk(folder):
-        Path(directory).chmod(0o700)
+    """Delete an unpacked artifact, whatever a model has made of its folders.
+
+    Raises:
+        OSError: Some of it cannot be deleted. What is left is never taken for the artifact; it can be removed again.
+    """
+    if not folder.name.startswith(_PARTIAL):
+        folder = folder.rename(folder.with_name(f"{_PARTIAL}{secrets.token_hex(8)}"))
+    _make_accessible(folder)
+    for directory, names, _ in os.walk(folder):
+        for name in names:  # before the walk lists them
+            _make_accessible(Path(directory, name))
     shutil.rmtree(folder)
+
+
+def _make_accessible(directory: Path) -> None:
+    with contextlib.suppress(OSError):  # of another user, or gone; if it is in the way, deleting says so
+        if not directory.is_symlink():
+            directory.chmod(0o700)
 
 
 def _unpack(archive: Path, into: Path, limits: Settings) -> Path:

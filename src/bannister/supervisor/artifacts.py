@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +13,8 @@ from bannister.errors import Invalid, NotFound, Unavailable
 from bannister.objects.store import ObjectStore
 from bannister.settings import Settings
 from bannister.supervisor.artifact import remove, unpack
+
+log = logging.getLogger(__name__)
 
 #: An object that is replaced between being found and being opened is looked for again.
 FETCHES_MAX = 3
@@ -47,11 +51,25 @@ class Artifacts:
         raise Unavailable(f"{url} is replaced again and again.")
 
     async def sweep(self, in_use: Callable[[], Awaitable[set[str]]]) -> None:
-        """Remove the folders that no group uses."""
+        """Remove the folders that no group uses. One that cannot be removed is said, and left for the next time."""
         async with self._busy:
-            if not self._settings.artifacts_dir.is_dir():
-                return
             used = await in_use()
-            for folder in self._settings.artifacts_dir.iterdir():
-                if str(folder) not in used:
-                    await asyncio.to_thread(remove, folder)
+            await asyncio.to_thread(_remove_others, self._settings.artifacts_dir, used)
+
+
+def _remove_others(artifacts_dir: Path, used: set[str]) -> None:
+    try:
+        with os.scandir(artifacts_dir) as entries:
+            folders = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except FileNotFoundError:  # nothing was ever unpacked
+        return
+    except OSError as error:
+        log.warning("artifacts.not_removed What no group uses stays in %s: %s.", artifacts_dir, error)
+        return
+    for folder in sorted(folders):
+        if str(folder) in used:
+            continue
+        try:
+            remove(folder)
+        except OSError as error:  # of another user, or a process that a model left behind still writes there
+            log.warning("artifacts.not_removed %s is used by no group and cannot be removed: %s.", folder, error)
