@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
+import os
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -187,3 +189,39 @@ async def test_many_that_wait_do_not_hold_up_the_event_loop(
     assert len(opened) == 1, "what is known is not read again"
     assert opened[0] != threading.get_ident()
     assert len(looked_at) >= 5, "others get their turns between files"
+
+
+async def test_a_directory_that_cannot_be_listed_is_said_once_and_looked_at_again(
+    settings: Settings, objects: Objects, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO")
+    clock = Clock()
+    delivery = Delivery(settings, objects, clock)
+    known = spooled(settings, "1.ready", "later", "k", b"{}\n")
+    await delivery.deliver()
+    caplog.clear()
+    opened = []
+    open_path = Path.open
+
+    def _open(path: Path, *arguments: Any, **named: Any) -> Any:
+        opened.append(path.name)
+        return open_path(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", _open)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "scandir", _too_many_open_files)
+            for _ in range(3):
+                await delivery.deliver()
+        await delivery.deliver()
+    assert caplog.text.count("cannot be listed") == 2
+    assert caplog.text.count("can be listed again") == 2
+    assert opened == [], "what is known is kept: its line is not read again"
+    await objects.create_bucket("later", 0.0)
+    clock.time += 100.0
+    await delivery.deliver()
+    assert not known.exists()
+
+
+def _too_many_open_files(directory: Path) -> Any:
+    raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), str(directory))

@@ -55,6 +55,8 @@ class Delivery:
         self._troubles: dict[str, _Trouble] = {}
         #: What the last look found, the oldest first; None: it does not say where it goes.
         self._waiting: dict[str, _Ready | None] = {}
+        #: The last look failed, which was said.
+        self._blind = False
 
     def trouble(self, bucket: str) -> str | None:
         """Why captured records do not get into this bucket, as a sentence; None: they do, as far as is known."""
@@ -69,7 +71,16 @@ class Delivery:
 
     async def deliver(self) -> None:
         """Move what is finished and not waiting for its bucket, the oldest first."""
-        self._waiting = await asyncio.to_thread(_look, self._settings.capture_dir, self._waiting)
+        try:
+            self._waiting = await asyncio.to_thread(_look, self._settings.capture_dir, self._waiting)
+        except OSError as error:  # too many open files, no permission, a failing disk: it may pass
+            if not self._blind:
+                log.warning("capture.not_delivered %s cannot be listed: %s.", self._settings.capture_dir, error)
+            self._blind = True
+            return
+        if self._blind:
+            log.info("capture.delivered %s can be listed again.", self._settings.capture_dir)
+        self._blind = False
         given_up: Counter[str] = Counter()
         for number, (name, found) in enumerate(list(self._waiting.items())):
             path = self._settings.capture_dir / name
@@ -125,7 +136,11 @@ class Delivery:
 
 
 def _look(directory: Path, known: Mapping[str, _Ready | None]) -> dict[str, _Ready | None]:
-    """By name, all finished files, the oldest first. In a thread: of those that are not known yet a line is read, and many may be waiting."""
+    """By name, all finished files, the oldest first. In a thread: of those that are not known yet a line is read, and many may be waiting.
+
+    Raises:
+        OSError: The directory cannot be listed.
+    """
     try:
         with os.scandir(directory) as entries:
             names = sorted(entry.name for entry in entries if entry.name.endswith(READY))
