@@ -1,11 +1,15 @@
 """Backup and restore: of a running server, for real, and of files nobody should trust."""
 
+import errno
 import gzip
 import io
 import json
 import os
+import shutil
 import sqlite3
+import stat
 import subprocess
+import sys
 import tarfile
 import threading
 from collections.abc import Callable
@@ -14,6 +18,7 @@ from pathlib import Path
 import pytest
 from tests.scenarios.world import BANNISTER, Server, World
 
+from bannister.backup import making
 from bannister.backup.making import back_up
 from bannister.backup.restoring import restore
 from bannister.domain.fleet import Group
@@ -89,11 +94,143 @@ async def test_what_a_model_wrote_beside_its_artifact_is_left_out(settings: Sett
     (artifact / "again").hardlink_to(artifact / "__pycache__" / "inference.pyc")
     (artifact / "out").symlink_to("/etc/passwd")
     os.mkfifo(artifact / "pipe")
+    os.mkfifo(artifact / "read-only", 0o400)
+    os.mknod(artifact / "socket", stat.S_IFSOCK | 0o600)
     back_up(settings, tmp_path / "b.tar.gz", 5.0)
     restore(tmp_path / "b.tar.gz", tmp_path / "new")
     folder = tmp_path / "new" / "artifacts" / artifact.name
     assert {path.name for path in folder.rglob("*") if not path.is_dir()} == {"model.bin", "link"}
     assert {path.stat().st_mode & 0o777 for path in (folder, folder / "__pycache__")} == {0o755}
+
+
+async def test_a_link_out_of_the_artifact_does_not_spoil_the_backup(settings: Settings, tmp_path: Path) -> None:
+    artifact = settings.artifacts_dir / ("a" * 64)
+    (artifact / "deep" / "er").mkdir(parents=True)
+    for name, target in {
+        "hosts": "../../../../etc/hosts",
+        "far": "../" * 20 + "etc/hosts",
+        "sibling": "../other",
+        "absolute": str(artifact / "model.bin"),
+        "deep/er/top": "../..",
+        "deep/loop": "loop",
+        "deep/gone": "nothing",
+        "folder": "deep/er",
+        # Inside only as long as the link on its way is there: `zz` comes after it.
+        "around": "zz/../../model.bin",
+        "zz": "deep/er",
+    }.items():
+        (artifact / name).symlink_to(target)
+    back_up(settings, tmp_path / "b.tar.gz", 5.0)
+    restore(tmp_path / "b.tar.gz", tmp_path / "new")
+    folder = tmp_path / "new" / "artifacts" / artifact.name
+    links = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink()}
+    assert links >= {"link", "deep/er/top", "deep/gone", "folder", "around", "zz"}
+    assert not links & {"hosts", "far", "sibling", "absolute"}
+    assert (folder / "around").read_bytes() == b"weights"
+    assert (folder / "deep" / "er" / "top").resolve() == folder
+    assert (folder / "folder").resolve() == folder / "deep" / "er"
+
+
+async def test_an_artifacts_folder_on_another_disk_is_backed_up(settings: Settings, tmp_path: Path) -> None:
+    settings.artifacts_dir.rename(tmp_path / "elsewhere")
+    settings.artifacts_dir.symlink_to(tmp_path / "elsewhere")
+    back_up(settings, tmp_path / "b.tar.gz", 5.0)
+    restore(tmp_path / "b.tar.gz", tmp_path / "new")
+    assert (tmp_path / "new" / "artifacts" / ("a" * 64) / "link").read_bytes() == b"weights"
+
+
+async def test_hard_links_of_an_artifact_are_kept(settings: Settings, tmp_path: Path) -> None:
+    artifact = settings.artifacts_dir / ("a" * 64)
+    (artifact / "same").hardlink_to(artifact / "model.bin")
+    back_up(settings, tmp_path / "b.tar.gz", 5.0)
+    restore(tmp_path / "b.tar.gz", tmp_path / "new")
+    folder = tmp_path / "new" / "artifacts" / artifact.name
+    assert (folder / "same").samefile(folder / "model.bin")
+
+
+async def test_what_a_model_deletes_meanwhile_is_left_out(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = settings.artifacts_dir / ("a" * 64)
+    (artifact / "cache").mkdir()
+    for name in ("again", "cache/file"):
+        (artifact / name).write_bytes(b"x")
+        (artifact / name).chmod(0o444)
+    add_unpacked = making._add_unpacked
+
+    def _deleting(tar: tarfile.TarFile, path: Path, root: Path, name: str) -> None:
+        (artifact / "again").unlink(missing_ok=True)
+        shutil.rmtree(artifact / "cache", ignore_errors=True)
+        add_unpacked(tar, path, root, name)
+
+    monkeypatch.setattr(making, "_add_unpacked", _deleting)
+    back_up(settings, tmp_path / "b.tar.gz", 5.0)
+    restore(tmp_path / "b.tar.gz", tmp_path / "new")
+    folder = tmp_path / "new" / "artifacts" / artifact.name
+    assert {path.name for path in folder.iterdir()} == {"model.bin", "link"}
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+async def test_an_artifact_that_is_removed_meanwhile_is_fetched_again(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, replaced: bool
+) -> None:
+    artifact = settings.artifacts_dir / ("a" * 64)
+    add_unpacked = making._add_unpacked
+
+    def _removing(tar: tarfile.TarFile, path: Path, root: Path, name: str) -> None:
+        add_unpacked(tar, path, root, name)
+        if path.name == "link":
+            artifact.rename(artifact.with_name("away"))
+            if replaced:
+                artifact.mkdir()
+
+    monkeypatch.setattr(making, "_add_unpacked", _removing)
+    back_up(settings, tmp_path / "b.tar.gz", 5.0)
+    restore(tmp_path / "b.tar.gz", tmp_path / "new")
+    assert not (tmp_path / "new" / "artifacts" / artifact.name).exists(), "half of it is not taken for it"
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o000, 0o400, 0o300])
+def test_what_cannot_be_read_is_left_out(settings: Settings, tmp_path: Path, mode: int) -> None:
+    artifact = settings.artifacts_dir / ("a" * 64)
+    (artifact / "locked" / "inner").mkdir(parents=True)
+    (artifact / "locked").chmod(0)
+    (artifact / "secret").write_bytes(b"x")
+    (artifact / "secret").chmod(0)
+    artifact.chmod(mode)
+    setpriv = Path("/usr/bin/setpriv")
+    if os.geteuid() == 0 and not setpriv.exists():
+        pytest.skip("root may read anything")
+    # Without its capabilities even root is held to permissions.
+    drop = [str(setpriv), "--bounding-set=-all", "--inh-caps=-all"] if os.geteuid() == 0 else []
+    code = (
+        "from pathlib import Path; from bannister.backup.making import back_up; from bannister.settings import Settings\n"
+        f"back_up(Settings(data_dir=Path({str(settings.data_dir)!r})), Path({str(tmp_path / 'b.tar.gz')!r}), 5.0)"
+    )
+    done = subprocess.run(
+        [*drop, sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path, timeout=60
+    )
+    artifact.chmod(0o700)
+    (artifact / "locked").chmod(0o700)
+    assert done.returncode == 0, done.stderr
+    restore(tmp_path / "b.tar.gz", tmp_path / "new")
+    folder = tmp_path / "new" / "artifacts" / artifact.name
+    found = {path.name for path in folder.iterdir()} if folder.exists() else None
+    assert found == ({"model.bin", "link"} if mode == 0o700 else None), "without a look into it it is fetched again"
+
+
+async def test_a_disk_that_fails_is_no_model(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backup without what cannot be read because of it would pass for whole."""
+
+    def _failing(path: str, flags: int) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+
+    monkeypatch.setattr(making, "_open_file", _failing)
+    with pytest.raises(Unavailable, match="Input/output error"):
+        back_up(settings, tmp_path / "b.tar.gz", 5.0)
+    assert not (tmp_path / "b.tar.gz").exists()
 
 
 async def test_objects_replaced_meanwhile_are_whole_in_the_backup(settings: Settings, tmp_path: Path) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import json
 import os
 import sqlite3
+import stat
 import tarfile
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final
 
 from bannister import __version__
@@ -91,8 +94,12 @@ class _Making:
         for folder in sorted(_artifacts_in_use(state)):
             name = f"artifacts/{folder.name}"
             try:
-                tar.add(folder, name, filter=_as_unpacked)
-            except FileNotFoundError:  # its group has gone since; a restored server fetches it again if it must
+                with _held(folder) as held:
+                    _add_artifact(tar, folder, name)
+                    there = os.path.samestat(os.fstat(held), folder.stat())
+            except (FileNotFoundError, PermissionError):
+                there = False
+            if not there:  # its group has gone since; a restored server fetches it again if it must
                 self._dropped.append(name)
 
     def _add_objects(self, tar: tarfile.TarFile) -> None:
@@ -161,15 +168,78 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
-def _as_unpacked(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
-    """Of an artifact only what was unpacked: what a model has written beside it may be half written, or be refused when it is restored."""
-    if (member.isreg() or member.islnk()) and member.mode & 0o222:
-        return None
+@contextlib.contextmanager
+def _held(folder: Path) -> Iterator[int]:
+    """The folder's descriptor: while it is open, no other folder is taken for this one, also if it gets its name."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        tarfile.data_filter(member, "/")
-    except tarfile.FilterError:
-        return None
-    return _anonymous(member)
+        os.stat(".", dir_fd=descriptor)  # what cannot be entered would look empty
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _add_artifact(tar: tarfile.TarFile, folder: Path, name: str) -> None:
+    """Of an artifact only what was unpacked: what a model has written beside it may be half written, or be refused when it is restored.
+
+    A model may also delete and lock what it likes meanwhile; each member is seen for itself, and what is not there or not to be read is left out:
+    what was unpacked can be read.
+    """
+    root = folder.resolve()
+    for directory, subdirectories, files in os.walk(root, onerror=_left_out):
+        subdirectories.sort()
+        links = [each for each in subdirectories if Path(directory, each).is_symlink()]  # which are not followed
+        for path in [Path(directory), *(Path(directory, each) for each in sorted(files + links))]:
+            _add_unpacked(tar, path, root, str(PurePosixPath(name, path.relative_to(root))))
+
+
+def _add_unpacked(tar: tarfile.TarFile, path: Path, root: Path, name: str) -> None:
+    with contextlib.ExitStack() as stack:
+        source = None
+        try:
+            if stat.S_ISREG(path.lstat().st_mode):
+                source = stack.enter_context(open(path, "rb", opener=_open_file))
+                member = tar.gettarinfo(arcname=name, fileobj=source)
+            else:
+                member = tar.gettarinfo(path, name)
+            taken = member is not None and _as_unpacked(member, path, root)  # type: ignore[redundant-expr]  # None: a socket
+        except OSError as error:
+            _left_out(error)
+            return
+        if taken:  # what fails from here on is the backup's own file, or the disk
+            tar.addfile(_anonymous(member), source if member.isreg() else None)
+
+
+def _open_file(path: str, flags: int) -> int:
+    """Open what was a file a moment ago: a pipe that has taken its place does not block, a link is not followed."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _left_out(error: OSError) -> None:
+    """A model deletes, replaces and locks what it likes in its folder; any other error is one."""
+    if error.errno not in (
+        errno.ENOENT,
+        errno.ENOTDIR,
+        errno.ELOOP,
+        errno.ENXIO,
+        errno.EACCES,
+        errno.EPERM,
+        errno.EINVAL,
+    ):
+        raise error
+
+
+def _as_unpacked(member: tarfile.TarInfo, path: Path, root: Path) -> bool:
+    if member.isreg() or member.islnk():
+        return not member.mode & 0o222
+    if member.issym():
+        target = Path(os.path.realpath(path))
+        if PurePosixPath(member.linkname).is_absolute() or not target.is_relative_to(root):
+            return False
+        # The straight way, over no other link: it leads there whatever has been restored before it.
+        member.linkname = os.path.relpath(target, path.parent)
+        return True
+    return member.isdir()
 
 
 def _sync(folder: Path) -> None:
