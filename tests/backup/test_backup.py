@@ -14,6 +14,8 @@ import tarfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 from tests.scenarios.world import BANNISTER, Server, World
@@ -105,7 +107,7 @@ async def test_what_a_model_wrote_beside_its_artifact_is_left_out(settings: Sett
 
 async def test_a_link_out_of_the_artifact_does_not_spoil_the_backup(settings: Settings, tmp_path: Path) -> None:
     artifact = settings.artifacts_dir / ("a" * 64)
-    (artifact / "deep" / "er").mkdir(parents=True)
+    (artifact / "deep" / "er" / "and" / "deeper").mkdir(parents=True)
     for name, target in {
         "hosts": "../../../../etc/hosts",
         "far": "../" * 20 + "etc/hosts",
@@ -116,8 +118,8 @@ async def test_a_link_out_of_the_artifact_does_not_spoil_the_backup(settings: Se
         "deep/gone": "nothing",
         "folder": "deep/er",
         # Inside only as long as the link on its way is there: `zz` comes after it.
-        "around": "zz/../../model.bin",
-        "zz": "deep/er",
+        "around": "zz/../../../../model.bin",
+        "zz": "deep/er/and/deeper",
     }.items():
         (artifact / name).symlink_to(target)
     back_up(settings, tmp_path / "b.tar.gz", 5.0)
@@ -219,17 +221,22 @@ def test_what_cannot_be_read_is_left_out(settings: Settings, tmp_path: Path, mod
     assert found == ({"model.bin", "link"} if mode == 0o700 else None), "without a look into it it is fetched again"
 
 
+@pytest.mark.parametrize(("where", "name"), [(making, "_open_file"), (os, "scandir")], ids=["file", "folder"])
 async def test_a_disk_that_fails_is_no_model(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: ModuleType, name: str
 ) -> None:
     """A backup without what cannot be read because of it would pass for whole."""
 
-    def _failing(path: str, flags: int) -> int:
+    def _failing(path: str | Path, *_: object) -> Any:
+        if str(settings.artifacts_dir) not in str(path):
+            return original(path, *_)
         raise OSError(errno.EIO, os.strerror(errno.EIO), path)
 
-    monkeypatch.setattr(making, "_open_file", _failing)
-    with pytest.raises(Unavailable, match="Input/output error"):
-        back_up(settings, tmp_path / "b.tar.gz", 5.0)
+    original = getattr(where, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, _failing)
+        with pytest.raises(Unavailable, match="Input/output error"):
+            back_up(settings, tmp_path / "b.tar.gz", 5.0)
     assert not (tmp_path / "b.tar.gz").exists()
 
 
