@@ -6,11 +6,12 @@ import asyncio
 import gzip
 import threading
 import zlib
+from dataclasses import replace
 
 import pytest
 
 from bannister.capture import comparing
-from bannister.capture.comparing import AT_ONCE_BYTES_MAX, BUSY, ENCODED, Comparing, decoded, pair_tally
+from bannister.capture.comparing import AT_ONCE_BYTES_MAX, BUSY, ENCODED, FAILED, Comparing, decoded, pair_tally
 from bannister.capture.pairing import Pair
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructions import ComparedGroups
@@ -135,4 +136,49 @@ async def test_the_bytes_that_wait_are_bounded_too() -> None:
     made = Comparing(100, len(LONG), KIB, lambda _, tally: done.append(tally))
     made.put(pair(answer(LONG), answer(LONG)), 1.0)
     assert [one.reason for tally in done for one in tally.unpaired] == [BUSY]
+    made.close()
+
+
+async def test_lists_without_an_order_do_not_hold_up_the_loop_however_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[bool] = []
+    honest = comparing.pair_tally
+
+    def seen(pair: Pair, bytes_max: int) -> Tally:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return honest(pair, bytes_max)
+
+    monkeypatch.setattr(comparing, "pair_tally", seen)
+    done: list[Tally] = []
+    made = Comparing(2, KIB, KIB, lambda _, tally: done.append(tally))
+    short = pair(answer(b"[1, 2]"), answer(b"[2, 1]"))
+    unordered = replace(COMPARED, rules=Rules(unordered_paths=("$",)))
+    made.put(replace(short, compared=unordered), 1.0)
+    async with asyncio.timeout(10):
+        while not done:
+            await asyncio.sleep(0.001)
+    made.put(short, 2.0)
+    assert ([one.agreeing for one in done], threads) == ([1, 0], [False, True])
+    made.close()
+
+
+async def test_where_no_thread_can_be_started_a_pair_is_counted_and_nothing_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    done: list[Tally] = []
+    made = Comparing(100, 3 * len(LONG), KIB, lambda _, tally: done.append(tally))
+    long = pair(answer(LONG), answer(LONG))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refused)
+        made.put(long, 1.0)
+    assert [(one.reason, one.count) for tally in done for one in tally.unpaired] == [(FAILED, 1)]
+    assert made.waiting_since is None
+    made.put(long, 2.0)
+    assert made.waiting_since == 2.0, "and its bytes take no room"
+    async with asyncio.timeout(10):
+        while made.waiting_since is not None:
+            await asyncio.sleep(0.001)
+    assert done[-1].agreeing == 1
     made.close()

@@ -33,6 +33,7 @@ BUSY: Final = "too many pairs were waiting to be compared"
 FAILED: Final = "the comparison failed"
 
 #: Answers that are together no longer than this are compared at once: a few milliseconds at most, and less than it costs to hand them over.
+#: Not so where lists have no order: to find out what belongs together costs tens of milliseconds, however short they are.
 AT_ONCE_BYTES_MAX: Final = 8 * 1024
 
 #: zlib's: with the header of gzip or of zlib, whichever it is; without any, as some send "deflate".
@@ -103,6 +104,10 @@ def _answered(exchange: Exchange) -> bool:
     return exchange.status is not None and 200 <= exchange.status < 300
 
 
+def _thread() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(1, "comparing")
+
+
 class Comparing:
     """Pairs in, tallies out, by `done` and in the event loop that puts them in.
 
@@ -122,7 +127,7 @@ class Comparing:
         #: When those that wait were put in; the first is compared first.
         self._since: deque[float] = deque()
         self._bytes = 0
-        self._thread = ThreadPoolExecutor(1, "comparing")
+        self._thread = _thread()
 
     @property
     def waiting_since(self) -> float | None:
@@ -133,14 +138,23 @@ class Comparing:
         """Compare it, at once or later; where too much waits, not at all."""
         answers = [one.response for one in (pair.production, pair.shadow) if one.response is not None]
         size = sum(len(one.body) for one in answers)
-        if size <= AT_ONCE_BYTES_MAX and not any(one.content_encoding for one in answers):
+        encoded = any(one.content_encoding for one in answers)
+        if size <= AT_ONCE_BYTES_MAX and not encoded and not pair.compared.rules.unordered_paths:
             self._done(pair.compared, self._tally(pair))
         elif len(self._since) >= self._pairs_max or self._bytes + size > self._bytes_max:
             self._done(pair.compared, Tally.of_unpaired({BUSY: 1}))
         else:
+            try:
+                compared = asyncio.get_running_loop().run_in_executor(self._thread, self._tally, pair)
+            except RuntimeError:  # no thread can be started
+                log.exception("Two answers to %s could not be compared.", pair.production.request_id)
+                # It has kept the pair all the same, and would keep all that follow.
+                self._thread.shutdown(wait=False, cancel_futures=True)
+                self._thread = _thread()
+                self._done(pair.compared, Tally.of_unpaired({FAILED: 1}))
+                return
             self._since.append(now)
             self._bytes += size
-            compared = asyncio.get_running_loop().run_in_executor(self._thread, self._tally, pair)
             compared.add_done_callback(partial(self._finished, pair.compared, size))
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ import math
 import random
 import time
 from dataclasses import replace
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.domain.comparison.pairs import CSV, JSON, LINES, MEDIA, NPY, VALUES, against, exchange, lines, npy, of_json
 
-from bannister.domain.comparison import reading, walk
+from bannister.domain.comparison import matching, reading, walk
 from bannister.domain.comparison.compare import Comparison, Label, compare
 from bannister.domain.comparison.paths import parse, spell
 from bannister.domain.comparison.rules import Rules
@@ -606,3 +607,140 @@ def test_paths_that_are_none_are_refused(path: str) -> None:
 @given(st.lists(st.text() | st.text("'\\\\a b") | st.integers(0, 999), max_size=5))
 def test_a_path_is_read_as_it_is_spelled(steps: list[str | int]) -> None:
     assert parse(spell(steps)) == tuple(steps)
+
+
+# --- what it costs to match lists without an order
+
+
+def counted(old: object, new: object, **rules: object) -> tuple[walk.Walk, int, int]:
+    """The walk, how many elements were tried with another, and how many steps that cost."""
+    made = walk.Walk(Rules(unordered_paths=("$", "$[*].tags"), **rules))  # type: ignore[arg-type]
+    trials = 0
+    honest = walk.Walk._belong
+
+    def belong(self: walk.Walk, *arguments: Any) -> bool | None:
+        nonlocal trials
+        trials += 1
+        return honest(self, *arguments)
+
+    with mock.patch.object(walk.Walk, "_belong", belong):
+        made.values((), old, new)
+    return made, trials, walk.EFFORT_MAX - made._effort.left
+
+
+def scores(count: int, first: int, seed: int) -> list[dict[str, float]]:
+    draws = random.Random(seed)
+    return [{"i": first + number, "s": draws.random()} for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ([str(one) for one in range(1600)], [{"a": one} for one in range(1600)]),
+        ([str(one) for one in range(8000)], [{"a": one} for one in range(8000)]),
+        ([str(one) for one in range(2000)], [str(-one) for one in range(1, 2001)]),
+        (scores(150, 0, 1), scores(150, 1000, 2)),
+        ([[0.5]] * 2000 + [[2.0]], [[0.5]] * 2000 + [[3.0]]),
+        (["x"] * 2000 + ["y"], ["x"] * 2000 + ["z"]),
+    ],
+    ids=["objects for texts", "many", "other texts", "scores", "one is odd", "one text is odd"],
+)
+def test_what_has_nothing_in_common_is_not_tried(old: list[object], new: list[object]) -> None:
+    made, trials, _ = counted(old, new)
+    assert (made.differs, made.partial, trials) == (True, False, 0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "agree"),
+    [
+        ([[0.5]] * 2000 + [[2.0]], [[3.0]] + [[0.50001]] * 2000, False),
+        ([[0.5]] * 2000 + [[2.0]], [[2.00001]] + [[0.50001]] * 2000, True),
+        (scores(1000, 0, 1), [one | {"s": one["s"] + 1e-7} for one in reversed(scores(1000, 0, 1))], True),
+    ],
+    ids=["one is odd", "all are close", "scores"],
+)
+def test_close_elements_are_each_tried_about_once(old: list[object], new: list[object], agree: bool) -> None:
+    made, trials, _ = counted(old, new)
+    assert (made.differs, made.partial) == (not agree, False)
+    assert trials <= len(old)
+
+
+#: Each is within the tolerance of the next.
+CHAIN = [1.0 + number * 4e-5 for number in range(6000)]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "differs", "partial"),
+    [
+        ([{"a": one} for one in CHAIN], [{"a": one + 1e-5} for one in reversed(CHAIN)], False, False),
+        ([{"a": one} for one in [*CHAIN, 9.0]], [{"a": one + 1e-5} for one in [*CHAIN, 8.0]], True, False),
+        (
+            [{"tags": [one, one + 0.5]} for one in range(1000)],
+            [{"tags": [one + 0.2, one + 0.7]} for one in range(1000)],
+            False,
+            True,
+        ),
+    ],
+    ids=["in order they agree", "one is odd", "in order they do not"],
+)
+def test_when_the_effort_is_spent_the_rest_is_paired_in_order(
+    old: list[object], new: list[object], differs: bool, partial: bool
+) -> None:
+    made, trials, effort = counted(old, new)
+    assert (made.differs, made.partial) == (differs, partial)
+    assert trials <= walk.EFFORT_MAX // walk.VALUE_STEPS
+    assert effort > walk.EFFORT_MAX // 2, "or the case is none"
+
+
+def test_steps_of_a_search_are_paid_as_trials_are() -> None:
+    steps = 0
+
+    def agree(_one: int, other: int) -> bool:
+        nonlocal steps
+        steps += 1
+        return other < 99
+
+    effort = matching.Effort(1_000)
+    keys = matching.Keys(lambda key: key, lambda key: (None, []), lambda number: (number, number))
+    found = matching.match(range(100), range(1000, 1100), keys, agree, effort)
+    assert (steps <= 1_000, effort.left < 0, len(found.doubtful)) == (True, True, 1)
+    effort = matching.Effort(1_000_000)
+    found = matching.match(range(100), range(1000, 1100), keys, agree, effort)
+    assert (effort.left > 900_000, len(found.pairs), found.doubtful) == (True, 100, frozenset())
+
+
+MEMBERS = st.sampled_from([0.5, 0.50003, -1.0, 0.0, 1, 2, 2**60 + 1, 10**400, math.inf, math.nan, "a", True, None])
+ELEMENTS = st.fixed_dictionaries(
+    {"n": MEMBERS, "a": st.lists(st.tuples(MEMBERS, st.sampled_from("xy")).map(list), max_size=3), "b": MEMBERS}
+)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.lists(ELEMENTS, max_size=8), st.lists(ELEMENTS, max_size=1), st.randoms(use_true_random=False))
+def test_dividing_into_classes_parts_nobody(old: list[Any], others: list[Any], draws: random.Random) -> None:
+    def nudged(value: Any) -> Any:
+        if type(value) in (int, float) and abs(value) < 10:
+            return value * draws.choice([1, 1.00004, 0.99996])
+        return value
+
+    new = [
+        {
+            "n": nudged(one["n"]),
+            "a": draws.sample([[nudged(each), word] for each, word in one["a"]], len(one["a"])),
+            "b": others,
+        }
+        for one in old
+    ]
+    new += others
+    rules = Rules(unordered_paths=("$", "$[*].a"), ignored_paths=("$[*].b",))
+    made = walk.Walk(rules)
+    sides = [[made._key((0,), one) for one in side] for side in (old, new)]
+    with mock.patch.object(matching, "_UNDIVIDED_PAIRS", 0):
+        keys = matching.Keys(made._coarse, made._shape, made._reach)
+        classes = list(matching._classes(*sides, keys, {}, {}))
+    together = {(one, other) for olds, news in classes for one in olds for other in news}
+    agree = {
+        (one, other) for one in range(len(old)) for other in range(len(new)) if made._belong((0,), old[one], new[other])
+    }
+    assert agree <= together
+    assert {(one, one) for one in range(len(old))} <= agree

@@ -30,11 +30,15 @@ DIFFERENCE_MAX: Final = 1e300
 _ROW_MIN: Final = 16
 #: Numbers of an array that cost as much as walking one value.
 _ARRAY_STEP: Final = 64
-#: Values that are walked to find out which elements of unordered lists belong together.
-TRIAL_VALUES_MAX: Final = VALUES_MAX
+#: What is done to find out which elements of unordered lists belong together, in steps of a search; some 30 ms of processor time.
+EFFORT_MAX: Final = 60_000
+#: Steps that cost as much as walking one value.
+VALUE_STEPS: Final = 8
+#: ... as to match a list within a trial, beside its values.
+_LIST_STEPS: Final = 128
 
 #: Kinds of keys, of which no two are equal.
-_NAN, _NUMBER, _LIST, _OBJECT, _TEXT, _OTHER = range(1, 7)
+_NAN, _NUMBER, _LIST, _UNORDERED, _OBJECT, _TEXT, _OTHER = range(1, 8)
 #: The key of what is not compared.
 _NOTHING: Final = (0, 0)
 #: In coarse keys numbers differ by at least one part in so many; far more than a tolerance, so that few are at a step.
@@ -42,6 +46,10 @@ _COARSE: Final = 256
 
 Path = tuple[Step, ...]
 Rows = list[Any] | Grid | Table
+
+
+class _DiffersError(Exception):
+    """Nothing more is asked of a trial."""
 
 
 class Walk:
@@ -54,7 +62,9 @@ class Walk:
         self._unordered = patterns(rules.unordered_paths)
         self._left = VALUES_MAX
         self._labels_left = LABELS_MAX
-        self._trials_left = TRIAL_VALUES_MAX
+        self._effort = matching.Effort(EFFORT_MAX)
+        #: Nothing is asked but whether they differ.
+        self._is_trial = False
         self.differs = False
         #: Something lies beyond a bound, and is not plainly equal.
         self.partial = False
@@ -135,18 +145,20 @@ class Walk:
             return
         olds, news = (one if isinstance(one, list) else one.lists() for one in (old, new))
         indices: Sequence[int] = range(len(olds))
+        doubtful: frozenset[int] = frozenset()
         if unordered:
             matched = self._matched(path, olds, news)
             if matched is None:
                 self._beyond(olds, news)
                 return
-            indices, olds, news = matched
+            indices, olds, news, doubtful = matched
         common = min(len(olds), len(news))
         for number in range(common):
             if self._left <= 0:
                 self._beyond(olds[number:common], news[number:common])
                 break
-            self.values((*path, indices[number]), olds[number], news[number])
+            place = (*path, indices[number])
+            (self._guessed if indices[number] in doubtful else self.values)(place, olds[number], news[number])
         numbers = grid.of_lists(news) if len(news) - common >= _ROW_MIN else None
         if numbers is not None:
             self._check_array(path, numbers, common)
@@ -164,19 +176,33 @@ class Walk:
 
     # --- lists without an order
 
-    def _matched(self, path: Path, old: list[Any], new: list[Any]) -> tuple[list[int], list[Any], list[Any]] | None:
-        """Both with elements that belong together in the same places, and the places of the old ones before. None: they are too large."""
+    def _matched(
+        self, path: Path, old: list[Any], new: list[Any]
+    ) -> tuple[list[int], list[Any], list[Any], frozenset[int]] | None:
+        """Both with elements that belong together in the same places, the places of the old ones before, and of which of them the partner is
+        a guess. None: they are too large.
+        """
         old_keys = [self._key((*path, index), one) for index, one in enumerate(old)]
         new_keys = [self._key((*path, index), one) for index, one in enumerate(new)]
         if self._left < 0:
             return None
+        if self._is_trial:
+            self._effort.left -= _LIST_STEPS
+        keys = matching.Keys(self._coarse, self._shape if self._are_places_alike(path) else _no_shape, self._reach)
         found = matching.match(
-            old_keys, new_keys, self._coarse, lambda one, other: self._belong((*path, one), old[one], new[other])
+            old_keys, new_keys, keys, lambda one, other: self._belong((*path, one), old[one], new[other]), self._effort
         )
-        self.partial = self.partial or found.untried
         places = [*(one for one, _ in found.pairs), *found.old]
         others = [*(other for _, other in found.pairs), *found.new]
-        return places, [old[one] for one in places], [new[one] for one in others]
+        return places, [old[one] for one in places], [new[one] for one in others], found.doubtful
+
+    def _are_places_alike(self, path: Path) -> bool:
+        """The rules do not tell elements of a list without an order from one another by their numbers."""
+        nested = self._unordered.below(path)
+        return not any(
+            isinstance(steps[0], int) or (nested and any(isinstance(step, int) for step in steps))
+            for steps in (*nested, *self._ignored.below(path))
+        )
 
     def _key(self, path: Path, value: Any) -> tuple[int, Any]:
         """Orders any values, so that equal ones have equal keys, and close numbers are neighbours. What is ignored is no part of it."""
@@ -187,7 +213,7 @@ class Walk:
             return (_NAN, 0) if math.isnan(_float(value)) else (_NUMBER, value)
         if isinstance(value, list):
             keys = [self._key((*path, index), one) for index, one in enumerate(value)]
-            return _LIST, tuple(sorted(keys) if self._unordered.match(path) else keys)
+            return (_UNORDERED, tuple(sorted(keys))) if self._unordered.match(path) else (_LIST, tuple(keys))
         if isinstance(value, dict):
             keys_of = ((name, self._key((*path, name), one)) for name, one in sorted(value.items()))
             return _OBJECT, tuple((name, key) for name, key in keys_of if key != _NOTHING)
@@ -202,25 +228,60 @@ class Walk:
                 return kind, number if math.isinf(number) else 0.0
             mantissa, exponent = math.frexp(number)
             return kind, math.ldexp(round(mantissa * _COARSE) / _COARSE, exponent) if exponent < 1000 else number
-        if kind == _LIST:
+        if kind in (_LIST, _UNORDERED):
             return kind, tuple(self._coarse(one) for one in value)
         if kind == _OBJECT:
             return kind, tuple((name, self._coarse(one)) for name, one in value)
         return key
 
+    def _shape(self, key: tuple[int, Any]) -> tuple[Any, list[int | float]]:
+        """A key without its numbers, and these by their places."""
+        numbers: list[int | float] = []
+        return _without_numbers(key, numbers), numbers
+
+    def _reach(self, number: float) -> tuple[float, float]:
+        """Between which numbers all are that agree with this one; a little too far rather than rounded off."""
+        value = _float(number)
+        if math.isinf(value):
+            return value, value
+        allowed = self._rules.absolute_tolerance + self._rules.relative_tolerance * abs(value)
+        allowed += 1e-9 * allowed + 1e-15 * abs(value)
+        return value - allowed, value + allowed
+
     def _belong(self, path: Path, old: Any, new: Any) -> bool | None:
-        """Whether two elements agree; None: too many were tried."""
-        if type(old) is not type(new) and not (_is_number(old) and _is_number(new)):
-            return False
-        if self._trials_left <= 0:
+        """Whether two elements agree; None: the effort is spent."""
+        values = self._effort.left // VALUE_STEPS
+        if values <= 0:
             return None
+        found, left = self._tried(path, old, new, values)
+        self._effort.left -= VALUE_STEPS * (1 + values - left)
+        return found
+
+    def _guessed(self, path: Path, old: Any, new: Any) -> None:
+        """Compare two elements that may have others as partners: if they agree all is well, if not nothing is known."""
+        found, left = self._tried(path, old, new, self._left)
+        if found:
+            self.values(path, old, new)
+        else:
+            self._left = left
+            self.partial = True
+
+    def _tried(self, path: Path, old: Any, new: Any, values: int) -> tuple[bool | None, int]:
+        """Whether two values agree, and what is left of so many values. None: they were too few."""
         trial = Walk(self._rules)
-        trial._left = trial._trials_left = self._trials_left
-        trial.values(path, old, new)
-        self._trials_left = min(trial._left, trial._trials_left) - 1
-        return not trial.differs and not trial.partial
+        trial._is_trial, trial._effort, trial._left, trial._labels_left = True, self._effort, values, 0
+        try:
+            trial.values(path, old, new)
+        except _DiffersError:
+            return False, trial._left
+        if trial.partial:
+            return (None if trial._left < 0 else False), trial._left
+        return True, trial._left
 
     def _structure(self, path: Path, old: Any, new: Any, what: str) -> None:
+        if self._is_trial:
+            self.differs = True
+            raise _DiffersError
         if self.structural is None:
             where = spell(path)
             self.structural = f"{shown(where)} {what}" if what.startswith("is ") else f"{shown(where)}: {what}"
@@ -229,6 +290,8 @@ class Walk:
 
     def _differ(self, path: Path, old: Any, new: Any) -> None:
         self.differs = True
+        if self._is_trial:
+            raise _DiffersError
         if self.first is None:
             self.first = (shown(spell(path)), shown(old), shown(new))
 
@@ -487,6 +550,25 @@ def shown(value: Any) -> str:
     text = text[: SHOWN_MAX + 1].encode("utf-8", "backslashreplace").decode()
     text = "".join([one if one.isprintable() else "·" for one in text])
     return text if len(text) <= SHOWN_MAX else text[: SHOWN_MAX - 1] + "…"
+
+
+def _without_numbers(key: tuple[int, Any], numbers: list[int | float]) -> tuple[int, Any]:
+    kind, value = key
+    if kind == _NUMBER:
+        # Beyond what a float holds all are as good as infinite, as they are where they are compared.
+        numbers.append(value if abs(value) < DIFFERENCE_MAX else _float(value))
+        return kind, 0
+    if kind == _LIST:
+        return kind, tuple([_without_numbers(one, numbers) for one in value])
+    if kind == _UNORDERED:  # which number is whose is not known
+        return kind, tuple(sorted(_without_numbers(one, []) for one in value))
+    if kind == _OBJECT:
+        return kind, tuple([(name, _without_numbers(one, numbers)) for name, one in value])
+    return key
+
+
+def _no_shape(_key: tuple[int, Any]) -> tuple[Any, list[int | float]]:
+    return None, []
 
 
 def _kind(value: Any) -> str:
