@@ -149,7 +149,8 @@ class GatedState:
         self._gate = gate
         self.epoch = state.epoch
         self.changed = state.changed
-        self.get, self.rows, self.sequence, self.journal = state.get, state.rows, state.sequence, state.journal
+        self.get, self.rows, self.sequence = state.get, state.rows, state.sequence
+        self.journal, self.newest_numbers = state.journal, state.newest_numbers
 
     async def commit(
         self,
