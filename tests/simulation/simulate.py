@@ -37,7 +37,15 @@ def simulate(
     listener: Callable[[str], None] | None = None,
 ) -> Result:
     """Run one world to its end. Raises `Violation` where a property does not hold."""
+    before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # what the loops log of faults is expected here; the trace tells
+    try:
+        return _simulate(seed, script, parts, listener)
+    finally:
+        logging.disable(before)
+
+
+def _simulate(seed: int, script: Script | None, parts: Parts | None, listener: Callable[[str], None] | None) -> Result:
     began = time.process_time()
     script = script or script_of(seed)
     world = World(seed, proxies=script.proxies, parts=parts)
