@@ -8,6 +8,7 @@ import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -125,6 +126,10 @@ class LocalPlace(Place):
     def start_orphan(self) -> Callable[[], bool]:
         marks = {process.MARK_DATA_DIR: str(self.settings.data_dir), process.MARK_INSTANCE: "0badcafe"}
         orphan = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], env=marks)
+        deadline = time.monotonic() + 10
+        while orphan.pid not in process.marked(self.settings.data_dir):  # its environment is there a moment after it
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
         return lambda: process.identify(orphan.pid) is not None and orphan.poll() is None
 
 
