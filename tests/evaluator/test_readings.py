@@ -110,8 +110,7 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     series = [Series(identity("Mine", str(index), {}), None, "Sum", 10, 6) for index in range(5)]
     assert [readings.of(one) is not None for one in series] == [True, True, True, False, False]
     assert readings.of(series[0]) is not None
-    (metric,) = {one.metric for one in series[:1]}
-    readings.keep([AlarmRule(metric, "Sum", 10, 4, 4, 1.0, Comparison.GREATER)])
+    readings.keep([AlarmRule(series[0].metric, "Sum", 10, 4, 4, 1.0, Comparison.GREATER)])
     assert [readings.of(one) is not None for one in series] == [True, True, True, False, False], "there is room again"
 
 

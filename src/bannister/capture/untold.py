@@ -138,7 +138,7 @@ class Accounting:
         return has_grown and _is_same(known.proxy_began_at, began_at)
 
     def close_books(self, settled: int) -> list[Account]:
-        """The account for a report with all that `look` has found so far, and with `settled` streams: heard, and over. None where it says nothing new."""
+        """The account for a report with all that `look` has found so far, and with `settled` streams: heard, and over; empty where it says nothing new."""
         if self._proxy_began_at is None:
             return []
         streams = self._unheard.accounted + settled

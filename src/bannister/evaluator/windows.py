@@ -60,13 +60,11 @@ class Windows:
         reading.trust(self._metrics.additions(series.metric).late)
         period = series.period_seconds
         starts = range(self.end - series.periods * period, self.end, period)
-        unknown = next(
-            (age for age, start in zip(range(len(starts), 0, -1), starts, strict=True) if not reading.knows(start)), 0
-        )
-        for start, slot in (
-            zip(starts[-unknown:], await self._read_newest(series, unknown), strict=True) if unknown else ()
-        ):
-            reading.put(start, slot)
+        oldest = next((start for start in starts if not reading.knows(start)), self.end)
+        unknown = range(oldest, self.end, period)
+        if unknown:
+            for start, slot in zip(unknown, await self._read_newest(series, len(unknown)), strict=True):
+                reading.put(start, slot)
         return [reading.get(start) for start in starts]
 
     async def _read_newest(self, series: Series, periods: int) -> list[Datapoint | None]:
