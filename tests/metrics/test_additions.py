@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bannister.domain.metric.aggregate import of_values
+from bannister.domain.metric.endpoint import endpoint_identities
 from bannister.domain.metric.identity import identity
 from bannister.domain.metric.summary import Summary
 from bannister.metrics import window as windows
@@ -59,6 +63,43 @@ def test_a_group_that_becomes_readable_is_an_addition() -> None:
     assert after != before
     window.register(GroupDimensions("old", "e", "v", "c", 1))
     assert window.additions(INVOCATIONS) == after
+
+
+ENDPOINTS = ("e", "f")
+CONFIGS = ("c", "d")
+GROUPS = [GroupDimensions(f"{e}{c}", e, "v", c, 1) for e in ENDPOINTS for c in CONFIGS]
+ASKED = [one for e in ENDPOINTS for c in CONFIGS for one in endpoint_identities(e, "v", c, names=("Invocations",))]
+STEPS = st.one_of(
+    st.tuples(st.just("register"), st.sampled_from(GROUPS)),
+    st.tuples(st.just("forget"), st.sampled_from(GROUPS)),
+    st.tuples(st.just("add"), st.sampled_from(GROUPS)),
+    st.tuples(st.just("put"), st.sampled_from(ASKED)),
+)
+
+
+@given(st.lists(STEPS, max_size=30), st.integers(1, 6))
+def test_what_is_remembered_is_what_would_be_found(steps: list[tuple[str, Any]], additions_max: int) -> None:
+    """Two windows with the same history, one of which is asked after every step, say the same at the end."""
+    asked, unasked = MetricWindow(), MetricWindow()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(windows, "ADDITIONS_MAX", additions_max)
+        for at, (step, what) in enumerate(steps, start=NOW):
+            for window in (asked, unasked):
+                window.judged_until(at - 3)
+                match step:
+                    case "register":
+                        window.register(what)
+                    case "forget" if what in window.groups():
+                        window.forget_group(what.group)
+                    case "add":
+                        window.add([Summary(what.group, "a:1", at - at % 7, 1)])
+                    case "put":
+                        window.put(Datum(what, float(at), of_values([1.0])))
+            for metric in ASKED:
+                asked.additions(metric)
+        for metric in ASKED:
+            assert asked.additions(metric) == unasked.additions(metric)
+            assert len(asked._known_additions) <= additions_max
 
 
 async def test_after_a_start_older_data_may_be_there(tmp_path: Path) -> None:

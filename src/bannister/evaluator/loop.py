@@ -307,11 +307,19 @@ class Evaluator:
     async def _pass_view(self, view: View, end: int) -> None:
         oldest = self._oldest(view, end)
         # Traffic waits for those that stop a running deployment: what they lead to is done before the others are so much as looked for.
-        first = [name for name in self._names[view] if name in self._urgent]
-        others = [name for name in self._names[view] if name not in self._urgent]
-        for names in (first, others):
-            await self._catch_up(names, view, oldest, end)
+        names = list(self._names[view])
+        urgent = self._urgent  # others may be, before this pass is over
+        await self._catch_up([name for name in names if name in urgent], view, oldest, end)
+        others = [name for name in names if name not in urgent]
+        # Somebody may wait for those that have something new to look at, nobody for those that are to find nothing once more.
+        silent = frozenset(name for name in others if self._is_silent(name, view))
+        await self._catch_up([name for name in others if name not in silent], view, oldest, end)
+        await self._catch_up([name for name in others if name in silent], view, oldest, end)
         view.passed = end
+
+    def _is_silent(self, name: str, view: View) -> bool:
+        row = self._alarms.get(name)
+        return row is not None and self._quiet.is_unchanged(row, self._metrics, view.covered_since)
 
     async def _catch_up(self, names: list[str], view: View, oldest: int, end: int) -> None:
         """Evaluate alarms at each second that they were not evaluated at."""

@@ -35,7 +35,6 @@ from bannister.metrics.store import Additions, Datum, GroupDimensions
 _T = TypeVar("_T")
 #: Endpoint, variant and configuration (None: all).
 _Source: TypeAlias = tuple[str, str, str | None]
-_NOTHING: Final = Additions(0, -math.inf, 0)
 
 #: It is known of so many groups and metrics when something was added to them; of more, those are forgotten to which nothing was for longest.
 ADDITIONS_MAX: Final = 50_000
@@ -77,8 +76,10 @@ class MetricWindow:
         #: By group and by metric, what was added last at the end.
         self._additions: OrderedDict[str | MetricIdentity, Additions] = OrderedDict()
         self._additions_count = 0
-        #: By what metrics are derived from, until something is added anywhere: ten alarms of a variant ask one after the other.
-        self._source_additions: dict[_Source, Additions] = {}
+        #: By metric, until something is added to it or to a group of its variant: thousands of silent alarms ask every second.
+        self._known_additions: dict[MetricIdentity, Additions] = {}
+        #: The metrics in that, by the variant that they are derived from.
+        self._asked: dict[tuple[str, str], set[MetricIdentity]] = {}
         #: What was added to others than those bears no later time than this, and came late no later than this.
         self._forgotten_newest_at = -math.inf
         self._forgotten_late = 0
@@ -88,6 +89,7 @@ class MetricWindow:
         if self._groups.get(group.group) != group:
             self.note(group.group, -math.inf)  # what it has already is readable from now on
         self._groups[group.group] = group
+        self._forget_known(group)
         self._by_variant.setdefault((group.endpoint, group.variant), {})[group.group] = group
 
     def past_groups(self, now: float, before: float, living: Collection[str]) -> list[str]:
@@ -105,7 +107,7 @@ class MetricWindow:
         group = self._groups.pop(name)
         self._additions.pop(name, None)
         self._known_since.pop(name, None)
-        self._source_additions.clear()
+        self._forget_known(group)
         same = self._by_variant[group.endpoint, group.variant]
         del same[name]
         if not same:
@@ -172,11 +174,14 @@ class MetricWindow:
     def note(self, added_to: str | MetricIdentity, at: float) -> None:
         """Something of this time was added to a group or a metric, whether it is held here or not."""
         self._additions_count += 1
-        self._source_additions.clear()
         before = self._added(added_to)
         late = self._additions_count if at < self._judged_until else before.late
         self._additions[added_to] = Additions(self._additions_count, max(before.newest_at, at), late)
         self._additions.move_to_end(added_to)
+        if isinstance(added_to, MetricIdentity):
+            self._known_additions.pop(added_to, None)
+        elif (group := self._groups.get(added_to)) is not None:
+            self._forget_known(group)
         if len(self._additions) > ADDITIONS_MAX:
             _, forgotten = self._additions.popitem(last=False)
             self._forgotten_late = max(self._forgotten_late, forgotten.late)
@@ -185,19 +190,28 @@ class MetricWindow:
     def doubt(self, newest_at: float) -> None:
         """Anything may have been added of times up to this."""
         self._forgotten_newest_at = max(self._forgotten_newest_at, newest_at)
-        self._source_additions.clear()
+        self._known_additions.clear()
+        self._asked.clear()
+
+    def _forget_known(self, group: GroupDimensions) -> None:
+        """Something about a group is other than before."""
+        for metric in self._asked.pop((group.endpoint, group.variant), ()):
+            self._known_additions.pop(metric, None)
 
     def additions(self, metric: MetricIdentity) -> Additions:
         """As `MetricStore.additions`."""
-        own = self._added(metric)
-        source = _source_of(metric)
-        if source is None:
-            return own
-        groups = self._source_additions.get(source)
-        if groups is None:
-            added = [self._added(group.group) for group in self._groups_of(source)]
-            groups = self._source_additions[source] = _newest([_NOTHING, *added])
-        return _newest((own, groups))
+        known = self._known_additions.get(metric)
+        if known is not None:
+            return known
+        if len(self._known_additions) >= ADDITIONS_MAX:
+            self._known_additions.clear()
+            self._asked.clear()
+        found, source = self._added(metric), _source_of(metric)
+        if source is not None:
+            found = _newest([found, *(self._added(group.group) for group in self._groups_of(source))])
+            self._asked.setdefault(source[:2], set()).add(metric)
+        self._known_additions[metric] = found
+        return found
 
     def judged_until(self, until: float) -> None:
         """As `MetricStore.judged_until`."""
