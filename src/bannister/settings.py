@@ -239,6 +239,10 @@ class Settings:
     pairing_exchanges_max: int = 20_000
     pairing_bytes_max: int = 64 * 1024 * 1024
     pairing_seconds_max: float = 10.0
+    #: Exchanges of a group that the control plane has not named yet wait for that: so many, with so many bytes of bodies, for so long.
+    capture_early_exchanges_max: int = 2000
+    capture_early_bytes_max: int = 16 * 1024 * 1024
+    capture_early_seconds_max: float = 5.0
     #: Pairs that wait to be compared: so many, with so many bytes of answers. Of more, the newest are not compared.
     comparing_pairs_max: int = 2000
     comparing_bytes_max: int = 32 * 1024 * 1024

@@ -18,6 +18,7 @@ from tests.publisher.conftest import Answer, Request, until
 from bannister.capture.assembly import COPIED_ROUTES, INVOCATION_ROUTE, LATENCY_HEADER, NOISE_ROUTE, SHADOW_ROUTE
 from bannister.capture.program import HEARTBEAT_PATH, UNFOLLOWED
 from bannister.capture.untold import AWAY, UNHEARD
+from bannister.domain.capture.instructions import Instructions
 from bannister.domain.capture.spooled import READY
 from bannister.domain.comparison.report import Counted, Unpaired
 from bannister.envoy.resources import names
@@ -80,6 +81,22 @@ async def test_every_copied_request_makes_a_pair(world: World) -> None:
     assert world.count(Counted.CAPTURED, "blue") == world.count(Counted.CAPTURED, "shadow") == 1000
     latency = [one.tally.production_latency for one in world.tallies()]
     assert sum(one.count for one in latency if one is not None) == 1000
+
+
+async def test_the_first_requests_of_a_group_wait_until_it_is_named(world: World) -> None:
+    """The proxies may know of it first."""
+    await world.edge.model("blue", echo)
+    await world.edge.model("shadow", echo)
+    await world.serve(plan())
+    await world.start(Instructions())
+    await rated(world, 200, 200)
+    assert (world.pairs(), world.count(Counted.CAPTURED, "blue")) == (0, 0)
+    await world.tell(instructions())
+    await until(lambda: world.pairs() >= 200, "all are paired")
+    await until(lambda: world.count(Counted.CAPTURED, "shadow") >= 200, "they are counted")
+    assert world.count(Counted.CAPTURED, "blue") == 200
+    assert world.unpaired() == {}
+    assert UNFOLLOWED not in world.reasons(Counted.DROPPED, "")
 
 
 def _cpu_seconds(world: World) -> float:
@@ -251,7 +268,7 @@ async def test_below_100_percent_each_lost_copy_is_missed_and_no_other(world: Wo
     assert world.count(Counted.CAPTURED, "shadow") == copied
     assert world.unpaired().keys() == {Unpaired.NO_SHADOW}
     await until(
-        lambda: sum(world.unpaired().values()) == world.reasons(Counted.DROPPED, "")[UNFOLLOWED], "exactly those"
+        lambda: sum(world.unpaired().values()) == world.reasons(Counted.DROPPED, "").get(UNFOLLOWED), "exactly those"
     )
 
 

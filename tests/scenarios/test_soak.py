@@ -33,18 +33,17 @@ MEMORY_SECONDS = 900.0
 #: Megabytes an hour that a process may grow by after that, at about 500 deployments an hour.
 GROWTH_MAX = 20.0
 
+
+def blue_green(**routing: Any) -> dict[str, Any]:
+    return {"routing": routing, "termination_wait": 3}
+
+
+#: How `World.update` is called.
 STRATEGIES: dict[str, dict[str, Any]] = {
-    "all at once": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0},
-    "canary": {
-        "Type": "CANARY",
-        "WaitIntervalInSeconds": 1,
-        "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 30},
-    },
-    "linear": {
-        "Type": "LINEAR",
-        "WaitIntervalInSeconds": 1,
-        "LinearStepSize": {"Type": "INSTANCE_COUNT", "Value": 1},
-    },
+    "all at once": blue_green(Type="ALL_AT_ONCE", WaitIntervalInSeconds=0),
+    "canary": blue_green(Type="CANARY", WaitIntervalInSeconds=1, CanarySize={"Type": "CAPACITY_PERCENT", "Value": 30}),
+    "linear": blue_green(Type="LINEAR", WaitIntervalInSeconds=1, LinearStepSize={"Type": "INSTANCE_COUNT", "Value": 1}),
+    "rolling": {"rolling": {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": 3}},
 }
 #: What a version is like: its environment, and a word of the reason for which it is rolled back (None: it is not).
 VERSIONS: dict[str, tuple[dict[str, str], str | None]] = {
@@ -154,7 +153,7 @@ def deploy(world: World, number: int, strategy: str, version: str, current: str)
         alarms.append(alarm(world, f"latency-{number}", "soak", config, "ModelLatency", 50_000.0))
     for name in alarms:
         wait_for(f"{name} OK", lambda name=name: world.alarm(name)["StateValue"] == "OK")  # type: ignore[misc]
-    world.update("soak", config, routing=STRATEGIES[strategy], alarms=tuple(alarms), termination_wait=3)
+    world.update("soak", config, alarms=tuple(alarms), **STRATEGIES[strategy])
     found = world.settled("soak", 180.0)
     word = VERSIONS[version][1]
     if word is None:

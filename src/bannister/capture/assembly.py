@@ -121,6 +121,11 @@ class Assembly:
         return self._request_headers.get("x-request-id", "")
 
     @property
+    def size(self) -> int:
+        """Bytes of both bodies."""
+        return len(self._request.content) + len(self._answer.content)
+
+    @property
     def was_answered(self) -> bool:
         """An answer came, of the group or of Envoy."""
         return self._answer_headers is not None
@@ -190,7 +195,7 @@ class Assembly:
 
     def release(self) -> None:
         """Its bodies are no longer held here."""
-        self._budget.give_back(len(self._request.content) + len(self._answer.content))
+        self._budget.give_back(self.size)
 
 
 def _plain(headers: Any) -> dict[str, str]:

@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from bannister.capture.assembly import Assembly, Role
 from bannister.capture.comparing import Comparing
+from bannister.capture.early import EarlyExchange, EarlyExchanges
 from bannister.capture.folding import Counts, TallyFold, unpaired_tallies
 from bannister.capture.pairing import Pairing
 from bannister.capture.service import CaptureService
@@ -61,7 +62,7 @@ class Capture:
         self._clock = clock
         self._run = ids.short()
         self._coverage = Coverage(self._run, settings.watermark_margin_seconds)
-        self._service = CaptureService(settings, clock, self._take, self._lost)
+        self._service = CaptureService(settings, clock, self._ended, self._lost)
         self._spool = Spool(settings, self._run)
         self._pairing = Pairing(
             settings.pairing_exchanges_max,
@@ -80,6 +81,9 @@ class Capture:
         self._counted_at = 0.0
         self._accounting = Accounting()
         self._groups: dict[str, CapturedGroup] = {}
+        self._early = EarlyExchanges(
+            settings.capture_early_exchanges_max, settings.capture_early_bytes_max, settings.capture_early_seconds_max
+        )
         self._outbox = Outbox[_Item, ComparisonReport](
             self._run, settings.capture_reports_max, _report, items_per_report_max=_ITEMS_PER_REPORT_MAX
         )
@@ -122,34 +126,40 @@ class Capture:
             log.info("Captured groups: %s.", ", ".join(sorted(groups)) or "none")
         self._groups = groups
         self._pairing.follow(instructions.pairs)
+        for one in self._early.take(groups):
+            self._take(one)
 
     def _lost(self, reason: str) -> None:
         """Nobody knows of which group it was."""
         self._counts.add(None, Counted.DROPPED, reason)
 
-    def _take(self, assembly: Assembly) -> None:
-        try:
-            self._use(assembly)
-        except Exception:  # what a model answers must not end the connection on which others are told of
-            log.exception("An exchange with %s could not be used.", assembly.group)
-            self._counts.add(self._groups.get(assembly.group), Counted.DROPPED, "it could not be read")
+    def _ended(self, assembly: Assembly) -> None:
+        self._take(EarlyExchange(assembly, self._clock.now(), self._clock.monotonic()))
 
-    def _use(self, assembly: Assembly) -> None:
-        now = self._clock.now()
-        if assembly.role is Role.HEARTBEAT:
-            self._heartbeat(assembly.path, now)
+    def _take(self, one: EarlyExchange) -> None:
+        group = self._groups.get(one.assembly.group)
+        try:
+            self._use(one, group)
+        except Exception:  # what a model answers must not end the connection on which others are told of
+            log.exception("An exchange with %s could not be used.", one.assembly.group)
+            self._counts.add(group, Counted.DROPPED, "it could not be read")
+
+    def _use(self, one: EarlyExchange, group: CapturedGroup | None) -> None:
+        role = one.assembly.role
+        if role is Role.HEARTBEAT:
+            self._heartbeat(one.assembly.path, one.ended_at)
             return
-        group = self._groups.get(assembly.group)
         if group is None:
-            self._counts.add(None, Counted.DROPPED, UNFOLLOWED)
+            if not self._early.keep(one):
+                self._counts.add(None, Counted.DROPPED, UNFOLLOWED)
             return
-        assert assembly.role is not None
-        exchange = assembly.exchange(group.endpoint, now, self._clock.monotonic())
+        assert role is not None
+        exchange = one.assembly.exchange(group.endpoint, one.ended_at, one.monotonic)
         self._counts.add(group, Counted.CAPTURED)
-        if assembly.role is not Role.NOISE:
+        if role is not Role.NOISE:
             self._write(exchange, group)
         if exchange.request_id:
-            self._compare(exchange, assembly.role)
+            self._compare(exchange, role)
 
     def _heartbeat(self, path: str, now: float) -> None:
         query = parse_qs(urlsplit(path).query)
@@ -221,6 +231,8 @@ class Capture:
             self._service.expire()
             self._spool.rotate(monotonic)
             self._pairing.expire(monotonic)
+            if given_up := self._early.expire(monotonic):
+                self._counts.add(None, Counted.DROPPED, UNFOLLOWED, given_up)
             for compared, tally in unpaired_tallies(self._pairing.take_alone()):
                 self._compared(compared, tally)
             watermark = self._watermark()
@@ -228,8 +240,8 @@ class Capture:
             is_counted = monotonic - self._counted_at >= _COUNTS_SECONDS
             if is_counted:
                 self._counted_at = monotonic
-                for given_up, records in self._spool.remove_given_up(monotonic).items():
-                    self._counts.add_given_up(given_up, records)
+                for group, records in self._spool.remove_given_up(monotonic).items():
+                    self._counts.add_given_up(group, records)
                 items += self._counts.take(int(self._clock.now()))
                 items += self._accounting.close_books(self._service.settled)
             self._outbox.put(watermark, self._coverage.covered_since, items)
