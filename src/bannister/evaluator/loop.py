@@ -310,11 +310,13 @@ class Evaluator:
         names = list(self._names[view])
         urgent = self._urgent  # others may be, before this pass is over
         await self._catch_up([name for name in names if name in urgent], view, oldest, end)
-        others = [name for name in names if name not in urgent]
         # Somebody may wait for those that have something new to look at, nobody for those that are to find nothing once more.
-        silent = frozenset(name for name in others if self._is_silent(name, view))
-        await self._catch_up([name for name in others if name not in silent], view, oldest, end)
-        await self._catch_up([name for name in others if name in silent], view, oldest, end)
+        quiet = [name for name in names if name not in urgent and name in self._quiet]
+        passed_over = urgent.union(quiet)
+        await self._catch_up([name for name in names if name not in passed_over], view, oldest, end)
+        silent = frozenset(name for name in quiet if self._is_silent(name, view))
+        await self._catch_up([name for name in quiet if name not in silent], view, oldest, end)
+        await self._catch_up([name for name in quiet if name in silent], view, oldest, end)
         view.passed = end
 
     def _is_silent(self, name: str, view: View) -> bool:

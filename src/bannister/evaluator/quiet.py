@@ -34,6 +34,10 @@ class Quiet:
     def __init__(self) -> None:
         self._silent: dict[str, _Silence] = {}
 
+    def __contains__(self, name: object) -> bool:
+        """Its newest evaluation found no data."""
+        return name in self._silent
+
     def note(
         self, row: Row[Alarm], slots: Sequence[Datapoint | None], windows: Windows, additions: Additions | None
     ) -> None:
