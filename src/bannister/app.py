@@ -98,7 +98,8 @@ class ControlPlane:
         )
         #: What the capture process is to do is said here, with `instruct`.
         self._capture_feed = CaptureFeed(settings, clock, lambda: self._metrics.capture_account)
-        totals = Totals(TelemetryFeed(settings, clock))
+        self._telemetry_feed = TelemetryFeed(settings, clock)
+        totals = Totals(self._telemetry_feed)
         self._evaluator = Evaluator(self._state, self._metrics, totals, clock, settings, self._capture_feed)
         self._notifier = Notifier(self._state, clock, settings, self._evaluator.end_suppressions, self._fence)
         self._announcer = Announcer(self._state, clock, settings, self._fence)
@@ -229,6 +230,7 @@ class ControlPlane:
             self._instances.snapshot(),
             self._evaluator.alarms_faulty,
             self._evaluator.evaluations_skipped,
+            {"telemetry": self._telemetry_feed.missed, "capture": self._capture_feed.missed},
         )
 
     # --- one control plane at a time

@@ -99,6 +99,30 @@ async def test_what_was_not_acknowledged_comes_again(
         assert second.reports == first.reports[1:]
 
 
+async def test_reports_that_were_given_up_are_counted(settings: Settings) -> None:
+    for run, seconds in (("first", range(1, 8)), ("second", range(1, 6))):
+        outbox = Outbox[Summary, Report](run, 3, Report)
+        fill(outbox, *seconds)
+        server = ReportServer(outbox, settings.telemetry_socket, Acknowledgement, outbox.acknowledge)
+        await server.start()
+        if run == "first":
+            reader = Reader(settings)
+            reading = asyncio.create_task(reader._run())
+        await until(lambda outbox=outbox: len(outbox) == 0)  # type: ignore[misc]
+        fill(outbox, 9)
+        await until(lambda outbox=outbox: len(outbox) == 0)  # type: ignore[misc]
+        await server.close()
+    reading.cancel()
+    await asyncio.gather(reading, return_exceptions=True)
+    assert [(one.run, one.sequence) for one in reader.reports] == [
+        *(("first", sequence) for sequence in (5, 6, 7, 8)),
+        *(("second", sequence) for sequence in (3, 4, 5, 6)),
+    ]
+    assert reader.feed.missed == 2, (
+        "what the first run gave up before it was ever heard belongs to whoever listened then"
+    )
+
+
 async def test_it_waits_for_telemetry_and_comes_back_to_it(outbox: Outbox[Summary, Report], settings: Settings) -> None:
     async with Reader(settings).reading() as reader:
         for second in (1, 2):

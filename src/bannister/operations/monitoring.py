@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from bannister.clock import Clock
@@ -57,6 +57,8 @@ class Health:
     #: Now.
     alarms_faulty: int = 0
     evaluations_skipped: int = 0
+    #: By the process that gave them up before the control plane had them.
+    reports_missed: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,6 +278,14 @@ def _numbers(seen: _Seen) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "bannister_dropped_records", "Reports and datapoints that were never stored.", seen.health.records_lost
     )
+    missed = CounterMetricFamily(
+        "bannister_missed_reports",
+        "Reports that a process gave up, because the control plane was away for too long.",
+        labels=("source",),
+    )
+    for source, count in seen.health.reports_missed.items():
+        missed.add_metric((source,), count)
+    yield missed
     yield CounterMetricFamily(
         "bannister_events_delivered",
         "Events that the configured addresses have taken.",

@@ -52,6 +52,10 @@ class ReportFeed(Generic[ReportT]):
         self._writer: asyncio.StreamWriter | None = None
         self._watermark: float | None = None
         self._moved_at = clock.monotonic()
+        #: The run, and its greatest sequence, that came.
+        self._newest: tuple[str, int] | None = None
+        #: Reports that the process gave up before they came (`Outbox`), since this feed was made.
+        self.missed = 0
 
     async def __aiter__(self) -> AsyncIterator[ReportT]:
         wait = _RETRY_SECONDS_MIN
@@ -87,6 +91,14 @@ class ReportFeed(Generic[ReportT]):
             _log.warning("What %s sent is not a report, connecting again: %s", self._sender, error)
 
     def _note(self, report: ReportT) -> None:
+        run, sequence = self._newest or (report.run, report.sequence)
+        if run == report.run:
+            self.missed += max(report.sequence - sequence - 1, 0)
+            sequence = max(report.sequence, sequence)
+        else:  # a new process: it numbers from 1
+            self.missed += report.sequence - 1
+            sequence = report.sequence
+        self._newest = report.run, sequence
         if report.watermark is not None and report.watermark != self._watermark:
             self._watermark = report.watermark
             self._moved_at = self._clock.monotonic()
