@@ -139,9 +139,14 @@ def test_each_variants_written_share_makes_up_for_what_is_observed() -> None:
 
 
 def test_the_noise_floor_is_a_pair_of_its_own() -> None:
-    told = instructions_of([(endpoint(None, TRAFFIC_PARTS), Rules(noise_parts=50_000))])
+    one = endpoint(None, TRAFFIC_PARTS)
+    assert one.blue is not None
+    two = dataclasses.replace(one.blue, groups=(dataclasses.replace(one.blue.groups[0], instance_count=2),))
+    told = instructions_of([(dataclasses.replace(one, blue=two), Rules(noise_parts=50_000))])
     assert [(one.noise, one.shadow) for one in told.pairs] == [(False, "e.Shadow.1"), (True, "e.Main.1")]
     assert {one.capture for one in told.groups} == {None}
+    told = instructions_of([(one, Rules(noise_parts=50_000))])
+    assert [each.noise for each in told.pairs] == [False], "its one instance would take every request twice"
 
 
 def test_switched_off_nothing_is_written() -> None:

@@ -10,7 +10,7 @@ from tests.evaluator.test_loop import ALARM, OK, START, World, second
 from bannister.domain.alarm.alarm import Comparison, MissingData
 from bannister.domain.comparison.report import CaptureCount, ComparisonReport, Counted, GroupTally, Unpaired
 from bannister.domain.comparison.rules import Rules
-from bannister.domain.comparison.tally import Reason, Tally
+from bannister.domain.comparison.tally import Disagreement, Excerpt, Reason, Tally
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Shadow
 from bannister.domain.metric.identity import identity
@@ -236,6 +236,19 @@ async def test_figures_begin_anew_when_the_rules_change(world: ShadowWorld) -> N
         "what held once before begins anew, too"
     )
     assert (await stored(world, "shadow/2")).tally.pairs == 23
+
+
+async def test_bodies_that_are_not_wanted_any_more_go_from_the_rows(world: ShadowWorld) -> None:
+    bad = Disagreement(
+        "r", START, "$.a: 1 became 2", False, path="$.a", production="1", shadow="2", request_body=Excerpt("secret", 6)
+    )
+    await world.take_comparisons(START + 1.0, by(Rules(), START, 1, 0, worst=(bad,)))
+    assert (await stored(world)).tally.worst == (bad,)
+    world.clock.time += 3
+    await world.take_comparisons(START + 4.0, by(Rules(keeps_bodies=False), START + 3, 1, 0))
+    (one,) = (await stored(world)).tally.worst
+    assert not one.shows_bodies
+    assert one.why == "$.a: a value became another"
 
 
 async def test_closed_records_are_forgotten_like_those_of_shadows_that_are_gone(

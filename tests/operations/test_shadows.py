@@ -156,6 +156,19 @@ async def test_rules_are_kept_by_endpoint(context: Context) -> None:
     assert (await describe_comparison_rules(context, "flights")).since == found.since
 
 
+async def test_bodies_that_were_kept_are_shown_no_more_once_they_are_not_wanted(context: Context) -> None:
+    await put_endpoint(context)
+    await put_records(context)
+    found = await describe_shadow_report(context, "flights")
+    assert any(one.shows_bodies for one in found.record.tally.worst)
+    await put_comparison_rules(context, "flights", replace(RULES, keeps_bodies=False))
+    bare = await describe_shadow_report(context, "flights")
+    assert len(bare.record.tally.worst) == len(found.record.tally.worst)
+    assert not any(one.shows_bodies for one in bare.record.tally.worst)
+    values = [one for each in found.record.tally.worst if not each.structural for one in (each.production, each.shadow)]
+    assert not any(f": {value} became" in one.why for value in values for one in bare.record.tally.worst)
+
+
 async def test_figures_are_shown_beside_the_rules_they_were_made_by(context: Context) -> None:
     await put_endpoint(context, with_shadow=True)
     start = int(context.clock.now()) - 300
@@ -195,6 +208,7 @@ async def test_figures_are_shown_beside_the_rules_they_were_made_by(context: Con
         (Rules(absolute_tolerance=-1.0), "AbsoluteTolerance is -1, and must be a number that is not negative"),
         (Rules(relative_tolerance=math.nan), "RelativeTolerance is nan"),
         (Rules(minimum=1.0, maximum=0.0), "Minimum, 1, is greater than Maximum, 0"),
+        (Rules(noise_parts=100_001), "NoisePercent is 10.0001, and at most 10 is allowed"),
         (Rules(maximum=math.inf), "Minimum and Maximum must be numbers"),
         (Rules(ignored_paths=("id",)), "The path 'id' does not begin with"),
         (Rules(unordered_paths=("$[",)), "cannot be read from"),

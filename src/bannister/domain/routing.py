@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from bannister.domain.deployment.targets import asked_split, wants_blue, wants_green
 from bannister.domain.deployment.targets import wanted_instances as wanted_of
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.traffic import TRAFFIC_PARTS, apportion
+
+#: Production is copied to itself only where another instance can most often take the copy.
+NOISE_INSTANCES_MIN: Final = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +128,8 @@ def _mirrors(fleet: Fleet, noise_parts: int) -> tuple[Mirror, ...]:
         return ()
     production, shadow, parts = fleet.groups[0], fleet.shadow.group, fleet.shadow.sampled_parts
     copies = [Mirror(shadow.id, shadow.variant, parts, compared_with=production.id)]
-    if noise_parts > 0:
+    # One instance alone would take every such request twice.
+    if noise_parts > 0 and production.instance_count >= NOISE_INSTANCES_MIN:
         copies.append(
             Mirror(production.id, production.variant, min(noise_parts, TRAFFIC_PARTS), production.id, noise=True)
         )

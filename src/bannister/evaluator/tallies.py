@@ -17,7 +17,7 @@ from bannister.clock import Clock
 from bannister.domain.comparison.record import ShadowRecord, counted_together, record_key
 from bannister.domain.comparison.report import ComparisonReport, GroupTally
 from bannister.domain.comparison.rules import Rules
-from bannister.domain.comparison.tally import merge
+from bannister.domain.comparison.tally import merge, without_bodies
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.errors import Conflict, Unavailable
@@ -68,10 +68,20 @@ class Tallies:
                     present = self._records[key]
                     self._records[key] = replace(present, earlier_pairs=present.earlier_pairs + one.tally.pairs)
                 self._unwritten.update((key, counted))  # a report is known by the former
+                if one.rules is not None and not one.rules.keeps_bodies:
+                    self._strip(one.endpoint)
         self._count(stored, report)
         if self._unwritten and self._clock.monotonic() >= self._write_again_at:
             await self._write(report)
         return not self._unwritten
+
+    def _strip(self, endpoint: str) -> None:
+        """Bodies of an endpoint are not kept any more: those of before go too."""
+        for key, record in self._records.items():
+            bare = without_bodies(record.tally) if record.endpoint == endpoint else record.tally
+            if bare is not record.tally:
+                self._records[key] = replace(record, tally=bare)
+                self._unwritten.add(key)
 
     async def _counted_in(self, one: GroupTally, key: str) -> str:
         """The record that was compared by the same rules: the present one, one that is closed, where this comes late, or a new one."""

@@ -160,7 +160,7 @@ async def start_experiment(context: Context, name: str) -> Experiment:
 
     Raises:
         NotFound: There is no such experiment.
-        Invalid: (ConflictException) It is not waiting for its start.
+        Invalid: (ConflictException) It is not waiting for its start; or its end time has passed.
     """
 
     async def started(experiment: Experiment) -> Experiment:
@@ -170,6 +170,10 @@ async def start_experiment(context: Context, name: str) -> Experiment:
                 code=CONFLICT,
             )
         now = context.clock.now()
+        if now >= experiment.ends_at:
+            raise Invalid(
+                f'The end time of inference experiment "{name}" has passed; give it a later Schedule first (UpdateInferenceExperiment).'
+            )
         earlier = replace(experiment, starts_at=now, ends_at=min(experiment.ends_at, now + SECONDS_MAX))
         return moved(earlier, Event.DUE, now)
 

@@ -11,12 +11,13 @@ from bannister.domain.comparison.paths import parse
 from bannister.domain.comparison.record import ShadowRecord, record_key
 from bannister.domain.comparison.report import Unpaired
 from bannister.domain.comparison.rules import Rules
-from bannister.domain.comparison.tally import Reason
+from bannister.domain.comparison.tally import Reason, without_bodies
 from bannister.domain.comparison.verdict import names, verdict
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.metric.identity import SHADOW_NAMESPACE, identity
 from bannister.domain.metric.retention import period_unit
+from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.errors import Invalid, NotFound, Resource
 from bannister.metrics.store import tiers_of
 from bannister.operations.context import Context
@@ -28,6 +29,8 @@ COURSE_POINTS_MAX: Final = 60
 PATHS_MAX: Final = 50
 HOUR: Final = 3600
 PATH_LENGTH_MAX: Final = 200
+#: Of the requests, in parts of `TRAFFIC_PARTS`: each noise copy is one more for production.
+NOISE_PARTS_MAX: Final = TRAFFIC_PARTS // 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +96,7 @@ async def describe_shadow_report(
         one for key, one in records.items() if one.group == record.group and not one.noise and key not in shadows
     ]
     rules = await describe_comparison_rules(context, endpoint, must_exist=False)
+    keeps_bodies = rules.keeps_bodies
     compared_by = rules if record.group in present else record.rules
     if record.group not in present:
         rules = record.rules or rules
@@ -104,6 +108,9 @@ async def describe_shadow_report(
     fleet_since = present[record.group].since if record.group in present else record.since
     began = min([fleet_since, record.since, *(one.since for one in earlier)])
     skipped = await _skipped(context, record, began, shadows.values())
+    if not keeps_bodies:  # nor are those shown that were kept before
+        record, *earlier = (_bare(one) for one in (record, *earlier))
+        noise = _bare(noise) if noise is not None else None
     return ShadowReport(
         record,
         noise,
@@ -159,6 +166,11 @@ def _check(rules: Rules) -> None:
     for bound in (rules.minimum, rules.maximum):
         if bound is not None and not math.isfinite(bound):
             raise Invalid("Minimum and Maximum must be numbers.")
+    if rules.noise_parts > NOISE_PARTS_MAX:
+        raise Invalid(
+            f"NoisePercent is {100 * rules.noise_parts / TRAFFIC_PARTS:g}, and at most {100 * NOISE_PARTS_MAX / TRAFFIC_PARTS:g} "
+            "is allowed: each such request is one more for production, and a few percent tell as much."
+        )
     if rules.minimum is not None and rules.maximum is not None and rules.minimum > rules.maximum:
         raise Invalid(
             f"Minimum, {rules.minimum:g}, is greater than Maximum, {rules.maximum:g}: every number would be invalid."
@@ -174,6 +186,10 @@ def _check(rules: Rules) -> None:
             parse(path)
         except ValueError as error:
             raise Invalid(str(error)) from None
+
+
+def _bare(record: ShadowRecord) -> ShadowRecord:
+    return replace(record, tally=without_bodies(record.tally))
 
 
 def _present(endpoint: Endpoint) -> dict[str, ShadowRecord]:

@@ -279,6 +279,27 @@ def test_a_restoration_is_tried_again_and_then_the_shadow_goes_at_least() -> Non
     assert world.endpoint.experiment is None
 
 
+def test_it_waits_no_longer_for_another_attempt_when_the_clock_is_set_back() -> None:
+    world = World().running()
+    stop(world, RESTORE)
+    world.settle()
+    world.rolled_back("Nothing starts.")
+    world.settle()
+    world.now -= 86_400
+    world.settle()
+    assert world.endpoint is not None
+    assert world.endpoint.deployment is not None
+
+
+@pytest.mark.parametrize("status", [Status.CREATING, Status.CREATED, Status.STARTING])
+def test_one_whose_whole_time_has_passed_never_begins(status: Status) -> None:
+    world = World(replace(experiment(), status=status), now=experiment().ends_at)
+    world.settle()
+    assert world.experiment.status is Status.CANCELLED
+    assert "had come before the experiment could begin" in (world.experiment.reason or "")
+    assert world.endpoint == endpoint()
+
+
 @pytest.mark.parametrize(
     "lost", [None, endpoint(deleting=True, experiment="x"), endpoint(experiment=None), endpoint(experiment="y")]
 )

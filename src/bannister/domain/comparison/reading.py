@@ -47,6 +47,8 @@ _NPY_HEADER_BYTES_MAX: Final = 4096
 #: Kinds of elements that are compared: truth values, whole numbers, floats, and text.
 _NPY_KINDS: Final = "biufSU"
 
+#: What V2 says of what an output is like.
+_V2_FORM: Final = frozenset({"datatype", "shape"})
 #: What V2 says of an answer as a whole; it names the version, so it differs between versions by nature.
 _V2_ENVELOPE: Final = frozenset({"id", "model_name", "model_version", "parameters"})
 
@@ -107,12 +109,24 @@ def _by_name(answer: Any) -> Any:
     return rest | {"outputs": by_name}
 
 
+class Form(str):
+    """What a value is made like. Two that differ are no two values of the same kind."""
+
+    __slots__ = ()
+
+
 def _flat(output: dict[str, Any]) -> dict[str, Any]:
-    """V2 allows data nested as its shape, or flat; both say the same."""
+    """V2 allows data nested as its shape, or flat; both say the same. Another datatype or shape is another structure."""
     data = output["data"]
     while isinstance(data, list) and data and all(isinstance(one, list) for one in data):
         data = [value for row in data for value in row]
-    return {name: value for name, value in output.items() if name != "name"} | {"data": data}
+    told = {name: value for name, value in output.items() if name != "name"}
+    forms = {name: Form(_told(told[name])) for name in _V2_FORM & told.keys()}
+    return told | forms | {"data": data}
+
+
+def _told(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _csv(body: bytes) -> list[list[Any]] | Grid | Table | Beginning:

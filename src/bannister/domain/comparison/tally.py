@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from heapq import nsmallest
 from typing import Final
 
@@ -29,6 +29,9 @@ EXCERPT_BYTES_MAX: Final = 2048
 PLACES_MAX: Final = 32
 #: Different rows of the table of labels at one place.
 LABELS_MAX: Final = 32
+#: In place of values that are not kept.
+_A_VALUE: Final = "a value"
+_ANOTHER: Final = "another"
 #: Different reasons for making no pair.
 REASONS_MAX: Final = 32
 
@@ -61,6 +64,12 @@ class Disagreement:
     request_body: Excerpt | None = None
     production_body: Excerpt | None = None
     shadow_body: Excerpt | None = None
+
+    @property
+    def shows_bodies(self) -> bool:
+        """Something of what was asked or answered is in here."""
+        shown = (self.production, self.shadow, self.request_body, self.production_body, self.shadow_body)
+        return any(one is not None for one in shown)
 
     @property
     def order(self) -> tuple[bool, float, str, float, str, tuple[str, ...]]:
@@ -192,6 +201,25 @@ def merge(tallies: Sequence[Tally]) -> Tally:
     )
 
 
+def without_bodies(tally: Tally) -> Tally:
+    """Where bodies are not kept any more, those that were are to go too."""
+    if not any(one.shows_bodies for one in tally.worst):
+        return tally
+    return replace(tally, worst=tuple(_bare(one) for one in tally.worst))
+
+
+def _bare(one: Disagreement) -> Disagreement:
+    return replace(
+        one,
+        why=one.why if one.structural else _why(one.path, _A_VALUE, _ANOTHER),
+        production=None,
+        shadow=None,
+        request_body=None,
+        production_body=None,
+        shadow_body=None,
+    )
+
+
 def excerpt(message: Message | None) -> Excerpt | None:
     """What is kept of a body; of NPY its values rather than its bytes."""
     if message is None:
@@ -211,8 +239,8 @@ def _disagreement(production: Exchange, shadow: Exchange, comparison: Comparison
     keeps = rules.keeps_bodies
     why = comparison.structural
     if why is None:
-        was, became = (comparison.production, comparison.shadow) if keeps else ("a value", "another")
-        why = f"{comparison.path}: {was} became {became}"
+        was, became = (comparison.production, comparison.shadow) if keeps else (_A_VALUE, _ANOTHER)
+        why = _why(comparison.path, was, became)
     return Disagreement(
         request_id=shadow.request_id,
         at=shadow.ended_at,
@@ -226,6 +254,10 @@ def _disagreement(production: Exchange, shadow: Exchange, comparison: Comparison
         production_body=excerpt(production.response) if keeps else None,
         shadow_body=excerpt(shadow.response) if keeps else None,
     )
+
+
+def _why(path: str | None, was: str | None, became: str | None) -> str:
+    return f"{path}: {was} became {became}"
 
 
 def _one(value: float | None) -> Sketch | None:

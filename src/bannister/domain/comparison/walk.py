@@ -15,6 +15,7 @@ from typing import Any, Final, TypeGuard
 from bannister.domain.comparison import grid, matching
 from bannister.domain.comparison.grid import Beginning, Grid, Table
 from bannister.domain.comparison.paths import ANY, Step, general, patterns, spell
+from bannister.domain.comparison.reading import Form
 from bannister.domain.comparison.rules import Rules
 
 DEPTH_MAX: Final = 64
@@ -104,10 +105,7 @@ class Walk:
         elif _is_number(old) and _is_number(new):
             self._number(path, old, new)
         elif type(old) is type(new) and not hasattr(old, "dtype"):
-            if isinstance(old, str | bool):
-                self._label(path, old, new)
-            if old != new:
-                self._differ(path, old, new)
+            self._plain(path, old, new)
         elif hasattr(old, "dtype") and hasattr(new, "dtype"):
             self._arrays(path, old, new)
         else:
@@ -296,6 +294,16 @@ class Walk:
             self.first = (shown(spell(path)), shown(old), shown(new))
 
     # --- values
+
+    def _plain(self, path: Path, old: Any, new: Any) -> None:
+        if isinstance(old, Form):
+            if old != new:
+                self._structure(path, old, new, f"{shown(old)} became {shown(new)}")
+            return
+        if isinstance(old, str | bool):
+            self._label(path, old, new)
+        if old != new:
+            self._differ(path, old, new)
 
     def _number(self, path: Path, old: float, new: float) -> None:
         a, b = _float(old), _float(new)

@@ -208,11 +208,14 @@ def _before_beginning(experiment: Experiment, seen: Observation) -> Noticed | No
     why_not = why_not_begin(experiment, seen.endpoint, seen.containers)
     if why_not is not None:
         return Noticed(Event.CANCELLED, f"The experiment could not start. {why_not}")
-    if seen.endpoint is None or not seen.endpoint.changing:
-        return Noticed(Event.BEGUN, f'Endpoint "{experiment.endpoint}" is changed to run production and shadow.')
+    changing = seen.endpoint is not None and seen.endpoint.changing
     if seen.now >= experiment.ends_at:
-        return Noticed(Event.CANCELLED, f'Endpoint "{experiment.endpoint}" was being updated until the end time.')
-    return None
+        why = f'Endpoint "{experiment.endpoint}" was being updated until then.' if changing else "It never ran."
+        over = f"The end time, {instant(experiment.ends_at)}, had come before the experiment could begin."
+        return Noticed(Event.CANCELLED, f"{over} {why}")
+    if changing:
+        return None
+    return Noticed(Event.BEGUN, f'Endpoint "{experiment.endpoint}" is changed to run production and shadow.')
 
 
 def _running(experiment: Experiment, seen: Observation, limits: Limits) -> Noticed | None:
@@ -250,7 +253,8 @@ def _stopping(experiment: Experiment, seen: Observation, limits: Limits) -> Noti
         return _ended(experiment, "Production and shadow stay as they are.")
     if experiment.failures >= limits.restoring_attempts_max:
         return _ended(experiment, "The shadow is removed; production serves on from the experiment's configuration.")
-    if seen.now < experiment.retry_at:
+    # Never longer than was meant: the clock may have been set back since.
+    if 0 < experiment.retry_at - seen.now <= experiment.failures * limits.retry_seconds:
         return None
     return Noticed(Event.ENDING, f"The endpoint is changed to what it is to run afterwards ({stop.ending.value}).")
 
