@@ -22,7 +22,6 @@ from bannister.capture.pairing import Pair
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructing import instructions_of
 from bannister.domain.capture.instructions import ComparedGroups
-from bannister.domain.comparison.compare import compare
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.endpoint import Endpoint
 
@@ -36,6 +35,7 @@ WAITS_SECONDS: Final = 6.0
 EXCHANGES_MAX: Final = 30
 BYTES_MAX: Final = 10_000
 OPEN_SECONDS_MAX: Final = 5
+_RULES: Final = Rules()
 
 
 class Request:
@@ -65,6 +65,8 @@ class Capture:
         self._pairs: tuple[ComparedGroups, ...] = ()
         #: Until then answers wait that were followed before and are not any more: those are nobody's.
         self._mixed_until = 0.0
+        #: The endpoints that its instructions were made from; None: it has none yet.
+        self._told_of: list[Endpoint] | None = None
         self._given.clear()
         self._made.clear()
         self._unfolded.clear()
@@ -107,16 +109,22 @@ class Capture:
             world.note("fault", f"capture is killed with {len(self._pairing)} answers waiting")
             world.counts["capture killed"] += 1
             self._begin()
-        told = instructions_of((one, Rules()) for one in endpoints)
+        self._instruct(world, list(endpoints))
+        before = len(self._pairing)
+        self._pairing.expire(world.loop.time())
+        self._balance(world, "What waited too long", before - len(self._pairing), 0, certain=True)
+        self._report(world, world.clock.now())
+
+    def _instruct(self, world: World, endpoints: list[Endpoint]) -> None:
+        if endpoints == self._told_of:
+            return
+        self._told_of = endpoints
+        told = instructions_of((one, _RULES) for one in endpoints)
         self._groups = frozenset(one.group for one in told.groups)
         if told.pairs != self._pairs:
             self._pairs = told.pairs
             self._mixed_until = world.loop.time() + 2 * WAITS_SECONDS
             self._pairing.follow(told.pairs)
-        before = len(self._pairing)
-        self._pairing.expire(world.loop.time())
-        self._balance(world, "What waited too long", before - len(self._pairing), 0, certain=True)
-        self._report(world, world.clock.now())
 
     def _hear(self, world: World, exchange: Exchange, role: Role) -> None:
         if exchange.group not in self._groups:
@@ -128,11 +136,11 @@ class Capture:
         pairs = self._pairing.add(exchange, role, world.loop.time())
         for pair in pairs:
             self._check_pair(world, pair)
-            comparison = compare(pair.production, pair.shadow, pair.compared.rules)
-            same = pair.production.response == pair.shadow.response
-            if comparison.agrees is not same:
-                raise world.violated(PAIRED, f"{pair} is said to {'agree' if comparison.agrees else 'differ'}.")
-            self._fold.add(pair.compared, int(world.clock.now()), pair_tally(pair, BYTES_MAX))
+            tally = pair_tally(pair, BYTES_MAX)
+            agrees, same = tally.agreeing == 1, pair.production.response == pair.shadow.response
+            if agrees is not same:
+                raise world.violated(PAIRED, f"{pair} is said to {'agree' if agrees else 'differ'}.")
+            self._fold.add(pair.compared, int(world.clock.now()), tally)
             world.counts["pairs"] += 1
         # The other half of a loss that was counted is not counted again.
         gone = before + 1 - len(self._pairing) - (self._pairing.late - late)
@@ -171,14 +179,18 @@ class Capture:
             raise world.violated(
                 COUNTED, f"{what}: {gone} answers are gone, {pairs} pairs and {dict(alone)} tell of it."
             )
+        world.counts["halves alone"] += count
+        if not pairs and not count:
+            return
         for compared, tally in unpaired_tallies(alone):
             self._fold.add(compared, int(world.clock.now()), tally)
-        self._unfolded.update({"pairs": pairs, "alone": count})
-        world.counts["halves alone"] += count
+        self._unfolded["pairs"] += pairs
+        self._unfolded["alone"] += count
 
     def _report(self, world: World, watermark: float) -> None:
         for one in self._fold.take(watermark):
-            self._unfolded.subtract({"pairs": one.tally.pairs, "alone": one.tally.unpaired_count})
+            self._unfolded["pairs"] -= one.tally.pairs
+            self._unfolded["alone"] -= one.tally.unpaired_count
         if min(self._unfolded.values(), default=0) < 0:
             raise world.violated(COUNTED, f"Tallies tell of more than there was: {dict(self._unfolded)}")
 

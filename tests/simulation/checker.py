@@ -27,7 +27,7 @@ from bannister.domain.deployment.capacity import batch, whole
 from bannister.domain.deployment.deployment import STOPPABLE, Deployment, Phase
 from bannister.domain.deployment.targets import wanted_instances as wanted_of
 from bannister.domain.endpoint import Endpoint
-from bannister.domain.routing import Membership, Weight, plan_of, wanted_instances
+from bannister.domain.routing import Membership, Plans, Weight, wanted_instances
 from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.envoy.memory import MemoryProxy
 from bannister.envoy.resources.names import ROUTE_TABLE
@@ -74,7 +74,10 @@ class Checker:
         self.endpoints: dict[str, Endpoint] = {}
         self.experiments = ExperimentRules(world)
         self.watched: dict[str, Watched] = {}
+        self._plans = Plans()
         self._entries = 0
+        #: By table and key: bytes of the medium, and what they say.
+        self._values: dict[tuple[str, str], tuple[bytes, Any]] = {}
         self._harmed: dict[str, float] = {}
         self._astray: dict[str, float] = {}
         #: Proxies that may leave a response unanswered for longer than their lease, at any time.
@@ -140,7 +143,7 @@ class Checker:
         self._shadows.published(snapshot)
         for name, forwarding in snapshot.routes[ROUTE_TABLE].about.items():
             endpoint, weights = self.endpoints.get(name), forwarding.weights
-            plan = plan_of(endpoint) if endpoint is not None else None
+            plan = self._plans.of(endpoint) if endpoint is not None else None
             if plan is None or plan.weights != weights:
                 continue  # it may be what was asked a moment ago, or what can be had
             for one in plan.memberships:
@@ -198,12 +201,18 @@ class Checker:
     # --- the durable medium
 
     def _read(self, table: Table[Any], key: str) -> Any:
+        """A value as its bytes have it; each is read once by the checker itself."""
         found = self._world.medium.rows.get((table.name, key))
-        return None if found is None else msgspec.json.decode(found[0], type=table.type)
+        if found is None:
+            self._values.pop((table.name, key), None)
+            return None
+        known = self._values.get((table.name, key))
+        if known is None or known[0] is not found[0]:
+            known = self._values[table.name, key] = found[0], msgspec.json.decode(found[0], type=table.type)
+        return known[1]
 
     def _all(self, table: Table[Any]) -> list[Any]:
-        rows = [value for (name, _), (value, _) in self._world.medium.rows.items() if name == table.name]
-        return [msgspec.json.decode(value, type=table.type) for value in rows]
+        return [self._read(table, key) for name, key in self._world.medium.rows if name == table.name]
 
     def _check_journal(self) -> None:
         entries = self._world.medium.entries
@@ -387,7 +396,7 @@ class Checker:
             )
 
     def _acknowledged(self, endpoint: Endpoint, rule: str) -> None:
-        plan = plan_of(endpoint)
+        plan = self._plans.of(endpoint)
         for proxy in self._proxies():
             if proxy.weights(endpoint.name) != plan.weights:
                 raise self._world.violated(
@@ -411,12 +420,14 @@ class Checker:
                 yield proxy
 
     def _check_routes(self, proxy: MemoryProxy) -> None:
-        for name, weights in proxy.routes().items():
-            total = sum(one.parts for one in weights)
+        up = self._world.machine.up
+        for name, forwarding in proxy.forwardings().items():
+            weights = forwarding.weights
+            total = sum([one.parts for one in weights])
             if total != TRAFFIC_PARTS:
                 raise self._world.violated("1: weights add up to the whole", f"{proxy.node}, {name}: {weights}")
             for one in weights:
-                if one.parts > 0 and not any(map(self._world.machine.up, proxy.reachable(one.group))):
+                if one.parts > 0 and not any(map(up, proxy.reachable(one.group))):
                     self._lost(proxy, name, one.group)
                 if one.parts > 0 and not proxy.knows(one.group):
                     raise self._world.violated(
@@ -481,7 +492,7 @@ class Checker:
         if any(name not in self.endpoints or self.endpoints[name].deleting for name in proxy.routes()):
             return False  # it has yet to hear that an endpoint goes
         for name, endpoint in self.endpoints.items():
-            weights = plan_of(endpoint).weights
+            weights = self._plans.of(endpoint).weights
             if not any(one.parts for one in weights):
                 continue
             if proxy.weights(name) != weights:
@@ -576,7 +587,11 @@ class Checker:
             if endpoint.changing:
                 return "15: every deployment ends", f"{name} is not at rest."
             for proxy in self._world.network.proxies.values():
-                if proxy.running and endpoint.blue is not None and proxy.weights(name) != plan_of(endpoint).weights:
+                if (
+                    proxy.running
+                    and endpoint.blue is not None
+                    and proxy.weights(name) != self._plans.of(endpoint).weights
+                ):
                     return "6: rollback restores exactly what was", f"{proxy.node}, {name}: {proxy.weights(name)}"
         if self._astray or self._harmed:
             return "9: what was disturbed heals", f"{list(self._astray)}, {list(self._harmed)}"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,10 @@ class Parts:
     announcer: Callable[..., Any] = Announcer
 
 
+#: The same for every control plane that starts.
+_texts = cache(runtime_texts)
+
+
 class Ended(BaseException):
     """The process ends here: `os._exit`."""
 
@@ -83,7 +88,7 @@ class ControlPlane:
         self._epoch = state.epoch
         instances = GatedInstances(MemoryInstances(clock, world.ids, world.machine, settings, self._fence), gate)
         self.discovery = GatedDiscovery(world, self)
-        texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
+        texts = _texts(settings.account_id, settings.invocation_body_bytes_max)
         parts = world.parts
         publisher = parts.publisher(
             settings, instances, texts, clock, self.discovery, world.network.proxies.__getitem__, NoMessages()

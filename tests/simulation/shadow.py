@@ -112,6 +112,8 @@ class ShadowRules:
             self._world.shadows.capture.tick(self._world, endpoints.values())
         for proxy in proxies:
             for name, forwarding in proxy.forwardings().items():
+                if not forwarding.mirrors:
+                    continue  # no copies: nothing to be true of them
                 self._check(proxy, name, forwarding)
                 if name in endpoints:
                     self._check_shares(proxy, endpoints[name], forwarding)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import logging
 import sys
 import time
@@ -39,10 +40,14 @@ def simulate(
     """Run one world to its end. Raises `Violation` where a property does not hold."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)  # what the loops log of faults is expected here; the trace tells
+    collects = gc.isenabled()
+    gc.disable()  # of a world hardly anything is garbage before it ends, and then all of it is, at once
     try:
         return _simulate(seed, script, parts, listener)
     finally:
         logging.disable(before)
+        if collects:
+            gc.enable()
 
 
 def _simulate(seed: int, script: Script | None, parts: Parts | None, listener: Callable[[str], None] | None) -> Result:

@@ -217,31 +217,40 @@ class VirtualLoop(asyncio.AbstractEventLoop):
             self._now = max(self._now, timers[0][0])
             if self._now > self._seconds_max:
                 raise OutOfBounds(f"{self._seconds_max:.0f} virtual seconds are over.")
-        while timers and timers[0][0] <= self._now:
+        now = self._now
+        while timers and timers[0][0] <= now:
             handle = heapq.heappop(timers)[2]
             if not handle.done:
                 ready.append(handle)
         for _ in range(len(ready)):
-            self._run(ready.popleft())
+            handle = ready.popleft()
+            if handle.done:
+                continue
+            context = handle._context
+            process = context.get(PROCESS)
+            if (
+                process is not None
+                and (process.fuse is not None or process.frozen or not process.alive)
+                and self._holds(process, handle)
+            ):
+                continue
+            self.turns += 1
+            if self.turns > self._turns_max:
+                raise OutOfBounds(f"{self._turns_max} callbacks have run.")
+            handle.done = True
+            context.run(handle._callback, *handle._args)
 
-    def _run(self, handle: _Handle) -> None:
-        if handle.done:
-            return
-        process = handle._context.get(PROCESS)
-        if process is not None:
-            if process.fuse is not None:
-                left, then = process.fuse
-                process.fuse = (left - 1, then) if left > 0 else None
-                if left <= 0:
-                    then()
-            if process.frozen or not process.alive:
-                process.held.append(handle)
-                return
-        self.turns += 1
-        if self.turns > self._turns_max:
-            raise OutOfBounds(f"{self._turns_max} callbacks have run.")
-        handle.done = True
-        handle._context.run(handle._callback, *handle._args)
+    def _holds(self, process: Process, handle: _Handle) -> bool:
+        """Whether a process does not run this callback, now or ever."""
+        if process.fuse is not None:
+            left, then = process.fuse
+            process.fuse = (left - 1, then) if left > 0 else None
+            if left <= 0:
+                then()
+        if process.frozen or not process.alive:
+            process.held.append(handle)
+            return True
+        return False
 
     def _unwind(self) -> None:
         """Let every task end, so that nothing is destroyed while it waits. Whatever they do now, nobody looks."""

@@ -111,9 +111,12 @@ class Observer:
             return tuple([observed(group, fleet) for group in fleet.all_groups])
 
         def observed(group: Group, fleet: Fleet) -> GroupObservation:
-            found = _group(group, asked, acknowledged, snapshot, records[group.id])
-            return replace(
-                found,
+            return _group(
+                group,
+                asked,
+                acknowledged,
+                snapshot,
+                records[group.id],
                 wanted=wanted.get(group.id, group.instance_count),
                 healthy=self._traffic.healthy(group.id) if deployment.rolling else 0,
                 shadow=fleet.shadow is not None and group == fleet.shadow.group,
@@ -223,19 +226,37 @@ def _group(
     acknowledged: Mapping[str, int] | None,
     snapshot: Sequence[Instance],
     record: GroupRecord | None,
+    *,
+    wanted: int,
+    healthy: int,
+    shadow: bool,
 ) -> GroupObservation:
-    existing = [instance for instance in snapshot if instance.group == group.id]
-    instances = [one for one in existing if not one.draining]
-    failed = next((one.reason for one in instances if one.phase is InstancePhase.FAILED), None)
+    """In one pass over the instances: it is made of every group, at every turn of the loop."""
+    existing = ready = restarts = 0
+    failed: Instance | None = None
+    for one in snapshot:
+        if one.group != group.id:
+            continue
+        existing += 1
+        if one.draining:
+            continue
+        restarts += one.restarts
+        if one.phase is InstancePhase.READY:
+            ready += 1
+        elif failed is None and one.phase is InstancePhase.FAILED:
+            failed = one
+    failure = record.failure if record is not None else None
     return GroupObservation(
         group=group.id,
-        wanted=group.instance_count,
-        ready=sum([one.phase is InstancePhase.READY for one in instances]),
-        restarts=sum([one.restarts for one in instances]),
-        failure=record.failure if record is not None and record.failure is not None else failed,
+        wanted=wanted,
+        ready=ready,
+        restarts=restarts,
+        failure=failure if failure is not None or failed is None else failed.reason,
         asked_parts=0 if asked is None else asked.get(group.id, 0),
         acknowledged_parts=None if acknowledged is None else acknowledged.get(group.id, 0),
-        existing=len(existing),
+        existing=existing,
+        healthy=healthy,
+        shadow=shadow,
     )
 
 

@@ -238,7 +238,8 @@ class MemoryProxy:
         if line is not self._line:
             return
         refusal = self.conduct.refuses(response)
-        names = {kind: self._names(kind) for kind in (Kind.ENDPOINTS, Kind.ROUTES)}
+        # What it asks for follows from its clusters and its listener.
+        names = {kind: self._names(kind) for kind in (Kind.ENDPOINTS, Kind.ROUTES)} if response.kind.whole else {}
         if refusal is None:
             self._apply(response)
         line.nonces[response.kind] = response.version

@@ -181,6 +181,9 @@ class Evaluator:
 
     def _leaves(self, alarm_name: str) -> list[str]:
         """The metric alarms that decide about an alarm: itself, or those that its rule leads to."""
+        alarm = self._alarm(alarm_name)
+        if alarm is None or alarm.composite is None:
+            return [alarm_name]
         found = [(name, self._alarm(name)) for name in led_to(self._alarm, [alarm_name])]
         return [name for name, alarm in found if alarm is None or alarm.composite is None]
 

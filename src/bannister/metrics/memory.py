@@ -20,8 +20,9 @@ class MemoryMetrics:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._spans = [tier.span_seconds for tier in tiers_of(settings)]
         #: One for each tier. All know all groups.
-        self._windows = [MetricWindow(sliding=tier.span_seconds == 1) for tier in tiers_of(settings)]
+        self._windows = [MetricWindow(sliding=span == 1) for span in self._spans]
         self._recorded: dict[str, int] = {}
         self.capture_account: Account | None = None
 
@@ -65,8 +66,8 @@ class MemoryMetrics:
         shown = shown_to_seconds or period_seconds
         tiers = [
             window.read(metric, start, period_seconds, periods, unit, shown)
-            for tier, window in zip(tiers_of(self._settings), self._windows, strict=True)
-            if served(tier.span_seconds, shown)
+            for span, window in zip(self._spans, self._windows, strict=True)
+            if served(span, shown)
         ]
         found = [[part for part in parts if part is not None] for parts in zip(*tiers, strict=True)]
         return [merge(parts) if parts else None for parts in found]

@@ -157,9 +157,11 @@ class MetricWindow:
         shown_to_seconds: float,
     ) -> list[Aggregate | None]:
         """As `MetricStore.read`."""
+        series = self._series.get(metric)
+        if series is None and not self._summaries and not self._tallies:
+            return [None] * periods
         groups = self.groups_of(metric)
         compared = compared_variant_of(metric) is not None
-        series = self._series.get(metric)
         found: list[Aggregate | None] = []
         for index in range(periods):
             begin, end = start + index * period_seconds, start + (index + 1) * period_seconds

@@ -165,8 +165,8 @@ class Publisher:
     def acknowledged_weights(self, endpoint: str) -> tuple[Weight, ...] | None:
         """The weights that every registered proxy has acknowledged for an endpoint; None: there is no proxy, or they differ."""
         tables = [proxy.held(Kind.ROUTES, ROUTE_TABLE) for proxy in self._server.proxies()]
-        held = {None if table is None else table.about.get(endpoint, _NO_ROUTE).weights for table in tables}
-        return held.pop() if len(held) == 1 else None
+        held = [None if table is None else table.about.get(endpoint, _NO_ROUTE).weights for table in tables]
+        return held[0] if held and all(one == held[0] for one in held) else None
 
     def mirrored(self, group: str) -> bool:
         """Every registered proxy (and there is one) has acknowledged routes that copy requests to this shadow."""
@@ -404,5 +404,6 @@ def _holds(proxy: Proxy, endpoint: str, weights: tuple[Weight, ...], mirrors: tu
     if held is None:
         return False
     routes = [one.about.get(endpoint, _NO_ROUTE) for one in (held, pending) if one is not None]
-    copies = [{mirror for mirror in one.mirrors if not mirror.noise} for one in routes]
-    return all(one.weights == weights for one in routes) and all(each <= set(mirrors) for each in copies)
+    return all(
+        one.weights == weights and all(mirror.noise or mirror in mirrors for mirror in one.mirrors) for one in routes
+    )

@@ -13,7 +13,7 @@ import msgspec
 
 from bannister.errors import Conflict, Fenced
 from bannister.signals import Signal
-from bannister.state.store import Entry, Put, Record, Remove, Row, Table, encoded, last_to_forget
+from bannister.state.store import Entry, Put, Record, Remove, Row, Table, decoded, encoded, last_to_forget
 
 T = TypeVar("T")
 
@@ -24,6 +24,8 @@ class MemoryMedium:
     def __init__(self) -> None:
         self.epoch = 0
         self.rows: dict[tuple[str, str], tuple[bytes, int]] = {}
+        #: What was read out of which bytes: values never change, so each is read once, whoever asks.
+        self._read: dict[tuple[str, str], tuple[bytes, Row[Any]]] = {}
         #: By table, in order.
         self.keys: dict[str, list[str]] = {}
         self.entries: list[Entry] = []
@@ -34,18 +36,31 @@ class MemoryMedium:
     def sequence(self) -> int:
         return self.entries[-1].sequence if self.entries else 0
 
-    def write(self, table: str, key: str, value: bytes | None, revision: int) -> None:
-        """Write a row, or (None) remove it."""
+    def row(self, table: Table[T], key: str) -> Row[T] | None:
+        """A row as it can be read; None: there is none."""
+        found = self.rows.get((table.name, key))
+        if found is None:
+            return None
+        known = self._read.get((table.name, key))
+        if known is None or known[0] is not found[0]:
+            known = found[0], Row(key, decoded(found[0], table), found[1])
+            self._read[table.name, key] = known
+        return known[1]
+
+    def put(self, table: str, key: str, value: bytes, read: object, revision: int) -> None:
+        """Write a row. `read`: what its bytes are read as."""
+        if (table, key) not in self.rows:
+            insort(self.keys.setdefault(table, []), key)
+        self.rows[table, key] = value, revision
+        self._read[table, key] = value, Row(key, read, revision)
         self.writes[table] = self.writes.get(table, 0) + 1
-        keys = self.keys.setdefault(table, [])
-        known = (table, key) in self.rows
-        if value is None:
-            del self.rows[table, key]
-            keys.remove(key)
-            return
-        self.rows[table, key] = (value, revision)
-        if not known:
-            insort(keys, key)
+
+    def remove(self, table: str, key: str) -> None:
+        """Remove a row."""
+        del self.rows[table, key]
+        self._read.pop((table, key), None)
+        self.keys[table].remove(key)
+        self.writes[table] = self.writes.get(table, 0) + 1
 
 
 class MemoryState:
@@ -56,8 +71,6 @@ class MemoryState:
         self._medium.epoch += 1
         self.epoch = self._medium.epoch
         self._changed = Signal()
-        #: What was read out of which bytes: values never change, so each is read once.
-        self._read: dict[tuple[str, str], tuple[bytes, Row[Any]]] = {}
         #: By table and prefix: the rows that were found, and how often the table had been written then.
         self._found: dict[tuple[str, str], tuple[int, list[Row[Any]]]] = {}
 
@@ -66,25 +79,17 @@ class MemoryState:
         return self._changed
 
     async def get(self, table: Table[T], key: str) -> Row[T] | None:
-        found = self._medium.rows.get((table.name, key))
-        return None if found is None else self._row(table, key, found)
+        return self._medium.row(table, key)
 
     async def rows(self, table: Table[T], prefix: str = "") -> list[Row[T]]:
-        written = self._medium.writes.get(table.name, 0)
+        medium = self._medium
+        written = medium.writes.get(table.name, 0)
         known = self._found.get((table.name, prefix))
         if known is None or known[0] != written:
-            keys = [key for key in self._medium.keys.get(table.name, ()) if key.startswith(prefix)]
-            rows = [self._row(table, key, self._medium.rows[table.name, key]) for key in keys]
+            keys = [key for key in medium.keys.get(table.name, ()) if key.startswith(prefix)]
+            rows = [row for key in keys if (row := medium.row(table, key)) is not None]
             known = self._found[table.name, prefix] = written, rows
         return list(known[1])
-
-    def _row(self, table: Table[T], key: str, found: tuple[bytes, int]) -> Row[T]:
-        stored, revision = found
-        known = self._read.get((table.name, key))
-        if known is None or known[0] is not stored:
-            row = Row(key, msgspec.json.decode(stored, type=table.type), revision)
-            known = self._read[table.name, key] = stored, row
-        return known[1]
 
     async def commit(
         self,
@@ -105,7 +110,10 @@ class MemoryState:
         values = [encoded(write) if isinstance(write, Put) else None for write in writes]
         bodies = [msgspec.json.decode(msgspec.json.encode(record.body)) for record in records]
         for write, value in zip(writes, values, strict=True):
-            medium.write(write.table.name, write.key, value, write.revision + 1)
+            if value is None:
+                medium.remove(write.table.name, write.key)
+            else:
+                medium.put(write.table.name, write.key, *value, write.revision + 1)
         for record, body in zip(records, bodies, strict=True):
             medium.entries.append(Entry(medium.sequence + 1, record.at, record.subject, record.kind, body))
         self._changed.announce()

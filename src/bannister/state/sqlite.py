@@ -26,7 +26,7 @@ from bannister.signals import Signal
 from bannister.state.known import KnownRows
 from bannister.state.schema import migrate, transaction
 from bannister.state.soundness import check
-from bannister.state.store import Entry, Put, Record, Remove, Row, Table, encoded, last_to_forget
+from bannister.state.store import Entry, Put, Record, Remove, Row, Table, decoded, encoded, last_to_forget
 
 T = TypeVar("T")
 
@@ -202,10 +202,10 @@ class SqliteState:
             done = self._connection.execute(statement, (name, key, revision))
         elif revision == 0:
             statement = "INSERT INTO row VALUES (?, ?, ?, 1) ON CONFLICT DO NOTHING"
-            done = self._connection.execute(statement, (name, key, encoded(write)))
+            done = self._connection.execute(statement, (name, key, encoded(write)[0]))
         else:
             statement = "UPDATE row SET value = ?, revision = revision + 1 WHERE name = ? AND key = ? AND revision = ?"
-            done = self._connection.execute(statement, (encoded(write), name, key, revision))
+            done = self._connection.execute(statement, (encoded(write)[0], name, key, revision))
         if done.rowcount != 1:
             raise Conflict(f"{name} {key!r} is not at revision {revision} any more.")
 
@@ -269,7 +269,7 @@ class SqliteState:
 
 def _decoded(table: Table[T], key: str, value: bytes) -> T:
     try:
-        return msgspec.json.decode(value, type=table.type)
+        return decoded(value, table)
     except msgspec.MsgspecError as error:
         raise Unavailable(
             f"The {table.name} {key!r} in the state file cannot be read by this version of Bannister: {error}."

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -161,8 +162,24 @@ class State(Protocol):
         ...
 
 
-def encoded(write: Put[Any]) -> bytes:
-    """The value as it is stored, read back once to be sure that it can be: one row that cannot makes its whole table unreadable.
+@cache
+def _decoder(table: Table[Any]) -> msgspec.json.Decoder[Any]:
+    """One for each table: to make one takes as long as to read a small value with it."""
+    return msgspec.json.Decoder(table.type)
+
+
+def decoded(value: bytes, table: Table[T]) -> T:
+    """A value as it was stored.
+
+    Raises:
+        msgspec.MsgspecError: It cannot be read.
+    """
+    read: T = _decoder(table).decode(value)
+    return read
+
+
+def encoded(write: Put[T]) -> tuple[bytes, T]:
+    """The value as it is stored, and as it is read back once to be sure that it can be: one row that cannot makes its whole table unreadable.
 
     JSON has no infinite numbers and no NaN; msgspec writes null for them, which a field that may be None would be read as.
 
@@ -171,15 +188,16 @@ def encoded(write: Put[Any]) -> bytes:
     """
     value = msgspec.json.encode(write.value)
     try:
+        read = decoded(value, write.table)
         # A list in place of a tuple makes them unequal, too; what is looked for then costs ten times as much.
-        if msgspec.json.decode(value, type=write.table.type) != write.value:
+        if read != write.value:
             json.dumps(msgspec.to_builtins(write.value), allow_nan=False)
     except (ValueError, msgspec.MsgspecError) as error:
         raise Invalid(
             f"The {write.table.name} {write.key!r} cannot be stored, because it could not be read again ({error}); numbers must be finite. "
             "Nothing was changed."
         ) from error
-    return value
+    return value, read
 
 
 def last_to_forget(oldest: Sequence[tuple[int, float]], *, newest: int, before: float, keep: int, up_to: int) -> int:

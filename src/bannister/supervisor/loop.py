@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from bannister.clock import Clock
@@ -91,6 +91,9 @@ class Supervisor:
         #: By instance: since when we have known that it drains (monotonic seconds).
         self._draining_since: dict[str, float] = {}
         self._removed: set[str] = set()
+        #: As they were at the last turn, and what they ask for.
+        self._endpoint_rows: list[Row[Endpoint]] = []
+        self._wanted = _wanted(())
 
     async def run(self) -> None:
         """Until cancelled, or fenced by another process."""
@@ -108,11 +111,9 @@ class Supervisor:
     async def _turn(self) -> bool:
         """Look at every group that is not as it should be; True: something is draining."""
         endpoint_rows = await self._state.rows(ENDPOINTS)
-        endpoints = [row.value for row in endpoint_rows]
-        wanted = {name: count for endpoint in endpoints for name, count in wanted_instances(endpoint).items()}
-        fleets = [fleet for endpoint in endpoints for fleet in _fleets(endpoint)]
-        groups = {group.id: group for fleet in fleets for group in fleet.all_groups}
-        shadows = {fleet.shadow.group.id for fleet in fleets if fleet.shadow is not None}
+        if endpoint_rows != self._endpoint_rows:  # most turns are for other reasons
+            self._endpoint_rows, self._wanted = endpoint_rows, _wanted([row.value for row in endpoint_rows])
+        wanted, groups, shadows = self._wanted.counts, self._wanted.groups, self._wanted.shadows
         records = {row.key: row for row in await self._state.rows(GROUPS)}
         for name in sorted(wanted.keys() - records.keys()):
             await self._contained(name, self._adopt(groups[name]))
@@ -288,6 +289,26 @@ class Supervisor:
         change = endpoint_removal(row, now)
         record = Record(now, f"endpoint/{row.key}", "endpoint.deleted")
         await self._state.commit([change.write], [record, *change.events])
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What endpoints ask for."""
+
+    #: By group: how many instances.
+    counts: dict[str, int]
+    #: By id: all that their fleets have, also those that are not wanted any more.
+    groups: dict[str, Group]
+    shadows: frozenset[str]
+
+
+def _wanted(endpoints: Sequence[Endpoint]) -> _Wanted:
+    fleets = [fleet for endpoint in endpoints for fleet in _fleets(endpoint)]
+    return _Wanted(
+        {name: count for endpoint in endpoints for name, count in wanted_instances(endpoint).items()},
+        {group.id: group for fleet in fleets for group in fleet.all_groups},
+        frozenset(fleet.shadow.group.id for fleet in fleets if fleet.shadow is not None),
+    )
 
 
 def _fleets(endpoint: Endpoint) -> list[Fleet]:

@@ -120,6 +120,17 @@ def test_a_count_is_so_many_samples(pairs: list[tuple[int, int]]) -> None:
     assert Sketch.of(values, counts) == Sketch.of([value for value, count in pairs for _ in range(count)])
 
 
+@given(st.lists(st.lists(st.integers(0, 20), min_size=1, max_size=6), min_size=1, max_size=8))
+@settings(deadline=None)
+def test_the_sketch_of_few_whole_values_is_the_same_merged_and_at_once(groups: list[list[int]]) -> None:
+    assert merge([Sketch.of(values) for values in groups]) == Sketch.of([value for one in groups for value in one])
+
+
+@pytest.mark.parametrize(("zeros", "ones"), [(1, 1), (1, 2), (2, 1), (1000, 3)])
+def test_zeros_and_ones_are_samples_like_any_other(zeros: int, ones: int) -> None:
+    assert Sketch.zeros_and_ones(zeros, ones) == Sketch.of([0.0, 1.0], [zeros, ones])
+
+
 def test_whole_ranks_are_not_missed_by_rounding() -> None:
     sketch = Sketch.of(range(1, 101))
     assert [sketch.quantile(percent / 100) for percent in range(1, 101)] == list(range(1, 101))

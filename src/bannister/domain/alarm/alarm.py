@@ -81,6 +81,8 @@ class AlarmRule:
     @property
     def metrics(self) -> tuple[MetricIdentity, ...]:
         """All metrics that the alarm looks at."""
+        if not self.queries:
+            return () if self.metric is None else (self.metric,)
         named = (self.metric, *(query.metric for query in self.queries))
         return tuple(metric for metric in named if metric is not None)
 

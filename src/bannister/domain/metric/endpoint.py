@@ -81,7 +81,7 @@ def zeros_and_ones(count: int, ones: int, unit: str) -> Aggregate:
         return of_sketch(Sketch.constant(0.0, count), unit)
     if ones >= count:
         return of_sketch(Sketch.constant(1.0, count), unit)
-    return of_sketch(Sketch.of([0.0, 1.0], [count - ones, ones]), unit)
+    return of_sketch(Sketch.zeros_and_ones(count - ones, ones), unit)
 
 
 def endpoint_identities(

@@ -38,6 +38,8 @@ _LOG_GROWTH = math.log((1 + RELATIVE_ERROR) / (1 - RELATIVE_ERROR))
 _ZERO_BUCKET = -75_000
 #: Shares such as 0.07 · 100 miss their whole number by a rounding error; a rank is not moved by one.
 _RANK_SLACK = 1e-12
+#: Up to so many bytes of keys, whole values are merged without numpy, which takes longer to call than these to count.
+_FEW_KEYS_BYTES_MAX = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,12 @@ class Sketch:
         weights = b"" if count == 1 else struct.pack("<d", count)
         return Sketch(float(count), value * count, float(value), float(value), "u4" if whole else "f8", keys, weights)
 
+    @staticmethod
+    def zeros_and_ones(zeros: float, ones: float) -> Sketch:
+        """So many samples of 0 and of 1, some of either; as `of`, without numpy."""
+        weights = b"" if zeros == ones == 1 else struct.pack("<2d", zeros, ones)
+        return Sketch(float(zeros + ones), float(ones), 0.0, 1.0, "u4", struct.pack("<2I", 0, 1), weights)
+
     @property
     def exact(self) -> bool:
         """Every sample is kept, so percentiles are exact."""
@@ -118,25 +126,31 @@ class Sketch:
 
 def merge(sketches: Sequence[Sketch]) -> Sketch:
     """The sketch of all samples of at least one sketch."""
-    import numpy as np
-
     if len(sketches) == 1:
         return sketches[0]
-    weights = np.concatenate([_weights(one) for one in sketches]) if any(one.weights for one in sketches) else None
-    if all(one.form == "u4" for one in sketches):
-        stored = _of_values(np.frombuffer(b"".join([one.keys for one in sketches]), "<u4"), weights)
-    elif all(one.exact for one in sketches):
-        stored = _of_values(np.concatenate([_keys(one) for one in sketches]), weights)
-    else:
-        buckets = [_buckets(_keys(one)) if one.exact else _keys(one) for one in sketches]
-        stored = _of_buckets(np.concatenate(buckets), weights)
     return Sketch(
         sum(one.count for one in sketches),
         sum(one.sum for one in sketches),
         min(one.minimum for one in sketches),
         max(one.maximum for one in sketches),
-        *stored,
+        *_merged(sketches),
     )
+
+
+def _merged(sketches: Sequence[Sketch]) -> tuple[str, bytes, bytes]:
+    """Form, keys and weights of all samples."""
+    whole = all(one.form == "u4" for one in sketches)
+    if whole and sum(len(one.keys) for one in sketches) <= _FEW_KEYS_BYTES_MAX:
+        return _of_few(sketches)
+    import numpy as np
+
+    weights = np.concatenate([_weights(one) for one in sketches]) if any(one.weights for one in sketches) else None
+    if whole:
+        return _of_values(np.frombuffer(b"".join([one.keys for one in sketches]), "<u4"), weights)
+    if all(one.exact for one in sketches):
+        return _of_values(np.concatenate([_keys(one) for one in sketches]), weights)
+    buckets = [_buckets(_keys(one)) if one.exact else _keys(one) for one in sketches]
+    return _of_buckets(np.concatenate(buckets), weights)
 
 
 def _keys(sketch: Sketch) -> NDArray[Any]:
@@ -168,6 +182,21 @@ def _of_values(values: NDArray[Any], weights: NDArray[np.float64] | None) -> tup
         tallied = np.bincount(np.searchsorted(distinct, values), weights)
     whole = distinct[-1] < 2**32 and bool((distinct == distinct.astype("<u4")).all())
     return _stored("u4" if whole else "f8", distinct, tallied)
+
+
+def _of_few(sketches: Sequence[Sketch]) -> tuple[str, bytes, bytes]:
+    """As `_of_values`, for few whole values."""
+    tallied: dict[int, float] = {}
+    for one in sketches:
+        keys = struct.unpack(f"<{len(one.keys) // 4}I", one.keys)
+        weights = struct.unpack(f"<{len(keys)}d", one.weights) if one.weights else (1.0,) * len(keys)
+        for key, weight in zip(keys, weights, strict=True):
+            tallied[key] = tallied.get(key, 0.0) + weight
+    distinct = sorted(tallied)
+    counts = [tallied[key] for key in distinct]
+    once = all(count == 1 for count in counts)
+    count = len(distinct)
+    return "u4", struct.pack(f"<{count}I", *distinct), b"" if once else struct.pack(f"<{count}d", *counts)
 
 
 def _of_buckets(buckets: NDArray[Any], weights: NDArray[np.float64] | None) -> tuple[str, bytes, bytes]:
