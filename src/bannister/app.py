@@ -32,6 +32,7 @@ from bannister.aws.wire.models import preload
 from bannister.clock import SystemClock
 from bannister.collector.delivery import Delivery
 from bannister.collector.instructing import instruct_capture
+from bannister.collector.utilization import UtilizationCollector, this_machine
 from bannister.deployer.loop import Deployer
 from bannister.disk import DiskReserve
 from bannister.domain.deployment.observation import Limits
@@ -163,6 +164,14 @@ class ControlPlane:
             self._fence,
             self._monitoring.scrape,
         )
+        self._utilization = UtilizationCollector(
+            self._state,
+            self._instances,
+            self._metrics,
+            clock,
+            lambda: this_machine(settings.data_dir),
+            float(MINUTE) if settings.timing is settings_module.Timing.AWS else settings.utilization_interval_seconds,
+        )
         self._stop = asyncio.Event()
         self._started_at = clock.monotonic()
         self._resumed = False
@@ -180,6 +189,7 @@ class ControlPlane:
                     self._publisher.run(),
                     follow_endpoints(self._publisher, self._state, self._settings.state_read_again_seconds),
                     instruct_capture(self._capture_feed, self._state),
+                    self._utilization.run(),
                     self._delivery.run(),
                     self._evaluator.run(),
                     self._notifier.run(),

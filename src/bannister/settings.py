@@ -132,6 +132,8 @@ class Settings:
     proxy_heap_bytes_max: int = 2 * 1024**3
     proxy_connections_max: int = 20_000
     health_check_interval_seconds: float = 2.0
+    #: How often it is published how busy instances are, seconds; with `timing: aws` once a minute, as AWS does.
+    utilization_interval_seconds: float = 10.0
     health_check_unhealthy_count: int = 3
     #: A proxy that does not answer for this long no longer holds up an acknowledgement.
     proxy_lease_seconds: float = 10.0

@@ -392,3 +392,22 @@ async def test_a_log_can_be_read_also_after_the_instance_is_gone(place):
     await place.until(backend, lambda found: not found)
     assert await backend.log_tail(one.id, 1) == last
     assert await backend.log_tail("unknown", 10) == []
+
+
+async def test_what_an_instance_uses_is_known_and_grows(place):
+    backend = await place.started()
+    await backend.ensure(place.spec(), 2, epoch=1)
+    found = await place.until_all(backend, READY, 2)
+    first = await backend.usage()
+    assert first.keys() == {one.id for one in found}
+    assert all(one.resident_bytes > 1_000_000 for one in first.values())
+    async with asyncio.timeout(20):
+        while True:
+            later = await backend.usage()
+            assert all(later[one].cpu_seconds >= first[one].cpu_seconds for one in first)
+            if any(later[one].cpu_seconds > first[one].cpu_seconds for one in first):
+                break
+            await asyncio.sleep(0.1)
+    await backend.remove(found[0].group, epoch=1)
+    await place.until(backend, lambda found: not found)
+    assert await backend.usage() == {}

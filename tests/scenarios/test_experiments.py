@@ -5,6 +5,7 @@ Source of the first: aws/amazon-sagemaker-examples, sm-shadow_variant_shadow_api
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -124,8 +125,21 @@ def served(world: World, endpoint: str) -> list[tuple[Any, ...]]:
     ]
 
 
+def inference_ids(world: World, variant: str) -> set[str]:
+    """Of the captured records of a variant: the notebook joins both variants' by them."""
+    listed = world.s3.list_objects_v2(Bucket="captured", Prefix="notebook/").get("Contents", [])
+    bodies = [
+        world.s3.get_object(Bucket="captured", Key=one["Key"])["Body"].read()
+        for one in listed
+        if f"/{variant}/" in one["Key"]
+    ]
+    records = [json.loads(line) for body in bodies for line in body.splitlines()]
+    return {one["eventMetadata"]["inferenceId"] for one in records if "inferenceId" in one["eventMetadata"]}
+
+
 def test_the_notebook_promotes_the_shadow(world: World, record: Path) -> None:
     sagemaker, endpoint = world.sagemaker, "notebook"
+    world.s3.create_bucket(Bucket="captured")
     world.endpoint(endpoint, world.config("notebook-1"))
     candidate = world.model("notebook-2")
     name = "notebook-shadow"
@@ -153,6 +167,11 @@ def test_the_notebook_promotes_the_shadow(world: World, record: Path) -> None:
         assert sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] in ("InService", "Updating")
         found = until(world, name, "Completed")
         assert {one.version for one in load.nothing_lost()} == {"notebook-1", "notebook-2"}
+    asked = {str(number) for number in range(20)}
+    wait_for(
+        "both variants' answers are captured",
+        lambda: asked <= inference_ids(world, "AllTraffic") & inference_ids(world, "Shadow-01"),
+    )
     assert found["StatusReason"] == "The shadow is better."
     assert [one["Status"] for one in found["ModelVariants"]] == ["Deleted", "InService"]
     assert world.invoke(endpoint)["version"] == "notebook-2"

@@ -29,6 +29,21 @@ LINEAR = {
 ALL_AT_ONCE = {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0}
 
 
+def utilization(world: World, endpoint: str, metric: str, variant: str) -> list[float]:
+    found = world.cloudwatch.get_metric_statistics(
+        Namespace="/aws/sagemaker/Endpoints",
+        MetricName=metric,
+        StartTime=time.time() - 60,
+        EndTime=time.time(),
+        Period=1,
+        Statistics=["Average"],
+        Unit="Percent",
+        Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": variant}],
+    )["Datapoints"]
+    assert all(point["Average"] >= 0 for point in found)
+    return [point["Average"] for point in found]
+
+
 def test_the_shadow_notebook(world: World) -> None:
     """archived/shadow-console/Shadow_variant.ipynb of aws/amazon-sagemaker-examples: the sequence is AWS's, the code and the models are ours."""
     sagemaker, endpoint = world.sagemaker, "notebook-shadow"
@@ -77,6 +92,11 @@ def test_the_shadow_notebook(world: World) -> None:
         )["Datapoints"]
         assert point["SampleCount"] >= 1
     assert total(world, endpoint, "shadow", "InvocationModelErrors") == 0
+    for metric in ("CPUUtilization", "MemoryUtilization", "DiskUtilization"):
+        wait_for(
+            f"{metric} of both",
+            lambda metric=metric: all(utilization(world, endpoint, metric, one) for one in ("production", "shadow")),
+        )  # type: ignore[misc]
 
     sagemaker.create_endpoint_config(
         EndpointConfigName="notebook-promoted", ProductionVariants=[variant("shadow", "notebook-model-2", instances=2)]

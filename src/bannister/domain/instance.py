@@ -41,6 +41,15 @@ class GroupSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """What the present process of an instance, with all that it started, has used."""
+
+    cpu_seconds: float
+    #: Now.
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """What an instance backend observes of one instance."""
 

@@ -8,9 +8,10 @@ Every backend passes `tests/instances/test_conformance.py`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
-from bannister.domain.instance import GroupSpec, Instance
+from bannister.domain.instance import GroupSpec, Instance, Usage
 from bannister.signals import Signal
 
 
@@ -43,6 +44,10 @@ class InstanceBackend(Protocol):
 
     def snapshot(self) -> tuple[Instance, ...]:
         """All instances that exist, also those adopted from an earlier process; stopping ones until they are gone."""
+        ...
+
+    async def usage(self) -> Mapping[str, Usage]:
+        """What each instance that runs has used, by id; those of which nobody can tell are left out."""
         ...
 
     async def log_tail(self, instance: str, lines: int) -> list[str]:

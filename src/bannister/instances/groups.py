@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from bannister.clock import Clock
-from bannister.domain.instance import GroupSpec, Instance, InstancePhase
+from bannister.domain.instance import GroupSpec, Instance, InstancePhase, Usage
 from bannister.errors import Fenced, Invalid
 from bannister.ids import Ids
 from bannister.instances.host import GroupRecord, Host, InstanceRecord, Process, Records
@@ -117,6 +117,10 @@ class GroupedInstances:
 
     def snapshot(self) -> tuple[Instance, ...]:
         return tuple([member.life.shown for member in self._members.values()])
+
+    async def usage(self) -> Mapping[str, Usage]:
+        records = [member.life.record for member in self._members.values()]
+        return await self._host.usage({one.id: one.process for one in records if one.process is not None})
 
     async def log_tail(self, instance: str, lines: int) -> list[str]:
         return self._records.log_tail(instance, lines)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
-from bannister.domain.instance import GroupSpec
+from bannister.domain.instance import GroupSpec, Usage
 from bannister.instances.process import Identity
 
 
@@ -151,6 +151,10 @@ class Host(Protocol):
 
     def end_strays(self, known: set[str]) -> None:
         """End every process of ours that belongs to none of these instances."""
+        ...
+
+    async def usage(self, processes: Mapping[str, Identity]) -> Mapping[str, Usage]:
+        """What these processes have used, by instance, as far as can be told."""
         ...
 
     async def tend_logs(self) -> None:

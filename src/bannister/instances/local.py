@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from bannister.clock import Clock
-from bannister.domain.instance import GroupSpec
+from bannister.domain.instance import GroupSpec, Usage
 from bannister.errors import Invalid, Unavailable
 from bannister.ids import Ids
 from bannister.instances import process
@@ -179,6 +179,14 @@ class LocalHost:
 
     def end_strays(self, known: set[str]) -> None:
         self._end(process.marked(self._settings.data_dir), known)
+
+    async def usage(self, processes: Mapping[str, Identity]) -> dict[str, Usage]:
+        used = await asyncio.to_thread(process.session_usage, {one.pid for one in processes.values()})
+        return {
+            instance: used[one.pid]
+            for instance, one in processes.items()
+            if one.pid in used and process.is_running(one)  # its id may be another's since
+        }
 
     async def tend_logs(self) -> None:
         self._fence()

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from bannister.clock import Clock
-from bannister.domain.instance import GroupSpec
+from bannister.domain.instance import GroupSpec, Usage
 from bannister.errors import Invalid
 from bannister.ids import Ids
 from bannister.instances.groups import GroupedInstances
@@ -30,6 +30,9 @@ _SIGKILL_STATUS: Final = -9
 _SIGTERM_STATUS: Final = -15
 _LOG_LINES_MAX: Final = 1000
 _PAST_LOGS_MAX: Final = 50
+#: What every program uses: this share of a processor, and this memory.
+_CPU_SHARE: Final = 0.02
+_RESIDENT_BYTES: Final = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,7 @@ class _Program:
     identity: Identity
     instance: str
     behaviour: Behaviour
+    started_at: float
     answers: bool = False
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     watcher: Callable[[int], None] | None = None
@@ -84,13 +88,17 @@ class MemoryMachine:
         if behaviour is None:
             raise Invalid(f"Bannister does not know how to run the image {image!r}.")
         self._started += 1
-        program = _Program(Identity(self._started, str(self._started), "memory"), instance, behaviour)
+        program = _Program(Identity(self._started, str(self._started), "memory"), instance, behaviour, now)
         self._programs[instance] = program
         for text in behaviour.prints:
             self.print(instance, text, now)
         self._later(program, behaviour.ready_after_seconds, lambda: self.answer(instance))
         self._later(program, behaviour.ends_after_seconds, lambda: self.end(instance, behaviour.exit_status))
         return program.identity
+
+    def usage(self, instance: str, now: float) -> Usage:
+        """What a program that runs has used: always the same share of a processor, and the same memory."""
+        return Usage(_CPU_SHARE * max(now - self._programs[instance].started_at, 0.0), _RESIDENT_BYTES)
 
     def print(self, instance: str, text: str, at: float) -> None:
         """A program prints one line."""
@@ -240,6 +248,10 @@ class _MemoryHost:
         for instance in self._machine.running:
             if instance not in known:
                 self._machine.end(instance)
+
+    async def usage(self, processes: Mapping[str, Identity]) -> dict[str, Usage]:
+        now = self._clock.now()
+        return {one: self._machine.usage(one, now) for one in processes if one in self._machine.running}
 
     async def tend_logs(self) -> None:
         pass  # they are bounded, and have their times, as they are written

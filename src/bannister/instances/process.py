@@ -18,11 +18,13 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final
+
+from bannister.domain.instance import Usage
 
 #: The marks in an instance's environment.
 MARK_INSTANCE: Final = "BANNISTER_INSTANCE"
@@ -188,6 +190,15 @@ def marked(data_dir: Path) -> dict[int, str]:
     return found
 
 
+def session_usage(leaders: Collection[int]) -> dict[int, Usage]:
+    """What the processes of these sessions have used, by the session's leader. Of one that has ended before its parent asked, nothing is known."""
+    found: dict[int, Usage] = {}
+    for leader, cpu_seconds, resident_bytes in _usages_by_proc(leaders) if _LINUX else _usages_by_ps(leaders):
+        before = found.get(leader, Usage(0.0, 0))
+        found[leader] = Usage(before.cpu_seconds + cpu_seconds, before.resident_bytes + resident_bytes)
+    return found
+
+
 def leads_session(pid: int) -> bool:
     try:
         return os.getsid(pid) == pid
@@ -265,6 +276,27 @@ def _stat(pid: int) -> list[str] | None:
     except (OSError, UnicodeDecodeError):
         return None
     return text[text.rindex(")") + 2 :].split()
+
+
+def _usages_by_proc(leaders: Collection[int]) -> Iterator[tuple[int, float, int]]:
+    tick, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    for pid in _pids():
+        stat = _stat(pid)
+        if stat is not None and int(stat[3]) in leaders:
+            # Of itself, and of its children that have ended and were reaped: user and system.
+            yield int(stat[3]), sum(map(int, stat[11:15])) / tick, int(stat[21]) * page
+
+
+def _usages_by_ps(leaders: Collection[int]) -> Iterator[tuple[int, float, int]]:
+    """By group, because `ps` tells sessions differently everywhere; the leader of a session leads a group of the same id."""
+    for line in _ask("ps", "-axo", "pgid=,rss=,time=").splitlines():
+        group, kilobytes, cpu = line.split()
+        if int(group) in leaders:
+            days, _, clock = cpu.rpartition("-")
+            seconds = 0.0
+            for part in clock.split(":"):
+                seconds = seconds * 60 + float(part)
+            yield int(group), seconds + 86_400 * int(days or 0), int(kilobytes) * 1024
 
 
 def _started(pid: int) -> str | None:
