@@ -86,6 +86,15 @@ def test_the_python_of_the_page_on_metrics_prints_what_it_says(address: str, tmp
     assert f"This prints `{answer.stdout.strip()}`" in page
 
 
+@pytest.mark.real
+def test_the_python_of_the_page_on_instances_prints_what_it_says(address: str, tmp_path: Path) -> None:
+    page = (ROOT / "docs/instances.md").read_text()
+    [block] = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
+    answer = run_python(block, address, tmp_path)
+    assert answer.returncode == 0, answer.stderr
+    assert f"This prints `{answer.stdout.strip()}`" in page
+
+
 def test_the_lines_for_ones_own_model_are_eight() -> None:
     statements = [node for node in ast.parse(PYTHON_BLOCKS[1]).body if not isinstance(node, ast.Import)]
     assert len(statements) == 8

@@ -143,6 +143,7 @@ class ControlPlane:
             check_room=self._reserve.check,
             observe=self._deployer.observer.observe,
             limits=limits,
+            memory=self._instances.memory,
             logs=self._instances.logs,
             delivery_trouble=self._delivery.trouble,
         )

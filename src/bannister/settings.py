@@ -35,9 +35,9 @@ DATA_DIR_VARIABLE: Final = "BANNISTER_DATA_DIR"
 PART_VARIABLE: Final = "BANNISTER_PART"
 #: In the environment of an instance: its id. Written by `bannister.instances`.
 INSTANCE_VARIABLE: Final = "BANNISTER_INSTANCE"
-#: Of a model's own environment (`bannister.runtime`).
-_THREADS_VARIABLE: Final = "BANNISTER_RUNTIME_THREADS"
-_NOT_SETTINGS: Final = frozenset({DATA_DIR_VARIABLE, PART_VARIABLE, INSTANCE_VARIABLE, _THREADS_VARIABLE})
+#: Of a model's own environment (`bannister.runtime`, `bannister.domain.warmup`).
+_OF_MODELS: Final = ("BANNISTER_RUNTIME_THREADS", "BANNISTER_WARMUP")
+_NOT_SETTINGS: Final = frozenset({DATA_DIR_VARIABLE, PART_VARIABLE, INSTANCE_VARIABLE, *_OF_MODELS})
 #: What Kubernetes puts into every container beside a Service whose name begins with "bannister".
 _OF_KUBERNETES: Final = re.compile(r"BANNISTER_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)", re.ASCII)
 
@@ -55,6 +55,13 @@ class Timing(StrEnum):
     BANNISTER = "bannister"
     #: As AWS does: endpoint metrics each minute, alarms at the end of aligned periods.
     AWS = "aws"
+
+
+class Switch(StrEnum):
+    """Whether something is done at all."""
+
+    ON = "on"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,15 @@ class Settings:
     failure_log_lines: int = 12
     #: The logs of this many instances are kept after they are gone.
     past_instance_logs_max: int = 50
+    #: `on`: an instance has the cores and the memory of its instance type, as far as the machine has more; `off`: all of the machine.
+    instance_limits: Switch = Switch.ON
+    #: What instances use of their memory is looked at this often.
+    instance_memory_check_seconds: float = 1.0
+    #: Requests with which a model may be warmed up, each counted as often as it is sent; the bytes of the file that holds them.
+    warmup_requests_max: int = 1000
+    warmup_bytes_max: int = 16 * 1024 * 1024
+    #: All of them together may take this long, and no longer than is left of the time to start.
+    warmup_timeout_seconds: float = 300.0
     artifact_bytes_max: int = 20 * 1024**3
     artifact_files_max: int = 100_000
 
@@ -496,6 +512,7 @@ _KINDS: Final = {
     "str": _Kind(str, "text"),
     "tuple[str, ...]": _Kind(tuple, "a list of addresses"),  # read by `_addresses`
     "Timing": _Kind(Timing, f"one of {', '.join(Timing)}"),
+    "Switch": _Kind(Switch, f"one of {', '.join(Switch)}"),
 }
 _FIELDS = {field.name: _KINDS[str(field.type)] for field in dataclasses.fields(Settings) if field.name != "data_dir"}
 

@@ -111,6 +111,26 @@ def test_it_fits_80_by_24_whatever_there_is_to_show(
     assert sum(line.startswith("  ! ") for line in lines) == bool(alarms)
 
 
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        (["memory"], "  ! green does not fit beside blue (why: explain)"),
+        (["errors"], "  ! errors: diluted by blue (why: explain)"),
+        (["memory", "errors", "errors"], "  ! 3 warnings about memory and 1 alarm(s) (why: explain)"),
+        (["errors", "errors"], "  ! 2 warnings about 1 alarm(s) (why: explain)"),
+    ],
+)
+def test_warnings_are_about_memory_or_alarms(kinds: list[str], expected: str) -> None:
+    found = described(alarms=1)
+    found["Warnings"] = [
+        {"Kind": "green does not fit beside blue"}
+        if kind == "memory"
+        else {"AlarmName": kind, "Kind": "diluted by blue"}
+        for kind in kinds
+    ]
+    assert [line for line in drawn(found) if line.startswith("  ! ")] == [expected]
+
+
 def test_a_shadow_has_a_line_that_fits() -> None:
     found = described(alarms=3, long=True)
     lines = drawn(found)

@@ -100,7 +100,7 @@ class LocalPlace(Place):
     def __init__(self, data_dir: Path, **changes: object) -> None:
         super().__init__(data_dir, **changes)
         script = Path(__file__).with_name("model_server.py")
-        modes = ("good", "broken", "silent", "unwell", "deaf", "family", "chatty", "environment")
+        modes = ("good", "broken", "silent", "unwell", "deaf", "family", "chatty", "environment", "hungry")
         rows = [
             f'[[image]]\nmatch = "model:{mode}"\ncommand = ["{{python}}", "{script}", "{mode}", "{{port}}"]\n'
             for mode in modes
@@ -147,6 +147,8 @@ class MemoryPlace(Place):
             "model:silent": Behaviour(ready_after_seconds=None, prints=("still loading",)),
             "model:deaf": Behaviour(stops_after_seconds=None),
             "unknown:1": None,
+            "model:cold": Behaviour(ready_after_seconds=0.01, warm_up_status=500),
+            "model:sluggish": Behaviour(ready_after_seconds=0.01, warm_after_seconds=None),
         }
 
     def new_backend(self) -> MemoryInstances:

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 
 mode, port = sys.argv[1], int(sys.argv[2])
+#: Memory that it was told to take.
+held = []
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -16,6 +18,29 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(200 if mode != "unwell" else 500)
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        print(self.command, self.path, self.headers["Content-Type"], self.headers["Accept"], body.decode(), flush=True)
+        time.sleep(60 if body == b"wait" else 0)
+        if body == b"end":
+            os._exit(7)
+        if body == b"hang up":
+            self.close_connection = True
+            return
+        if body == b"more":  # 300 MiB, of which each page is touched
+            held.append(bytearray(b"x" * 1024) * (300 * 1024))
+        self.send_response(500 if body == b"fail" else 200)
+        answer = b"nothing for\tit \x1b[0m" if body == b"fail" else b"{}"
+        if body == b"in pieces":
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            self.wfile.write(b"2\r\n{}\r\n0\r\n\r\n")
+            return
+        if body != b"without a length":
+            self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
 
     def log_message(self, *args):
         pass
@@ -36,6 +61,9 @@ else:
     signal.signal(signal.SIGTERM, stop)
 if mode == "silent":
     print("still loading", flush=True)
+    time.sleep(600)
+if mode == "hungry":
+    held.append(bytearray(b"x" * 1024) * (300 * 1024))
     time.sleep(600)
 if mode == "environment":
     print(sorted(os.environ), Path.cwd(), flush=True)

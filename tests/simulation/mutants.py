@@ -34,6 +34,7 @@ from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.scaling import Scaling, ScalingPhase
 from bannister.evaluator import assessment, watched, windows
 from bannister.instances.groups import GroupedInstances
+from bannister.instances.life import Life
 from bannister.publisher import planning
 from bannister.publisher import publisher as publisher_module
 from bannister.publisher.planning import Publication
@@ -337,6 +338,15 @@ def _attempted_once() -> Parts:
     )
 
 
+def _cold_instances() -> Parts:
+    async def none(_: Life) -> None:
+        return None
+
+    broken: Any = Life
+    broken._warm_up = none
+    return Parts()
+
+
 MUTANTS: dict[str, Callable[[], Parts]] = {
     "a dropped transition": _dropped_transition,
     "a skipped acknowledgement": _unacknowledged_bake,
@@ -373,6 +383,7 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "an instance too many stopped with requests in flight": lambda: Parts(publisher=_Curt),
     "weights before what has grown is ready": _weights_before_capacity,
     "a smaller group stopped at once": _no_draining,
+    "instances that are not warm yet": _cold_instances,
 }
 
 

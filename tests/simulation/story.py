@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tests.simulation.checker import HEALING_SECONDS_MAX
@@ -24,6 +24,7 @@ from bannister.domain.endpoint import Variant
 from bannister.domain.metric.identity import identity
 from bannister.domain.model import Container
 from bannister.domain.scaling import Desired
+from bannister.domain.warmup import WARMUP_VARIABLE
 from bannister.errors import BannisterError, Refused
 from bannister.instances.memory import Behaviour
 from bannister.operations.alarms import Extras, delete_alarms, put_metric_alarm, set_alarm_state
@@ -65,6 +66,8 @@ class Script:
     listeners: bool = False
     #: Some updates are rolling ones.
     rolling: bool = False
+    #: Some models bring a warm-up.
+    warmups: bool = False
     #: Happens instead of endpoints with deployments of every kind.
     situation: Callable[[World], Coroutine[Any, Any, None]] | None = None
 
@@ -81,6 +84,7 @@ class Script:
             listeners=random.Random(f"listeners in {seed}").random() < 0.3,
             rolling=random.Random(f"rolling in {seed}").random() < 0.5,
             scalings=random.Random(f"scalings in {seed}").random() < 0.4,
+            warmups=random.Random(f"warm-ups in {seed}").random() < 0.3,
         )
 
 
@@ -147,7 +151,7 @@ class Release:
 
     async def deploy(self, model: Model, instances: int) -> bool:
         """One update; False: the endpoint is gone."""
-        config = await self.version(model, instances)
+        config = await self.version(self._warmed(model), instances)
         alarm = await self._alarm(config) if self._rng.random() < 0.75 else None
         if alarm is not None and self._rng.random() < 0.1:
             await self.set_alarm(alarm, AlarmValue.ALARM)  # the first shift is held until it clears
@@ -209,7 +213,7 @@ class Release:
         self.versions += 1
         name = f"{self.name}-v{self.versions}"
         self._world.add_model(model)
-        container = Container(model.image, model.artifact)
+        container = Container(model.image, model.artifact, model.environment)
         ask = self._caller.ask
         await ask(lambda context: _create_model(context, name, container))
         variants, shadows = [Variant("a", name, instances)], await self._shadow(name, shadow)
@@ -338,6 +342,25 @@ class Release:
             case _:
                 return self._sound()
 
+    def _warmed(self, model: Model) -> Model:
+        """Some models bring a warm-up, which may take its time or fail, and some use too much memory after a while.
+
+        Drawn apart, so that the worlds of recorded seeds stay what they were.
+        """
+        if not self._world.warmups or model.behaviour is None or model.behaviour.ready_after_seconds is None:
+            return model
+        rng = random.Random(f"warm-up of {model.image} in {self._world.seed}")
+        how = rng.choice(("none", "none", "quick", "quick", "slow", "fails", "never", "strains"))
+        if how == "none":
+            return model
+        if how == "strains":
+            behaviour = replace(model.behaviour, strained_after_seconds=2 + rng.random() * 10)
+            return replace(model, behaviour=behaviour, sound=False)
+        after, status = {"quick": (0.05, 200), "slow": (2.5, 200), "fails": (0.5, 500), "never": (None, 200)}[how]
+        behaviour = replace(model.behaviour, warm_after_seconds=after, warm_up_status=status)
+        sound = model.sound and how in ("quick", "slow")
+        return replace(model, behaviour=behaviour, sound=sound, environment={WARMUP_VARIABLE: '{"body": [1]}'})
+
     def _image(self) -> str:
         return f"image-{len(self._world.models) + 1}"
 
@@ -345,10 +368,8 @@ class Release:
 async def _create_model(context: Context, name: str, container: Container) -> None:
     """As CreateModel, without looking for the artifact: there is no object store in this world."""
     given = container
-    await create_model(context, name, Container(given.image))
+    await create_model(context, name, Container(given.image, environment=given.environment))
     if given.artifact_url is not None:
-        from dataclasses import replace
-
         from bannister.state.store import Put
         from bannister.state.tables import MODELS
 
@@ -431,6 +452,7 @@ async def tell(world: World, script: Script) -> None:
     world.listeners = Listeners(world.seed) if script.listeners else None
     world.rolling = random.Random(f"rolling of {world.seed}") if script.rolling else None
     world.scalings = Scalings(world.seed) if script.scalings else None
+    world.warmups = script.warmups
     world.begin()
     works = [asyncio.create_task(work) for work in _works(world, script)]
     disturbing = []

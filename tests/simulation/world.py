@@ -46,6 +46,7 @@ SETTINGS = Settings(
     proxy_turn_seconds=1.0,
     state_read_again_seconds=5.0,
     instance_log_check_seconds=30.0,
+    instance_memory_check_seconds=30.0,
     turn_seconds=1.0,
     drain_poll_seconds=0.25,
     publish_coalesce_seconds=0.01,
@@ -79,6 +80,7 @@ class Model:
     artifact: str | None = None
     #: It can come into service and stay there.
     sound: bool = True
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 class ObservedMachine(MemoryMachine):
@@ -111,7 +113,8 @@ class ObservedMachine(MemoryMachine):
         self._world.checker.acted(f"terminate {instance}")
         if instance in self._programs:
             self._world.note("machine", f"{instance} of {self.group_of[instance]} is asked to end")
-            self._world.checker.stopping(instance)
+            if not self._programs[instance].strained:  # that one is ended though it is wanted
+                self._world.checker.stopping(instance)
             self.asked_to_end[instance] = None
         super().terminate(instance)
 
@@ -127,6 +130,16 @@ class ObservedMachine(MemoryMachine):
         instance, pid = self.addresses[address]
         program = self._programs.get(instance)
         return program is not None and program.identity.pid == pid and program.answers
+
+    def is_warm(self, address: str) -> bool:
+        """Whether a program has answered the warm-up that its model brings, if it brings one."""
+        program = self._programs[self.addresses[address][0]]
+        return program.warm or not self._world.models[self._world.image_of[self.group_of[program.instance]]].environment
+
+    def strain(self, instance: str) -> None:
+        self._world.note("machine", f"{instance} of {self.group_of[instance]} uses too much memory")
+        self.harm(instance)
+        super().strain(instance)
 
     def runs(self, address: str) -> bool:
         instance, pid = self.addresses[address]
@@ -178,6 +191,8 @@ class World:
         self.listeners: Listeners | None = None
         self.scalings: Scalings | None = None
         self.rolling: random.Random | None = None
+        #: Some models bring a warm-up.
+        self.warmups = False
         self.telemetry: Telemetry = None  # type: ignore[assignment]  # made when the loop runs
         self.checker = Checker(self)
         self.trace: deque[str] = deque(maxlen=TRACE_LINES_MAX)
@@ -248,7 +263,8 @@ class World:
         """Programs that end by themselves do so no more."""
         for model in self.models.values():
             if model.behaviour is not None and model.behaviour.ready_after_seconds is not None:
-                self.machine.behaviours[model.image] = replace(model.behaviour, ends_after_seconds=None)
+                healed = replace(model.behaviour, ends_after_seconds=None, strained_after_seconds=None)
+                self.machine.behaviours[model.image] = healed
                 self.machine.stay(model.image)
 
     # --- control planes
@@ -351,6 +367,10 @@ class World:
                     if not addresses:
                         continue  # the checker judges that
                     address = addresses[int(rng.random() * len(addresses))]
+                    if not machine.is_warm(address):
+                        raise self.violated(
+                            "2: capacity before traffic", f"{address} of {weight.group} is not warm yet."
+                        )
                     model = self.models[self.image_of[weight.group]]
                     error = rng.random() < model.error_rate
                     self.telemetry.note(weight.group, address, 1, int(error), model.microseconds)

@@ -135,9 +135,28 @@ ENDPOINTS: Final = (
         "decisions/0015-real-time-endpoints-only.md",
     ),
     Deviation(
-        "InstanceType is described and means nothing; without it ml.m5.large is described",
-        "it is required of real-time variants",
+        "InstanceType is what limits an instance, as far as the machine has more; without it nothing does, and ml.m5.large is described",
+        "an instance is a machine of its type; it is required of real-time variants",
         "tests/compatibility/test_members.py::test_an_instance_type_need_not_be_given",
+        "instances.md",
+    ),
+    Deviation(
+        "Memory is looked at every second: an instance that uses more than its type has is ended, and the reason says so",
+        "the container is killed",
+        "tests/instances/test_limits.py::test_one_that_uses_too_much_memory_ends_with_a_reason",
+        "instances.md",
+    ),
+    Deviation(
+        "A model may bring warm-up requests, which it has to answer before it is in service",
+        "there are none",
+        "tests/instances/test_warmup.py::test_the_first_request_finds_a_warm_model",
+        "instances.md",
+    ),
+    Deviation(
+        "A deployment that may not fit into the machine's memory is warned about before it starts, and not refused",
+        "InsufficientInstanceCapacity, once it has begun",
+        "tests/domain/deployment/test_room.py::test_green_that_does_not_fit",
+        "instances.md",
     ),
     Deviation(
         "DeployedImages have the image as it was specified",

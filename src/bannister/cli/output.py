@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from bannister.cli.words import printable
+from bannister.cli.words import printable, warned
 
 
 def console() -> Console:
@@ -54,8 +54,8 @@ def paragraph(out: Console, text: str, *, indent: int = 0, style: str = "", colu
 
 
 def warning(out: Console, one: Mapping[str, Any], *, indent: int = 0) -> None:
-    """What is wrong with an alarm: the fact in one line, why and what to do under it."""
-    line(out, " " * indent, ("! ", "yellow"), (f"{one['AlarmName']}: {one['Kind']}", "yellow"))
+    """What is wrong, with an alarm or with memory: the fact in one line, why and what to do under it."""
+    line(out, " " * indent, ("! ", "yellow"), (warned(one), "yellow"))
     paragraph(out, f"{one['Reason']} {one['Remedy']}", indent=indent + 2, style="dim")
 
 

@@ -265,15 +265,17 @@ def _alarms(alarms: Sequence[dict[str, Any]], most: int) -> list[Text]:
 
 
 def _warnings(found: dict[str, Any]) -> list[Text]:
-    """One line for what is wrong with alarms: it says how many, and where the reasons are."""
+    """One line for what is wrong: it says how many, and where the reasons are."""
     warnings = found.get("Warnings", [])
     if not warnings:
         return []
     one = warnings[0]
     if len(warnings) == 1:
-        return [Text(f"  ! {one['AlarmName'][:21]}: {one['Kind']} (why: explain)", "yellow")]
-    alarms = len({each["AlarmName"] for each in warnings})
-    return [Text(f"  ! {len(warnings)} warnings about {alarms} alarm(s) (why: explain)", "yellow")]
+        about = f"{one['AlarmName'][:21]}: " if "AlarmName" in one else ""
+        return [Text(f"  ! {about}{one['Kind']} (why: explain)", "yellow")]
+    alarms = {each["AlarmName"] for each in warnings if "AlarmName" in each}
+    about = f"{len(alarms)} alarm(s)" if "AlarmName" in one else f"memory and {len(alarms)} alarm(s)"
+    return [Text(f"  ! {len(warnings)} warnings about {about} (why: explain)", "yellow")]
 
 
 def _foot(found: dict[str, Any], note: str | None) -> list[Text]:

@@ -41,6 +41,11 @@ def printable(text: str, *, keeps_lines: bool = False) -> str:
     return "".join(one if one.isprintable() or (keeps_lines and one == "\n") else "·" for one in text)
 
 
+def warned(one: Mapping[str, Any]) -> str:
+    """What a warning is about, in a few words."""
+    return f"{one['AlarmName']}: {one['Kind']}" if "AlarmName" in one else str(one["Kind"])
+
+
 def percent(value: float | None) -> str:
     """`20 %`, `33.3 %`; `?` where it is not known."""
     return "?" if value is None else f"{value:.3g} %"

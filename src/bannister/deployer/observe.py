@@ -234,6 +234,7 @@ def _group(
     """In one pass over the instances: it is made of every group, at every turn of the loop."""
     existing = ready = restarts = 0
     failed: Instance | None = None
+    trouble: str | None = None
     for one in snapshot:
         if one.group != group.id:
             continue
@@ -245,6 +246,8 @@ def _group(
             ready += 1
         elif failed is None and one.phase is InstancePhase.FAILED:
             failed = one
+        elif trouble is None and one.phase is InstancePhase.UNREADY:
+            trouble = one.reason
     failure = record.failure if record is not None else None
     return GroupObservation(
         group=group.id,
@@ -257,6 +260,7 @@ def _group(
         existing=existing,
         healthy=healthy,
         shadow=shadow,
+        trouble=trouble,
     )
 
 

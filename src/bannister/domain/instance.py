@@ -38,6 +38,8 @@ class GroupSpec:
     startup_timeout_seconds: float = 480.0
     #: Its variant is a shadow: said in sentences, and no part of what runs.
     is_shadow: bool = field(default=False, compare=False)
+    #: What its instances may use; None: all. Not compared, because groups of an earlier version were recorded without it.
+    instance_type: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

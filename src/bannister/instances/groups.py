@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,7 +57,7 @@ class GroupedInstances:
         self._sequence = 0
         self._groups: dict[str, _Group] = {}
         self._members: dict[str, _Member] = {}
-        self._log_task: asyncio.Task[None] | None = None
+        self._tending: tuple[asyncio.Task[None], ...] = ()
         self._closed = False
 
     @property
@@ -82,7 +82,11 @@ class GroupedInstances:
                 self._run(member)
         for group in self._groups.values():
             self._keep_count(group)
-        self._log_task = asyncio.create_task(self._tend_logs())
+        logs, memory = self._settings.instance_log_check_seconds, self._settings.instance_memory_check_seconds
+        self._tending = (
+            asyncio.create_task(self._every(logs, self._host.tend_logs, "logs")),
+            asyncio.create_task(self._every(memory, self._host.tend_memory, "memory")),
+        )
         self._changed.announce()
 
     async def ensure(self, spec: GroupSpec, count: int, epoch: int) -> None:
@@ -127,7 +131,7 @@ class GroupedInstances:
 
     async def close(self, *, stop_instances: bool) -> None:
         self._closed = True
-        await _cancelled(self._log_task)
+        await _cancelled(*self._tending)
         if stop_instances:
             for group in list(self._groups):
                 self._records.forget_group(group)
@@ -217,13 +221,13 @@ class GroupedInstances:
         except Exception:  # one instance's trouble (a full disk) must not end the others
             _logger.exception("Instance %s is no longer looked after", instance)
 
-    async def _tend_logs(self) -> None:
+    async def _every(self, seconds: float, tend: Callable[[], Awaitable[None]], what: str) -> None:
         while True:
-            await asyncio.sleep(self._settings.instance_log_check_seconds)
+            await asyncio.sleep(seconds)
             try:
-                await self._host.tend_logs()
+                await tend()
             except OSError:
-                _logger.exception("The logs of instances could not be looked after")
+                _logger.exception("The %s of instances could not be looked after", what)
 
 
 def _unknown_spec(group: str) -> GroupSpec:

@@ -14,6 +14,7 @@ from enum import Enum
 from typing import Protocol
 
 from bannister.domain.instance import GroupSpec, Usage
+from bannister.domain.warmup import Warmup
 from bannister.instances.process import Identity
 
 
@@ -45,7 +46,7 @@ class InstanceRecord:
     first_started_at: float | None = None
     #: Processes started so far.
     starts: int = 0
-    #: The present process has answered `/ping`.
+    #: The present process has answered `/ping` and its warm-up.
     answered: bool = False
     #: It has not answered for some time now.
     silent: bool = False
@@ -58,6 +59,10 @@ class InstanceRecord:
     draining: bool = False
     #: Why it was given up.
     failure: str | None = None
+    #: What its present process may use: cores (empty: all), bytes (None: no limit), and the type that has them.
+    cores: tuple[int, ...] = ()
+    memory_bytes: int | None = None
+    instance_type: str | None = None
 
 
 @dataclass(slots=True)
@@ -112,7 +117,16 @@ class Process(Protocol):
         """Done once it has ended and nothing of its session is left; its exit status where it is known."""
         ...
 
+    @property
+    def strained(self) -> asyncio.Future[str]:
+        """Done once it has used more memory than it may: what happened, without its subject."""
+        ...
+
     async def ping(self, timeout_seconds: float) -> Ping: ...
+
+    async def warm_up(self, warmup: Warmup, timeout_seconds: float) -> str | None:
+        """Send it these requests; None: all were answered with 2xx, otherwise what went wrong, without its subject."""
+        ...
 
     def settle(self) -> bool:
         """Give it normal priority; False: not now, try again."""
@@ -143,6 +157,15 @@ class Host(Protocol):
         """
         ...
 
+    def warmup(self, spec: GroupSpec) -> Warmup:
+        """The requests that a group's model is warmed up with.
+
+        Raises:
+            Invalid: The model brings something else.
+            Unavailable: They cannot be read now.
+        """
+        ...
+
     def adopt(self, records: list[InstanceRecord]) -> Mapping[str, Process]:
         """The processes of these instances that still run, by instance; every other one of ours is ended."""
         ...
@@ -159,4 +182,8 @@ class Host(Protocol):
 
     async def tend_logs(self) -> None:
         """Keep what the instances print within its bound, and note when they printed it; called every second or so."""
+        ...
+
+    async def tend_memory(self) -> None:
+        """Look at what the instances use, and make those known that use too much; called every second or so."""
         ...

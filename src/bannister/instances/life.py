@@ -1,10 +1,13 @@
 """The life of one instance: start a process, wait until it answers, watch it, start another when it ends.
 
-    start ── answers /ping ──▶ watch ── ends ──▶ back off ──▶ start …
-      │                          └ silent: UNREADY, READY again when it answers; a process that hangs is left alone
-      └ ends, or is not up in time
+    start ── answers /ping ──▶ warm up ──▶ watch ── ends ──▶ back off ──▶ start …
+      │                           │          ├ silent: UNREADY, READY again when it answers; a process that hangs is left alone
+      │                           │          └ uses more memory than it may: UNREADY, asked to end, and started again
+      └ ends, or is not up in time┘ answers a warm-up request with an error: FAILED, if it was never ready
             never ready before: at most `startup_attempts_max` tries within the start-up timeout, then FAILED
             ready before:       tried again for ever, ever more slowly
+
+Every process is warmed up before it is shown as ready, also one that was started again: its first request is as quick as any other.
 
 Each start gets a new port, so an address never means two processes. Of one group, only so many instances start at a time,
 each at low priority until it answers, for starting green must not hurt blue.
@@ -17,10 +20,11 @@ import logging
 import signal
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from bannister.clock import Clock
 from bannister.domain.instance import GroupSpec, Instance, InstancePhase
+from bannister.domain.warmup import Warmup
 from bannister.errors import Invalid, Unavailable
 from bannister.instances.host import Host, InstanceRecord, Ping, Process, Records
 from bannister.settings import Settings
@@ -33,6 +37,8 @@ _PING_INTERVAL_MAX: Final = 0.25
 _REASON_LENGTH_MAX: Final = 850
 #: A killed process is gone at once, unless it hangs in the kernel; then nobody waits for it any longer than this.
 _KILL_SECONDS_MAX: Final = 10.0
+#: A process that ends breaks its connection first; its end, which says more, is known this much later at most.
+_END_SECONDS_MAX: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +59,10 @@ class _Setback:
 
     why: str
     final: bool = False
+    #: What it did not pass.
+    check: str = "the ping health check"
+    #: It still answers what it has begun, and is given time for that.
+    answers: bool = False
 
 
 class Life:
@@ -72,6 +82,8 @@ class Life:
         self._spec = spec
         self._turns = turns
         self._process = process
+        #: What the process is to be warmed up with; None: not read yet.
+        self._warmup: Warmup | None = None
         self._setbacks = 0
         self._deadline = around.clock.monotonic() + self._startup_seconds_left()
         self._shown = self._view(self._first_phase(), record.failure)
@@ -122,9 +134,7 @@ class Life:
 
     async def end(self) -> None:
         """Stop it for good: ask, wait out the grace, kill. To be called when `run` no longer runs."""
-        if self._process:
-            self._process.terminate()
-            await asyncio.wait([self._process.ended], timeout=self._settings.stop_grace_seconds)
+        await self._ask_to_end()
         await self._end_process()
 
     def leave(self) -> None:
@@ -160,6 +170,7 @@ class Life:
         self.record.starts += 1
         self._forget_answers()
         try:
+            self._warmup = self._around.host.warmup(self._spec)
             self._process = self._around.host.start(self.record, self._spec)
         except Invalid as error:
             return _Setback(f"cannot be started: {_clause(error)}", final=True)
@@ -173,15 +184,55 @@ class Life:
         assert process is not None
         began = self._around.clock.monotonic()
         while not process.ended.done():
-            if await self._ask_if_up():
-                return None
+            if process.strained.done():
+                return _Setback(process.strained.result(), final=True)
+            if await self._ask() is Ping.OK:
+                setback = await self._warm_up()
+                if setback is None:
+                    self._show_ready()
+                return setback
             now = self._around.clock.monotonic()
             if now >= self._deadline:
                 return _Setback(self._late(), final=not self.record.was_ready)
             # A twentieth of the time it has taken so far: prompt for the quick, cheap for the slow.
             pause = min(max((now - began) / 20, self._settings.ping_interval_starting_seconds), _PING_INTERVAL_MAX)
-            await asyncio.wait([process.ended], timeout=min(pause, self._deadline - now))
+            await self._wait(min(pause, self._deadline - now))
         return _Setback(_ending(process.ended.result()))
+
+    async def _warm_up(self) -> _Setback | None:
+        """Have the process answer its model's warm-up requests; what went wrong, or None."""
+        process, warmup = self._process, self._warmup
+        assert process is not None
+        if warmup is None:  # an earlier control plane started it
+            warmup = self._around.host.warmup(self._spec)
+        self._warmup = None
+        if not warmup.requests:
+            return None
+        left = self._deadline - self._around.clock.monotonic()
+        timeout = max(min(self._settings.warmup_timeout_seconds, left), 0.0)
+        work = asyncio.create_task(process.warm_up(warmup, timeout))
+        try:
+            ends: list[asyncio.Future[Any]] = [work, process.ended, process.strained]
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            why = work.result() if work.done() else None
+            if work.done() and why is None:
+                return None
+            if not process.strained.done():
+                await asyncio.wait([process.ended], timeout=_END_SECONDS_MAX)
+        finally:
+            work.cancel()
+        if process.strained.done():
+            return _Setback(process.strained.result(), final=True, check="its warm-up")
+        if process.ended.done():
+            return _Setback(f"{_ending(process.ended.result())} during its warm-up", check="its warm-up")
+        return _Setback(why or "", final=True, check="its warm-up")
+
+    async def _wait(self, seconds: float) -> None:
+        """Until so much time has passed, or something has happened to the process."""
+        process = self._process
+        assert process is not None
+        ends: list[asyncio.Future[Any]] = [process.ended, process.strained]
+        await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     def _startup_seconds_left(self) -> float:
         """Of an adopted instance, by the clock that all processes share; it may have jumped, so within bounds."""
@@ -194,18 +245,22 @@ class Life:
         return f"did not answer /ping with 200 within {self._spec.startup_timeout_seconds:g} seconds"
 
     async def _ask_if_up(self) -> bool:
-        """Ask once, and show what came of it."""
+        """Ask one that was warmed up once, and show what came of it."""
+        answer = await self._ask()
+        if answer is Ping.OK:
+            self._show_ready()
+        return answer is Ping.OK
+
+    async def _ask(self) -> Ping:
         process = self._process
         assert process is not None
         answer = await process.ping(self._settings.ping_timeout_seconds)
         if process.ended.done():
-            return False
-        if answer is Ping.OK:
-            self._show_ready()
-        elif answer is Ping.STRANGER:
+            return Ping.SILENT
+        if answer is Ping.STRANGER:
             self._forget_answers()  # whatever answers there now is not ours, and gets no request
             self._show(self._shown.phase, f"The instance {answer.value}.")
-        return answer is Ping.OK
+        return answer
 
     def _show_ready(self) -> None:
         record = self.record
@@ -238,7 +293,9 @@ class Life:
         misses = 0
         settled = process.settle()
         while not process.ended.done():
-            await asyncio.wait([process.ended], timeout=self._settings.health_check_interval_seconds)
+            await self._wait(self._settings.health_check_interval_seconds)
+            if process.strained.done() and not process.ended.done():
+                return _Setback(process.strained.result(), answers=True)
             settled = settled or process.settle()
             misses = 0 if process.ended.done() or await self._ask_if_up() else misses + 1
             if misses >= self._settings.health_check_unhealthy_count and not process.ended.done():
@@ -262,6 +319,8 @@ class Life:
         phase = InstancePhase.UNREADY if self.record.was_ready else InstancePhase.PENDING
         self._forget_answers()
         self._show(phase, f"The instance {setback.why}; it is started again in {pause:g} seconds.")
+        if setback.answers:
+            await self._ask_to_end()
         await self._end_process()
         await asyncio.sleep(pause)
 
@@ -269,13 +328,19 @@ class Life:
         attempts = f" ({self.record.starts} attempts)" if self.record.starts > 1 else ""
         kind = "shadow" if self._spec.is_shadow else "production"
         text = (
-            f"The primary container for {kind} variant {self._spec.variant} did not pass the ping health check. "
+            f"The primary container for {kind} variant {self._spec.variant} did not pass {setback.check}. "
             f"The instance {setback.why}{attempts}."
         )
         lines = self._around.records.log_tail(self.record.id, self._settings.failure_log_lines)
         self.record.failure = _with_log(text, lines)
         self._save()
         self._show(InstancePhase.FAILED, self.record.failure)
+
+    async def _ask_to_end(self) -> None:
+        """Let it finish what it has begun, within the grace."""
+        if self._process:
+            self._process.terminate()
+            await asyncio.wait([self._process.ended], timeout=self._settings.stop_grace_seconds)
 
     async def _end_process(self) -> None:
         """Kill what is left, and forget the process and its port."""

@@ -9,6 +9,7 @@ and the socket that answers is held by a process of its session.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -18,18 +19,22 @@ from pathlib import Path
 from typing import Final
 
 from bannister.clock import Clock
+from bannister.domain.deployment.room import MachineMemory
 from bannister.domain.instance import GroupSpec, Usage
-from bannister.errors import Invalid, Unavailable
+from bannister.domain.warmup import Warmup
+from bannister.errors import BannisterError, Invalid, Unavailable
 from bannister.ids import Ids
-from bannister.instances import process
+from bannister.instances import machine, process
 from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.groups import GroupedInstances
 from bannister.instances.host import InstanceRecord, Ping
-from bannister.instances.images import ImageTable
+from bannister.instances.images import ImageTable, RunCommand
+from bannister.instances.limiting import BEYOND, Grant, Limiter
 from bannister.instances.ping import answers_ping
 from bannister.instances.ports import Ports
 from bannister.instances.process import Identity
 from bannister.instances.records import FolderRecords
+from bannister.instances.warmup import warm_up, warmup_of
 from bannister.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -56,16 +61,42 @@ class LocalInstances(GroupedInstances):
         records = FolderRecords(folder, self.logs, fence)
         super().__init__(settings, clock, ids, records, LocalHost(settings, clock, images, records, self.logs, fence))
 
+    async def memory(self) -> MachineMemory | None:
+        """The machine's, and what the instances that serve use of it; None: not known here."""
+        total, available = machine.memory_total(), machine.memory_available()
+        if total is None or available is None:
+            return None
+        leaders = {
+            one.process.pid: one.group
+            for one in (member.life.record for member in self._members.values())
+            if one.process is not None and one.answered
+        }
+        used: dict[str, int] = {}
+        for leader, count in (await asyncio.to_thread(process.session_memory, dict.fromkeys(leaders, 0))).items():
+            used[leaders[leader]] = max(used.get(leaders[leader], 0), count)
+        return MachineMemory(total, available, used)
+
 
 class LocalProcess:
     """A running process of an instance, our child or one that an earlier control plane started."""
 
-    def __init__(self, identity: Identity, port: int, fence: Callable[[], None], data_dir: Path) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        port: int,
+        fence: Callable[[], None],
+        data_dir: Path,
+        grant: Grant,
+        released: Callable[[LocalProcess], None],
+    ) -> None:
         self._identity = identity
         self._port = port
         self._fence = fence
         self._data_dir = data_dir
+        self.grant = grant
+        self._released = released
         self._ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
+        self._strained: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._patience: asyncio.TimerHandle | None = None
         self._watch = process.EndWatch(identity.pid, self._notice_end)
 
@@ -76,6 +107,25 @@ class LocalProcess:
     @property
     def ended(self) -> asyncio.Future[int | None]:
         return self._ended
+
+    @property
+    def strained(self) -> asyncio.Future[str]:
+        return self._strained
+
+    def uses(self, memory_bytes: int) -> str | None:
+        """To be told what it uses now; why that is too much, if it is so for the first time."""
+        why = self.grant.exceeded(memory_bytes)
+        if why is None or self._ended.done():
+            return None
+        if self._strained.done():
+            if memory_bytes > BEYOND * (self.grant.memory_bytes or 0):
+                self.kill()  # it was asked to end, and grows
+            return None
+        self._strained.set_result(why)
+        return why
+
+    async def warm_up(self, warmup: Warmup, timeout_seconds: float) -> str | None:
+        return await warm_up(_ADDRESS, self._port, warmup, timeout_seconds)
 
     async def ping(self, timeout_seconds: float) -> Ping:
         if not await answers_ping(_ADDRESS, self._port, timeout_seconds):
@@ -99,6 +149,7 @@ class LocalProcess:
         if self._patience is not None:
             self._patience.cancel()
         self._watch.close()
+        self._released(self)
 
     def _signal(self, number: signal.Signals) -> None:
         if not self._ended.done():
@@ -133,6 +184,9 @@ class LocalHost:
         self._clock = clock
         self._images = images
         self._records = records
+        self._limiter = Limiter(settings)
+        #: The processes with a limit on their memory, by id, each with its instance.
+        self._bounded: dict[int, tuple[str, LocalProcess]] = {}
         seed = str(settings.data_dir).encode()
         self._ports = Ports(settings.instance_port_first, settings.instance_port_last, seed)
 
@@ -143,22 +197,33 @@ class LocalHost:
         record.process = None
         record.started_at = self._clock.now()
         record.first_started_at = record.first_started_at or record.started_at
-        self._records.save_instance(record)
-        environment = self._environment(record.id, port, spec, run.environment)
-        argv = run.argv(port=port, model_dir=spec.artifact_dir or "", path=environment["PATH"])
+        grant = self._limiter.grant(record.id, spec.instance_type)
+        record.cores, record.memory_bytes, record.instance_type = grant.cores, grant.memory_bytes, grant.instance_type
         try:
-            directory = self._records.work_dir(record.id)
-            pid = process.start(argv, environment, directory, self._logs.file(record.id))
+            self._records.save_instance(record)
+            pid = self._spawn(record.id, spec, run, port, grant)
+        except BannisterError:
+            self._limiter.give_back(record.id)
+            raise
+        process.set_niceness(pid, self._settings.startup_niceness)
+        record.process = process.identify(pid) or Identity(pid, "", process.boot_id())  # it may have ended already
+        self._records.save_instance(record)
+        started = self._process(record.id, record.process, port, grant)
+        started.be_polite(self._settings.startup_yield_seconds)
+        return started
+
+    def _spawn(self, instance: str, spec: GroupSpec, run: RunCommand, port: int, grant: Grant) -> int:
+        environment = dict(grant.environment) | self._environment(instance, port, spec, run.environment)
+        argv = run.argv(port=port, model_dir=spec.artifact_dir or "", path=environment["PATH"])
+        log = self._logs.file(instance)
+        if str(grant):
+            _say(log, str(grant))
+        try:
+            return process.start(argv, environment, self._records.work_dir(instance), log, grant.cores)
         except OSError as error:
             raise Unavailable(f"{argv[0]}: {error.strerror}.") from error
         except ValueError as error:
             raise Invalid(f"its command or environment is none that a process can have ({error}).") from error
-        process.set_niceness(pid, self._settings.startup_niceness)
-        record.process = process.identify(pid) or Identity(pid, "", process.boot_id())  # it may have ended already
-        self._records.save_instance(record)
-        started = self._process(record.process, port)
-        started.be_polite(self._settings.startup_yield_seconds)
-        return started
 
     def adopt(self, records: list[InstanceRecord]) -> dict[str, LocalProcess]:
         self._ports.next = self._records.next_port or self._ports.next
@@ -170,7 +235,9 @@ class LocalHost:
                 record.process = record.port = None
                 continue
             self._ports.keep(record.port)
-            found[record.id] = self._process(record.process, record.port)
+            grant = Grant(record.cores, record.memory_bytes, record.instance_type)
+            self._limiter.adopt(record.id, grant)
+            found[record.id] = self._process(record.id, record.process, record.port, grant)
         self._end(marks, known=set(found))
         return found
 
@@ -192,8 +259,30 @@ class LocalHost:
         self._fence()
         await self._logs.tend()
 
-    def _process(self, identity: Identity, port: int) -> LocalProcess:
-        return LocalProcess(identity, port, self._fence, self._settings.data_dir)
+    def warmup(self, spec: GroupSpec) -> Warmup:
+        return warmup_of(spec, self._settings)
+
+    async def tend_memory(self) -> None:
+        bounds: dict[int, int | None] = {pid: one.grant.memory_bytes for pid, (_, one) in self._bounded.items()}
+        if not bounds:
+            return
+        self._fence()
+        for pid, used in (await asyncio.to_thread(process.session_memory, bounds)).items():
+            if pid in self._bounded:
+                instance, one = self._bounded[pid]
+                if why := one.uses(used):
+                    _say(self._logs.file(instance), f"This instance {why}: it is ended.")
+
+    def _process(self, instance: str, identity: Identity, port: int, grant: Grant) -> LocalProcess:
+        def released(one: LocalProcess) -> None:
+            self._limiter.give_back(instance)
+            if self._bounded.get(identity.pid) == (instance, one):
+                del self._bounded[identity.pid]
+
+        started = LocalProcess(identity, port, self._fence, self._settings.data_dir, grant, released)
+        if grant.memory_bytes is not None:
+            self._bounded[identity.pid] = (instance, started)
+        return started
 
     def _take_port(self) -> int:
         port = self._ports.take()
@@ -232,6 +321,15 @@ def _present(record: InstanceRecord, marks: Mapping[int, str]) -> Identity | Non
     # The control plane ended between the start of the process and writing down its id.
     leaders = (pid for pid, instance in marks.items() if instance == record.id and process.leads_session(pid))
     return next((identity for pid in leaders if (identity := process.identify(pid))), None)
+
+
+def _say(log: Path, sentence: str) -> None:
+    """Say something in an instance's log. A full disk does not keep an instance from starting."""
+    with (
+        contextlib.suppress(OSError),
+        open(log, "a", opener=lambda name, flags: os.open(name, flags, 0o600)) as file,
+    ):
+        file.write(f"[bannister] {sentence}\n")
 
 
 def _kill(pid: int) -> None:

@@ -17,12 +17,14 @@ from typing import Final
 
 from bannister.clock import Clock
 from bannister.domain.instance import GroupSpec, Usage
+from bannister.domain.warmup import Warmup
 from bannister.errors import Invalid
 from bannister.ids import Ids
 from bannister.instances.groups import GroupedInstances
 from bannister.instances.host import GroupRecord, InstanceRecord, Ping, Remembered
 from bannister.instances.logs import PART_BYTES_MAX, LogLine, LogPart, LogStream
 from bannister.instances.process import Identity
+from bannister.instances.warmup import answered, late, warmup_of
 from bannister.settings import Settings
 
 _FIRST_PORT: Final = 20000
@@ -41,6 +43,11 @@ class Behaviour:
 
     #: It answers `/ping` this long after its start; None: never.
     ready_after_seconds: float | None = 0.0
+    #: It answers its warm-up this long after it began, with this status; None: never.
+    warm_after_seconds: float | None = 0.0
+    warm_up_status: int = 200
+    #: It uses more memory than it may this long after its start.
+    strained_after_seconds: float | None = None
     #: It ends by itself with `exit_status` this long after its start.
     ends_after_seconds: float | None = None
     exit_status: int = 1
@@ -56,8 +63,12 @@ class _Program:
     behaviour: Behaviour
     started_at: float
     answers: bool = False
+    #: It has answered its warm-up.
+    warm: bool = False
+    strained: bool = False
     timers: list[asyncio.TimerHandle] = field(default_factory=list)
     watcher: Callable[[int], None] | None = None
+    strain_watcher: Callable[[], None] | None = None
 
 
 class MemoryMachine:
@@ -94,6 +105,7 @@ class MemoryMachine:
             self.print(instance, text, now)
         self._later(program, behaviour.ready_after_seconds, lambda: self.answer(instance))
         self._later(program, behaviour.ends_after_seconds, lambda: self.end(instance, behaviour.exit_status))
+        self._later(program, behaviour.strained_after_seconds, lambda: self.strain(instance))
         return program.identity
 
     def usage(self, instance: str, now: float) -> Usage:
@@ -121,6 +133,22 @@ class MemoryMachine:
         if program is not None:
             self._later(program, program.behaviour.stops_after_seconds, lambda: self.end(instance, _SIGTERM_STATUS))
 
+    def strain(self, instance: str) -> None:
+        """A program uses more memory than it may."""
+        program = self._programs[instance]
+        program.strained = True
+        if program.strain_watcher:
+            program.strain_watcher()
+
+    def behaviour(self, instance: str) -> Behaviour | None:
+        """How a program behaves; None: it does not run."""
+        program = self._programs.get(instance)
+        return None if program is None else program.behaviour
+
+    def warmed_up(self, instance: str) -> None:
+        """A program has answered its warm-up."""
+        self._programs[instance].warm = True
+
     def hang(self, instance: str) -> None:
         """A program runs on and no longer answers."""
         self._programs[instance].answers = False
@@ -132,12 +160,16 @@ class MemoryMachine:
     def answers(self, instance: str) -> bool:
         return instance in self._programs and self._programs[instance].answers
 
-    def watch(self, instance: str, watcher: Callable[[int], None] | None) -> Identity | None:
-        """Be told when a program ends; None: it does not run."""
+    def watch(
+        self, instance: str, watcher: Callable[[int], None] | None, strain_watcher: Callable[[], None] | None = None
+    ) -> Identity | None:
+        """Be told when a program ends, and when it uses too much memory; None: it does not run."""
         program = self._programs.get(instance)
         if program is None:
             return None
-        program.watcher = watcher
+        program.watcher, program.strain_watcher = watcher, strain_watcher
+        if program.strained and strain_watcher:
+            strain_watcher()
         return program.identity
 
     def _later(self, program: _Program, delay_seconds: float | None, do: Callable[[], None]) -> None:
@@ -164,8 +196,8 @@ class MemoryInstances(GroupedInstances):
         records = _MemoryRecords(self.machine, fence)
         #: What the programs print.
         self.logs = MemoryLogs(self.machine)
-        host = _MemoryHost(self.machine, clock, records, fence)
-        super().__init__(settings or Settings(data_dir=Path()), clock, ids, records, host)
+        settings = settings or Settings(data_dir=Path())
+        super().__init__(settings, clock, ids, records, _MemoryHost(settings, self.machine, clock, records, fence))
 
 
 class _MemoryProcess:
@@ -174,7 +206,8 @@ class _MemoryProcess:
         self._machine = machine
         self._instance = instance
         self._ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        identity = machine.watch(instance, self._ended.set_result)
+        self._strained: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        identity = machine.watch(instance, self._ended.set_result, self._strain)
         if identity is None:
             self._ended.set_result(None)
         self._identity = identity or Identity(0, "", "memory")
@@ -187,9 +220,32 @@ class _MemoryProcess:
     def ended(self) -> asyncio.Future[int | None]:
         return self._ended
 
+    @property
+    def strained(self) -> asyncio.Future[str]:
+        return self._strained
+
     async def ping(self, timeout_seconds: float) -> Ping:
         del timeout_seconds
         return Ping.OK if not self._ended.done() and self._machine.answers(self._instance) else Ping.SILENT
+
+    async def warm_up(self, warmup: Warmup, timeout_seconds: float) -> str | None:
+        behaviour, first = self._machine.behaviour(self._instance), warmup.requests[0]
+        if behaviour is None:
+            return "is gone"
+        takes = behaviour.warm_after_seconds
+        if takes is None or takes > timeout_seconds:
+            await asyncio.sleep(timeout_seconds)
+            return late(warmup, first, timeout_seconds)
+        await asyncio.sleep(takes)
+        if not 200 <= behaviour.warm_up_status < 300:
+            return answered(warmup, first, behaviour.warm_up_status, "")
+        if not self._ended.done():
+            self._machine.warmed_up(self._instance)
+        return None
+
+    def _strain(self) -> None:
+        if not self._strained.done():
+            self._strained.set_result("used more memory than it may")
 
     def settle(self) -> bool:
         return True
@@ -211,8 +267,14 @@ class _MemoryProcess:
 
 class _MemoryHost:
     def __init__(
-        self, machine: MemoryMachine, clock: Clock, records: _MemoryRecords, fence: Callable[[], None]
+        self,
+        settings: Settings,
+        machine: MemoryMachine,
+        clock: Clock,
+        records: _MemoryRecords,
+        fence: Callable[[], None],
     ) -> None:
+        self._settings = settings
         self._fence = fence
         self._machine = machine
         self._clock = clock
@@ -228,6 +290,10 @@ class _MemoryHost:
         record.first_started_at = record.first_started_at or record.started_at
         self._records.save_instance(record)
         return self._process(record.id)
+
+    def warmup(self, spec: GroupSpec) -> Warmup:
+        """What the environment says: nothing is really unpacked here."""
+        return warmup_of(replace(spec, artifact_dir=None), self._settings)
 
     def adopt(self, records: list[InstanceRecord]) -> dict[str, _MemoryProcess]:
         running = self._machine.running
@@ -255,6 +321,9 @@ class _MemoryHost:
 
     async def tend_logs(self) -> None:
         pass  # they are bounded, and have their times, as they are written
+
+    async def tend_memory(self) -> None:
+        pass  # a program says by itself that it uses too much
 
 
 class _MemoryRecords:

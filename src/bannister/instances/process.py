@@ -1,4 +1,4 @@
-"""What the operating system says about processes; the only module that reads `/proc`.
+"""What the operating system says about processes; the only module that reads of them in `/proc`.
 
 An instance outlives the control plane that started it, so a process id is not enough to find it again: ids are used
 again. A process is *identified* by its id together with the boot it runs in and the moment it started, and it carries
@@ -69,8 +69,12 @@ def boot_id() -> str:
     return _ask("sysctl", "-n", "kern.bootsessionuuid")
 
 
-def start(argv: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path) -> int:
+def start(
+    argv: Sequence[str], environment: Mapping[str, str], directory: Path, log: Path, cores: Collection[int] = ()
+) -> int:
     """Start a program as the leader of a session of its own, printing to the end of `log`; returns its id.
+
+    It and all that it starts run on these `cores`; none: on all.
 
     Nothing ties it to this process: no pipe, no terminal. Its end must be collected with `reap`.
 
@@ -80,19 +84,59 @@ def start(argv: Sequence[str], environment: Mapping[str, str], directory: Path, 
     """
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        child = subprocess.Popen(
-            argv,
-            env=environment,
-            cwd=directory,
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with _on_cores(cores):
+            child = subprocess.Popen(
+                argv,
+                env=environment,
+                cwd=directory,
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
     finally:
         os.close(descriptor)
     child.returncode = 0  # so that Popen neither warns nor waits: `reap` collects it by its id
     return child.pid
+
+
+@contextlib.contextmanager
+def _on_cores(cores: Collection[int]) -> Iterator[None]:
+    """A child has the cores of the thread that starts it, from its first instruction on."""
+    if not cores or sys.platform != "linux":
+        yield
+        return
+    mine = os.sched_getaffinity(0)
+    with contextlib.suppress(OSError):  # a core was taken from the machine meanwhile: any will do
+        os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
+def session_memory(bounds: Mapping[int, int | None]) -> dict[int, int]:
+    """Bytes of memory that the processes of sessions use, by leader.
+
+    A page that several of them share is counted for each of them at first, which is quick; where that comes to more than the session's bound, each is counted by its part.
+    """
+    used = {leader: one.resident_bytes for leader, one in session_usage(bounds).items()} if bounds else {}
+    for leader, resident in used.items():
+        bound = bounds[leader]
+        if bound is not None and resident > bound:
+            parts = [_proportional(pid) for pid in session_members(leader)]
+            known = [part for part in parts if part is not None]
+            used[leader] = sum(known) if len(known) == len(parts) else resident
+    return used
+
+
+def _proportional(pid: int) -> int | None:
+    """Bytes of a process, of each shared page its part; None: that is not told."""
+    try:
+        lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)
 
 
 def reap(pid: int) -> int | None:
@@ -270,7 +314,7 @@ def _pids() -> Iterator[int]:
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of `/proc/PID/stat` from the state on: 0 state, 1 parent, 2 group, 3 session, 19 start in ticks."""
+    """The fields of `/proc/PID/stat` from the state on: 0 state, 1 parent, 2 group, 3 session, 19 start in ticks, 21 resident pages."""
     try:
         text = (_PROC / str(pid) / "stat").read_text()
     except (OSError, UnicodeDecodeError):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from bannister.clock import Clock
 from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.deployment.observation import Limits, Observation
+from bannister.domain.deployment.room import MachineMemory
 from bannister.domain.endpoint import Endpoint
 from bannister.errors import Unavailable
 from bannister.ids import Ids
@@ -20,6 +21,10 @@ from bannister.state.store import State
 
 async def _nobody_observes(endpoint: Endpoint, deployment: Deployment) -> Observation:
     raise Unavailable(f'Nobody observes deployment "{deployment.id}" of "{endpoint.name}" here.')
+
+
+async def _nobody_looks() -> MachineMemory | None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class Context:
     observe: Callable[[Endpoint, Deployment], Awaitable[Observation]] = _nobody_observes
     #: The deployer's.
     limits: Limits = field(default_factory=Limits)
+    #: What memory there is, and what instances use of it; None: not known.
+    memory: Callable[[], Awaitable[MachineMemory | None]] = _nobody_looks
     #: What instances print.
     logs: InstanceLogs = field(default_factory=NoLogs)
     #: Why captured records do not get into a bucket, as a sentence; None: they do.

@@ -40,6 +40,7 @@ from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import describe_endpoint_config
 from bannister.operations.listing import Listed, ListRequest, Page, page
 from bannister.operations.models import describe_model
+from bannister.operations.room import with_shortage
 from bannister.operations.story import REFUSED
 from bannister.state.endpoint_change import endpoint_change
 from bannister.state.store import Record, Row
@@ -68,9 +69,8 @@ async def create_endpoint(
         raise Unsupported(config.why_not_served)
     now = context.clock.now()
     shadow = config.shadow_variants[0] if config.shadow_variants else None
-    deployment = await _deployment(
-        context, name, Admitted(None, config, config.variants, DeploymentPolicy(given=False), shadow)
-    )
+    admitted = Admitted(None, config, config.variants, DeploymentPolicy(given=False), shadow)
+    deployment = await with_shortage(context, await _deployment(context, name, admitted))
     endpoint = Endpoint(
         name,
         created_at=now,
@@ -106,6 +106,7 @@ async def update_endpoint(
             await _journal_refusal(context, row.value, asked, refusal)
             raise
         deployment = await with_caveats(context, await _deployment(context, name, admitted))
+        deployment = await with_shortage(context, deployment)
         now = context.clock.now()
         # An update that names no policy is all at once and without alarms; it does not forget the one to retain.
         retained = admitted.policy if policy is not None else row.value.last_policy

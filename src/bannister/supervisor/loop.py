@@ -328,4 +328,5 @@ def _spec(record: GroupRecord, is_shadow: bool) -> GroupSpec:
         environment=group.container.environment,
         startup_timeout_seconds=group.startup_timeout_seconds,
         is_shadow=is_shadow,
+        instance_type=group.instance_type,
     )

@@ -13,6 +13,7 @@ from bannister.domain.deployment.observation import AlarmObservation
 from bannister.domain.deployment.outlook import DeploymentStatus, Waiting, deployment_status, step_states
 from bannister.domain.deployment.plan import Step
 from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.deployment.room import Shortage
 from bannister.domain.fleet import Fleet
 from bannister.domain.traffic import TRAFFIC_PARTS, Split
 from bannister.operations import deployments
@@ -94,7 +95,7 @@ def _description(view: DeploymentView) -> dict[str, Any]:
         "Green": _fleet(deployment.green, view.green),
         "Shadow": _shadow(view.shadow) if view.shadow is not None else None,
         "Alarms": [_alarm(alarm) for alarm in view.alarms],
-        "Warnings": [_warning(one) for one in deployment.caveats],
+        "Warnings": [*_shortage(deployment.shortage), *(_warning(one) for one in deployment.caveats)],
     }
 
 
@@ -235,6 +236,10 @@ def _warning(caveat: Caveat) -> dict[str, Any]:
         "Reason": caveat.reason,
         "Remedy": caveat.remedy,
     }
+
+
+def _shortage(found: Shortage | None) -> list[dict[str, Any]]:
+    return [] if found is None else [{"Kind": found.kind.value, "Reason": found.reason, "Remedy": found.remedy}]
 
 
 def _percent(parts: float) -> float:

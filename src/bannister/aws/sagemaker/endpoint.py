@@ -10,6 +10,7 @@ from bannister.aws.call import Call, Handler
 from bannister.aws.members import Members, Tables
 from bannister.aws.sagemaker.data_capture import summary_members
 from bannister.aws.sagemaker.deployment_config import members_of, policy_of
+from bannister.aws.sagemaker.endpoint_config import instance_type_member
 from bannister.aws.sagemaker.listing import list_request
 from bannister.aws.sagemaker.tags import tags_of
 from bannister.domain.deployment.admission import Retention
@@ -183,7 +184,7 @@ def _production(progress: VariantProgress) -> dict[str, Any]:
 
 
 def _pending(progress: VariantProgress) -> dict[str, Any]:
-    return {**_production(progress), "InstanceType": progress.group.instance_type}
+    return {**_production(progress), "InstanceType": instance_type_member(progress.group.instance_type)}
 
 
 def _variant_status(progress: VariantProgress) -> list[dict[str, Any]] | None:

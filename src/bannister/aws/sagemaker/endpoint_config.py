@@ -56,9 +56,8 @@ MEMBERS: Final[Tables] = {
         },
     ),
     "ProductionVariant": Members(
-        "VariantName ModelName InitialInstanceCount InitialVariantWeight ContainerStartupHealthCheckTimeoutInSeconds RoutingConfig",
+        "VariantName ModelName InitialInstanceCount InstanceType InitialVariantWeight ContainerStartupHealthCheckTimeoutInSeconds RoutingConfig",
         ignored={
-            "InstanceType": _DEVICES,
             "AcceleratorType": _DEVICES,
             "AcceleratorPartitionLayouts": _DEVICES,
             "VolumeSizeInGB": _DEVICES,
@@ -96,7 +95,7 @@ MEMBERS: Final[Tables] = {
     "DeleteEndpointConfigInput": Members("EndpointConfigName"),
 }
 #: Without effect as well, and held by a type of their own.
-_HELD: Final = ("AsyncInferenceConfig", "ServerlessConfig", "InstanceType")
+_HELD: Final = ("AsyncInferenceConfig", "ServerlessConfig")
 
 
 def handlers(context: Context) -> Mapping[str, Handler]:
@@ -145,6 +144,11 @@ def handlers(context: Context) -> Mapping[str, Handler]:
     }
 
 
+def instance_type_member(instance_type: str | None) -> str:
+    """AWS has one always; where nobody named one, nothing limits an instance, and this is described."""
+    return instance_type or INSTANCE_TYPE_DEFAULT
+
+
 def _arn(call: Call, name: str) -> str:
     return arn(call.region, call.account_id, Resource.ENDPOINT_CONFIG, name)
 
@@ -170,7 +174,7 @@ def _variant(definition: dict[str, Any]) -> Variant:
         model_name=definition["ModelName"],
         instance_count=definition.get("InitialInstanceCount", 0),
         weight=definition.get("InitialVariantWeight", 1.0),
-        instance_type=definition.get("InstanceType", INSTANCE_TYPE_DEFAULT) if serverless is None else None,
+        instance_type=definition.get("InstanceType"),
         startup_timeout_seconds=definition.get("ContainerStartupHealthCheckTimeoutInSeconds"),
         serverless=serverless,
         routing=RoutingStrategy(routing["RoutingStrategy"]) if routing is not None else None,
@@ -184,7 +188,7 @@ def _members(variant: Variant) -> dict[str, Any]:
         "VariantName": variant.name,
         "ModelName": variant.model_name,
         "InitialInstanceCount": variant.instance_count if variant.serverless is None else None,
-        "InstanceType": variant.instance_type,
+        "InstanceType": instance_type_member(variant.instance_type) if variant.serverless is None else None,
         "InitialVariantWeight": variant.weight,
         "ContainerStartupHealthCheckTimeoutInSeconds": int(timeout) if timeout is not None else None,
         "RoutingConfig": {"RoutingStrategy": variant.routing.value} if variant.routing is not None else None,

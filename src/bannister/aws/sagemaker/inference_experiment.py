@@ -39,9 +39,7 @@ MEMBERS: Final[Tables] = {
     "InferenceExperimentSchedule": Members("StartTime EndTime"),
     "ModelVariantConfig": Members("ModelName VariantName InfrastructureConfig"),
     "ModelInfrastructureConfig": Members("InfrastructureType RealTimeInferenceConfig"),
-    "RealTimeInferenceConfig": Members(
-        "InstanceCount", ignored={"InstanceType": "an instance is a process of this machine"}
-    ),
+    "RealTimeInferenceConfig": Members("InstanceCount InstanceType"),
     "InferenceExperimentDataStorageConfig": Members("Destination ContentType", ignored={"KmsKey": _ENCRYPTION}),
     "ShadowModeConfig": Members("SourceModelVariantName ShadowModelVariants"),
     "ShadowModelVariantConfig": Members("ShadowModelVariantName SamplingPercentage"),

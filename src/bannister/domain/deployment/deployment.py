@@ -10,6 +10,7 @@ from bannister.domain.alarm.caveats import Caveat
 from bannister.domain.deployment.capacity import Retreat
 from bannister.domain.deployment.plan import Step
 from bannister.domain.deployment.policy import DeploymentPolicy, Routing
+from bannister.domain.deployment.room import Shortage
 from bannister.domain.fleet import Fleet
 
 
@@ -85,6 +86,8 @@ class Deployment:
     stop_requested: str | None = None
     #: What is wrong with its alarms, as found at its start.
     caveats: tuple[Caveat, ...] = ()
+    #: Memory that it will miss beside what runs, as found at its start; None: it fits, as far as is known.
+    shortage: Shortage | None = None
     #: A rolling update on its way back, by variant; empty: it is not.
     retreat: tuple[Retreat, ...] = ()
 

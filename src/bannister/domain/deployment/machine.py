@@ -197,7 +197,7 @@ def _green_failed(deployment: Deployment, seen: Observation) -> str | None:
         if group.ready < needed:
             return (
                 f"An instance of the new fleet (variant {variant}) died or stopped answering /ping: "
-                f"{group.ready} of {needed} are ready."
+                f"{group.ready} of {needed} are ready." + (f" {group.trouble}" if group.trouble else "")
             )
     # While a batch starts its instances may need several attempts, as the first ones did.
     if not growing and _production_restarts(seen) > deployment.green_restarts:

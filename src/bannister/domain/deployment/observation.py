@@ -28,6 +28,8 @@ class GroupObservation:
     healthy: int = 0
     #: It is the fleet's shadow: waited for before the first shift, and never looked at again.
     shadow: bool = False
+    #: Why an instance that was ready is not any more, a whole sentence; None: none is, or nobody knows.
+    trouble: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
