@@ -51,7 +51,7 @@ class Grant:
         """Why an instance that uses so much is ended, without its subject; None: it may."""
         if self.memory_bytes is None or used_bytes <= self.memory_bytes:
             return None
-        return f"used {gib(used_bytes)} of memory, more than the {gib(self.memory_bytes)} of {self.instance_type}"
+        return f"used more memory than the {gib(self.memory_bytes)} of {self.instance_type} ({gib(used_bytes)})"
 
 
 class Limiter:
