@@ -149,7 +149,7 @@ ENDPOINTS: Final = (
     Deviation(
         "A model may bring warm-up requests, which it has to answer before it is in service",
         "there are none",
-        "tests/instances/test_warmup.py::test_the_first_request_finds_a_warm_model",
+        "tests/scenarios/test_instances.py::test_a_warm_up_comes_before_the_first_request_and_is_in_no_metric",
         "instances.md",
     ),
     Deviation(
