@@ -121,7 +121,7 @@ class ObservedMachine(MemoryMachine):
     def end(self, instance: str, status: int = -9) -> None:
         if instance in self._programs:
             self._world.note("machine", f"{instance} of {self.group_of[instance]} ends with {status}")
-            if instance not in self.asked_to_end:
+            if instance not in self.asked_to_end or self._programs[instance].strained:
                 self.harm(instance)
         super().end(instance, status)
 
