@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -78,6 +79,55 @@ def test_a_version_that_fails_its_warm_up_gets_no_traffic(world: World) -> None:
     )
     assert "nobody told me of cheese" in found["FailureReason"]
     assert world.invoke("fails", b'["bread"]') == {"asked": 2}
+
+
+#: Told to take more, it takes 2.2 GiB for good, and answers when that has been noticed.
+GREEDY = b"""
+import os, time
+
+held = []
+
+def model_fn(model_dir):
+    return None
+
+def predict_fn(data, model):
+    if data == ["more"]:
+        held.append(bytearray(b"x" * 1024) * (2252 * 1024))
+        time.sleep(4)
+    return {"pid": os.getpid(), "cores": len(os.sched_getaffinity(0))}
+"""
+
+
+def test_one_that_uses_too_much_memory_answers_what_it_has_and_is_started_again(world: World) -> None:
+    type_ = "ml.c8g.medium"  # one core and 2 GiB
+    if (machine.memory_available() or 0) < 6 * 1024**3:
+        pytest.skip("This machine has too little memory to waste.")
+    world.model("greedy", files={"code/inference.py": GREEDY})
+    variant = {"VariantName": "AllTraffic", "ModelName": "greedy", "InitialInstanceCount": 2, "InstanceType": type_}
+    world.sagemaker.create_endpoint_config(EndpointConfigName="greedy", ProductionVariants=[variant])
+    world.endpoint("greedy", "greedy")
+    before = {world.invoke("greedy", b"[1]")["pid"] for _ in range(40)}
+    assert len(before) == 2
+    with ThreadPoolExecutor(1) as caller:
+        more = caller.submit(world.invoke, "greedy", b'["more"]')
+        while not more.done():
+            world.invoke("greedy", b"[1]")  # an error would be raised
+        greedy = more.result()
+    assert greedy["pid"] in before
+    assert greedy["cores"] == 1
+
+    def again() -> bool:
+        found = {world.invoke("greedy", b"[1]")["pid"] for _ in range(20)}
+        return greedy["pid"] not in found and len(found) == 2
+
+    wait_for("another process in its place", again)
+    events = world.server.client("logs").filter_log_events(
+        logGroupName="/aws/sagemaker/Endpoints/greedy", filterPattern='"[bannister]"'
+    )["events"]
+    said = [event["message"] for event in events]
+    assert sum("1 core(s), number" in line and "2 GiB of memory, as ml.c8g.medium." in line for line in said) == 3
+    (ended,) = [line for line in said if "used more memory" in line]
+    assert ended.startswith("[bannister] This instance used more memory than the 2 GiB of ml.c8g.medium (2.")
 
 
 def test_that_it_may_not_fit_is_said_while_it_starts(world: World) -> None:
