@@ -134,8 +134,8 @@ def _proportional(pid: int) -> int | None:
     """Bytes of a process, of each shared page its part; None: that is not told."""
     try:
         lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
-    except OSError:
-        return None
+    except OSError:  # it has just ended, or this system does not tell
+        return None if _started(pid) is not None else 0
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)
 
 
