@@ -18,7 +18,7 @@ from botocore.validate import ParamValidator
 from tests.domain.deployment.worlds import observation
 from tests.operations.hand_clock import HandClock
 
-from bannister.aws import cloudwatch, deployments, sagemaker
+from bannister.aws import cloudwatch, deployments, identity, logs, sagemaker
 from bannister.aws.call import Service
 from bannister.aws.gateway import Gateway
 from bannister.aws.wire.models import operation_model, service_model
@@ -27,6 +27,7 @@ from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.deployment.observation import Observation
 from bannister.domain.endpoint import Endpoint
 from bannister.ids import SeededIds
+from bannister.instances.memory import MemoryLogs, MemoryMachine
 from bannister.metrics.memory import MemoryMetrics
 from bannister.objects.memory import MemoryObjects
 from bannister.operations.context import Context
@@ -37,8 +38,13 @@ SIGNING_NAMES = {
     "sagemaker": "sagemaker",
     "sagemaker-runtime": "sagemaker",
     "cloudwatch": "monitoring",
+    "logs": "logs",
+    "sts": "sts",
+    "iam": "iam",
     "bannister": "bannister",
 }
+#: Of the services that do not speak JSON.
+PROTOCOLS = {"sts": "query", "iam": "query"}
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,7 @@ class Control:
         settings = Settings(folder)
         self.clock = HandClock()
         self.state = MemoryState()
+        self.machine = MemoryMachine()
         self.context = Context(
             state=self.state,
             metrics=MemoryMetrics(settings),
@@ -75,17 +82,20 @@ class Control:
             image_refusal=lambda _: None,
             ready_instances=dict,
             observe=self._observe,
+            logs=MemoryLogs(self.machine),
         )
-        self.services: list[Service] = [one.service(self.context) for one in (sagemaker, cloudwatch, deployments)]
+        self.services: list[Service] = [
+            *(one.service(self.context) for one in (sagemaker, cloudwatch, logs, deployments)),
+            *identity.services(),
+        ]
         self._gateway = Gateway(settings, SeededIds(2), SystemClock(), self.services, _nothing, _waits_for_nothing)
 
     async def _observe(self, _endpoint: Endpoint, _deployment: Deployment) -> Observation:
         return observation(self.clock.now())
 
-    async def ask(
-        self, service: str, operation: str, params: Mapping[str, Any] | bytes, protocol: str = "json"
-    ) -> Reply:
+    async def ask(self, service: str, operation: str, params: Mapping[str, Any] | bytes, protocol: str = "") -> Reply:
         """Perform an operation, whatever its parameters; bytes are the body as it is sent."""
+        protocol = protocol or PROTOCOLS.get(service, "json")
         model = service_model(service).operation_model(operation)
         given = {} if isinstance(params, bytes) else params
         serializer = botocore.serialize.create_serializer(protocol, include_validation=False)

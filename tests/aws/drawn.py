@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from botocore.model import Shape
 from tests.operations.hand_clock import NOW
@@ -23,7 +24,8 @@ from bannister.aws.wire.validate import camel, violations
 
 #: Texts of the forms that models ask for, the plainest first.
 TEXTS: Final = (
-    *("a", "", "Name-1", "v1", "1", "x" * 20, "text/csv", "s3://bucket/key", "https://example.org/x", "/x", "{}"),
+    *("a", "", "Name-1", "v1", "1", "x" * 20, "text/csv", "s3://bucket/key", "https://example.org/x", "/x", "/", "{}"),
+    "000000000000",
     "arn:aws:iam::000000000000:role/r",
     "arn:aws:sns:us-east-1:000000000000:t",
     "arn:aws:lambda:us-east-1:000000000000:function:f",
@@ -383,3 +385,25 @@ def _plain(value: Any) -> Any:
             return [_plain(item) for item in value]
         case _:
             return value
+
+
+def as_form(heading: Mapping[str, str], value: Any) -> bytes:
+    """A value as botocore would write it in a form; what is not there, or null, has no field."""
+    return urlencode([*heading.items(), *_fields("", _plain(value))], errors="surrogatepass").encode()
+
+
+def _fields(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    prefix = f"{name}." if name else ""
+    match value:
+        case None:
+            return
+        case bool():
+            yield name, "true" if value else "false"
+        case dict():
+            for key, item in value.items():
+                yield from _fields(prefix + key, item)
+        case list():
+            for number, item in enumerate(value, start=1):
+                yield from _fields(f"{prefix}member.{number}", item)
+        case _:
+            yield name, str(value)

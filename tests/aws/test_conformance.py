@@ -20,12 +20,13 @@ import botocore.serialize
 import pytest
 from botocore.model import OperationModel
 from botocore.validate import ParamValidator
-from tests.aws.control import Control, Reply
+from tests.aws.control import PROTOCOLS, Control, Reply
 from tests.aws.drawn import (
     CONSTRAINTS,
     Drawing,
     Fault,
     Wrong,
+    as_form,
     as_json,
     faults,
     sites,
@@ -36,12 +37,13 @@ from tests.aws.wire.drawing import ours
 from tests.experimenter.driving import Driver
 from tests.operations.hand_clock import NOW
 
-from bannister.aws import cloudwatch, deployments, sagemaker
+from bannister.aws import cloudwatch, deployments, identity, logs, sagemaker
 from bannister.aws.wire import json as json_wire
 from bannister.aws.wire import query, rpc_v2_cbor
 from bannister.aws.wire.models import service_model
 from bannister.aws.wire.protocol import Wire
 from bannister.aws.wire.validate import violations
+from bannister.instances.host import InstanceRecord
 from bannister.state.store import Put
 from bannister.state.tables import ENDPOINTS
 
@@ -52,7 +54,10 @@ ROUND_TRIPS: Final = 5 if WORLDS < 1000 else 200
 NOWHERE = cast("Any", None)  # no handler is called, so none needs its context
 OPERATIONS: Final = [
     (service.name, operation)
-    for service in (one.service(NOWHERE) for one in (sagemaker, cloudwatch, deployments))
+    for service in (
+        *(one.service(NOWHERE) for one in (sagemaker, cloudwatch, logs, deployments)),
+        *identity.services(),
+    )
     for operation in sorted(service.handlers)
 ]
 EACH = pytest.mark.parametrize(("service", "operation"), OPERATIONS, ids=[f"{one}.{two}" for one, two in OPERATIONS])
@@ -61,10 +66,23 @@ COMMON: Final = {
     "sagemaker": {"ValidationException", "SerializationException"},
     "bannister": {"ValidationException", "SerializationException"},
     "cloudwatch": {"ValidationException", "SerializationException", "InvalidParameterValueException"},
+    "logs": {"SerializationException"},
+    "sts": {"ValidationError"},
+    "iam": {"ValidationError"},
+}
+#: What a service says of an input that breaks its model.
+BROKEN: Final = {
+    "sagemaker": {"ValidationException"},
+    "bannister": {"ValidationException"},
+    "cloudwatch": {"ValidationException", "MissingRequiredParameterException"},
+    "logs": {"InvalidParameterException"},
+    "sts": {"ValidationError"},
+    "iam": {"ValidationError"},
 }
 #: What exists goes, also when something else that was named does not exist.
 PARTIAL: Final = {"DeleteAlarms"}
 PLACE: Final = "us-east-1:000000000000"
+GROUP: Final = "/aws/sagemaker/Endpoints/e"
 
 
 def model_of(service: str, operation: str) -> OperationModel:
@@ -78,7 +96,7 @@ WIRES: Final[dict[str, Wire]] = {"json": json_wire, "query": query, "smithy-rpc-
 SPOKEN: Final = [
     (service, operation, wire)
     for service, operation in OPERATIONS
-    for wire in (WIRES if service == "cloudwatch" else ["json"])
+    for wire in (WIRES if service == "cloudwatch" else [PROTOCOLS.get(service, "json")])
 ]
 
 
@@ -121,6 +139,18 @@ def whole(value: Any, wire: str) -> Any:
             return value
 
 
+def body_of(service: str, operation: str, value: Any) -> bytes:
+    """A request as its service reads it, wrong as it may be."""
+    if service not in PROTOCOLS:
+        return as_json(value)
+    return as_form({"Action": operation, "Version": service_model(service).api_version}, value)
+
+
+def simple(value: Any) -> bool:
+    """In a form this is a text like any other."""
+    return not isinstance(value, list | dict)
+
+
 def _bytes(body: Any) -> bytes:
     if isinstance(body, dict):
         return urlencode(body).encode()
@@ -153,16 +183,13 @@ async def test_every_constraint_that_is_broken_is_named_where_it_is(
     for base, fault in all_faults(service, operation):
         if fault.wrong not in CONSTRAINTS:
             continue
-        reply = await control.ask(service, operation, as_json(spoilt(base, fault)))
+        reply = await control.ask(service, operation, body_of(service, operation, spoilt(base, fault)))
         assert reply.status == 400, (fault, reply)
         code = reply.parsed["Error"].get("QueryErrorCode", reply.code)
-        if service == "cloudwatch":
-            assert code in ("ValidationException", "MissingRequiredParameterException"), (fault, reply)
-            if code == "MissingRequiredParameterException":
-                assert fault.wrong in (Wrong.MISSING, Wrong.NULL)
-                continue
-        else:
-            assert code == "ValidationException", (fault, reply)
+        assert code in BROKEN[service], (fault, reply)
+        if code == "MissingRequiredParameterException":
+            assert fault.wrong in (Wrong.MISSING, Wrong.NULL)
+            continue
         assert "validation error" in reply.message
         assert f"at '{fault.told}' failed to satisfy constraint: " in reply.message, (fault, reply.message)
 
@@ -187,8 +214,8 @@ async def test_every_constraint_of_an_invocation_is_named_where_it_is(control: C
 @EACH
 async def test_a_value_of_another_type_is_refused(control: Control, service: str, operation: str) -> None:
     for base, fault in all_faults(service, operation):
-        if fault.wrong is Wrong.TYPE:
-            reply = await control.ask(service, operation, as_json(spoilt(base, fault)))
+        if fault.wrong is Wrong.TYPE and not (service in PROTOCOLS and simple(fault.value)):
+            reply = await control.ask(service, operation, body_of(service, operation, spoilt(base, fault)))
             assert reply.status == 400, (fault, reply)
             assert reply.code in ("SerializationException", "MalformedInput"), (fault, reply)
 
@@ -197,7 +224,7 @@ async def test_a_value_of_another_type_is_refused(control: Control, service: str
 async def test_whatever_else_is_odd_is_no_fault_of_the_server(control: Control, service: str, operation: str) -> None:
     for base, fault in all_faults(service, operation):
         if fault.wrong in (Wrong.HUGE, Wrong.ODD, Wrong.UNKNOWN, Wrong.UNION):
-            await sound(control, service, operation, as_json(spoilt(base, fault)), fault)
+            await sound(control, service, operation, body_of(service, operation, spoilt(base, fault)), fault)
 
 
 # --- worlds
@@ -233,6 +260,13 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "ResourceARN": (f"arn:aws:cloudwatch:{PLACE}:alarm:a", f"arn:aws:cloudwatch:{PLACE}:alarm:nope", "nope"),
     "DeploymentId": ("nope",),
     "NextToken": ("nope", "W10="),
+    "nextToken": ("nope", "W10=", "f/0", "b/9", "f/" + "9" * 18),
+    "logGroupName": (GROUP, GROUP, "nope"),
+    "logGroupIdentifier": (GROUP, f"arn:aws:logs:{PLACE}:log-group:{GROUP}", "arn:nope"),
+    "logStreamName": ("v/0a", "v/0a", "nope"),
+    "logStreamNames": ("v/0a", "nope"),
+    "filterPattern": ("hello", '"a phrase" -no', "?one ?two", "{ $.x = 1 }", '"open', "%x%"),
+    "RoleName": ("role",),
 }
 
 
@@ -329,6 +363,11 @@ LIKELY: Final[dict[str, dict[str, Any]]] = {
     "RollbackDeployment": {"EndpointName": "e", "Reason": "because"},
     "DescribeShadowReport": {"EndpointName": "shadowing"},
     "SetAlarmState": {"AlarmName": "a", "StateValue": "ALARM", "StateReason": "because"},
+    "DescribeLogGroups": {"logGroupNamePrefix": "/aws"},
+    "DescribeLogStreams": {"logGroupName": GROUP, "orderBy": "LastEventTime"},
+    "GetLogEvents": {"logGroupName": GROUP, "logStreamName": "v/0a", "startFromHead": True, "limit": 10},
+    "FilterLogEvents": {"logGroupName": GROUP, "filterPattern": "hello", "interleaved": True},
+    "GetRole": {"RoleName": "role"},
     "AddTags": {"ResourceArn": NAMES["ResourceArn"][0], "Tags": [{"Key": "team", "Value": "flights"}]},
 }
 
@@ -354,6 +393,9 @@ async def world(folder: Path) -> Control:
     await made.done("PutMetricAlarm", "cloudwatch", **ALARM)
     await made.done("PutCompositeAlarm", "cloudwatch", AlarmName="b", AlarmRule="ALARM(a)")
     await made.done("PutMetricData", "cloudwatch", Namespace="N", MetricData=[{"MetricName": "M", "Value": 1.0}])
+    made.machine.remembered.instances.append(InstanceRecord("0a", "g", 0, "e", "v", first_started_at=NOW - 60))
+    for seconds in range(3):
+        made.machine.print("0a", f"hello {seconds}", NOW - 30 + seconds)
     return made
 
 
@@ -372,7 +414,7 @@ async def settle(made: Control, endpoint: str) -> None:
     await made.context.state.commit([Put(ENDPOINTS, endpoint, settled, row.revision)])
 
 
-async def sound(made: Control, service: str, operation: str, params: Any, why: Any, protocol: str = "json") -> Reply:
+async def sound(made: Control, service: str, operation: str, params: Any, why: Any, protocol: str = "") -> Reply:
     """Ask, and check whatever must be true of every answer."""
     model, state = model_of(service, operation), made.state
     before = dict(state._medium.writes)
@@ -416,11 +458,12 @@ async def test_no_sequence_of_requests_is_a_server_error(tmp_path: Path, number:
             wrongs = wrongs and [rng.choice(wrongs)]
         for one in wrongs:
             given = spoilt(given, one)
-        protocol = rng.choice(list(WIRES)) if service == "cloudwatch" and not wrongs else "json"
-        params = as_json(given) if wrongs else given
+        protocol = rng.choice(list(WIRES)) if service == "cloudwatch" and not wrongs else ""
+        params = body_of(service, operation, given) if wrongs else given
         reply = await sound(made, service, operation, params, (number, wrongs), protocol)
-        if isinstance(token := reply.parsed.get("NextToken"), str):
-            names["NextToken"].append(token)
+        for name in ("NextToken", "nextToken", "nextForwardToken", "nextBackwardToken"):
+            if isinstance(token := reply.parsed.get(name), str):
+                names["NextToken" if name == "NextToken" else "nextToken"].append(token)
         made.clock.time += rng.choice((0.0, 0.0, 0.4, 30.0, 3600.0))
         if rng.random() < 0.1:
             await settle(made, rng.choice(("e", "creating", "fresh")))

@@ -28,7 +28,6 @@ from tests.compatibility.reading import (
 )
 from tests.experimenter.driving import Driver
 
-from bannister.aws import logs
 from bannister.aws.call import Call, Service
 from bannister.aws.wire.models import service_model
 
@@ -84,7 +83,7 @@ async def test_every_supported_member_is_read(tmp_path: Path, service: Service, 
     wanted = [site for site in sites(service, operation) if classes(site) == ["supported"] and not one_value(site)]
     for site, base in product(wanted, bases(operation)):
         control = await world(tmp_path)
-        handlers = {one.name: one.handlers for one in (*control.services, logs.service(control.context))}
+        handlers = {one.name: one.handlers for one in control.services}
         handler = handlers.get(service.name, service.handlers)[operation]
         params = Seen(shape, ours(request_with(site, rng, base)), noted)
         with suppress(Exception):  # what else the request lacks is not the question here

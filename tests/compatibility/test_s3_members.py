@@ -127,7 +127,7 @@ async def test_what_is_refused_spares_what_is_there(
     shape: Any = MODEL.operation_model(operation).input_shape
     given = {name: VALUES[name] for name in shape.members if name in VALUES}
     given |= {name: OF_TYPE[shape.members[name].type_name] for name in shape.required_members if name not in VALUES}
-    value = OF_TYPE[shape.members[member].type_name]
+    value = next(iter(shape.members[member].metadata.get("enum", ())), OF_TYPE[shape.members[member].type_name])
     if operation == "CreateBucket":
         given["Bucket"] = "fresh"
     status, body = await ask(store, Settings(tmp_path), operation, {**given, member: value})

@@ -102,14 +102,15 @@ class Buckets:
     async def delete_objects(self, request: Request) -> Reply:
         root = xml.parse(await read_whole(request, self._settings.request_body_bytes_max))
         wanted = [{part.tag: part.text or "" for part in item} for item in root.findall("Object")]
-        if root.tag != "Delete" or not 0 < len(wanted) <= KEYS_PER_DELETE_MAX:
-            raise Fault("MalformedXML", f"A Delete document names 1 to {KEYS_PER_DELETE_MAX} objects.")
+        named = all("Key" in one for one in wanted)
+        if root.tag != "Delete" or not named or not 0 < len(wanted) <= KEYS_PER_DELETE_MAX:
+            raise Fault("MalformedXML", f"A Delete document names 1 to {KEYS_PER_DELETE_MAX} objects, each by its Key.")
         await self.require(request.bucket)
         quiet = root.findtext("Quiet") == "true"
         outcomes = [
             (key, refused_deletion(one) or await self._delete(request.bucket, key))
             for one in wanted
-            for key in (one.get("Key", ""),)
+            for key in (one["Key"],)
         ]
         return xml_reply(
             "DeleteResult", [_outcome(key, fault) for key, fault in outcomes if fault is not None or not quiet]

@@ -12,6 +12,7 @@ from contextlib import AsyncExitStack
 from typing import Any, Final
 
 from bannister.aws.s3.buckets import Buckets
+from bannister.aws.s3.enumerations import check_values
 from bannister.aws.s3.faults import ClientGone, Fault, fault_of
 from bannister.aws.s3.members import refuse
 from bannister.aws.s3.objects import Objects
@@ -120,6 +121,7 @@ class S3Door:
             try:
                 request = read_request(scope, receive_noted, request_id, held)
                 operation = self._operation(request)
+                check_values(request)
                 refuse(request)
                 reply = await operation(request)
             except ClientGone:

@@ -144,9 +144,11 @@ def user_metadata(headers: dict[str, str]) -> dict[str, str]:
 def kept_headers(headers: dict[str, str]) -> dict[str, str]:
     """Headers that come back with the object; `aws-chunked` was about the request alone."""
     kept = {name: headers[name] for name in _KEPT_HEADERS if headers.get(name)}
-    encodings = (part.strip() for part in kept.pop("content-encoding", "").split(","))
-    encoding = ",".join(part for part in encodings if part and part.lower() != "aws-chunked")
-    return kept | ({"content-encoding": encoding} if encoding else {})
+    encodings = kept.get("content-encoding", "").split(",")
+    of_object = [part for part in encodings if part.strip().lower() != "aws-chunked"]
+    if len(of_object) < len(encodings):
+        kept["content-encoding"] = ",".join(of_object).strip()
+    return {name: value for name, value in kept.items() if value}
 
 
 def _description(request: Request, info: ObjectInfo) -> tuple[Reply, tuple[int, int]]:

@@ -59,6 +59,6 @@ def operation_model(service: str, operation: str) -> OperationModel | None:
 
 
 def preload() -> None:
-    """Load the models of all services that the gateway performs. Blocks for about 0.3 s, the import of botocore included."""
-    for service in SIGNING_NAMES.values():
+    """Load the models of all services that the gateway performs, and S3's. Blocks for about 0.3 s, the import of botocore included."""
+    for service in (*SIGNING_NAMES.values(), "s3"):
         service_model(service)
