@@ -6,13 +6,15 @@ BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
 # In a short folder: the path of a socket may have about a hundred characters.
 PYTEST = $(BIN)/python -m pytest -q --durations=10 --basetemp="$$(mktemp -d /tmp/bannister-XXXXXX)/t"
+# AWS's own tools, each in an environment of its own: their releases pin versions of botocore and protobuf that are not ours.
+AWS_TOOLS := cli sdk-2 sdk-3
 
 # The first of these that is Python 3.11 or newer; `make setup PYTHON=...` names another.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.14; do \
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench bench-alarms bench-shadow shadow-inert crashes soak conformance compatibility check simulate soak-simulation format constraints clean
+.PHONY: help setup demo test bench bench-alarms bench-shadow shadow-inert crashes soak conformance compatibility aws-tools check simulate soak-simulation format constraints clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +59,9 @@ conformance: setup ## Requests made from AWS's models, right and wrong, against 
 compatibility: setup ## Write docs/compatibility.md anew from the tables in the code
 	@$(BIN)/python -m tests.compatibility.page
 
+aws-tools: setup $(AWS_TOOLS:%=.aws-tools/%/.set-up) ## Install AWS's command line and SageMaker's SDK (2 and 3) into .aws-tools, and run the tests that use them
+	@$(PYTEST) tests/scenarios/test_aws_tools.py $(TEST_OPTIONS)
+
 check: setup ## Formatting, lint, types and architecture (under a minute)
 	$(BIN)/ruff format --check --quiet src tests
 	$(BIN)/ruff check --quiet src tests
@@ -72,8 +77,8 @@ constraints: setup ## Write down the versions that are installed now as those th
 	@{ head -1 constraints.txt; $(BIN)/python -m pip freeze --exclude-editable; } > constraints.new
 	@mv constraints.new constraints.txt
 
-clean: ## Remove .venv and all caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
+clean: ## Remove .venv, .aws-tools and all caches
+	rm -rf $(VENV) .aws-tools .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis dist build
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(SET_UP): pyproject.toml constraints.txt
@@ -82,6 +87,16 @@ $(SET_UP): pyproject.toml constraints.txt
 	echo "About 200 MB are downloaded and 800 MB used; this takes one to four minutes."; \
 	{ $(with_uv) || { $(with_pip) }; } && touch $@ && \
 	echo "Done in $$(($$(date +%s) - began)) s, $$(du -sm $(VENV) | cut -f1) MB. Try: make demo, or $(BIN)/bannister up"
+
+# With uv, because pip tries the SDK's many pins one by one for half an hour.
+WANTED_cli := awscli
+WANTED_sdk-2 := sagemaker<3
+WANTED_sdk-3 := sagemaker>=3
+.aws-tools/%/.set-up: | setup
+	@echo "Setting up $(@D), with $(WANTED_$*)."
+	@$(BIN)/python -m venv $(@D) && \
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check uv && \
+	$(@D)/bin/uv pip install --quiet --python $(@D)/bin/python '$(WANTED_$*)' && touch $@
 
 # uv is several times faster, and brings a Python if there is none; where it cannot reach its packages, pip is asked.
 EVERYTHING := --constraint constraints.txt --editable '.[demo,test]'

@@ -38,12 +38,20 @@ EVERYWHERE: Final = (
         "tests/aws/test_conformance.py::test_every_constraint_that_is_broken_is_named_where_it_is",
     ),
     (
-        "What is right survives every wire format: JSON, and for CloudWatch query and CBOR too",
+        "What is right survives every wire format: JSON, query (CloudWatch, STS, IAM) and CBOR (CloudWatch)",
         "tests/aws/test_conformance.py::test_what_is_right_survives_the_wire",
     ),
     (
-        "In SageMaker, CloudWatch and Bannister's own service no sequence of requests is a server error, and what is refused changes nothing",
+        "No sequence of requests is a server error, and what is refused changes nothing (S3: the next two lines)",
         "tests/aws/test_conformance.py::test_no_sequence_of_requests_is_a_server_error",
+    ),
+    (
+        "In S3, what is wrong with a header, an argument or a document is a 4xx with one of S3's codes, and changes nothing",
+        "tests/aws/s3/test_conformance.py::test_a_wrong_value_is_no_fault_of_the_server_and_changes_nothing",
+    ),
+    (
+        "In S3, a value that is none of an enumeration is refused, also of members without effect",
+        "tests/aws/s3/test_conformance.py::test_a_value_that_s3_does_not_know_is_refused",
     ),
     (
         "Every member of every operation is supported, without effect or refused; none is dropped silently",
@@ -74,8 +82,24 @@ EVERYWHERE: Final = (
         "tests/scenarios/test_notebooks.py::test_the_guardrail_notebook",
     ),
     (
-        "The AWS command line and SageMaker's SDK deploy, call, update and delete",
+        "Every paginator of boto3 whose operation is supported lists everything, in pages of any size",
+        "tests/scenarios/test_paginators_and_waiters.py::test_pages_together_are_the_whole",
+    ),
+    (
+        "Every waiter of boto3 whose operation is supported ends when it should, and says when it cannot",
+        "tests/scenarios/test_paginators_and_waiters.py::test_what_is_waited_for_comes",
+    ),
+    (
+        "The AWS command line deploys, calls, updates, waits and deletes",
+        "tests/scenarios/test_aws_tools.py::test_an_endpoint_from_creation_to_deletion",
+    ),
+    (
+        "Version 2 of SageMaker's SDK deploys, calls, updates and deletes",
         "tests/scenarios/test_aws_tools.py::test_sagemakers_sdk_deploys_updates_and_deletes",
+    ),
+    (
+        "Version 3 of SageMaker's SDK deploys, calls, updates and deletes",
+        "tests/scenarios/test_aws_tools.py::test_version_3_of_the_sdk_deploys_updates_and_deletes",
     ),
 )
 _RUNTIME: Final = Service(

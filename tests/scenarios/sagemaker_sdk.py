@@ -49,7 +49,7 @@ predictor = models[0].deploy(
 answers = [predictor.predict({"x": 1})]
 
 models[1].create(instance_type="ml.m5.large")
-session.create_endpoint_config("sdk-two", "sdk-two", 2, "ml.m5.large")
+session.create_endpoint_config("sdk-two", "sdk-two", 2, "ml.m5.large", tags=[{"Key": "team", "Value": "b"}])
 session.sagemaker_client.update_endpoint(
     EndpointName="sdk",
     EndpointConfigName="sdk-two",
@@ -65,6 +65,13 @@ session.sagemaker_client.update_endpoint(
 )
 settled = session.wait_for_endpoint("sdk", poll=1)
 answers.append(predictor.predict({"x": 1}))
+
+# The SDK makes a configuration like the last one itself, and gives it that one's tags.
+predictor.update_endpoint(initial_instance_count=1, instance_type="ml.m5.large", model_name="sdk-one", wait=False)
+copied = session.wait_for_endpoint("sdk", poll=1)
+answers.append(predictor.predict({"x": 1}))
+copy = session.sagemaker_client.describe_endpoint_config(EndpointConfigName=copied["EndpointConfigName"])
+tags = [each["Value"] for each in session.list_tags(copy["EndpointConfigArn"])]
 
 S3Uploader.upload_string_as_file_body("hello", f"s3://{bucket}/text/a.txt", sagemaker_session=session)
 listed = S3Downloader.list(f"s3://{bucket}/text", sagemaker_session=session)
@@ -83,6 +90,8 @@ print(
             "answers": answers,
             "status": settled["EndpointStatus"],
             "config": settled["EndpointConfigName"],
+            "copied": [copied["EndpointStatus"], copy["ProductionVariants"][0]["InitialInstanceCount"]],
+            "tags": tags,
             "listed": listed,
             "text": text,
         }

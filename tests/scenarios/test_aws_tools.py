@@ -1,7 +1,8 @@
 """AWS's own tools, unmodified: the command line and SageMaker's SDK, with nothing but `AWS_ENDPOINT_URL`.
 
-Their releases pin versions of boto3 and protobuf that are not ours, so they live in environments of their own. The tests find the command line
-on the PATH or in `AWS_CLI`, and the SDK through `SAGEMAKER_SDK_PYTHON`, a Python with `sagemaker<3`; without one they are skipped.
+Their releases pin versions of boto3 and protobuf that are not ours, so they live in environments of their own, which `make aws-tools` fills. Others can be
+named: the command line by `AWS_CLI` (or it is on the PATH), a Python with `sagemaker<3` by `SAGEMAKER_SDK_PYTHON`, one with `sagemaker>=3` by
+`SAGEMAKER_SDK3_PYTHON`. What is not there is skipped.
 """
 
 from __future__ import annotations
@@ -9,10 +10,13 @@ from __future__ import annotations
 import filecmp
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
 import time
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,8 @@ from tests.scenarios.world import World, archive, wait_for
 
 pytestmark = pytest.mark.real
 
+#: Where `make aws-tools` installs.
+INSTALLED = Path(__file__).parents[2] / ".aws-tools"
 GROUP = "/aws/sagemaker/Endpoints/{}"
 #: A model that says what it is asked.
 TALKS = b"""
@@ -45,6 +51,12 @@ def environment(world: World) -> dict[str, str]:
         "AWS_CONFIG_FILE": "/nonexistent",
         "AWS_EC2_METADATA_DISABLED": "true",
     }
+
+
+def installed(variable: str, path: str) -> str | None:
+    """The program that the variable names, or the one that `make aws-tools` has installed."""
+    found = INSTALLED / path
+    return os.environ.get(variable) or (str(found) if found.exists() else None)
 
 
 class Cli:
@@ -76,9 +88,9 @@ class Cli:
 
 @pytest.fixture
 def aws(world: World, tmp_path: Path) -> Cli:
-    program = os.environ.get("AWS_CLI") or shutil.which("aws")
+    program = installed("AWS_CLI", "cli/bin/aws") or shutil.which("aws")
     if program is None:
-        pytest.skip("There is no AWS command line: install awscli, or name it with AWS_CLI.")
+        pytest.skip("There is no AWS command line: `make aws-tools` installs it, AWS_CLI names another.")
     return Cli(world, program, tmp_path)
 
 
@@ -153,6 +165,72 @@ def test_an_endpoint_from_creation_to_deletion(world: World, aws: Cli, tmp_path:
     aws("sagemaker", "wait", "endpoint-deleted", "--endpoint-name", "cli")
 
 
+def test_lists_come_in_pages_and_answers_are_queried(world: World, aws: Cli) -> None:
+    names = [f"listed-{number}" for number in range(3)]
+    for name in names:
+        world.model(name)
+    asked = ("sagemaker", "list-models", "--name-contains", "listed-", "--sort-by", "Name", "--sort-order", "Ascending")
+    assert aws(*asked, "--page-size", "1", "--query", "Models[].ModelName", "--output", "text").split() == names
+    first = aws.json(*asked, "--max-items", "2")
+    rest = aws.json(*asked, "--starting-token", first["NextToken"])
+    assert [one["ModelName"] for one in first["Models"] + rest["Models"]] == names
+    assert "NextToken" not in rest
+    assert "listed-1" in aws(*asked, "--output", "table")
+
+
+def test_alarms_and_metrics(aws: Cli) -> None:
+    orders = ("--namespace", "cli", "--metric-name", "orders")
+    store = ("--dimensions", "Store=a,Kind=b")
+    began = datetime.now(UTC) - timedelta(minutes=5)
+    put = ("cloudwatch", "put-metric-data", *orders, *store, "--unit", "Count")
+    aws(*put, "--value", "3")
+    aws(*put, "--statistic-values", "Sum=11,Minimum=2,Maximum=5,SampleCount=3")
+    (listed,) = aws.json("cloudwatch", "list-metrics", *orders, "--dimensions", "Name=Store,Value=a")["Metrics"]
+    dimensions = [{"Name": "Store", "Value": "a"}, {"Name": "Kind", "Value": "b"}]
+    assert sorted(listed["Dimensions"], key=lambda one: one["Name"]) == sorted(dimensions, key=lambda one: one["Name"])
+    span = ("--start-time", began.isoformat(), "--end-time", (began + timedelta(minutes=10)).isoformat())
+    metric = {"Namespace": "cli", "MetricName": "orders", "Dimensions": dimensions}
+    queries = [
+        {"Id": "m1", "MetricStat": {"Metric": metric, "Period": 300, "Stat": "Sum"}, "ReturnData": False},
+        {"Id": "twice", "Expression": "m1 * 2"},
+    ]
+    data = ("cloudwatch", "get-metric-data", *span, "--metric-data-queries", json.dumps(queries))
+    assert sum(aws.json(*data, "--query", "MetricDataResults[0].Values")) == 28.0
+
+    def alarm(name: str, field: str) -> str:
+        query = f"MetricAlarms[?AlarmName=='{name}'].{field}"
+        return aws("cloudwatch", "describe-alarms", "--query", query, "--output", "text").strip()
+
+    watch = ("--statistic", "Maximum", "--period", "60", "--evaluation-periods", "1", "--threshold", "4", *orders)
+    watch += (
+        "--comparison-operator",
+        "GreaterThanThreshold",
+        "--dimensions",
+        "Name=Store,Value=a",
+        "Name=Kind,Value=b",
+    )
+    aws("cloudwatch", "put-metric-alarm", "--alarm-name", "cli orders", *watch, "--unit", "Count")
+    aws("cloudwatch", "put-composite-alarm", "--alarm-name", "cli all", "--alarm-rule", 'ALARM("cli orders")')
+    aws("cloudwatch", "wait", "alarm-exists", "--alarm-names", "cli orders")
+    aws("cloudwatch", "wait", "composite-alarm-exists", "--alarm-names", "cli all", "--alarm-types", "CompositeAlarm")
+    wait_for("the alarm", lambda: alarm("cli orders", "StateValue") == "ALARM")
+    assert "5.0" in alarm("cli orders", "StateReason")
+    aws("cloudwatch", "set-alarm-state", "--alarm-name", "cli orders", "--state-value", "OK", "--state-reason", "seen")
+    history = (
+        "cloudwatch",
+        "describe-alarm-history",
+        "--alarm-name",
+        "cli orders",
+        "--history-item-type",
+        "StateUpdate",
+    )
+    summaries = aws.json(*history, "--query", "AlarmHistoryItems[].HistorySummary")
+    assert "Alarm updated from ALARM to OK" in summaries
+    aws("cloudwatch", "delete-alarms", "--alarm-names", "cli all")
+    aws("cloudwatch", "delete-alarms", "--alarm-names", "cli orders")
+    assert alarm("cli orders", "AlarmName") == ""
+
+
 def test_logs_are_read(world: World, aws: Cli) -> None:
     talking(world, "talks")
     group = ("--log-group-name", GROUP.format("talks"))
@@ -174,21 +252,35 @@ def test_logs_are_read(world: World, aws: Cli) -> None:
     assert "loaded" in [event["message"] for event in aws.json("logs", "get-log-events", *group, *stream)["events"]]
 
 
-def test_logs_are_followed(world: World, aws: Cli, tmp_path: Path) -> None:
+def test_logs_are_followed(world: World, aws: Cli) -> None:
     if aws.version == "1":
         pytest.skip("`aws logs tail` is in version 2 of the command line only.")
     talking(world, "followed")
-    with (tmp_path / "tailed").open("w") as out:
-        tail = subprocess.Popen(
-            [aws.program, "logs", "tail", GROUP.format("followed"), "--follow"], env=aws.environment, stdout=out
-        )
+    shown, terminal = pty.openpty()  # to a file the command line writes a block at a time
+    command = [aws.program, "logs", "tail", GROUP.format("followed"), "--follow"]
+    tail = subprocess.Popen(command, env=aws.environment, stdout=terminal)
+    os.set_blocking(shown, False)
+    printed = ""
+
+    def lines_with(text: str) -> int:
+        nonlocal printed
+        with suppress(BlockingIOError):
+            while piece := os.read(shown, 65536):
+                printed += piece.decode()
+        return printed.count(text)
+
     try:
-        wait_for("both instances' first lines", lambda: (tmp_path / "tailed").read_text().count("loaded") == 2)
+        wait_for("both instances' first lines", lambda: lines_with("loaded") == 2)
         world.invoke("followed", b'{"x": 77}')
-        wait_for("what was asked meanwhile", lambda: "asked for 77" in (tmp_path / "tailed").read_text())
+        wait_for("what was asked meanwhile", lambda: lines_with("asked for 77"))
     finally:
         tail.send_signal(signal.SIGINT)
         tail.wait(30)
+        os.close(shown)
+        os.close(terminal)
+    recent = ("--since", "5m", "--format", "short", "--filter-pattern", "asked")
+    (line,) = aws("logs", "tail", GROUP.format("followed"), *recent).splitlines()
+    assert line.endswith(" asked for 77")
 
 
 def test_following_as_the_command_line_does_it(world: World) -> None:
@@ -223,24 +315,48 @@ def test_following_as_the_command_line_does_it(world: World) -> None:
 # --- SageMaker's SDK
 
 
-def test_sagemakers_sdk_deploys_updates_and_deletes(world: World, tmp_path: Path) -> None:
-    python = os.environ.get("SAGEMAKER_SDK_PYTHON")
+def run_script(world: World, python: str | None, script: str, folder: Path) -> dict[str, Any]:
+    """What the script's last line says."""
     if python is None:
-        pytest.skip("SAGEMAKER_SDK_PYTHON names no Python that has sagemaker<3.")
-    script = Path(__file__).with_name("sagemaker_sdk.py")
+        pytest.skip("This version of SageMaker's SDK is not installed: `make aws-tools` does.")
     done = subprocess.run(
-        [python, "-W", "ignore", str(script), str(tmp_path)],
+        [python, "-W", "ignore", str(Path(__file__).with_name(script)), str(folder)],
         env=environment(world) | {"SAGEMAKER_SUPPRESS_V2_WARNING": "1"},
-        cwd=tmp_path,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=300,
         check=False,
     )
     assert done.returncode == 0, (done.stdout, done.stderr[-3000:])
-    found = json.loads(done.stdout.splitlines()[-1])
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def test_sagemakers_sdk_deploys_updates_and_deletes(world: World, tmp_path: Path) -> None:
+    python = installed("SAGEMAKER_SDK_PYTHON", "sdk-2/bin/python")
+    found = run_script(world, python, "sagemaker_sdk.py", tmp_path)
     assert found["role"] == "arn:aws:iam::000000000000:role/BannisterExecutionRole"
     assert found["bucket"] == "sagemaker-us-east-1-000000000000"
-    assert found["answers"] == [{"version": "sdk-one"}, {"version": "sdk-two"}]
+    assert [each["version"] for each in found["answers"]] == ["sdk-one", "sdk-two", "sdk-one"]
     assert (found["status"], found["config"]) == ("InService", "sdk-two")
+    assert (found["copied"], found["tags"]) == (["InService", 1], ["b"])
+    assert (found["listed"], found["text"]) == ([f"s3://{found['bucket']}/text/a.txt"], "hello")
+
+
+def test_version_3_of_the_sdk_deploys_updates_and_deletes(world: World, tmp_path: Path) -> None:
+    python = installed("SAGEMAKER_SDK3_PYTHON", "sdk-3/bin/python")
+    found = run_script(world, python, "sagemaker_sdk3.py", tmp_path)
+    assert found["role"] == "arn:aws:iam::000000000000:role/BannisterExecutionRole"
+    assert found["bucket"] == "sagemaker-us-east-1-000000000000"
+    assert found["answers"] == [{"variant": "main", "version": f"sdk3-{name}", "x": 1} for name in ("one", "two")]
+    assert (found["updating"], found["status"], found["config"]) == ("Updating", "InService", "sdk3-two")
+    assert (found["alarms"], found["tags"]) == (["sdk3-errors"], ["a"])
+    assert found["capacity"] == [1, 2.0]
+    assert (found["endpoints"], found["configurations"], found["models"], found["left"]) == (
+        ["sdk3"],
+        ["sdk3-one", "sdk3-two"],
+        ["sdk3-one", "sdk3-two"],
+        [],
+    )
+    assert found["gone"].startswith("Could not find endpoint")
     assert (found["listed"], found["text"]) == ([f"s3://{found['bucket']}/text/a.txt"], "hello")
