@@ -78,8 +78,11 @@ def test_the_python_of_the_readme_runs(address: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.real
-def test_the_python_of_the_page_on_metrics_prints_what_it_says(address: str, tmp_path: Path) -> None:
-    page = (ROOT / "docs/metrics.md").read_text()
+@pytest.mark.parametrize("name", ["metrics", "models"])
+def test_the_python_of_a_page_prints_what_it_says(name: str, address: str, tmp_path: Path) -> None:
+    if name == "models":
+        pytest.importorskip("xgboost", reason="only installed on Linux")
+    page = (ROOT / "docs" / f"{name}.md").read_text()
     [block] = re.findall(r"^```python\n(.*?)^```$", page, flags=re.MULTILINE | re.DOTALL)
     answer = run_python(block, address, tmp_path)
     assert answer.returncode == 0, answer.stderr

@@ -279,7 +279,7 @@ def test_the_port_is_taken_while_the_model_loads_but_not_open(start_server: Star
 def test_the_runtime_is_python_3_9() -> None:
     """The model's interpreter may be older than Bannister's."""
     folder = Path(bannister.runtime.__file__).parent
-    for source in folder.glob("*.py"):
+    for source in folder.rglob("*.py"):
         ast.parse(source.read_text(), feature_version=(3, 9))
 
 

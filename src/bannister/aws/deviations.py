@@ -218,6 +218,24 @@ EXPERIMENTS: Final = (
 )
 INVOKING: Final = (
     Deviation(
+        "Without code, an artifact with several XGBoost files is refused",
+        "the container averages their predictions",
+        "tests/runtime/test_formats.py::test_what_cannot_be_served_is_said_with_the_remedy",
+        "models.md",
+    ),
+    Deviation(
+        "A model with SAGEMAKER_INFERENCE_OUTPUT and no code is refused; XGBoost takes no recordio-protobuf",
+        "XGBoost's container answers the columns that are chosen, and takes it",
+        "tests/runtime/test_formats.py::test_a_choice_of_columns_is_refused_and_not_passed_over",
+        "models.md",
+    ),
+    Deviation(
+        "A model that another version of its library pickled is not started where it cannot work, and otherwise warned about in its log",
+        "it is started, and fails when it is called",
+        "tests/runtime/test_other_versions.py::test_what_cannot_be_loaded_ends_the_start_with_both_versions",
+        "decisions/0022-models-of-another-version.md",
+    ),
+    Deviation(
         "A body may have 25 MiB (setting invocation_body_bytes_max)",
         "the guide says 25 MB, the model 6 MiB",
         "tests/publisher/test_runtime_errors.py::test_25_mebibytes_and_not_a_byte_more",

@@ -5,7 +5,7 @@
 | `SAGEMAKER_BIND_TO_PORT` | port on 127.0.0.1 | 8080 |
 | `SM_MODEL_DIR` | folder of the unpacked artifact | /opt/ml/model |
 | `SAGEMAKER_PROGRAM`, `SAGEMAKER_SUBMIT_DIRECTORY` | the user's module and its folder | inference.py, code |
-| `SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT` | content type where the client accepts anything | application/json |
+| `SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT` | content type where the client accepts anything | application/json; text/csv for XGBoost files without code |
 | `BANNISTER_RUNTIME_THREADS` | predictions at a time; more wait | the cores this process may use |
 
 Its port is its own from the start, but it listens only once the model is loaded, so an open port means ready. A failure to load ends the process with the traceback as
@@ -38,6 +38,7 @@ for _name in (
     os.environ.setdefault(_name, "1")
 
 from bannister.runtime import artifact, service  # noqa: E402 - see above
+from bannister.runtime.formats.loading import LoadError  # noqa: E402
 from bannister.runtime.server import BACKLOG, Limits, Server  # noqa: E402
 
 
@@ -49,11 +50,13 @@ def main() -> None:
     # connections until it listens.
     listener = _bind(_number("SAGEMAKER_BIND_TO_PORT", 8080))
     loaded = _load(model_dir)
+    for sentence in loaded.warnings:
+        print(f"WARNING: {sentence}")
     answer = service.Service(
         loaded,
         str(model_dir),
         predictions_max=_number("BANNISTER_RUNTIME_THREADS", _cores()),
-        default_accept=os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or "application/json",
+        default_accept=os.environ.get("SAGEMAKER_DEFAULT_INVOCATIONS_ACCEPT") or loaded.default_accept,
     )
     listener.listen(BACKLOG)
     server = Server(listener, answer, service.refuse, Limits())
@@ -81,9 +84,7 @@ def _load(model_dir: Path) -> artifact.Artifact:
         return artifact.load(model_dir, os.environ, service.Context(str(model_dir)))
     except SystemExit as error:
         # A model that ends the interpreter while it is loaded, perhaps even with "success", has not loaded.
-        raise artifact.LoadError(
-            f"The model's code ended the process with {error.code!r} while it was loaded."
-        ) from error
+        raise LoadError(f"The model's code ended the process with {error.code!r} while it was loaded.") from error
 
 
 class _Log(io.FileIO):

@@ -3,13 +3,13 @@
 The user's code is `code/inference.py` (or `inference.py` at the top; `SAGEMAKER_PROGRAM` and `SAGEMAKER_SUBMIT_DIRECTORY` name
 others) and may define any of
 
-    model_fn(model_dir)                 -> model; default: a joblib or pickle file of a scikit-learn model
-    input_fn(body, content_type)        -> data; body is text for JSON and CSV, otherwise bytes; default: `content.decode`
-    predict_fn(data, model)             -> prediction; default: `model.predict`
-    output_fn(prediction, accept)       -> body, or (body, content type); default: `content.encode`
+    model_fn(model_dir)                 -> model; default: the model file that is there (`formats`)
+    input_fn(body, content_type)        -> data; body is text for JSON and CSV, otherwise bytes
+    predict_fn(data, model)             -> prediction
+    output_fn(prediction, accept)       -> body, or (body, content type)
     transform_fn(model, body, content_type, accept)     in place of the last three
 
-each with a further parameter `context` if it wants one.
+each with a further parameter `context` if it wants one. What is done where one is missing depends on the kind of the model (`formats.served`).
 """
 
 from __future__ import annotations
@@ -23,31 +23,68 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-
-from bannister.runtime.content import Unacceptable
+from bannister.runtime import content
+from bannister.runtime.formats import finding, pickled
+from bannister.runtime.formats.finding import Loaded
+from bannister.runtime.formats.loading import LoadError
+from bannister.runtime.formats.served import Served
 
 #: Where the toolkit's containers have the artifact; a path below it means the artifact's folder.
 CONTAINER_MODEL_DIR = "/opt/ml/model"
-MODEL_FILES = ("model.joblib", "model.pkl", "model.pickle")
-MODEL_SUFFIXES = (".joblib", ".pkl", ".pickle")
 
 Function = Callable[..., Any]
 
 
-class LoadError(Exception):
-    """The folder cannot be served; the message says what is missing and where it was looked for."""
-
-
 @dataclass(frozen=True)
 class Artifact:
-    """A loaded model with its functions; None: the default. Each function takes `context` as its last argument."""
+    """A loaded model with the user's functions; None: the default. Each function takes `context` as its last argument."""
 
-    model: Any
+    served: Served
     input_fn: Function | None
     predict_fn: Function | None
     output_fn: Function | None
     transform_fn: Function | None
+    #: What may be wrong with the model, for its user to see; sentences.
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> Any:
+        return self.served.model
+
+    @property
+    def default_accept(self) -> str:
+        """The content type of an answer to a client that accepts anything."""
+        return content.JSON if self._answers_itself() else self.served.default_accept
+
+    def decode(self, body: bytes, content_type: str) -> Any:
+        """The default `input_fn`.
+
+        Raises:
+            Unacceptable: The body cannot be decoded.
+        """
+        data = self.served.decode(body, content_type)
+        return self.served.given(data) if self.predict_fn else data
+
+    def predict(self, data: Any) -> Any:
+        """The default `predict_fn`.
+
+        Raises:
+            Unacceptable: 400, the data have not the form that the model was trained on.
+        """
+        return self.served.predict(data)
+
+    def encode(self, prediction: Any, content_type: str) -> bytes:
+        """The default `output_fn`.
+
+        Raises:
+            Unacceptable: 406, this prediction has no form of this type.
+        """
+        encode = content.encode if self._answers_itself() else self.served.encode
+        return encode(prediction, content_type)
+
+    def _answers_itself(self) -> bool:
+        """Whether code of the user's makes the answers, and not the model as it is."""
+        return bool(self.predict_fn or self.output_fn or self.transform_fn)
 
 
 def load(model_dir: Path, environment: Mapping[str, str], context: Any) -> Artifact:
@@ -65,20 +102,16 @@ def load(model_dir: Path, environment: Mapping[str, str], context: Any) -> Artif
     transform_fn = _function(module, "transform_fn", 4)
     if transform_fn and (input_fn or predict_fn or output_fn):
         raise LoadError("transform_fn takes the place of input_fn, predict_fn and output_fn: define it or them.")
-    if model_fn:
-        model = model_fn(str(model_dir), context)
-    else:
-        model = _model_from_file(model_dir, required=not (predict_fn or transform_fn))
-    return Artifact(model, input_fn, predict_fn, output_fn, transform_fn)
-
-
-def predict(data: Any, model: Any) -> Any:
-    """The default `predict_fn`: `model.predict` on rows.
-
-    Raises:
-        Unacceptable: 400, the data has not the form that the model was trained on.
-    """
-    return model.predict(_rows(data, model))
+    predicts_itself = predict_fn or transform_fn
+    loaded = None if model_fn else _model_from_file(model_dir, required=not predicts_itself)
+    served = finding.serve(model_fn(str(model_dir), context) if model_fn else loaded and loaded.model)
+    if loaded:
+        served.bound_threads()
+    if not predicts_itself:
+        served.check()
+        if loaded and loaded.doubtful:
+            pickled.try_out(served, loaded.file)
+    return Artifact(served, input_fn, predict_fn, output_fn, transform_fn, loaded.warnings if loaded else ())
 
 
 def _user_module(model_dir: Path, environment: Mapping[str, str]) -> ModuleType | None:
@@ -136,62 +169,11 @@ def _accepts(function: Function, arguments: int) -> bool:
     return True
 
 
-def _model_from_file(model_dir: Path, *, required: bool) -> Any:
-    file = _model_file(model_dir)
-    if file is None:
-        if required:
-            raise LoadError(
-                f"{model_dir} has neither code/inference.py with a model_fn nor a model file "
-                f"({', '.join(MODEL_FILES)}, or one *.joblib)."
-            )
-        return None
-    try:
-        import joblib  # only such a model needs it
-    except ImportError as error:
-        raise LoadError(f"Loading {file.name} needs joblib in the model's environment: {error}.") from error
-    try:
-        model = joblib.load(file)
-    except Exception as error:
-        raise LoadError(f"{file.name} cannot be loaded: {type(error).__name__}: {error}") from error
-    if required and not hasattr(model, "predict"):
-        raise LoadError(f"{file.name} holds a {type(model).__name__}, which has no predict: define predict_fn.")
-    return model
-
-
-def _model_file(model_dir: Path) -> Path | None:
-    for name in MODEL_FILES:
-        if (model_dir / name).is_file():
-            return model_dir / name
-    found = sorted(path for path in model_dir.iterdir() if path.suffix in MODEL_SUFFIXES) if model_dir.is_dir() else []
-    if len(found) > 1:
-        names = ", ".join(path.name for path in found)
-        raise LoadError(f"{model_dir} holds several models ({names}): call one model.joblib, or define model_fn.")
-    return found[0] if found else None
-
-
-def _rows(data: Any, model: Any) -> Any:
-    if isinstance(data, dict):
-        data = [data]
-    if isinstance(data, list) and data and all(isinstance(row, dict) for row in data):
-        data = _frame(data, getattr(model, "feature_names_in_", None))
-    if isinstance(data, np.ndarray):
-        data = data.reshape(1, -1) if data.ndim < 2 else data
-        expected = getattr(model, "n_features_in_", None)
-        if expected is not None and data.shape[-1] != expected:
-            raise Unacceptable(400, f"The model expects {expected} features a row, and the rows have {data.shape[-1]}.")
-    return data
-
-
-def _frame(rows: list[dict[str, Any]], names: Any) -> Any:
-    """Named features: a table in the order of training, for pipelines that choose columns by name."""
-    try:
-        import pandas as pd  # a model trained on one brings it
-    except ImportError as error:
-        raise Unacceptable(400, "Rows of named features need pandas in the model's environment.") from error
-    table = pd.DataFrame(rows)
-    if names is None:
-        return table
-    missing = [name for name in names if name not in table]
-    if missing:
-        raise Unacceptable(400, f"The model's features {', '.join(missing)} are missing.")
-    return table[list(names)]
+def _model_from_file(model_dir: Path, *, required: bool) -> Loaded | None:
+    loaded = finding.load(model_dir)
+    if loaded is None and required:
+        raise LoadError(
+            "The artifact has neither code/inference.py with a model_fn nor a model file "
+            f"({finding.known_files()}): {model_dir}."
+        )
+    return loaded

@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bannister.runtime import artifact as artifacts
 from bannister.runtime.artifact import Artifact
-from bannister.runtime.content import CSV, JSON, Unacceptable, decode, encode, media_type, negotiate
+from bannister.runtime.content import CSV, JSON, Unacceptable, encode, media_type, negotiate
 from bannister.runtime.messages import Request, Response
 
 #: Characters of an exception's message that go into an answer; the log has all.
@@ -98,14 +97,11 @@ class Service:
         if loaded.input_fn:
             data = loaded.input_fn(_text_or_bytes(request.body, content_type), content_type, context)
         else:
-            data = decode(request.body, content_type)
-        if loaded.predict_fn:
-            prediction = loaded.predict_fn(data, loaded.model, context)
-        else:
-            prediction = artifacts.predict(data, loaded.model)
+            data = loaded.decode(request.body, content_type)
+        prediction = loaded.predict_fn(data, loaded.model, context) if loaded.predict_fn else loaded.predict(data)
         if loaded.output_fn:
             return _body_and_type(loaded.output_fn(prediction, chosen, context), chosen)
-        return encode(prediction, chosen), chosen
+        return loaded.encode(prediction, chosen), chosen
 
 
 def refuse(status: int, sentence: str) -> Response:
@@ -123,7 +119,7 @@ def _log(error: BaseException) -> None:
     """The traceback from the user's code on; our own frames above it would say nothing."""
     trace = error.__traceback__
     own = trace
-    while own is not None and Path(own.tb_frame.f_code.co_filename).parent == _OWN_FOLDER:
+    while own is not None and _OWN_FOLDER in Path(own.tb_frame.f_code.co_filename).parents:
         own = own.tb_next
     traceback.print_exception(type(error), error, own or trace)
     sys.stderr.flush()
