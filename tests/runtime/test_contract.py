@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.base
 from sklearn.linear_model import LinearRegression
 
 pytestmark = pytest.mark.real
@@ -253,3 +254,33 @@ def test_several_models_without_a_name_are_refused(start_server: Start, tmp_path
     server = start_server(tmp_path)
     assert server.process.wait(TIMEOUT_SECONDS) != 0
     assert "a.joblib, b.joblib" in server.log.read_text().splitlines()[-1]
+
+
+def pickled_elsewhere(model: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """As scikit-learn 1.2.2 would have pickled it."""
+    with monkeypatch.context() as patched:
+        patched.setattr(sklearn.base, "__version__", "1.2.2")
+        joblib.dump(model, folder / "model.joblib")
+    return folder
+
+
+def test_a_model_of_another_version_is_warned_about_before_it_serves(
+    start_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = start_server(pickled_elsewhere(sum_model(), tmp_path, monkeypatch)).wait_ready()
+    assert json.loads(server.invoke(b"[[1, 2]]")[2]) == pytest.approx([5])
+    *_, warning, serving = server.log.read_text().splitlines()
+    assert warning.startswith("WARNING: model.joblib was pickled by scikit-learn 1.2.2 and is loaded by ")
+    assert serving.startswith("Serving ")
+
+
+def test_a_model_of_another_version_that_cannot_predict_never_serves(
+    start_server: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = sum_model()
+    del model.coef_
+    server = start_server(pickled_elsewhere(model, tmp_path, monkeypatch))
+    assert server.process.wait(TIMEOUT_SECONDS) != 0
+    last = server.log.read_text().splitlines()[-1]
+    assert "model.joblib was pickled by scikit-learn 1.2.2, and cannot predict with " in last
+    assert len(last) <= 300  # a FailureReason has no more of a line
