@@ -216,3 +216,19 @@ def test_a_class_of_a_notebook_is_explained(tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(b"\x80\x04c__main__\nScaler\n.")
     with pytest.raises(LoadError, match="Its classes must be importable: put them into a module in code/"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["model.ubj", "model.json", "xgboost-model", "model.pkl"])
+def test_a_booster_whose_base_score_an_earlier_xgboost_does_not_read_ends_the_start(
+    file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would load, and each prediction would be off by the difference."""
+    if file.startswith("model.p") or file == "xgboost-model":
+        (tmp_path / file).write_bytes(pickle.dumps(booster()))
+    else:
+        booster().save_model(tmp_path / file)
+    monkeypatch.setattr(xgboost, "__version__", "3.0.5")
+    with pytest.raises(
+        LoadError, match=f"{file} was saved by xgboost {XGBOOST}, and 3.0.5 does not read its base score"
+    ):
+        load(tmp_path)

@@ -233,7 +233,7 @@ INVOKING: Final = (
         "A model that another version of its library pickled is not started where it cannot work, and otherwise warned about in its log",
         "it is started, and fails when it is called",
         "tests/runtime/test_other_versions.py::test_what_cannot_be_loaded_ends_the_start_with_both_versions",
-        "decisions/0022-models-of-another-version.md",
+        "decisions/0025-models-of-another-version.md",
     ),
     Deviation(
         "A body may have 25 MiB (setting invocation_body_bytes_max)",

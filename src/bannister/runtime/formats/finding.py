@@ -36,6 +36,9 @@ KINDS = (
     Kind(torch.load, suffixes=(".pt", ".pth")),
     Kind(torch.load_exported, suffixes=(".pt2",)),
 )
+#: From this release on XGBoost writes the base score, to which the trees add, as a list. Earlier ones read it as their default and say nothing: all
+#: predictions are off by the difference.
+_BASE_SCORE_IS_A_LIST = (3, 1)
 #: By the class of a model, wherever it comes from.
 _SERVED: dict[str, type[Served]] = {
     "xgboost.core.Booster": xgboost.Boosted,
@@ -61,7 +64,7 @@ def load(model_dir: Path) -> Loaded | None:
     """Load the model file of a folder; None: there is none.
 
     Raises:
-        LoadError: There are several, it cannot be read, or a library is missing.
+        LoadError: There are several, it cannot be read or would be read wrongly, or a library is missing.
     """
     found = find(model_dir)
     if found is None:
@@ -132,12 +135,21 @@ def _recognised(recognises: Callable[[Path], bool], file: Path) -> bool:
 
 
 def _warnings(file: Path, *, is_pickle: bool) -> tuple[str, ...]:
-    """What is to be said of versions. A library's own format is made to be read by later releases, a pickle is not."""
+    """What is to be said of versions. A library's own format is made to be read by later releases, a pickle is not.
+
+    Raises:
+        LoadError: The model is certain to be wrong.
+    """
     sentences = []
     for library, wrote in versions.written_by(file).items():
         here = versions.imported(library)
         if here is None or here == wrote:
             continue
+        if library == "xgboost" and versions.release(wrote) >= _BASE_SCORE_IS_A_LIST > versions.release(here):
+            raise LoadError(
+                f"{file.name} was saved by xgboost {wrote}, and {here} does not read its base score: every prediction would be wrong. "
+                f"Pin xgboost=={wrote} in code/requirements.txt."
+            )
         if is_pickle or versions.release(wrote) > versions.release(here):
             name = package_of(library)
             how = "pickled" if is_pickle else "saved"
