@@ -117,6 +117,14 @@ class Settings:
     warmup_timeout_seconds: float = 300.0
     artifact_bytes_max: int = 20 * 1024**3
     artifact_files_max: int = 100_000
+    #: A `code/requirements.txt` is installed within this long, or the instances fail. No part of their start-up time.
+    environment_build_timeout_seconds: float = 900.0
+    #: Environments that are built at the same time; more wait.
+    environment_builds_parallel_max: int = 2
+    #: On the disk, all environments together. Of more, those that no instance uses are removed, the longest unused first; what does not fit beside those in use is not built.
+    environments_bytes_max: int = 20 * 1024**3
+    #: Whether what is being built keeps within its bounds is looked at this often.
+    environment_check_seconds: float = 5.0
 
     #: Most instances that one variant may ask for.
     instances_per_variant_max: int = 64
@@ -377,6 +385,11 @@ class Settings:
     @property
     def artifacts_dir(self) -> Path:
         return self.data_dir / "artifacts"
+
+    @property
+    def environments_dir(self) -> Path:
+        """What artifacts' requirements were installed into; made again where it is missing."""
+        return self.data_dir / "environments"
 
     @property
     def objects_dir(self) -> Path:

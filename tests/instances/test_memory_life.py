@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.instances.conftest import MemoryPlace
 
 from bannister.domain.instance import InstancePhase
-from bannister.instances.memory import MemoryMachine
+from bannister.instances.memory import Behaviour, MemoryMachine
 
 
 class ShortOfEverything(MemoryMachine):
@@ -22,4 +22,30 @@ async def test_a_fault_nobody_foresaw_fails_the_instance_with_its_words(tmp_path
     await backend.ensure(place.spec("good"), 1, epoch=1)
     (one,) = await place.until_all(backend, InstancePhase.FAILED)
     assert "out of what it takes" in one.reason
+    await backend.close(stop_instances=True)
+
+
+async def test_what_is_installed_first_is_shown_and_takes_no_start_up_time(tmp_path: Path):
+    place = MemoryPlace(tmp_path)
+    place.machine.behaviours["model:good"] = Behaviour(ready_after_seconds=0.01, installs_for_seconds=0.3)
+    backend = await place.started()
+    await backend.ensure(place.spec("good", startup_timeout_seconds=0.2), 2, epoch=1)
+    found = await place.until(backend, lambda seen: all(one.reason for one in seen))
+    assert {one.phase for one in found} == {InstancePhase.PENDING}
+    assert found[0].reason == "The instance waits until what it needs is installed."
+    ready = await place.until_all(backend, InstancePhase.READY, 2)
+    assert {one.reason for one in ready} == {None}
+    await backend.close(stop_instances=True)
+
+
+async def test_what_cannot_be_installed_fails_the_instance_at_once_with_its_words(tmp_path: Path):
+    place = MemoryPlace(tmp_path)
+    lines = ("ERROR: No matching distribution found for flights",)
+    place.machine.behaviours["model:good"] = Behaviour(installs_for_seconds=0.01, installing_fails=lines)
+    backend = await place.started()
+    await backend.ensure(place.spec("good"), 1, epoch=1)
+    (one,) = await place.until_all(backend, InstancePhase.FAILED)
+    assert one.reason.endswith(f"What it needs cannot be installed. From its log:\n{lines[0]}")
+    assert one.restarts == 0
+    assert place.machine.running == {}
     await backend.close(stop_instances=True)

@@ -347,6 +347,18 @@ def _cold_instances() -> Parts:
     return Parts()
 
 
+def _installing_is_starting() -> Parts:
+    honest = Life._prepare
+
+    async def prepare(life: Life) -> Any:
+        record = life.record
+        record.first_started_at = record.first_started_at or life._around.clock.now()
+        return await honest(life)
+
+    Life._prepare = prepare  # type: ignore[method-assign]
+    return Parts()
+
+
 MUTANTS: dict[str, Callable[[], Parts]] = {
     "a dropped transition": _dropped_transition,
     "a skipped acknowledgement": _unacknowledged_bake,
@@ -384,6 +396,7 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "weights before what has grown is ready": _weights_before_capacity,
     "a smaller group stopped at once": _no_draining,
     "instances that are not warm yet": _cold_instances,
+    "a start-up timeout that begins before what is needed is installed": _installing_is_starting,
 }
 
 

@@ -138,6 +138,27 @@ async def slow_to_start(world: World) -> None:
     _came_to(world, Phase.RETIRING)
 
 
+async def requirements_to_install(world: World) -> None:
+    """A version that takes longer to install than it may take to start; in some worlds that fails."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    rng, longer = world.rng, world.settings.startup_timeout_seconds_default
+    fails = ("ERROR: No matching distribution found for flights",) if rng.random() < 0.4 else ()
+    behaviour = Behaviour(
+        ready_after_seconds=rng.random(), installs_for_seconds=longer * (1 + rng.random()), installing_fails=fails
+    )
+    config = await release.version(Model("requiring", behaviour, sound=not fails), 2)
+    await release.update(config, DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, 1))
+    await release.at_rest()
+    _came_to(world, Phase.REMOVING if fails else Phase.RETIRING)
+    reason = world.endpoints()["e1"].failure_reason if world.calm else None
+    if world.calm and (reason is not None) != bool(fails):
+        raise world.violated("The situation was not reached", f"FailureReason is {reason!r}.")
+    if reason is not None and fails[0] not in reason:
+        raise world.violated("The reason does not say why", reason)
+
+
 async def deleted_while_it_serves(world: World) -> None:
     """An endpoint at rest is taken away under load, with slow proxies."""
     release = Release(world, "e1")
@@ -264,6 +285,7 @@ SITUATIONS: dict[str, Situation] = {
     "the only one hangs": the_only_one_hangs,
     "silent before a restart": silent_before_a_restart,
     "counted by one that lapsed": counted_by_one_that_lapsed,
+    "requirements to install": requirements_to_install,
     "deleted while it serves": deleted_while_it_serves,
     "made larger and smaller while it serves": made_larger_and_smaller,
     "with a shadow that dies": with_a_shadow_that_dies,

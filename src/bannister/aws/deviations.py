@@ -159,6 +159,12 @@ ENDPOINTS: Final = (
         "instances.md",
     ),
     Deviation(
+        "code/requirements.txt is installed once for all instances that ask for the same; the start-up timeout begins when that is done",
+        "each container installs it when it starts, within its start-up timeout",
+        "tests/instances/test_environments.py::test_what_is_required_is_installed_once_for_all_who_ask_for_it",
+        "decisions/0022-requirements-of-artifacts.md",
+    ),
+    Deviation(
         "DeployedImages have the image as it was specified",
         "they have its digest as well",
         "tests/compatibility/test_members.py::test_what_an_endpoint_says_of_what_it_runs",

@@ -153,7 +153,7 @@ def _streams_of(found: Iterable[tuple[Path, Path]]) -> Iterable[LogStream]:
             record.endpoint,
             record.variant,
             record.id,
-            record.first_started_at or record.started_at,
+            record.first_started_at or record.started_at or (moments[0] if moments else None),
             moments[0] if moments else None,
             moments[-1] if moments else None,
             log.size(file),

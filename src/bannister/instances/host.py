@@ -8,13 +8,14 @@ started, so that there is no moment in which it exists and nobody would know.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
 
 from bannister.domain.instance import GroupSpec, Usage
 from bannister.domain.warmup import Warmup
+from bannister.errors import Invalid
 from bannister.instances.process import Identity
 
 
@@ -63,6 +64,8 @@ class InstanceRecord:
     cores: tuple[int, ...] = ()
     memory_bytes: int | None = None
     instance_type: str | None = None
+    #: The folder of the environment that its artifact's requirements were installed into; None: it has none.
+    environment: str | None = None
 
 
 @dataclass(slots=True)
@@ -145,8 +148,29 @@ class Process(Protocol):
         ...
 
 
+class Unprepared(Invalid):
+    """What an instance needs before its process can start cannot be made."""
+
+    def __init__(self, message: str, lines: Sequence[str] = ()) -> None:
+        """`lines` of what was printed meanwhile say why; none: the message does."""
+        super().__init__(message)
+        self.lines = tuple(lines)
+
+
 class Host(Protocol):
     """Starts processes, and finds them again."""
+
+    async def prepare(self, record: InstanceRecord, spec: GroupSpec, waits: Callable[[str], None]) -> None:
+        """Make what the instance needs before `start`; fills in the record and saves it. Returns at once where there is nothing to do.
+
+        `waits` is told in a sentence what it waits for, should it take long; what is printed meanwhile is in the instance's log.
+
+        Raises:
+            Unprepared: It cannot be made.
+            Invalid: The instance can never be started; says why.
+            Unavailable: The record cannot be saved.
+        """
+        ...
 
     def start(self, record: InstanceRecord, spec: GroupSpec) -> Process:
         """Start a process for an instance at low priority, on a port of its own; fills in the record and saves it.

@@ -13,7 +13,7 @@ of the user's `images.toml` in the data directory, then the built-in ones:
     python = "/opt/venvs/xgboost/bin/python"
 
 In a command `{port}`, `{model_dir}` and `{python}` stand for the port to listen on, the folder of the unpacked artifact and
-the interpreter. A row without a command runs the built-in Python runtime. The file is read again whenever it changes.
+the interpreter: that of an environment of its own where the artifact has a `code/requirements.txt`. A row without a command runs the built-in Python runtime. The file is read again whenever it changes.
 """
 
 from __future__ import annotations
@@ -55,6 +55,11 @@ class RunCommand:
     command: tuple[str, ...]
     python: str
     environment: dict[str, str]
+
+    @property
+    def brings_its_own_packages(self) -> bool:
+        """It is not run by `python`: what an artifact requires cannot be added to it."""
+        return not any("{python}" in part for part in self.command)
 
     def argv(self, *, port: int, model_dir: str, path: str | None = None) -> list[str]:
         """The command line, the program looked up in `path`.

@@ -1,12 +1,13 @@
 """The life of one instance: start a process, wait until it answers, watch it, start another when it ends.
 
-    start ── answers /ping ──▶ warm up ──▶ watch ── ends ──▶ back off ──▶ start …
-      │                           │          ├ silent: UNREADY, READY again when it answers; a process that hangs is left alone
-      │                           │          └ uses more memory than it may: UNREADY, asked to end, and started again
-      └ ends, or is not up in time┘ answers a warm-up request with an error: FAILED, if it was never ready
-            never ready before: at most `startup_attempts_max` tries within the start-up timeout, then FAILED
-            ready before:       tried again for ever, ever more slowly
+    prepare ──▶ start ── answers /ping ──▶ warm up ──▶ watch ── ends ──▶ back off ──▶ prepare, start …
+                  │                           │          ├ silent: UNREADY, READY again when it answers; a process that hangs is left alone
+                  │                           │          └ uses more memory than it may: UNREADY, asked to end, and started again
+                  └ ends, or is not up in time┘ answers a warm-up request with an error: FAILED, if it was never ready
+                        never ready before: at most `startup_attempts_max` tries within the start-up timeout, then FAILED
+                        ready before:       tried again for ever, ever more slowly
 
+To prepare (install the artifact's requirements) takes a time of its own, outside of the start-up timeout; where that fails, trying again is of no use.
 Every process is warmed up before it is shown as ready, also one that was started again: its first request is as quick as any other.
 
 Each start gets a new port, so an address never means two processes. Of one group, only so many instances start at a time,
@@ -18,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from bannister.clock import Clock
 from bannister.domain.instance import GroupSpec, Instance, InstancePhase
 from bannister.domain.warmup import Warmup
 from bannister.errors import Invalid, Unavailable
-from bannister.instances.host import Host, InstanceRecord, Ping, Process, Records
+from bannister.instances.host import Host, InstanceRecord, Ping, Process, Records, Unprepared
 from bannister.settings import Settings
 
 _logger = logging.getLogger(__name__)
@@ -63,6 +64,8 @@ class _Setback:
     check: str = "the ping health check"
     #: It still answers what it has begun, and is given time for that.
     answers: bool = False
+    #: Lines of its log that say more than the last ones; none: the last ones do.
+    lines: tuple[str, ...] = ()
 
 
 class Life:
@@ -157,12 +160,26 @@ class Life:
         """Start a process unless there is one, and wait until it answers; what went wrong, or None."""
         if self._process and self.record.answered:
             return None
+        if self._process is None and (unprepared := await self._prepare()):
+            return unprepared
         async with self._turns:
             if self._process is None:
                 setback = self._start()
                 if setback:
                     return setback
             return await self._wait_until_up()
+
+    async def _prepare(self) -> _Setback | None:
+        reason = self._shown.reason
+        waiting = InstancePhase.UNREADY if self.record.was_ready else InstancePhase.PENDING
+        try:
+            await self._around.host.prepare(self.record, self._spec, lambda why: self._show(waiting, why))
+        except Unprepared as error:
+            return _Setback(f"cannot be started: {_clause(error)}", final=True, lines=error.lines)
+        except (Invalid, Unavailable) as error:
+            return _Setback(f"cannot be started: {_clause(error)}", final=True)
+        self._show(self._shown.phase, reason)
+        return None
 
     def _start(self) -> _Setback | None:
         if self.record.was_ready or self.record.first_started_at is None:
@@ -331,8 +348,11 @@ class Life:
             f"The primary container for {kind} variant {self._spec.variant} did not pass {setback.check}. "
             f"The instance {setback.why}{attempts}."
         )
-        lines = self._around.records.log_tail(self.record.id, self._settings.failure_log_lines)
-        self.record.failure = _with_log(text, lines)
+        if setback.lines:
+            self.record.failure = _with_lines(f"{text} From its log:", setback.lines)
+        else:
+            lines = self._around.records.log_tail(self.record.id, self._settings.failure_log_lines)
+            self.record.failure = _with_log(text, lines)
         self._save()
         self._show(InstancePhase.FAILED, self.record.failure)
 
@@ -405,7 +425,10 @@ def _with_log(text: str, lines: list[str]) -> str:
     """A sentence with as many of the last lines as fit, the newest above all."""
     if not lines:
         return f"{text} It printed nothing."
-    text = f"{text} The last lines of its log:"
+    return _with_lines(f"{text} The last lines of its log:", lines)
+
+
+def _with_lines(text: str, lines: Sequence[str]) -> str:
     kept: list[str] = []
     room = _REASON_LENGTH_MAX - len(text)
     for line in reversed(lines):

@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -25,10 +26,12 @@ from bannister.domain.warmup import Warmup
 from bannister.errors import BannisterError, Invalid, Unavailable
 from bannister.ids import Ids
 from bannister.instances import machine, process
+from bannister.instances.environments import Environments
 from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.groups import GroupedInstances
 from bannister.instances.host import InstanceRecord, Ping
 from bannister.instances.images import ImageTable, RunCommand
+from bannister.instances.installing import REQUIREMENTS, Wanted
 from bannister.instances.limiting import BEYOND, Grant, Limiter
 from bannister.instances.ping import answers_ping
 from bannister.instances.ports import Ports
@@ -187,11 +190,26 @@ class LocalHost:
         self._limiter = Limiter(settings)
         #: The processes with a limit on their memory, by id, each with its instance.
         self._bounded: dict[int, tuple[str, LocalProcess]] = {}
+        self._environments = Environments(settings, clock, fence, records.environments_in_use)
         seed = str(settings.data_dir).encode()
         self._ports = Ports(settings.instance_port_first, settings.instance_port_last, seed)
 
-    def start(self, record: InstanceRecord, spec: GroupSpec) -> LocalProcess:
+    async def prepare(self, record: InstanceRecord, spec: GroupSpec, waits: Callable[[str], None]) -> None:
+        """Have its artifact's requirements installed, where the image is run by an interpreter of ours."""
+        if spec.artifact_dir is None or not Path(spec.artifact_dir, REQUIREMENTS).is_file():
+            return
+        if record.environment is not None and self._environments.holds(record.environment):
+            return  # as its last process had it, whatever has become of the interpreter since
+        record.environment = None
         run = self._images.resolve(spec.image)
+        if run.brings_its_own_packages:
+            return
+        wanted = Wanted(Path(spec.artifact_dir), run.python, {**run.environment, **spec.environment}, _path())
+        record.environment = str(await self._environments.obtained(wanted, self._logs.file(record.id), waits))
+        self._records.save_instance(record)
+
+    def start(self, record: InstanceRecord, spec: GroupSpec) -> LocalProcess:
+        run = self._run(record, spec)
         port = self._take_port()
         record.port = port
         record.process = None
@@ -201,7 +219,7 @@ class LocalHost:
         record.cores, record.memory_bytes, record.instance_type = grant.cores, grant.memory_bytes, grant.instance_type
         try:
             self._records.save_instance(record)
-            pid = self._spawn(record.id, spec, run, port, grant)
+            pid = self._spawn(record, spec, run, port, grant)
         except BannisterError:
             self._limiter.give_back(record.id)
             raise
@@ -212,14 +230,14 @@ class LocalHost:
         started.be_polite(self._settings.startup_yield_seconds)
         return started
 
-    def _spawn(self, instance: str, spec: GroupSpec, run: RunCommand, port: int, grant: Grant) -> int:
-        environment = dict(grant.environment) | self._environment(instance, port, spec, run.environment)
+    def _spawn(self, record: InstanceRecord, spec: GroupSpec, run: RunCommand, port: int, grant: Grant) -> int:
+        environment = dict(grant.environment) | self._environment(record, port, spec, run.environment)
         argv = run.argv(port=port, model_dir=spec.artifact_dir or "", path=environment["PATH"])
-        log = self._logs.file(instance)
+        log = self._logs.file(record.id)
         if str(grant):
             _say(log, str(grant))
         try:
-            return process.start(argv, environment, self._records.work_dir(instance), log, grant.cores)
+            return process.start(argv, environment, self._records.work_dir(record.id), log, grant.cores)
         except OSError as error:
             raise Unavailable(f"{argv[0]}: {error.strerror}.") from error
         except ValueError as error:
@@ -239,6 +257,7 @@ class LocalHost:
             self._limiter.adopt(record.id, grant)
             found[record.id] = self._process(record.id, record.process, record.port, grant)
         self._end(marks, known=set(found))
+        self._environments.begin()
         return found
 
     def give_back_port(self, port: int) -> None:
@@ -284,6 +303,10 @@ class LocalHost:
             self._bounded[identity.pid] = (instance, started)
         return started
 
+    def _run(self, record: InstanceRecord, spec: GroupSpec) -> RunCommand:
+        run = self._images.resolve(spec.image)
+        return run if record.environment is None else replace(run, python=f"{record.environment}/bin/python")
+
     def _take_port(self) -> int:
         port = self._ports.take()
         self._records.save_next_port(self._ports.next)
@@ -296,20 +319,29 @@ class LocalHost:
                 _logger.warning("Process %d of instance %s should not be there and is ended", pid, instance)
                 _kill(pid)
 
-    def _environment(self, instance: str, port: int, spec: GroupSpec, of_image: Mapping[str, str]) -> dict[str, str]:
+    def _environment(
+        self, record: InstanceRecord, port: int, spec: GroupSpec, of_image: Mapping[str, str]
+    ) -> dict[str, str]:
         model_dir = {} if spec.artifact_dir is None else {"SM_MODEL_DIR": spec.artifact_dir}
-        return {
+        environment = {
             "LANG": "C.UTF-8",
             **{name: os.environ[name] for name in _INHERITED if name in os.environ},
-            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+            "PATH": _path(),
             "PYTHONUNBUFFERED": "1",  # its last words before it ends must reach the log
             **of_image,
             **spec.environment,
             **model_dir,
             "SAGEMAKER_BIND_TO_PORT": str(port),
-            process.MARK_INSTANCE: instance,
+            process.MARK_INSTANCE: record.id,
             process.MARK_DATA_DIR: str(self._settings.data_dir),
         }
+        if record.environment is not None:  # programs that its requirements brought are found first
+            environment["PATH"] = f"{record.environment}/bin{os.pathsep}{environment['PATH']}"
+        return environment
+
+
+def _path() -> str:
+    return f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
 
 
 def _present(record: InstanceRecord, marks: Mapping[int, str]) -> Identity | None:

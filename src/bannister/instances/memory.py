@@ -21,7 +21,7 @@ from bannister.domain.warmup import Warmup
 from bannister.errors import Invalid
 from bannister.ids import Ids
 from bannister.instances.groups import GroupedInstances
-from bannister.instances.host import GroupRecord, InstanceRecord, Ping, Remembered
+from bannister.instances.host import GroupRecord, InstanceRecord, Ping, Remembered, Unprepared
 from bannister.instances.logs import PART_BYTES_MAX, LogLine, LogPart, LogStream
 from bannister.instances.process import Identity
 from bannister.instances.warmup import answered, late, warmup_of
@@ -54,6 +54,10 @@ class Behaviour:
     #: It ends this long after it was asked to; None: it does not listen.
     stops_after_seconds: float | None = 0.0
     prints: tuple[str, ...] = ()
+    #: Before its first start something is installed, which takes this long; once for all programs of its image.
+    installs_for_seconds: float = 0.0
+    #: … and fails, for what these lines say; none: it does not.
+    installing_fails: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -78,6 +82,8 @@ class MemoryMachine:
         self._default = default or Behaviour()
         #: How the programs of an image behave; the next start counts. None: nobody can run it.
         self.behaviours: dict[str, Behaviour | None] = {}
+        #: Images whose programs have what they need installed.
+        self.installed: set[str] = set()
         self.remembered = Remembered()
         self.next_port = _FIRST_PORT
         self.logs: dict[str, deque[LogLine]] = {}
@@ -93,9 +99,13 @@ class MemoryMachine:
         """The process ids of what runs, by instance."""
         return {instance: program.identity.pid for instance, program in self._programs.items()}
 
+    def behaviour_of(self, image: str) -> Behaviour | None:
+        """How the next program of an image will behave; None: nobody can run it."""
+        return self.behaviours.get(image, self._default)
+
     def start(self, instance: str, image: str, now: float = 0.0) -> Identity:
         """Raises `Invalid` for an image that nobody can run."""
-        behaviour = self.behaviours.get(image, self._default)
+        behaviour = self.behaviour_of(image)
         if behaviour is None:
             raise Invalid(f"Bannister does not know how to run the image {image!r}.")
         self._started += 1
@@ -279,6 +289,19 @@ class _MemoryHost:
         self._machine = machine
         self._clock = clock
         self._records = records
+
+    async def prepare(self, record: InstanceRecord, spec: GroupSpec, waits: Callable[[str], None]) -> None:
+        behaviour = self._machine.behaviour_of(spec.image)
+        if behaviour is None or behaviour.installs_for_seconds == 0 or spec.image in self._machine.installed:
+            return
+        waits("The instance waits until what it needs is installed.")
+        await asyncio.sleep(behaviour.installs_for_seconds)
+        self._fence()
+        for line in behaviour.installing_fails:
+            self._machine.print(record.id, line, self._clock.now())
+        if behaviour.installing_fails:
+            raise Unprepared("What it needs cannot be installed.", behaviour.installing_fails)
+        self._machine.installed.add(spec.image)
 
     def start(self, record: InstanceRecord, spec: GroupSpec) -> _MemoryProcess:
         self._fence()

@@ -89,6 +89,13 @@ class FolderRecords:
         self._logs.retire(instance)
         shutil.rmtree(self._running / instance, ignore_errors=True)
 
+    def environments_in_use(self) -> set[str]:
+        """The folders of environments that instances have."""
+        if not self._running.exists():
+            return set()
+        found = [_read(folder / "record.json", InstanceRecord) for folder in self._running.iterdir()]
+        return {record.environment for record in found if record is not None and record.environment is not None}
+
     def log_tail(self, instance: str, lines: int) -> list[str]:
         return self._logs.tail(instance, lines)
 

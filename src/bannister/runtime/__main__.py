@@ -75,10 +75,11 @@ def _bind(port: int) -> socket.socket:
 
 
 def _load(model_dir: Path) -> artifact.Artifact:
-    if (model_dir / "code" / "requirements.txt").is_file():
+    has_requirements = (model_dir / "code" / "requirements.txt").is_file()
+    if has_requirements and not Path(sys.prefix, "bannister-environment.json").is_file():
         print(
-            "code/requirements.txt is not installed: put the packages into code/lib, or name an interpreter that has them "
-            "as `python` of the image's row in images.toml."
+            "code/requirements.txt is not installed: Bannister does that for an image that is run by {python} (images.toml); "
+            "elsewhere the interpreter must have the packages, or the artifact in code/lib."
         )
     try:
         return artifact.load(model_dir, os.environ, service.Context(str(model_dir)))
