@@ -30,11 +30,12 @@ from bannister.domain.deployment.observation import Observation
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.event_delivery import EventDelivery
 from bannister.domain.fleet import Fleet
-from bannister.domain.instance import Instance, InstancePhase
+from bannister.domain.instance import GroupSpec, Instance, InstancePhase
 from bannister.domain.scaling import Scaling, ScalingPhase
 from bannister.evaluator import assessment, watched, windows
+from bannister.instances import memory
 from bannister.instances.groups import GroupedInstances
-from bannister.instances.life import Life
+from bannister.instances.host import InstanceRecord
 from bannister.publisher import planning
 from bannister.publisher import publisher as publisher_module
 from bannister.publisher.planning import Publication
@@ -348,14 +349,16 @@ def _cold_instances() -> Parts:
 
 
 def _installing_is_starting() -> Parts:
-    honest = Life._prepare
+    honest = memory._MemoryHost.prepare
 
-    async def prepare(life: Life) -> Any:
-        record = life.record
-        record.first_started_at = record.first_started_at or life._around.clock.now()
-        return await honest(life)
+    async def prepare(host: Any, record: InstanceRecord, spec: GroupSpec, waits: Callable[[str], None]) -> None:
+        def begun(why: str) -> None:
+            record.first_started_at = host._clock.now()
+            waits(why)
 
-    Life._prepare = prepare  # type: ignore[method-assign]
+        await honest(host, record, spec, begun)
+
+    memory._MemoryHost.prepare = prepare
     return Parts()
 
 
