@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import json
+import os
 import shutil
 import sys
 from collections.abc import Callable
@@ -14,8 +15,12 @@ import pytest
 from tests.instances.conftest import LocalPlace
 from tests.wheels import make_wheel
 
+from bannister.clock import SystemClock
 from bannister.domain.instance import GroupSpec, InstancePhase
+from bannister.errors import Fenced
 from bannister.instances import process
+from bannister.instances.environments import Environments
+from bannister.instances.installing import Wanted
 
 pytestmark = pytest.mark.real
 READY, FAILED, PENDING = InstancePhase.READY, InstancePhase.FAILED, InstancePhase.PENDING
@@ -61,7 +66,7 @@ class Models:
         self.gate = folder / "gate"
         self._folder = folder
         (folder / "model.py").write_text(MODEL)
-        held = folder / "held"
+        self.held = held = folder / "held"
         held.write_text(HELD.format(gate=self.gate, python=sys.executable))
         held.chmod(0o700)
         command = f'command = ["{{python}}", "{folder}/model.py", "{{port}}", "tiny,other,idna,numpy"]'
@@ -230,6 +235,31 @@ async def test_room_is_bounded_and_the_unused_make_it(models: Models) -> None:
     await place.until_all(backend, READY)
     (left,) = models.environments()
     assert left != kept
+
+
+async def test_one_that_was_replaced_finishes_nothing(models: Models) -> None:
+    make_wheel(models.wheels, "tiny", "1.0")
+    models.gate.touch()
+    settings, fenced = models.place.settings, False
+
+    def fence() -> None:
+        if fenced:
+            raise Fenced("Another one has taken over.")
+
+    artifact = models.spec("one", "tiny\n").artifact_dir
+    assert artifact is not None
+    environments = Environments(settings, SystemClock(), fence, set)
+    wanted = Wanted(Path(artifact), str(models.held), {}, os.environ["PATH"])
+    building = asyncio.create_task(environments.obtained(wanted, models.gate.with_name("log"), lambda why: None))
+    await eventually(lambda: process.marked(settings.data_dir))
+    fenced = True
+    models.gate.unlink()
+    with pytest.raises(Fenced):
+        await building
+    assert list(settings.environments_dir.glob("*/bannister-environment.json")) == []
+    with pytest.raises(Fenced):
+        await environments.obtained(wanted, models.gate.with_name("log"), lambda why: None)
+    assert len(models.environments()) == 1, "the half that was there, and nothing new"
 
 
 async def test_a_full_disk_is_said(models: Models) -> None:

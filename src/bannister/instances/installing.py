@@ -240,16 +240,16 @@ def _environment(wanted: Wanted, variables: Mapping[str, str]) -> dict[str, str]
     }
 
 
-def _pip_is_configured(environment: Mapping[str, str], python: str) -> bool:
+def _pip_is_configured(environment: Mapping[str, str], python: str, root: Path = Path("/")) -> bool:
     """Whether pip would do otherwise than by default: by its variables, or a file of the user, of the machine or of the interpreter's environment."""
     if any(name.startswith("PIP_") and name not in _OF_NO_CONSEQUENCE for name in environment):
         return True
     home = Path(environment.get("HOME") or "/nonexistent")
-    of_the_machine = (environment.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(os.pathsep)
+    of_the_machine = (environment.get("XDG_CONFIG_DIRS") or str(root / "etc/xdg")).split(os.pathsep)
     files = [
         *(Path(folder, "pip", "pip.conf") for folder in of_the_machine),
-        Path("/etc/pip.conf"),
-        Path("/Library/Application Support/pip/pip.conf"),
+        root / "etc/pip.conf",
+        root / "Library/Application Support/pip/pip.conf",
         home / ".pip" / "pip.conf",
         Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "pip", "pip.conf"),
         home / "Library" / "Application Support" / "pip" / "pip.conf",
