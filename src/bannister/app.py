@@ -140,6 +140,7 @@ class ControlPlane:
             settings=settings,
             image_refusal=lambda image: _refusal(images, image),
             ready_instances=lambda: _ready(self._instances),
+            waits_for=lambda group: _waits_for(self._instances, group),
             check_room=self._reserve.check,
             observe=self._deployer.observer.observe,
             limits=limits,
@@ -365,6 +366,11 @@ def _refusal(images: ImageTable, image: str) -> str | None:
 
 def _ready(instances: InstanceBackend) -> dict[str, int]:
     return Counter(one.group for one in instances.snapshot() if one.phase is InstancePhase.READY)
+
+
+def _waits_for(instances: InstanceBackend, group: str) -> str | None:
+    pending = (one for one in instances.snapshot() if one.group == group and one.phase is InstancePhase.PENDING)
+    return next((one.reason for one in pending if one.reason is not None), None)
 
 
 class _CannotStart(Exception):

@@ -54,6 +54,7 @@ async def settings(tmp_path: Path) -> Settings:
     (artifact / "model.bin").write_bytes(b"weights")
     (artifact / "model.bin").chmod(0o444)
     (artifact / "link").symlink_to("model.bin")
+    (settings.environments_dir / "k-1").mkdir(parents=True)
     state = SqliteState(settings.state_path)
     here = GroupRecord(group("here"), artifact_dir=str(artifact), prepared=True)
     gone = GroupRecord(group("gone"), artifact_dir=str(settings.artifacts_dir / "gone"), prepared=True)
@@ -86,6 +87,7 @@ async def test_what_was_backed_up_is_there_again(settings: Settings, tmp_path: P
     objects.close()
     assert (again.data_dir / "bannister.toml").read_text() == (settings.data_dir / "bannister.toml").read_text()
     assert again.data_dir.stat().st_mode & 0o777 == 0o700
+    assert not again.environments_dir.exists(), "what can be built again"
 
 
 async def test_what_a_model_wrote_beside_its_artifact_is_left_out(settings: Settings, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 from tests.scenarios.world import INFERENCE, Server, World, wait_for
 from tests.wheels import make_wheel
 
@@ -102,14 +103,26 @@ def test_the_next_control_plane_builds_what_one_that_was_killed_had_begun(world:
     world.sagemaker.create_endpoint(EndpointName="held", EndpointConfigName=config)
     builders = wait_for("a build", lambda: _builders(world))
     begun = set(environments(world)) - before
+    (variant,) = world.describe("held")["PendingDeploymentSummary"]["ProductionVariants"]
+    assert variant["VariantStatus"][0]["StatusMessage"] == (
+        "Launching 2 instance(s). The instance waits until its code/requirements.txt is installed."
+    )
     (control,) = [pid for pid, command in _processes(world) if b"bannister.app" in command]
     os.kill(control, signal.SIGKILL)
     wait_for("another build", lambda: _builders(world) and not set(_builders(world)) & set(builders))
+    wait_for("the next control plane", lambda: _answers(world))
     gate.unlink()
     assert world.settled("held")["EndpointStatus"] == "InService"
     assert world.invoke("held")["version"] == "held-1"
     (built,) = wait_for("one environment", lambda: len(found := set(environments(world)) - before) == 1 and found)
     assert built not in begun
+
+
+def _answers(world: World) -> bool:
+    try:
+        return bool(world.describe("held"))
+    except ClientError:
+        return False
 
 
 def _processes(world: World) -> list[tuple[int, bytes]]:

@@ -81,7 +81,7 @@ class Environments:
         """Remove what earlier control planes did not finish. To be called once, when their processes have been ended."""
         if self._folder.is_dir():
             for entry in sorted(self._folder.iterdir()):
-                if not _is_whole(entry):
+                if not (entry / MARK).is_file() or entry.name.startswith(_GONE):
                     self._remove(entry)
             self._make_room()
 
@@ -234,7 +234,8 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 
 def _is_whole(folder: Path) -> bool:
-    return (folder / MARK).is_file() and (folder / "bin" / "python").exists() and not folder.name.startswith(_GONE)
+    """It was finished, and the interpreter that it lies over is still there."""
+    return (folder / MARK).is_file() and (folder / "bin" / "python").exists()
 
 
 def _write_mark(folder: Path, mark: _Mark) -> None:

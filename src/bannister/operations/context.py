@@ -41,6 +41,8 @@ class Context:
     image_refusal: Callable[[str], str | None]
     #: Ready instances by group, as observed now.
     ready_instances: Callable[[], dict[str, int]]
+    #: What keeps instances of a group from starting, as a sentence; None: nothing.
+    waits_for: Callable[[str], str | None] = lambda _group: None
     #: Raises `Unavailable` while the disk is full: nothing new is let in.
     check_room: Callable[[], None] = lambda: None
     #: What the deployer would decide a running deployment's next step on now.

@@ -68,7 +68,7 @@ def _packages(folder: Path) -> Path:
 
 def _join(packages: Path) -> None:
     folders = [*site.getsitepackages(), *([site.getusersitepackages()] if site.ENABLE_USER_SITE else [])]
-    lines = [f"import site; site.addsitedir({each!r})\n" for each in folders if Path(each).is_dir()]
+    lines = [f"import site; site.addsitedir({each!a})\n" for each in folders if Path(each).is_dir()]
     (packages / _JOINING).write_text("".join(lines))
 
 

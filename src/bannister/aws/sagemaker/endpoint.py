@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from bannister.aws.arn import arn
@@ -17,6 +18,7 @@ from bannister.domain.deployment.admission import Retention
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.deployment.progress import (
     VariantProgress,
+    VariantStatus,
     blue_progress,
     blue_shadow_progress,
     config_name_of,
@@ -92,7 +94,7 @@ def handlers(context: Context) -> Mapping[str, Handler]:
 
     async def describe(call: Call) -> dict[str, Any]:
         endpoint = await endpoints.describe_endpoint(context, call.params["EndpointName"])
-        return _description(call, endpoint, context.ready_instances(), context.delivery_trouble)
+        return _description(call, endpoint, context)
 
     async def list_(call: Call) -> dict[str, Any]:
         page = await endpoints.list_endpoints(context, list_request(call.params))
@@ -145,15 +147,14 @@ def _summary(call: Call, endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
-def _description(
-    call: Call, endpoint: Endpoint, ready: dict[str, int], trouble: Callable[[str], str | None]
-) -> dict[str, Any]:
+def _description(call: Call, endpoint: Endpoint, context: Context) -> dict[str, Any]:
+    ready = context.ready_instances()
     members = {
         **_summary(call, endpoint),
         "EndpointConfigName": config_name_of(endpoint),
         "ProductionVariants": [_production(one) for one in blue_progress(endpoint, ready)] or None,
         "ShadowProductionVariants": [_production(one) for one in blue_shadow_progress(endpoint, ready)] or None,
-        "DataCaptureConfig": summary_members(endpoint, trouble),
+        "DataCaptureConfig": summary_members(endpoint, context.delivery_trouble),
         "FailureReason": endpoint.failure_reason,
         "LastDeploymentConfig": members_of(endpoint.last_policy) if endpoint.last_policy is not None else None,
     }
@@ -162,8 +163,9 @@ def _description(
         members["PendingDeploymentSummary"] = {
             "EndpointConfigName": deployment.green.config_name,
             "StartTime": deployment.started_at,
-            "ProductionVariants": [_pending(one) for one in green_progress(deployment, ready)],
-            "ShadowProductionVariants": [_pending(one) for one in green_shadow_progress(deployment, ready)] or None,
+            "ProductionVariants": [_pending(one, context) for one in green_progress(deployment, ready)],
+            "ShadowProductionVariants": [_pending(one, context) for one in green_shadow_progress(deployment, ready)]
+            or None,
         }
     return members
 
@@ -183,7 +185,10 @@ def _production(progress: VariantProgress) -> dict[str, Any]:
     }
 
 
-def _pending(progress: VariantProgress) -> dict[str, Any]:
+def _pending(progress: VariantProgress, context: Context) -> dict[str, Any]:
+    waits_for = context.waits_for(progress.group.id)
+    if progress.status is VariantStatus.CREATING and waits_for is not None:
+        progress = replace(progress, message=f"{progress.message} {waits_for}")
     return {**_production(progress), "InstanceType": instance_type_member(progress.group.instance_type)}
 
 
