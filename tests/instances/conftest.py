@@ -30,6 +30,9 @@ TIMEOUT_SECONDS = 30.0
 class Place:
     """Where instances run, with what a test does to them from outside."""
 
+    #: A condition is waited for this long.
+    patience_seconds = TIMEOUT_SECONDS
+
     def __init__(self, data_dir: Path, **changes: object) -> None:
         first = random.randrange(20000, 29000)
         values: dict[str, object] = {
@@ -58,12 +61,11 @@ class Place:
             startup_timeout_seconds=startup_timeout_seconds,
         )
 
-    @staticmethod
     async def until(
-        backend: GroupedInstances, condition: Callable[[tuple[Instance, ...]], object]
+        self, backend: GroupedInstances, condition: Callable[[tuple[Instance, ...]], object]
     ) -> tuple[Instance, ...]:
         """Wait until the snapshot meets a condition; returns that snapshot."""
-        async with asyncio.timeout(TIMEOUT_SECONDS):
+        async with asyncio.timeout(self.patience_seconds):
             while True:
                 seen = backend.changed.version
                 if condition(snapshot := backend.snapshot()):

@@ -28,15 +28,13 @@ MEBIBYTE = 2**20
 
 #: A model that says which modules it finds, and where.
 MODEL = """
-import http.server, importlib, json, sys
+import http.server, importlib, importlib.util, json, sys
 
 found = {}
 for name in sys.argv[2].split(","):
-    try:
-        module = importlib.import_module(name)
-        found[name] = [getattr(module, "VERSION", ""), module.__file__]
-    except ImportError:
-        found[name] = None
+    spec = importlib.util.find_spec(name)
+    version = getattr(importlib.import_module(name), "VERSION", "") if spec and name != "numpy" else ""
+    found[name] = [version, spec.origin] if spec else None
 print(json.dumps({"found": found, "prefix": sys.prefix, "path": __import__("os").environ["PATH"]}), flush=True)
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -85,7 +83,7 @@ class Models:
         for place, file in files.items():
             (code / place).mkdir()
             shutil.copy(file, code / place)
-        return GroupSpec(name, "shop", "AllTraffic", image, str(code.parent), {}, startup_timeout_seconds=30.0)
+        return GroupSpec(name, "shop", "AllTraffic", image, str(code.parent), {}, startup_timeout_seconds=120.0)
 
     def environments(self) -> list[Path]:
         folder = self.place.settings.environments_dir
@@ -96,6 +94,7 @@ class Models:
 async def models(
     local_place: LocalPlace, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> Models:
+    local_place.patience_seconds = 120.0  # each has an interpreter started three times, and pip
     found = Models(local_place, tmp_path_factory.mktemp("models"))
     for name, value in (("CONFIG_FILE", "/dev/null"), ("NO_INDEX", "1"), ("FIND_LINKS", str(found.wheels))):
         monkeypatch.setenv(f"PIP_{name}", value)
