@@ -36,6 +36,7 @@ from bannister.evaluator import assessment, watched, windows
 from bannister.instances import memory
 from bannister.instances.groups import GroupedInstances
 from bannister.instances.host import InstanceRecord
+from bannister.instances.life import Life
 from bannister.publisher import planning
 from bannister.publisher import publisher as publisher_module
 from bannister.publisher.planning import Publication
