@@ -139,6 +139,7 @@ class ControlPlane:
             ids=ids,
             settings=settings,
             image_refusal=lambda image: _refusal(images, image),
+            image_paths=lambda image: images.resolve(image).paths,
             ready_instances=lambda: _ready(self._instances),
             waits_for=lambda group: _waits_for(self._instances, group),
             check_room=self._reserve.check,

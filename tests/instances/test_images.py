@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from bannister.errors import Invalid
+from bannister.domain.instance import GroupSpec
+from bannister.domain.model import CONTRACT, Paths
+from bannister.errors import Invalid, Unavailable
 from bannister.instances.images import ImageTable
 from bannister.settings import Settings
 
@@ -98,6 +100,9 @@ def test_the_file_is_read_again_when_it_changes(settings):
         '[[image]]\nmatch = "x"\ncommand = []',
         '[[images]]\nmatch = "x"\n',
         '[[image]]\nmatch = "x"\nenviroment = {}',
+        '[[image]]\nmatch = "x"\ncommand = ["x"]\nping_path = "health"',
+        '[[image]]\nmatch = "x"\ncommand = ["x"]\ninvocations_path = "/a?b"',
+        '[[image]]\nmatch = "x"\nping_path = "/health"',
     ],
 )
 def test_a_damaged_file_is_refused_by_name_each_time(settings, text):
@@ -129,3 +134,35 @@ def test_another_interpreter_gets_the_runtime_and_nothing_else_of_ours(settings)
     command = [bare, "-S", "-c", code]
     printed = subprocess.run(command, env=run.environment, capture_output=True, text=True, check=True).stdout
     assert printed.split() == ["True", "False", "False"]
+
+
+def test_a_row_says_where_its_server_answers(settings):
+    settings.images_path.write_text(
+        '[[image]]\nmatch = "own"\ncommand = ["env"]\nping_path = "/health"\ninvocations_path = "/predict"\n'
+        '[[image]]\nmatch = "half"\ncommand = ["env"]\ninvocations_path = "/score"\n'
+    )
+    table = ImageTable(settings)
+    assert table.resolve("own").paths == Paths("/health", "/predict")
+    assert table.resolve("half").paths == Paths("/ping", "/score")
+    assert table.resolve("bannister/python").paths == CONTRACT
+
+
+def test_a_refused_path_is_named_with_its_row(settings):
+    settings.images_path.write_text('[[image]]\nmatch = "own"\ncommand = ["env"]\nping_path = "health"\n')
+    with pytest.raises(
+        Invalid, match=r"images.toml cannot be used: of the row 'own', its ping_path is 'health'; it must"
+    ):
+        ImageTable(settings).resolve("bannister/python")
+
+
+def test_what_would_answer_elsewhere_than_it_is_asked_is_not_started(settings):
+    settings.images_path.write_text('[[image]]\nmatch = "own"\ncommand = ["env"]\nping_path = "/health"\n')
+    run = ImageTable(settings).resolve("own")
+    spec = GroupSpec("g", "e", "v", "own", None, paths=Paths("/health"))
+    run.check_paths(spec)
+    run.check_paths(GroupSpec("g", "e", "v", "own", None, {"BANNISTER_PING_PATH": "/up"}, paths=Paths("/up")))
+    with pytest.raises(
+        Unavailable,
+        match=r"'own' answers at /health and /invocations, .* it was /ping and /invocations; change the row back",
+    ):
+        run.check_paths(GroupSpec("g", "e", "v", "own", None))

@@ -62,7 +62,7 @@ async def _ping(answer: bytes | None, timeout_seconds: float = 5.0) -> bool:
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        return await answers_ping("127.0.0.1", server.sockets[0].getsockname()[1], timeout_seconds)
+        return await answers_ping("127.0.0.1", server.sockets[0].getsockname()[1], "/ping", timeout_seconds)
 
 
 @pytest.mark.parametrize(
@@ -90,4 +90,4 @@ async def test_a_ping_does_not_wait_for_ever():
 
 
 async def test_nobody_there_is_no_answer(first):
-    assert await answers_ping("127.0.0.1", first, 5.0) is False
+    assert await answers_ping("127.0.0.1", first, "/ping", 5.0) is False

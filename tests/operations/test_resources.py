@@ -10,7 +10,7 @@ from bannister.clock import SystemClock
 from bannister.domain.deployment.admission import Retention
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Variant
-from bannister.domain.model import Container
+from bannister.domain.model import CONTRACT, Container, Paths
 from bannister.errors import Invalid
 from bannister.ids import SeededIds
 from bannister.metrics.memory import MemoryMetrics
@@ -23,7 +23,7 @@ from bannister.operations.models import create_model, list_models
 from bannister.settings import Settings
 from bannister.state.memory import MemoryState
 from bannister.state.store import Put
-from bannister.state.tables import ENDPOINTS
+from bannister.state.tables import ENDPOINTS, MODELS
 
 
 @pytest.fixture
@@ -98,3 +98,31 @@ async def test_a_token_is_good_for_the_order_it_was_given_for(context: Context, 
     assert [model.name for model in following.items] == ["b"]
     with pytest.raises(Invalid, match="NextToken"):
         await list_models(context, ListRequest(sort_by=asked, limit=1, token=token))
+
+
+async def test_a_model_keeps_the_paths_that_it_was_created_with(context: Context) -> None:
+    rows = {"own": Paths("/health", "/predict")}
+    context = replace(context, image_paths=lambda image: rows.get(image, CONTRACT))
+    await create_model(context, "own", Container("own"))
+    await create_model(context, "said", Container("own", environment={"BANNISTER_PING_PATH": "/up"}))
+    await create_model(context, "plain", Container("bannister/python"))
+    rows.clear()
+    await create_endpoint_config(
+        context, "c", [Variant("a", "own", 1), Variant("b", "said", 1), Variant("c", "plain", 1)]
+    )
+    endpoint = await create_endpoint(context, "e", "c")
+    assert endpoint.deployment is not None
+    groups = endpoint.deployment.green.groups
+    assert [group.traits.paths for group in groups] == [
+        Paths("/health", "/predict"),
+        Paths("/up", "/predict"),
+        CONTRACT,
+    ]
+
+
+async def test_a_model_whose_path_is_none_is_refused(context: Context) -> None:
+    with pytest.raises(
+        Invalid, match="BANNISTER_INVOCATIONS_PATH in Environment is 'predict'; it must be the path of a URL"
+    ):
+        await create_model(context, "m", Container("own", environment={"BANNISTER_INVOCATIONS_PATH": "predict"}))
+    assert not await context.state.rows(MODELS)

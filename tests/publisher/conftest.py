@@ -17,7 +17,7 @@ import pytest
 
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.clock import SystemClock
-from bannister.domain.fleet import RoutingStrategy
+from bannister.domain.fleet import Traits
 from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.routing import Membership, RoutePlan, Weight
 from bannister.envoy.admin import Admin
@@ -62,6 +62,7 @@ class Server:
         self.behaviour = behaviour
         self.invocations: list[Request] = []
         self.healthy = True
+        self.ping_path = "/ping"
         self.port = 0
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -97,7 +98,7 @@ class Server:
         method, path, _ = first.split(" ", 2)
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await _body(reader, headers)
-        if path == "/ping":
+        if path == self.ping_path:
             answer: Answer | None = Answer(200 if self.healthy else 503)
         else:
             request = Request(method, path, headers, body)
@@ -299,18 +300,26 @@ class Edge:
     # --- models
 
     async def model(
-        self, group: str, behaviour: Behaviour = says, *, name: str | None = None, ready: bool = True
+        self,
+        group: str,
+        behaviour: Behaviour = says,
+        *,
+        name: str | None = None,
+        ready: bool = True,
+        ping_path: str = "/ping",
     ) -> Server:
-        server = await Server(behaviour).start()
+        server = Server(behaviour)
+        server.ping_path = ping_path
+        await server.start()
         self.servers.append(server)
         phase = InstancePhase.READY if ready else InstancePhase.STARTING
         name = name or f"{group}-{len(self.servers):03d}"
         self.instances.put(Instance(name, group, phase, "127.0.0.1", server.port, started_at=float(len(self.servers))))
         return server
 
-    async def serve(self, *plans: RoutePlan, strategies: Mapping[str, RoutingStrategy] = MappingProxyType({})) -> None:
+    async def serve(self, *plans: RoutePlan, traits: Mapping[str, Traits] = MappingProxyType({})) -> None:
         """Ask for these plans and wait until all are acknowledged."""
-        self.publisher.ask(plans, strategies)
+        self.publisher.ask(plans, traits)
         await until(lambda: all(self.publisher.acknowledged(plan) for plan in plans), f"{plans} are acknowledged")
 
     def log(self) -> str:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from bannister.domain.fleet import RoutingStrategy
+from bannister.domain.fleet import RoutingStrategy, Traits
 
 pytestmark = pytest.mark.real
 
@@ -22,7 +22,7 @@ async def test_requests_in_flight_are_spread_evenly_or_at_random(edge, steady, a
         return answer(200, b"ok")
 
     models = [await edge.model("g1", waits) for _ in range(3)]
-    await edge.serve(steady("flights", "g1", count=3), strategies={"g1": strategy})
+    await edge.serve(steady("flights", "g1", count=3), traits={"g1": Traits(strategy)})
 
     async def all_are_healthy() -> bool:
         return sum(one.healthy for one in (await edge.admin.clusters())["g1"].values()) == 3

@@ -141,6 +141,13 @@ class Checker:
         if ROUTE_TABLE in snapshot.withheld or not self._world.current_epoch_context:
             return
         self._shadows.published(snapshot)
+        for group in self._world.machine.remembered.groups:
+            cluster = snapshot.clusters.get(group.spec.id)
+            if cluster is not None and cluster.body.paths != group.spec.paths:
+                raise self._world.violated(
+                    "9: no request is lost",
+                    f"{group.spec.id} answers at {group.spec.paths}, and is asked at {cluster.body.paths}.",
+                )
         for name, forwarding in snapshot.routes[ROUTE_TABLE].about.items():
             endpoint, weights = self.endpoints.get(name), forwarding.weights
             plan = self._plans.of(endpoint) if endpoint is not None else None

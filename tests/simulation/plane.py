@@ -18,7 +18,7 @@ from bannister.app import experiment_limits
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.deployer.loop import Deployer
 from bannister.domain.deployment.observation import Limits
-from bannister.domain.fleet import RoutingStrategy
+from bannister.domain.fleet import Traits
 from bannister.domain.instance import GroupSpec
 from bannister.domain.routing import Forwarding, Members, Mirror
 from bannister.envoy.memory import MemoryDiscovery
@@ -228,8 +228,8 @@ class NoMessages:
     def listeners(self) -> dict[str, None]:
         return {LISTENER: None, SHADOW_LISTENER: None}
 
-    def cluster(self, group: str, strategy: RoutingStrategy | None) -> None:
-        pass
+    def cluster(self, group: str, traits: Traits) -> Traits:
+        return traits
 
     def hop(self, mirror: Mirror, size: Size) -> None:
         pass

@@ -22,7 +22,7 @@ from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Variant
 from bannister.domain.metric.identity import identity
-from bannister.domain.model import Container
+from bannister.domain.model import INVOCATIONS_PATH_VARIABLE, PING_PATH_VARIABLE, Container
 from bannister.domain.scaling import Desired
 from bannister.domain.warmup import WARMUP_VARIABLE
 from bannister.errors import BannisterError, Refused
@@ -213,7 +213,8 @@ class Release:
         self.versions += 1
         name = f"{self.name}-v{self.versions}"
         self._world.add_model(model)
-        container = Container(model.image, model.artifact, model.environment)
+        paths = _own_paths(name) if self.versions % 2 == 0 else {}
+        container = Container(model.image, model.artifact, model.environment | paths)
         ask = self._caller.ask
         await ask(lambda context: _create_model(context, name, container))
         variants, shadows = [Variant("a", name, instances)], await self._shadow(name, shadow)
@@ -229,7 +230,9 @@ class Release:
             return []
         name = f"{version}-shadow"
         self._world.add_model(Model(name, asked[1], error_rate))
-        await self._caller.ask(lambda context: _create_model(context, name, Container(name)))
+        await self._caller.ask(
+            lambda context: _create_model(context, name, Container(name, environment=_own_paths(name)))
+        )
         return [Variant(VARIANT, name, 1, asked[0])]
 
     async def at_rest(self) -> bool:
@@ -365,6 +368,10 @@ class Release:
         return f"image-{len(self._world.models) + 1}"
 
 
+def _own_paths(name: str) -> dict[str, str]:
+    return {PING_PATH_VARIABLE: f"/{name}/up", INVOCATIONS_PATH_VARIABLE: f"/{name}/score"}
+
+
 async def _create_model(context: Context, name: str, container: Container) -> None:
     """As CreateModel, without looking for the artifact: there is no object store in this world."""
     given = container
@@ -375,7 +382,8 @@ async def _create_model(context: Context, name: str, container: Container) -> No
 
         row = await context.state.get(MODELS, name)
         assert row is not None
-        await context.state.commit([Put(MODELS, name, replace(row.value, container=given), row.revision)])
+        container = replace(row.value.container, artifact_url=given.artifact_url)
+        await context.state.commit([Put(MODELS, name, replace(row.value, container=container), row.revision)])
 
 
 def _rolling(rng: random.Random, alarm: str | None) -> DeploymentPolicy:

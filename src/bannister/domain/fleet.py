@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Final
 
 from bannister.domain.capture.data_capture import DataCapture
-from bannister.domain.model import Container
+from bannister.domain.model import CONTRACT, Container, Paths
 from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.errors import Invalid
 
@@ -37,6 +37,18 @@ class RoutingStrategy(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Traits:
+    """What the proxies must know of a group beside its instances; the same as long as it exists."""
+
+    routing: RoutingStrategy | None = None
+    paths: Paths = CONTRACT
+
+
+#: Of most groups.
+PLAIN: Final = Traits()
+
+
+@dataclass(frozen=True, slots=True)
 class Group:
     """The instances of one variant of one configuration on one endpoint: a copy of all they need."""
 
@@ -52,6 +64,10 @@ class Group:
     startup_timeout_seconds: float
     instance_type: str | None = None
     routing: RoutingStrategy | None = None
+
+    @property
+    def traits(self) -> Traits:
+        return Traits(self.routing, self.container.paths)
 
 
 @dataclass(frozen=True, slots=True)

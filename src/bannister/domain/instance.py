@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from bannister.domain.model import CONTRACT, Paths
+
 
 class InstancePhase(StrEnum):
     """Where an instance is in its life."""
@@ -13,7 +15,7 @@ class InstancePhase(StrEnum):
     PENDING = "pending"
     #: The process runs and has not yet answered `/ping`.
     STARTING = "starting"
-    #: It answered `/ping` itself.
+    #: It answered `/ping` itself (or the path that its model has in its place).
     READY = "ready"
     #: It was ready and has stopped answering `/ping`, or its process ended and is being restarted.
     UNREADY = "unready"
@@ -36,6 +38,8 @@ class GroupSpec:
     artifact_dir: str | None
     environment: dict[str, str] = field(default_factory=dict)
     startup_timeout_seconds: float = 480.0
+    #: Where its servers answer.
+    paths: Paths = CONTRACT
     #: Its variant is a shadow: said in sentences, and no part of what runs.
     is_shadow: bool = field(default=False, compare=False)
     #: What its instances may use; None: all. Not compared, because groups of an earlier version were recorded without it.

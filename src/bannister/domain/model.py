@@ -2,10 +2,60 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from bannister.domain.tags import Tags
+from bannister.errors import Invalid
+
+#: Variables of a model's environment that say where its server answers.
+PING_PATH_VARIABLE: Final = "BANNISTER_PING_PATH"
+INVOCATIONS_PATH_VARIABLE: Final = "BANNISTER_INVOCATIONS_PATH"
+PATH_CHARACTERS_MAX: Final = 512
+#: The characters of a URL's path, without a query or a fragment.
+_PATH: Final = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where a model's server answers on its port; SageMaker's contract where nothing else is said."""
+
+    ping: str = "/ping"
+    invocations: str = "/invocations"
+
+
+#: SageMaker's.
+CONTRACT: Final = Paths()
+
+
+def check_path(what: str, path: str) -> None:
+    """Turn down what is no path of a URL. `what`: what it was given as, for the sentence.
+
+    Raises:
+        Invalid: It is none.
+    """
+    if len(path) > PATH_CHARACTERS_MAX or _PATH.fullmatch(path) is None:
+        raise Invalid(
+            f"{what} is {path[:PATH_CHARACTERS_MAX]!r}; it must be the path of a URL, written as there: a slash first, no spaces, no query, "
+            f"at most {PATH_CHARACTERS_MAX} characters."
+        )
+
+
+def paths_of(of_image: Paths, environment: Mapping[str, str]) -> Paths:
+    """Where a model's server answers: as its environment says, else as its image does.
+
+    Raises:
+        Invalid: A variable of the environment holds no path.
+    """
+    for name in (PING_PATH_VARIABLE, INVOCATIONS_PATH_VARIABLE):
+        if name in environment:
+            check_path(f"{name} in Environment", environment[name])
+    return Paths(
+        environment.get(PING_PATH_VARIABLE, of_image.ping),
+        environment.get(INVOCATIONS_PATH_VARIABLE, of_image.invocations),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +67,8 @@ class Container:
     artifact_url: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
     hostname: str | None = None
+    #: Where its server answers, as it was when the model was created.
+    paths: Paths = CONTRACT
     #: What else the client gave, which has no effect here: described as it came, and never looked into.
     as_given: dict[str, Any] = field(default_factory=dict)
 

@@ -104,7 +104,7 @@ class Ping(Enum):
     """What came of asking an instance whether it is up."""
 
     OK = "answered"
-    SILENT = "did not answer /ping with 200"
+    SILENT = "did not answer with 200"
     #: Something else listens on its port.
     STRANGER = "is not the one that listens on its port"
 
@@ -125,9 +125,9 @@ class Process(Protocol):
         """Done once it has used more memory than it may: what happened, without its subject."""
         ...
 
-    async def ping(self, timeout_seconds: float) -> Ping: ...
+    async def ping(self, path: str, timeout_seconds: float) -> Ping: ...
 
-    async def warm_up(self, warmup: Warmup, timeout_seconds: float) -> str | None:
+    async def warm_up(self, path: str, warmup: Warmup, timeout_seconds: float) -> str | None:
         """Send it these requests; None: all were answered with 2xx, otherwise what went wrong, without its subject."""
         ...
 

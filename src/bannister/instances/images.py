@@ -12,8 +12,19 @@ of the user's `images.toml` in the data directory, then the built-in ones:
     match = "*/sagemaker-xgboost:*"                 # the built-in runtime under another interpreter
     python = "/opt/venvs/xgboost/bin/python"
 
+    [[image]]
+    match = "my-team/chat:*"
+    command = ["litserve-app", "--port={port}"]
+    ping_path = "/health"                           # SageMaker's /ping and /invocations, if it has its own
+    invocations_path = "/predict"
+
 In a command `{port}`, `{model_dir}` and `{python}` stand for the port to listen on, the folder of the unpacked artifact and
 the interpreter: that of an environment of its own where the artifact has a `code/requirements.txt`. A row without a command runs the built-in Python runtime. The file is read again whenever it changes.
+
+**Paths are remembered.** A model's environment may say otherwise than its image's row where its server answers; either way the
+model keeps the paths that it was created with, and all that runs it (`bannister.domain.model.Paths`): proxies and pings are told
+them long after the row may have changed. The command is read at each start, so that a moved interpreter is found again. Where it
+has come to belong to other paths, nothing is started that nobody would ask where it answers.
 """
 
 from __future__ import annotations
@@ -28,7 +39,9 @@ from typing import Final
 
 import msgspec
 
-from bannister.errors import Invalid
+from bannister.domain.instance import GroupSpec
+from bannister.domain.model import CONTRACT, Paths, check_path, paths_of
+from bannister.errors import Invalid, Unavailable
 from bannister.settings import Settings
 
 _RUNTIME: Final = ("{python}", "-m", "bannister.runtime")
@@ -43,6 +56,9 @@ class ImageRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: None: the interpreter that runs Bannister.
     python: str | None = None
     environment: dict[str, str] = {}  # msgspec copies it
+    #: Where its server answers.
+    ping_path: str = CONTRACT.ping
+    invocations_path: str = CONTRACT.invocations
 
     def matches(self, image: str) -> bool:
         return fnmatchcase(image, self.match) or fnmatchcase(_without_tag(image), self.match)
@@ -55,6 +71,21 @@ class RunCommand:
     command: tuple[str, ...]
     python: str
     environment: dict[str, str]
+    #: Where its server answers, unless the model says otherwise.
+    paths: Paths = CONTRACT
+
+    def check_paths(self, spec: GroupSpec) -> None:
+        """See that a group is asked where its server would answer.
+
+        Raises:
+            Unavailable: Its image's row says something else now than when its model was created.
+        """
+        now = paths_of(self.paths, spec.environment)
+        if now != spec.paths:
+            raise Unavailable(
+                f"images.toml says now that the image {spec.image!r} answers at {now.ping} and {now.invocations}, and its model was created when it "
+                f"was {spec.paths.ping} and {spec.paths.invocations}; change the row back, or create the model again."
+            )
 
     @property
     def brings_its_own_packages(self) -> bool:
@@ -114,7 +145,8 @@ class ImageTable:
         environment = dict(row.environment)
         if row.python is not None and row.command is None:
             environment["PYTHONPATH"] = _joined(str(_runtime_only(self._shim)), environment.get("PYTHONPATH"))
-        return RunCommand(row.command or _RUNTIME, row.python or sys.executable, environment)
+        paths = Paths(row.ping_path, row.invocations_path)
+        return RunCommand(row.command or _RUNTIME, row.python or sys.executable, environment, paths)
 
     def _known(self) -> str:
         names = [*(row.match for row in self._rows), *(row.match for row in BUILT_IN if not row.match.startswith("*/"))]
@@ -142,6 +174,16 @@ def _read(file: Path) -> tuple[ImageRow, ...]:
         raise Invalid(f"{file} cannot be used: {error}.") from error
     if any(row.command == () for row in rows):
         raise Invalid(f"{file} cannot be used: a command is empty.")
+    for row in rows:
+        if row.command is None and (row.ping_path, row.invocations_path) != (CONTRACT.ping, CONTRACT.invocations):
+            raise Invalid(
+                f"{file} cannot be used: the row {row.match!r} has no command, and the built-in runtime answers at /ping and /invocations."
+            )
+        try:
+            check_path("its ping_path", row.ping_path)
+            check_path("its invocations_path", row.invocations_path)
+        except Invalid as error:
+            raise Invalid(f"{file} cannot be used: of the row {row.match!r}, {error}") from None
     return rows
 
 

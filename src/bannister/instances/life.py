@@ -103,7 +103,9 @@ class Life:
                 if await self._ask_if_up():
                     return
             if not self._process.ended.done():
-                self._show_silent("It did not answer /ping with 200 when the control plane found it.")
+                self._show_silent(
+                    f"It did not answer {self._spec.paths.ping} with 200 when the control plane found it."
+                )
 
     async def run(self) -> None:
         """Keep a process running; returns when the instance has failed."""
@@ -227,7 +229,7 @@ class Life:
             return None
         left = self._deadline - self._around.clock.monotonic()
         timeout = max(min(self._settings.warmup_timeout_seconds, left), 0.0)
-        work = asyncio.create_task(process.warm_up(warmup, timeout))
+        work = asyncio.create_task(process.warm_up(self._spec.paths.invocations, warmup, timeout))
         try:
             ends: list[asyncio.Future[Any]] = [work, process.ended, process.strained]
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -259,7 +261,7 @@ class Life:
         return min(max(timeout - passed, 0.0), timeout)
 
     def _late(self) -> str:
-        return f"did not answer /ping with 200 within {self._spec.startup_timeout_seconds:g} seconds"
+        return f"did not answer {self._spec.paths.ping} with 200 within {self._spec.startup_timeout_seconds:g} seconds"
 
     async def _ask_if_up(self) -> bool:
         """Ask one that was warmed up once, and show what came of it."""
@@ -271,7 +273,7 @@ class Life:
     async def _ask(self) -> Ping:
         process = self._process
         assert process is not None
-        answer = await process.ping(self._settings.ping_timeout_seconds)
+        answer = await process.ping(self._spec.paths.ping, self._settings.ping_timeout_seconds)
         if process.ended.done():
             return Ping.SILENT
         if answer is Ping.STRANGER:
@@ -316,7 +318,7 @@ class Life:
             settled = settled or process.settle()
             misses = 0 if process.ended.done() or await self._ask_if_up() else misses + 1
             if misses >= self._settings.health_check_unhealthy_count and not process.ended.done():
-                why = f"It did not answer /ping with 200 {misses} times in a row."
+                why = f"It did not answer {self._spec.paths.ping} with 200 {misses} times in a row."
                 self._show_silent(why)
         if self._around.clock.monotonic() - up_since >= self._settings.restart_backoff_seconds_max:
             self._setbacks = 0

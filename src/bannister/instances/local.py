@@ -127,11 +127,11 @@ class LocalProcess:
         self._strained.set_result(why)
         return why
 
-    async def warm_up(self, warmup: Warmup, timeout_seconds: float) -> str | None:
-        return await warm_up(_ADDRESS, self._port, warmup, timeout_seconds)
+    async def warm_up(self, path: str, warmup: Warmup, timeout_seconds: float) -> str | None:
+        return await warm_up(_ADDRESS, self._port, path, warmup, timeout_seconds)
 
-    async def ping(self, timeout_seconds: float) -> Ping:
-        if not await answers_ping(_ADDRESS, self._port, timeout_seconds):
+    async def ping(self, path: str, timeout_seconds: float) -> Ping:
+        if not await answers_ping(_ADDRESS, self._port, path, timeout_seconds):
             return Ping.SILENT
         return Ping.OK if process.listens(self._identity.pid, self._port) else Ping.STRANGER
 
@@ -210,6 +210,7 @@ class LocalHost:
 
     def start(self, record: InstanceRecord, spec: GroupSpec) -> LocalProcess:
         run = self._run(record, spec)
+        run.check_paths(spec)
         port = self._take_port()
         record.port = port
         record.process = None

@@ -234,11 +234,11 @@ class _MemoryProcess:
     def strained(self) -> asyncio.Future[str]:
         return self._strained
 
-    async def ping(self, timeout_seconds: float) -> Ping:
-        del timeout_seconds
+    async def ping(self, path: str, timeout_seconds: float) -> Ping:
+        del path, timeout_seconds
         return Ping.OK if not self._ended.done() and self._machine.answers(self._instance) else Ping.SILENT
 
-    async def warm_up(self, warmup: Warmup, timeout_seconds: float) -> str | None:
+    async def warm_up(self, path: str, warmup: Warmup, timeout_seconds: float) -> str | None:
         behaviour, first = self._machine.behaviour(self._instance), warmup.requests[0]
         if behaviour is None:
             return "is gone"

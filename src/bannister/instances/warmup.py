@@ -14,7 +14,6 @@ from bannister.domain.warmup import WARMUP_FILE, WARMUP_VARIABLE, Warmup, Warmup
 from bannister.errors import Invalid, Unavailable
 from bannister.settings import Settings
 
-_PATH: Final = "/invocations"
 #: Of an answer that is an error, so much goes into a FailureReason.
 _SHOWN_BYTES_MAX: Final = 300
 _READ_BYTES: Final = 64 * 1024
@@ -42,7 +41,7 @@ def warmup_of(spec: GroupSpec, settings: Settings) -> Warmup:
     return parse(content, WARMUP_FILE, settings.warmup_requests_max)
 
 
-async def warm_up(host: str, port: int, warmup: Warmup, timeout_seconds: float) -> str | None:
+async def warm_up(host: str, port: int, path: str, warmup: Warmup, timeout_seconds: float) -> str | None:
     """Send the requests one after the other; None: each was answered with 2xx, otherwise what went wrong, without its subject.
 
     `timeout_seconds`: for all of them together.
@@ -52,7 +51,7 @@ async def warm_up(host: str, port: int, warmup: Warmup, timeout_seconds: float) 
         answer = _Answer()
         try:
             async with asyncio.timeout_at(deadline):
-                await _exchange(host, port, one, answer)
+                await _exchange(host, port, path, one, answer)
         except TimeoutError:
             return late(warmup, one, timeout_seconds)
         except (OSError, EOFError, httptools.HttpParserError) as error:  # it hung up, or speaks no HTTP
@@ -106,12 +105,12 @@ class _Answer:
         self.complete = self.status >= 200  # before it, there may be a 100
 
 
-async def _exchange(host: str, port: int, request: WarmupRequest, answer: _Answer) -> None:
+async def _exchange(host: str, port: int, path: str, request: WarmupRequest, answer: _Answer) -> None:
     reader, writer = await asyncio.open_connection(host, port)
     try:
         accept = "" if request.accept is None else f"Accept: {request.accept}\r\n"
         head = (
-            f"POST {_PATH} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: bannister-warmup\r\n"
+            f"POST {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUser-Agent: bannister-warmup\r\n"
             f"Content-Type: {request.content_type}\r\n{accept}Content-Length: {len(request.body)}\r\nConnection: close\r\n\r\n"
         )
         writer.write(head.encode("ascii") + request.body)

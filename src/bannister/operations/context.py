@@ -10,6 +10,7 @@ from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.deployment.observation import Limits, Observation
 from bannister.domain.deployment.room import MachineMemory
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.model import CONTRACT, Paths
 from bannister.errors import Unavailable
 from bannister.ids import Ids
 from bannister.instances.logs import InstanceLogs, NoLogs
@@ -55,3 +56,5 @@ class Context:
     logs: InstanceLogs = field(default_factory=NoLogs)
     #: Why captured records do not get into a bucket, as a sentence; None: they do.
     delivery_trouble: Callable[[str], str | None] = lambda _bucket: None
+    #: Where the servers of an image that can be run answer, if their models say nothing else.
+    image_paths: Callable[[str], Paths] = lambda _image: CONTRACT

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from bannister.domain.model import Container, Model
+from bannister.domain.model import Container, Model, paths_of
 from bannister.domain.tags import Tags, check_tags
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
 from bannister.objects.names import bucket_limitation
@@ -39,6 +40,8 @@ async def create_model(
         raise Invalid(
             f"The value of {unusable} in Environment has a NUL character, which no process's environment can hold."
         )
+    # What a row of images.toml says later holds for models that are created later.
+    container = replace(container, paths=paths_of(context.image_paths(container.image), container.environment))
     if container.artifact_url is not None:
         await _check_artifact(context, container.artifact_url)
     now = context.clock.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from bannister.domain.fleet import RoutingStrategy
+from bannister.domain.fleet import PLAIN, Traits
 from bannister.domain.routing import Forwarding, Members, Mirror
 from bannister.domain.runtime_texts import RuntimeTexts
 from bannister.envoy.resources.clusters import group_cluster
@@ -25,7 +25,7 @@ class Messages(Protocol):
 
     def listeners(self) -> dict[str, Any]: ...
 
-    def cluster(self, group: str, strategy: RoutingStrategy | None) -> Any: ...
+    def cluster(self, group: str, traits: Traits) -> Any: ...
 
     def hop(self, mirror: Mirror, size: Size) -> Any: ...
 
@@ -49,8 +49,8 @@ class EnvoyMessages:
             SHADOW_LISTENER: packed(shadow_listener(self._settings)),
         }
 
-    def cluster(self, group: str, strategy: RoutingStrategy | None) -> Any:
-        return packed(group_cluster(group, self._settings, strategy))
+    def cluster(self, group: str, traits: Traits) -> Any:
+        return packed(group_cluster(group, self._settings, traits))
 
     def hop(self, mirror: Mirror, size: Size) -> Any:
         return packed(hop_cluster(mirror, size, self._settings))
@@ -78,14 +78,12 @@ class SnapshotBuilder:
         listeners = messages.listeners()
         self._last = Snapshot(version=0, listeners={name: Resource(name, one) for name, one in listeners.items()})
 
-    def build(
-        self, publication: Publication, withheld: frozenset[str], strategies: Mapping[str, RoutingStrategy]
-    ) -> Snapshot:
-        """The next snapshot. `strategies`: how groups share their requests, by group; a cluster that is there stays as it was made."""
+    def build(self, publication: Publication, withheld: frozenset[str], traits: Mapping[str, Traits]) -> Snapshot:
+        """The next snapshot. `traits`: of groups that are out of the ordinary; a cluster that is there stays as it was made."""
         last = self._last
         self._last = Snapshot(
             version=last.version + 1,
-            clusters=_same_if_equal(last.clusters, self._clusters(publication, strategies)),
+            clusters=_same_if_equal(last.clusters, self._clusters(publication, traits)),
             endpoints=_same_if_equal(last.endpoints, self._endpoints(publication)),
             listeners=last.listeners,
             routes=self._route_tables(publication.forwardings()),
@@ -93,10 +91,10 @@ class SnapshotBuilder:
         )
         return self._last
 
-    def _clusters(self, publication: Publication, strategies: Mapping[str, RoutingStrategy]) -> dict[str, Resource]:
+    def _clusters(self, publication: Publication, traits: Mapping[str, Traits]) -> dict[str, Resource]:
         known = self._last.clusters
         groups = {
-            group: known.get(group) or Resource(group, self._messages.cluster(group, strategies.get(group)))
+            group: known.get(group) or Resource(group, self._messages.cluster(group, traits.get(group, PLAIN)))
             for group in publication.rotation
         }
         hops = {hop_name(mirror, size): (mirror, size) for mirror in publication.hops for size in Size}

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from bannister.clock import Clock
-from bannister.domain.fleet import RoutingStrategy
+from bannister.domain.fleet import Traits
 from bannister.domain.instance import Instance
 from bannister.domain.routing import Forwarding, Mirror, RoutePlan, Weight
 from bannister.domain.runtime_texts import RuntimeTexts
@@ -71,7 +71,7 @@ LAPSED_ANSWER_SECONDS_MAX: Final = 0.5
 
 _NOBODY: frozenset[str] = frozenset()
 _NO_ROUTE = Forwarding()
-_NO_STRATEGIES: Mapping[str, RoutingStrategy] = {}
+_NO_TRAITS: Mapping[str, Traits] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class Publisher:
         self._sight = Sight(admin_of)
         self._builder = SnapshotBuilder(messages or EnvoyMessages(settings, texts))
         self._plans: tuple[RoutePlan, ...] | None = None
-        self._strategies: Mapping[str, RoutingStrategy] = _NO_STRATEGIES
+        self._traits: Mapping[str, Traits] = _NO_TRAITS
         self._published = Publication()
         #: The groups that it has as clusters.
         self._clusters: frozenset[str] = frozenset()
@@ -134,14 +134,14 @@ class Publisher:
         """Announced whenever one of the questions below may have a new answer, but for `serving` and requests in flight."""
         return self._changed
 
-    def ask(self, plans: Sequence[RoutePlan], strategies: Mapping[str, RoutingStrategy] = _NO_STRATEGIES) -> None:
+    def ask(self, plans: Sequence[RoutePlan], traits: Mapping[str, Traits] = _NO_TRAITS) -> None:
         """What the proxies should do from now on: the plans of all endpoints that exist.
 
         Args:
             plans: Of all endpoints.
-            strategies: Of the groups that have one, as long as there are instances of them; it never changes for a group.
+            traits: Of the groups that are out of the ordinary, as long as there are instances of them; they never change for a group.
         """
-        self._strategies = strategies
+        self._traits = traits
         if tuple(plans) != self._plans:
             self._plans = tuple(plans)
             self._asked.announce()
@@ -305,7 +305,7 @@ class Publisher:
     def _publish(self, following: Publication) -> None:
         withheld = frozenset() if self._adopted else self._short_groups(following) | {ROUTE_TABLE}
         try:
-            self._server.publish(self._builder.build(following, withheld, self._strategies))
+            self._server.publish(self._builder.build(following, withheld, self._traits))
         except Inconsistent:
             log.exception("A snapshot was not published because it would lose requests.")
             return

@@ -46,6 +46,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     (),
     # Models, configurations, variants and alarms have members that are only described: an earlier version would drop them in writing.
     (),
+    # Models have paths: an earlier version would drop them in writing, and ask what runs where it does not answer.
+    (),
 )
 
 

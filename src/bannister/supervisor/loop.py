@@ -327,6 +327,7 @@ def _spec(record: GroupRecord, is_shadow: bool) -> GroupSpec:
         artifact_dir=record.artifact_dir,
         environment=group.container.environment,
         startup_timeout_seconds=group.startup_timeout_seconds,
+        paths=group.container.paths,
         is_shadow=is_shadow,
         instance_type=group.instance_type,
     )

@@ -190,13 +190,13 @@ def _green_failed(deployment: Deployment, seen: Observation) -> str | None:
     if starting:
         return None
     growing = deployment.phase is Phase.GROWING
-    variants = {group.id: group.variant for group in deployment.green.groups}
+    green = {group.id: group for group in deployment.green.groups}
     for group in _production(seen):
-        variant = variants.get(group.group, group.group)
+        variant, path = green[group.group].variant, green[group.group].container.paths.ping
         needed = shifted_to(deployment, variant) if growing else group.wanted
         if group.ready < needed:
             return (
-                f"An instance of the new fleet (variant {variant}) died or stopped answering /ping: "
+                f"An instance of the new fleet (variant {variant}) died or stopped answering {path}: "
                 f"{group.ready} of {needed} are ready." + (f" {group.trouble}" if group.trouble else "")
             )
     # While a batch starts its instances may need several attempts, as the first ones did.

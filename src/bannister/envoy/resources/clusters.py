@@ -11,6 +11,8 @@ What each choice is for:
   beyond them wait in Envoy, where waiting is cheap, and not as threads of a model server.
 * The model sees the request's documented headers, and the caller the answer's (`headers`): the rest is taken off here, on the way to the model at the last
   moment and on the way back at the first, so that routes and logs still see all of the request, and what we add to an answer stays.
+* Where a model has paths of its own (`Paths`), its cluster knows them: it is pinged there, and the path of a request, which every route has made `/invocations`,
+  becomes the model's at the last moment. So whatever brings a request to a group (a share, a session, a stream, a copy) brings it to the right path.
 """
 
 from __future__ import annotations
@@ -26,8 +28,10 @@ from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2
 from envoy.type.matcher.v3 import regex_pb2, string_pb2
 from google.protobuf import any_pb2, wrappers_pb2
 
-from bannister.domain.fleet import RoutingStrategy
+from bannister.domain.fleet import PLAIN, RoutingStrategy, Traits
+from bannister.domain.model import CONTRACT
 from bannister.envoy.resources.headers import not_for_the_caller, not_for_the_model
+from bannister.envoy.resources.lua import lua_filter
 from bannister.envoy.resources.messages import from_ads, header_if_absent, packed, seconds
 from bannister.settings import Settings
 
@@ -40,17 +44,19 @@ _ANY_STATUS = health_check_pb2.HealthStatusSet(
 DEFAULT_CONTENT_TYPE = "application/octet-stream"
 
 _FIRST_CHECK_JITTER_SECONDS = 0.005
+_OWN_PATH = "bannister.own_path"
 PROTOCOL_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def group_cluster(group: str, settings: Settings, strategy: RoutingStrategy | None = None) -> cluster_pb2.Cluster:
+def group_cluster(group: str, settings: Settings, traits: Traits = PLAIN) -> cluster_pb2.Cluster:
     """The cluster of a group; its instances come by EDS.
 
     Args:
         group: The cluster's name.
         settings: Time-outs and bounds.
-        strategy: How its instances share its requests; None: the less busy of two that are drawn.
+        traits: How its instances share its requests (where nothing is said: the less busy of two that are drawn), and where they answer.
     """
+    strategy = traits.routing
     at_random = strategy is RoutingStrategy.RANDOM
     return cluster_pb2.Cluster(
         name=group,
@@ -68,8 +74,8 @@ def group_cluster(group: str, settings: Settings, strategy: RoutingStrategy | No
             override_host_status=_ANY_STATUS,
         ),
         ignore_health_on_host_removal=True,
-        health_checks=[_ping(settings)],
-        typed_extension_protocol_options={PROTOCOL_OPTIONS: _http_options(settings)},
+        health_checks=[_ping(settings, traits.paths.ping)],
+        typed_extension_protocol_options={PROTOCOL_OPTIONS: _http_options(settings, traits.paths.invocations)},
     )
 
 
@@ -93,7 +99,7 @@ def _no_breakers(connections_max: int = UNBOUNDED) -> circuit_breaker_pb2.Circui
     return circuit_breaker_pb2.CircuitBreakers(thresholds=[thresholds])
 
 
-def _ping(settings: Settings) -> health_check_pb2.HealthCheck:
+def _ping(settings: Settings, path: str) -> health_check_pb2.HealthCheck:
     interval = seconds(settings.health_check_interval_seconds)
     return health_check_pb2.HealthCheck(
         timeout=seconds(settings.ping_timeout_seconds),
@@ -102,16 +108,17 @@ def _ping(settings: Settings) -> health_check_pb2.HealthCheck:
         initial_jitter=seconds(_FIRST_CHECK_JITTER_SECONDS),
         unhealthy_threshold=wrappers_pb2.UInt32Value(value=settings.health_check_unhealthy_count),
         healthy_threshold=wrappers_pb2.UInt32Value(value=1),
-        http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path="/ping"),
+        http_health_check=health_check_pb2.HealthCheck.HttpHealthCheck(path=path),
     )
 
 
-def _http_options(settings: Settings) -> any_pb2.Any:
+def _http_options(settings: Settings, path: str) -> any_pb2.Any:
+    own_path = [] if path == CONTRACT.invocations else [lua_filter(_OWN_PATH, "own_path.lua", "MODEL", {"path": path})]
     options = http_protocol_options_pb2.HttpProtocolOptions(
         common_http_protocol_options=protocol_pb2.HttpProtocolOptions(
             idle_timeout=seconds(settings.upstream_idle_timeout_seconds)
         ),
-        http_filters=[_strip_headers(), _codec()],
+        http_filters=[_strip_headers(), *own_path, _codec()],
     )
     options.explicit_http_config.http_protocol_options.SetInParent()
     return packed(options)
