@@ -4,6 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 SET_UP := $(VENV)/.set-up
+FRAMEWORKS := .frameworks
 # In a short folder: the path of a socket may have about a hundred characters.
 PYTEST = $(BIN)/python -m pytest -q --durations=10 --basetemp="$$(mktemp -d /tmp/bannister-XXXXXX)/t"
 # AWS's own tools, each in an environment of its own: their releases pin versions of botocore and protobuf that are not ours.
@@ -14,7 +15,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench bench-alarms bench-shadow shadow-inert crashes soak conformance compatibility aws-tools check simulate soak-simulation format constraints clean
+.PHONY: help setup demo test bench bench-alarms bench-shadow shadow-inert crashes soak conformance compatibility aws-tools frameworks check simulate soak-simulation format constraints clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +56,15 @@ soak-simulation: setup ## Simulated deployments with faults on all cores: make s
 
 conformance: setup ## Requests made from AWS's models, right and wrong, against every operation, in 5,000 small worlds (about 6 minutes)
 	@CONFORMANCE=$(or $(WORLDS),5000) $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/aws/test_conformance.py
+
+frameworks: setup $(FRAMEWORKS)/.set-up ## Run MLflow and LitServe as models, from an environment of their own in .frameworks (about 3 minutes, 700 MB)
+	@FRAMEWORKS=$(CURDIR)/$(FRAMEWORKS)/bin $(PYTEST) tests/scenarios/test_frameworks.py
+
+$(FRAMEWORKS)/.set-up: pyproject.toml constraints-frameworks.txt
+	@$(BIN)/python -m venv $(FRAMEWORKS)
+	@$(BIN)/python -c 'import tomllib; print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["frameworks"], sep="\n")' >$(FRAMEWORKS)/wanted.txt
+	@$(FRAMEWORKS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-frameworks.txt --requirement $(FRAMEWORKS)/wanted.txt
+	@touch $@
 
 compatibility: setup ## Write docs/compatibility.md anew from the tables in the code
 	@$(BIN)/python -m tests.compatibility.page

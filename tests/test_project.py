@@ -133,6 +133,7 @@ def test_every_dependency_is_among_the_tested_versions() -> None:
         *project["dependencies"],
         *(each for extra in project["optional-dependencies"].values() for each in extra),
     ]
+    files = (ROOT / "constraints.txt", ROOT / "constraints-frameworks.txt")
     names = {re.split(r"[\[<>=]", each)[0].lower() for each in wanted} - {"bannister"}
-    tested = {line.partition("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines()}
+    tested = {line.partition("==")[0].lower() for file in files for line in file.read_text().splitlines()}
     assert names <= tested
