@@ -57,7 +57,9 @@ def test_every_default_is_acceptable(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert load(tmp_path) == Settings(tmp_path)
 
 
-@pytest.mark.parametrize("name", [name for name, kind in NAMES.items() if kind not in ("str", "Timing", "Switch")])
+@pytest.mark.parametrize(
+    "name", [name for name, kind in NAMES.items() if kind not in ("str", "Timing", "Switch", "Pull")]
+)
 def test_no_number_is_below_zero_or_not_finite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     for text in ("-1", "nan", "inf", "", "none"):
         monkeypatch.setenv(f"BANNISTER_{name.upper()}", text)
@@ -67,7 +69,7 @@ def test_no_number_is_below_zero_or_not_finite(tmp_path: Path, monkeypatch: pyte
 def test_what_may_be_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     accepted = set()
     for name, kind in NAMES.items():
-        if kind in ("str", "Timing", "Switch"):
+        if kind in ("str", "Timing", "Switch", "Pull"):
             continue
         with monkeypatch.context() as patch:
             patch.setenv(f"BANNISTER_{name.upper()}", "0")
@@ -105,6 +107,7 @@ def test_what_may_be_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         ("account_id = true", "account_id must be text, not True."),
         ("account_id = 1.5", "account_id must be text, not 1.5."),
         ("timing = 'azure'", "timing must be one of bannister, aws, not 'azure'."),
+        ("container_pull = 'often'", "container_pull must be one of missing, always, never, not 'often'."),
         ("timing = 1", "timing must be one of bannister, aws, not 1."),
         ("turn_second = 1", "there is no setting called 'turn_second'; the closest is 'turn_seconds'."),
         ("data_dir = '/x'", "there is no setting called 'data_dir'."),

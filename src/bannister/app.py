@@ -42,12 +42,13 @@ from bannister.domain.routing import plan_of
 from bannister.envoy.admin import Admin
 from bannister.envoy.ads import DiscoveryServer
 from bannister.envoy.resources.names import PROXY_NODE
-from bannister.errors import EXIT_CANNOT_START, BannisterError, Fenced, Refused
+from bannister.errors import EXIT_CANNOT_START, BannisterError, Fenced
 from bannister.evaluator.loop import Evaluator
 from bannister.evaluator.notifier import Notifier
 from bannister.experimenter.loop import Experimenter
 from bannister.ids import RandomIds
 from bannister.instances.backend import InstanceBackend
+from bannister.instances.engine import Engines
 from bannister.instances.images import ImageTable
 from bannister.instances.local import LocalInstances
 from bannister.metrics.feed import CaptureFeed, TelemetryFeed
@@ -86,8 +87,9 @@ class ControlPlane:
             settings.objects_dir, ids, settings.object_bytes_max, self._reserve.check, self._reserve.release_if_full
         )
         self._delivery = Delivery(settings, self._objects, clock)
-        images = ImageTable(settings)
-        self._instances = LocalInstances(settings, clock, ids, images, self._fence)
+        engines = Engines(settings.container_engine)
+        images = ImageTable(settings, engines)
+        self._instances = LocalInstances(settings, clock, ids, images, self._fence, engines, self._state.epoch)
         texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
         self._publisher = Publisher(
             settings,
@@ -138,7 +140,7 @@ class ControlPlane:
             clock=clock,
             ids=ids,
             settings=settings,
-            image_refusal=lambda image: _refusal(images, image),
+            image_refusal=images.why_not,
             image_paths=lambda image: images.resolve(image).paths,
             ready_instances=lambda: _ready(self._instances),
             waits_for=lambda group: _waits_for(self._instances, group),
@@ -355,14 +357,6 @@ class _Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-def _refusal(images: ImageTable, image: str) -> str | None:
-    try:
-        images.resolve(image)
-    except Refused as refusal:
-        return str(refusal)
-    return None
 
 
 def _ready(instances: InstanceBackend) -> dict[str, int]:

@@ -64,6 +64,16 @@ class Switch(StrEnum):
     OFF = "off"
 
 
+class Pull(StrEnum):
+    """When the engine fetches the image of a container."""
+
+    #: When it does not have it.
+    MISSING = "missing"
+    #: For each new fleet.
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One process's view of the configuration. Immutable; passed down, never looked up."""
@@ -115,6 +125,10 @@ class Settings:
     warmup_bytes_max: int = 16 * 1024 * 1024
     #: All of them together may take this long, and no longer than is left of the time to start.
     warmup_timeout_seconds: float = 300.0
+    #: Where images without a row in images.toml run as containers: the path of Docker's or Podman's socket, `auto` to look for it, `none` for nowhere.
+    container_engine: str = "auto"
+    container_pull: Pull = Pull.MISSING
+    container_pull_timeout_seconds: float = 1800.0
     artifact_bytes_max: int = 20 * 1024**3
     artifact_files_max: int = 100_000
     #: A `code/requirements.txt` is installed within this long, or the instances fail. No part of their start-up time.
@@ -526,6 +540,7 @@ _KINDS: Final = {
     "tuple[str, ...]": _Kind(tuple, "a list of addresses"),  # read by `_addresses`
     "Timing": _Kind(Timing, f"one of {', '.join(Timing)}"),
     "Switch": _Kind(Switch, f"one of {', '.join(Switch)}"),
+    "Pull": _Kind(Pull, f"one of {', '.join(Pull)}"),
 }
 _FIELDS = {field.name: _KINDS[str(field.type)] for field in dataclasses.fields(Settings) if field.name != "data_dir"}
 

@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import dataclasses
+import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bannister.clock import SystemClock
 from bannister.domain.instance import GroupSpec, Instance, InstancePhase
+from bannister.errors import Unavailable
 from bannister.ids import RandomIds
 from bannister.instances import process
+from bannister.instances.engine import Engine, EngineRefused, Engines
 from bannister.instances.groups import GroupedInstances
 from bannister.instances.images import ImageTable
 from bannister.instances.local import LocalInstances
@@ -25,6 +33,9 @@ from bannister.instances.memory import Behaviour, MemoryInstances, MemoryMachine
 from bannister.settings import Settings
 
 TIMEOUT_SECONDS = 30.0
+MODES = ("good", "broken", "silent", "unwell", "deaf", "family", "chatty", "environment", "hungry")
+#: What containers of the tests are made from where a real engine answers: anything with a Python.
+CONTAINER_IMAGE = os.environ.get("CONTAINER_IMAGE", "python:3.12-slim")
 
 
 class Place:
@@ -50,7 +61,7 @@ class Place:
     def new_backend(self) -> GroupedInstances:
         raise NotImplementedError
 
-    def spec(self, mode: str = "good", *, startup_timeout_seconds: float = TIMEOUT_SECONDS) -> GroupSpec:
+    def spec(self, mode: str = "good", *, startup_timeout_seconds: float = 4 * TIMEOUT_SECONDS) -> GroupSpec:
         return GroupSpec(
             id=f"shop-{mode}/1",
             endpoint="shop",
@@ -102,10 +113,9 @@ class LocalPlace(Place):
     def __init__(self, data_dir: Path, **changes: object) -> None:
         super().__init__(data_dir, **changes)
         script = Path(__file__).with_name("model_server.py")
-        modes = ("good", "broken", "silent", "unwell", "deaf", "family", "chatty", "environment", "hungry")
         rows = [
             f'[[image]]\nmatch = "model:{mode}"\ncommand = ["{{python}}", "{script}", "{mode}", "{{port}}"]\n'
-            for mode in modes
+            for mode in MODES
         ]
         self.settings.images_path.write_text("\n".join(rows))
 
@@ -133,6 +143,167 @@ class LocalPlace(Place):
             assert time.monotonic() < deadline
             time.sleep(0.005)
         return lambda: process.identify(orphan.pid) is not None and orphan.poll() is None
+
+
+def ask(engine: Engine, method: str, path: str, query: dict[str, object] | None = None, body: object = None) -> Any:
+    """Ask an engine from a test that does not wait, whether or not an event loop runs."""
+    with concurrent.futures.ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, engine.call(method, path, query, body)).result()
+
+
+class ContainerPlace(Place):
+    """Containers of an engine: the machine's, or `container_engine.py`."""
+
+    def __init__(self, data_dir: Path, engine: Path, *, is_real: bool = False, **changes: object) -> None:
+        super().__init__(data_dir, container_engine=str(engine), **changes)
+        self.engines = Engines(str(engine))
+        self.is_real = is_real
+        if is_real:  # a container takes seconds where the machine is busy
+            self.patience_seconds = 4 * TIMEOUT_SECONDS
+        #: What the models are run from, mounted into each container.
+        self.folder = Path(__file__).parent
+        rows = [
+            f'[[image]]\nmatch = "bannister-test/{mode}:*"\ncontainer = true\n'
+            f'command = ["python3", "{{model_dir}}/model_server.py", "{mode}", "{{port}}", "0.0.0.0"]\n'
+            for mode in MODES
+        ]
+        self.settings.images_path.write_text("\n".join(rows))
+
+    def new_backend(self) -> LocalInstances:
+        images = ImageTable(self.settings)
+        return LocalInstances(self.settings, SystemClock(), RandomIds(), images, engines=self.engines, epoch=7)
+
+    def spec(self, mode: str = "good", *, startup_timeout_seconds: float = 4 * TIMEOUT_SECONDS) -> GroupSpec:
+        spec = super().spec(mode, startup_timeout_seconds=startup_timeout_seconds)
+        image = spec.image if mode not in MODES else f"bannister-test/{mode}:1"
+        return dataclasses.replace(spec, image=image, artifact_dir=str(self.folder))
+
+    @property
+    def engine(self) -> Engine:
+        return self.engines.find()
+
+    def ask(self, method: str, path: str, query: dict[str, object] | None = None, body: object = None) -> Any:
+        return ask(self.engine, method, path, query, body)
+
+    def container(self, instance: str) -> dict[str, Any]:
+        """Raises `KeyError`: there is none."""
+        label = f"bannister.instance={instance}"
+        found = self.ask("GET", "/containers/json", {"all": 1, "filters": json.dumps({"label": [label]})})
+        if not found:
+            raise KeyError(instance)
+        return dict(self.ask("GET", f"/containers/{found[0]['Id']}/json"))
+
+    def pid(self, instance: str) -> int:
+        return int(self.container(instance)["State"]["Pid"])
+
+    def crash(self, instance: str) -> None:
+        self._signal(instance, "SIGKILL")
+
+    def hang(self, instance: str) -> None:
+        self._signal(instance, "SIGSTOP")
+
+    def wake(self, instance: str) -> None:
+        self._signal(instance, "SIGCONT")
+
+    def _signal(self, instance: str, name: str) -> None:
+        self.ask("POST", f"/containers/{self.container(instance)['Id']}/kill", {"signal": name})
+
+    def move(self, image: str) -> None:
+        """The tag comes to mean another image."""
+        if not self.is_real:
+            self.ask("POST", "/images/create", {"fromImage": image})
+            return
+        name = f"bannister-move-{self.settings.instance_port_first}"
+        made = self.ask("POST", "/containers/create", {"name": name}, {"Image": image, "Cmd": ["true"]})
+        repo, _, tag = image.partition(":")
+        self.ask("POST", "/commit", {"container": made["Id"], "repo": repo, "tag": tag}, {})
+        self.ask("DELETE", f"/containers/{name}", {"force": 1})
+
+    def start_orphan(self) -> Callable[[], bool]:
+        definition = {
+            "Image": "bannister-test/good:1",
+            "Cmd": ["python3", "-c", "import time; time.sleep(600)"],
+            "Env": [],
+            "Labels": {"bannister.data-dir": str(self.settings.data_dir), "bannister.instance": "0badcafe"},
+            "HostConfig": {"PortBindings": {"8080/tcp": [{"HostIp": "127.0.0.1", "HostPort": str(self.settings.instance_port_last + 1)}]}},
+        }  # fmt: skip
+        if not self.is_real:
+            self.ask("POST", "/images/create", {"fromImage": "bannister-test/good:1"})
+        name = f"bannister-orphan-{self.settings.instance_port_first}"
+        self.ask("POST", "/containers/create", {"name": name}, definition)
+        self.ask("POST", f"/containers/{name}/start")
+
+        def runs() -> bool:
+            try:
+                return bool(self.ask("GET", f"/containers/{name}/json")["State"]["Running"])
+            except EngineRefused:
+                return False
+
+        return runs
+
+
+def real_engine() -> Path | None:
+    """The machine's engine, if it has one and the image that the tests need."""
+    try:
+        engine = Engines().find()
+        ask(engine, "GET", f"/images/{CONTAINER_IMAGE}/json")
+    except (Unavailable, EngineRefused):
+        return None
+    for mode in MODES:
+        ask(engine, "POST", f"/images/{CONTAINER_IMAGE}/tag", {"repo": f"bannister-test/{mode}", "tag": "1"})
+    return engine.socket
+
+
+class EngineProgram:
+    """A `container_engine.py` that runs, and what a test does to it."""
+
+    def __init__(self) -> None:
+        self.socket = Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp")) / "engine.sock"  # a socket's path is short
+        program = [sys.executable, str(Path(__file__).with_name("container_engine.py")), str(self.socket)]
+        self._running = subprocess.Popen([*program, *(f"bannister-test/{mode}:1" for mode in MODES)])
+        deadline = time.monotonic() + TIMEOUT_SECONDS
+        while not self.socket.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def pause(self) -> None:
+        """It does not answer, and what it runs goes on."""
+        self._running.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._running.send_signal(signal.SIGCONT)
+
+    def end(self) -> None:
+        self._running.terminate()
+        self._running.wait(TIMEOUT_SECONDS)
+        shutil.rmtree(self.socket.parent)
+
+
+@pytest.fixture(scope="session")
+def engine_program() -> Iterator[Path]:
+    """The socket of a `container_engine.py` that all tests share."""
+    engine = EngineProgram()
+    yield engine.socket
+    engine.end()
+
+
+@pytest.fixture
+async def place_of_own_engine(tmp_path: Path) -> AsyncIterator[tuple[ContainerPlace, EngineProgram]]:
+    engine = EngineProgram()
+    try:
+        async for each in _lent(ContainerPlace(tmp_path, engine.socket)):
+            assert isinstance(each, ContainerPlace)
+            yield each, engine
+            engine.resume()
+    finally:
+        engine.end()
+
+
+@pytest.fixture(params=["container program", "container engine"])
+async def container_place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ContainerPlace]:
+    async for each in _lent(_place(request, tmp_path)):
+        assert isinstance(each, ContainerPlace)
+        yield each
 
 
 class MemoryPlace(Place):
@@ -173,12 +344,36 @@ class MemoryPlace(Place):
         return lambda: "0badcafe" in self.machine.running
 
 
-@pytest.fixture(params=[pytest.param("local", marks=pytest.mark.real), "memory"])
+@pytest.fixture(
+    params=[
+        "memory",
+        *(pytest.param(kind, marks=pytest.mark.real) for kind in ("local", "container program", "container engine")),
+    ]
+)
 async def place(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Place]:
     """Each kind of place in turn."""
-    kind = LocalPlace if request.param == "local" else MemoryPlace
-    async for each in _lent(kind(tmp_path)):
+    async for each in _lent(_place(request, tmp_path)):
         yield each
+
+
+def _place(request: pytest.FixtureRequest, data_dir: Path) -> Place:
+    match request.param:
+        case "memory":
+            return MemoryPlace(data_dir)
+        case "local":
+            return LocalPlace(data_dir)
+        case "container program":
+            return ContainerPlace(data_dir, request.getfixturevalue("engine_program"))
+        case _:
+            return ContainerPlace(data_dir, request.getfixturevalue("machine_engine"), is_real=True)
+
+
+@pytest.fixture(scope="session")
+def machine_engine() -> Path:
+    socket = real_engine()
+    if socket is None:
+        pytest.skip(f"no Docker or Podman answers here that has the image {CONTAINER_IMAGE}")
+    return socket
 
 
 @pytest.fixture

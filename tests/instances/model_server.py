@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 mode, port = sys.argv[1], int(sys.argv[2])
+host = sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1"
 #: Memory that it was told to take.
 held = []
 
@@ -74,4 +75,4 @@ if mode == "chatty":
     for number in range(20_000):
         print(f"line {number} " + "x" * 80)
     print("the last line", flush=True)
-http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+http.server.ThreadingHTTPServer((host, port), Handler).serve_forever()

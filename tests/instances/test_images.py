@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -166,3 +167,12 @@ def test_what_would_answer_elsewhere_than_it_is_asked_is_not_started(settings):
         match=r"'own' answers at /health and /invocations, .* it was /ping and /invocations; change the row back",
     ):
         run.check_paths(GroupSpec("g", "e", "v", "own", None))
+
+
+def test_the_rows_of_the_page_are_rows(settings):
+    page = (Path(__file__).parents[2] / "docs" / "model-servers.md").read_text()
+    settings.images_path.write_text("".join(re.findall(r"```toml\n(.*?)```", page, re.DOTALL)))
+    table = ImageTable(settings)
+    assert table.resolve("team/ranker:7").paths == Paths("/healthz", "/v1/score")
+    run = table.resolve("vllm/vllm-openai:latest")
+    assert (run.container, run.paths.invocations) == (True, "/v1/completions")

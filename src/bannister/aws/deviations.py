@@ -123,6 +123,18 @@ ENDPOINTS: Final = (
         "tests/compatibility/test_members.py::test_what_aws_has_and_is_not_here",
     ),
     Deviation(
+        "Image names how to run a model: AWS's framework images run with the built-in runtime, others as a row of images.toml says, or as containers of this machine's engine",
+        "an image in a registry, run as a container",
+        "tests/instances/test_containers.py::test_an_image_without_a_row_is_a_container",
+        "model-servers.md",
+    ),
+    Deviation(
+        "A model's server may answer elsewhere than at /ping and /invocations: its image's row says where, or BANNISTER_PING_PATH and BANNISTER_INVOCATIONS_PATH in Environment",
+        "these two, always",
+        "tests/operations/test_resources.py::test_a_model_keeps_the_paths_that_it_was_created_with",
+        "decisions/0024-paths-and-containers.md",
+    ),
+    Deviation(
         "What has no effect here is stored and described as it was given; what would be missed is refused",
         "everything has its effect",
         "tests/compatibility/test_members.py::test_what_was_given_comes_back",

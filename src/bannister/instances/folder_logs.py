@@ -44,6 +44,20 @@ class FolderLogs:
         """Where an instance prints to."""
         return self._running / instance / "log"
 
+    def copy(self, instance: str, container: str, lines: bytes, until: tuple[int, int]) -> None:
+        """Add what a container printed; `until`: when it printed the last of it, in nanoseconds, and how many of its lines have that time."""
+        with self.file(instance).open("ab") as file:
+            file.write(lines)
+        self._copied_file(instance).write_text(f"{container} {until[0]} {until[1]}")
+
+    def copied_to(self, instance: str, container: str) -> tuple[int, int]:
+        """The `until` of the last copy; zeros: there was none."""
+        try:
+            name, at, lines = self._copied_file(instance).read_text().split()
+            return (int(at), int(lines)) if name == container else (0, 0)
+        except (OSError, ValueError):
+            return 0, 0
+
     def tail(self, instance: str, lines: int) -> list[str]:
         """The last lines, whatever their times."""
         if not instance.isalnum():  # ids are hexadecimal: no path
@@ -131,6 +145,9 @@ class FolderLogs:
     def _find(self, instance: str) -> tuple[Path, bool]:
         running = self.file(instance)
         return (running, False) if running.exists() else (self._past_file(instance), True)
+
+    def _copied_file(self, instance: str) -> Path:
+        return self._running / instance / "log.copied"
 
     def _past_file(self, instance: str) -> Path:
         return self._past / f"{instance}.log"

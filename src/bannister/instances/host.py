@@ -41,6 +41,8 @@ class InstanceRecord:
     port: int | None = None
     #: Its process, once started; None while it has none, or was being started when the control plane ended.
     process: Identity | None = None
+    #: The name of its container, where it is one.
+    container: str | None = None
     #: When the present process was started.
     started_at: float | None = None
     #: When the first process was started: the start-up timeout counts from here.
@@ -123,6 +125,16 @@ class Process(Protocol):
     @property
     def strained(self) -> asyncio.Future[str]:
         """Done once it has used more memory than it may: what happened, without its subject."""
+        ...
+
+    @property
+    def preparing(self) -> bool:
+        """What it runs is still being fetched: the time that it may take to start has not begun."""
+        ...
+
+    @property
+    def why(self) -> str | None:
+        """How it ended, where more is known than an exit status: the rest of a sentence that begins with the instance."""
         ...
 
     async def ping(self, path: str, timeout_seconds: float) -> Ping: ...

@@ -18,8 +18,16 @@ of the user's `images.toml` in the data directory, then the built-in ones:
     ping_path = "/health"                           # SageMaker's /ping and /invocations, if it has its own
     invocations_path = "/predict"
 
+    [[image]]
+    match = "vllm/vllm-openai:*"                    # a container; its command is what follows the image's entry point
+    container = true
+    command = ["--model", "{model_dir}", "--port", "{port}"]
+    pull = "always"
+
 In a command `{port}`, `{model_dir}` and `{python}` stand for the port to listen on, the folder of the unpacked artifact and
-the interpreter: that of an environment of its own where the artifact has a `code/requirements.txt`. A row without a command runs the built-in Python runtime. The file is read again whenever it changes.
+the interpreter: that of an environment of its own where the artifact has a `code/requirements.txt`. A row without a command runs the built-in Python runtime, or the container with `serve`, as SageMaker does. In a container the port is 8080 and
+the folder /opt/ml/model. Images that match no row are containers, where an engine answers (`bannister.instances.engine`). The file is read again
+whenever it changes.
 
 **Paths are remembered.** A model's environment may say otherwise than its image's row where its server answers; either way the
 model keeps the paths that it was created with, and all that runs it (`bannister.domain.model.Paths`): proxies and pings are told
@@ -42,8 +50,13 @@ import msgspec
 from bannister.domain.instance import GroupSpec
 from bannister.domain.model import CONTRACT, Paths, check_path, paths_of
 from bannister.errors import Invalid, Unavailable
-from bannister.settings import Settings
+from bannister.instances.engine import Engines
+from bannister.settings import Pull, Settings
 
+#: As in SageMaker's containers.
+CONTAINER_PORT: Final = 8080
+CONTAINER_MODEL_DIR: Final = "/opt/ml/model"
+_SERVE: Final = ("serve",)
 _RUNTIME: Final = ("{python}", "-m", "bannister.runtime")
 
 
@@ -56,6 +69,10 @@ class ImageRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     #: None: the interpreter that runs Bannister.
     python: str | None = None
     environment: dict[str, str] = {}  # msgspec copies it
+    #: The engine runs it.
+    container: bool = False
+    #: When the engine fetches it; None: as the setting `container_pull` says.
+    pull: Pull | None = None
     #: Where its server answers.
     ping_path: str = CONTRACT.ping
     invocations_path: str = CONTRACT.invocations
@@ -73,6 +90,12 @@ class RunCommand:
     environment: dict[str, str]
     #: Where its server answers, unless the model says otherwise.
     paths: Paths = CONTRACT
+    container: bool = False
+    pull: Pull | None = None
+
+    def arguments(self) -> list[str]:
+        """What follows a container's entry point."""
+        return self._filled(str(CONTAINER_PORT), CONTAINER_MODEL_DIR)
 
     def check_paths(self, spec: GroupSpec) -> None:
         """See that a group is asked where its server would answer.
@@ -98,12 +121,15 @@ class RunCommand:
         Raises:
             Invalid: The program does not exist.
         """
-        values = {"{port}": str(port), "{model_dir}": model_dir, "{python}": self.python}
-        argv = [_filled(part, values) for part in self.command]
+        argv = self._filled(str(port), model_dir)
         program = shutil.which(argv[0], path=path)
         if program is None:
             raise Invalid(f"There is no program {argv[0]!r} to run the image with.")
         return [program, *argv[1:]]
+
+    def _filled(self, port: str, model_dir: str) -> list[str]:
+        values = {"{port}": port, "{model_dir}": model_dir, "{python}": self.python}
+        return [_filled(part, values) for part in self.command]
 
 
 #: AWS's framework images (in any account, region and partition) and the name for the runtime itself.
@@ -123,30 +149,54 @@ BUILT_IN: Final = tuple(
 class ImageTable:
     """Resolves images by the user's rows and the built-in ones."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, engines: Engines | None = None) -> None:
+        """`engines`: where images without a row run as containers; None: nowhere."""
+        self._engines = engines
         self._file = settings.images_path
         self._shim = settings.data_dir / "runtime"
         self._seen: tuple[int, int] | None = None
         self._rows: tuple[ImageRow, ...] = ()
 
     def resolve(self, image: str) -> RunCommand:
-        """How to run an image.
+        """How to run an image; that an engine answers for a container is another question (`why_not`).
 
         Raises:
-            Invalid: No row matches, or the user's file is damaged; the sentence says what can be run.
+            Invalid: No row matches and there are no containers here, or the user's file is damaged; the sentence says what can be run.
         """
         self._read_again()
         row = next((row for row in (*self._rows, *BUILT_IN) if row.matches(image)), None)
         if row is None:
-            raise Invalid(
-                f"Bannister does not know how to run the image {image!r}. It runs {self._known()} with its Python runtime; "
-                f"for any other image, add a row with a command to {self._file}."
-            )
+            if self._engines is None or not self._engines.wanted:
+                raise Invalid(self._unknown(image, "."))
+            return RunCommand(_SERVE, "", {}, container=True)
+        paths = Paths(row.ping_path, row.invocations_path)
+        if row.container:
+            return RunCommand(row.command or _SERVE, "", dict(row.environment), paths, container=True, pull=row.pull)
         environment = dict(row.environment)
         if row.python is not None and row.command is None:
             environment["PYTHONPATH"] = _joined(str(_runtime_only(self._shim)), environment.get("PYTHONPATH"))
-        paths = Paths(row.ping_path, row.invocations_path)
         return RunCommand(row.command or _RUNTIME, row.python or sys.executable, environment, paths)
+
+    def why_not(self, image: str) -> str | None:
+        """Why an image cannot be run now, as a sentence; None: it can."""
+        try:
+            if self.resolve(image).container:
+                if self._engines is None:
+                    return f"The image {image!r} is to be run as a container, and there are no containers here."
+                self._engines.find()
+        except Invalid as refusal:
+            return str(refusal)
+        except Unavailable as error:
+            if any(row.matches(image) for row in self._rows):
+                return f"The image {image!r} is to be run as a container. {error}"
+            return self._unknown(image, f", or start a container engine. {error}")
+        return None
+
+    def _unknown(self, image: str, otherwise: str) -> str:
+        return (
+            f"Bannister does not know how to run the image {image!r}. It runs {self._known()} with its Python runtime; "
+            f"for any other image, add a row with a command to {self._file}{otherwise}"
+        )
 
     def _known(self) -> str:
         names = [*(row.match for row in self._rows), *(row.match for row in BUILT_IN if not row.match.startswith("*/"))]
@@ -175,7 +225,17 @@ def _read(file: Path) -> tuple[ImageRow, ...]:
     if any(row.command == () for row in rows):
         raise Invalid(f"{file} cannot be used: a command is empty.")
     for row in rows:
-        if row.command is None and (row.ping_path, row.invocations_path) != (CONTRACT.ping, CONTRACT.invocations):
+        if row.container and row.python is not None:
+            raise Invalid(
+                f"{file} cannot be used: the row {row.match!r} is a container, which brings its own interpreter: leave python out."
+            )
+        if row.pull is not None and not row.container:
+            raise Invalid(f"{file} cannot be used: the row {row.match!r} says pull and is no container.")
+        if (
+            not row.container
+            and row.command is None
+            and (row.ping_path, row.invocations_path) != (CONTRACT.ping, CONTRACT.invocations)
+        ):
             raise Invalid(
                 f"{file} cannot be used: the row {row.match!r} has no command, and the built-in runtime answers at /ping and /invocations."
             )

@@ -195,8 +195,12 @@ class Life:
             return _Setback(f"cannot be started: {_clause(error)}", final=True)
         except Unavailable as error:
             return _Setback(f"cannot be started now: {_clause(error)}")
-        self._show(InstancePhase.UNREADY if self.record.was_ready else InstancePhase.STARTING, self._shown.reason)
+        if not self._process.preparing:
+            self._show_starting()
         return None
+
+    def _show_starting(self) -> None:
+        self._show(InstancePhase.UNREADY if self.record.was_ready else InstancePhase.STARTING, self._shown.reason)
 
     async def _wait_until_up(self) -> _Setback | None:
         process = self._process
@@ -211,12 +215,16 @@ class Life:
                     self._show_ready()
                 return setback
             now = self._around.clock.monotonic()
+            if process.preparing:
+                self._deadline = now + self._spec.startup_timeout_seconds
+            elif self._shown.phase is InstancePhase.PENDING:
+                self._show_starting()
             if now >= self._deadline:
                 return _Setback(self._late(), final=not self.record.was_ready)
             # A twentieth of the time it has taken so far: prompt for the quick, cheap for the slow.
             pause = min(max((now - began) / 20, self._settings.ping_interval_starting_seconds), _PING_INTERVAL_MAX)
             await self._wait(min(pause, self._deadline - now))
-        return _Setback(_ending(process.ended.result()))
+        return _Setback(_ending(process))
 
     async def _warm_up(self) -> _Setback | None:
         """Have the process answer its model's warm-up requests; what went wrong, or None."""
@@ -243,7 +251,7 @@ class Life:
         if process.strained.done():
             return _Setback(process.strained.result(), final=True, check="its warm-up")
         if process.ended.done():
-            return _Setback(f"{_ending(process.ended.result())} during its warm-up", check="its warm-up")
+            return _Setback(f"{_ending(process)} during its warm-up", check="its warm-up")
         return _Setback(why or "", final=True, check="its warm-up")
 
     async def _wait(self, seconds: float) -> None:
@@ -322,7 +330,7 @@ class Life:
                 self._show_silent(why)
         if self._around.clock.monotonic() - up_since >= self._settings.restart_backoff_seconds_max:
             self._setbacks = 0
-        return _Setback(_ending(process.ended.result()))
+        return _Setback(_ending(process))
 
     # --- going on, or not
 
@@ -412,7 +420,10 @@ def _clause(error: Exception) -> str:
     return str(error).removesuffix(".")
 
 
-def _ending(status: int | None) -> str:
+def _ending(process: Process) -> str:
+    if process.why is not None:
+        return process.why
+    status = process.ended.result()
     if status is None:
         return "ended"
     if status >= 0:

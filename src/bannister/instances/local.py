@@ -26,10 +26,13 @@ from bannister.domain.warmup import Warmup
 from bannister.errors import BannisterError, Invalid, Unavailable
 from bannister.ids import Ids
 from bannister.instances import machine, process
+from bannister.instances.containers import ContainerHost
+from bannister.instances.engine import NONE, Engines
 from bannister.instances.environments import Environments
 from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.groups import GroupedInstances
 from bannister.instances.host import InstanceRecord, Ping
+from bannister.instances.hosts import MachineHost
 from bannister.instances.images import ImageTable, RunCommand
 from bannister.instances.installing import REQUIREMENTS, Wanted
 from bannister.instances.limiting import BEYOND, Grant, Limiter
@@ -56,13 +59,32 @@ class LocalInstances(GroupedInstances):
         ids: Ids,
         images: ImageTable,
         fence: Callable[[], None] = lambda: None,
+        engines: Engines | None = None,
+        epoch: int = 0,
     ) -> None:
-        """`fence` is called before every act; it does not return when another process has taken over."""
+        """The backend for one machine.
+
+        Args:
+            settings: Folders, ports and times.
+            clock: The present.
+            ids: For instances.
+            images: How images are run.
+            fence: Called before every act; it does not return when another process has taken over.
+            engines: Where containers run; None: nowhere.
+            epoch: Of the control plane, for whoever looks at its containers.
+        """
         folder = settings.instances_dir
         #: What the instances print.
         self.logs = FolderLogs(folder, clock, settings.instance_log_bytes_max, settings.past_instance_logs_max)
         records = FolderRecords(folder, self.logs, fence)
-        super().__init__(settings, clock, ids, records, LocalHost(settings, clock, images, records, self.logs, fence))
+        seed = str(settings.data_dir).encode()
+        ports = Ports(settings.instance_port_first, settings.instance_port_last, seed)
+        host = MachineHost(
+            LocalHost(settings, clock, images, records, self.logs, ports, fence),
+            ContainerHost(settings, clock, images, engines or Engines(NONE), records, self.logs, ports, epoch, fence),
+            lambda image: images.resolve(image).container,
+        )
+        super().__init__(settings, clock, ids, records, host)
 
     async def memory(self) -> MachineMemory | None:
         """The machine's, and what the instances that serve use of it; None: not known here."""
@@ -114,6 +136,14 @@ class LocalProcess:
     @property
     def strained(self) -> asyncio.Future[str]:
         return self._strained
+
+    @property
+    def preparing(self) -> bool:
+        return False
+
+    @property
+    def why(self) -> str | None:
+        return None
 
     def uses(self, memory_bytes: int) -> str | None:
         """To be told what it uses now; why that is too much, if it is so for the first time."""
@@ -179,6 +209,7 @@ class LocalHost:
         images: ImageTable,
         records: FolderRecords,
         logs: FolderLogs,
+        ports: Ports,
         fence: Callable[[], None],
     ) -> None:
         self._logs = logs
@@ -191,8 +222,7 @@ class LocalHost:
         #: The processes with a limit on their memory, by id, each with its instance.
         self._bounded: dict[int, tuple[str, LocalProcess]] = {}
         self._environments = Environments(settings, clock, fence, records.environments_in_use)
-        seed = str(settings.data_dir).encode()
-        self._ports = Ports(settings.instance_port_first, settings.instance_port_last, seed)
+        self._ports = ports
 
     async def prepare(self, record: InstanceRecord, spec: GroupSpec, waits: Callable[[str], None]) -> None:
         """Have its artifact's requirements installed, where the image is run by an interpreter of ours."""

@@ -234,6 +234,14 @@ class _MemoryProcess:
     def strained(self) -> asyncio.Future[str]:
         return self._strained
 
+    @property
+    def preparing(self) -> bool:
+        return False
+
+    @property
+    def why(self) -> str | None:
+        return None
+
     async def ping(self, path: str, timeout_seconds: float) -> Ping:
         del path, timeout_seconds
         return Ping.OK if not self._ended.done() and self._machine.answers(self._instance) else Ping.SILENT

@@ -2,7 +2,7 @@
 
     instances/
       backend.json            the highest epoch seen, where the search for a port goes on
-      groups/ID.json          a group that is wanted: its spec and count
+      groups/ID.json          a group that is wanted: its spec and count (ID.image: the image of its containers, by its id)
       running/ID/             an instance: record.json, log (with log.1, what came before, and log.times), work (its working directory)
       past/ID.log             what the last instances printed that are gone (with ID.log.times and ID.json, the record)
 
@@ -74,6 +74,7 @@ class FolderRecords:
     def forget_group(self, group: str) -> None:
         self._fence()
         self._group_file(group).unlink(missing_ok=True)
+        self._image_file(group).unlink(missing_ok=True)
 
     def save_instance(self, record: InstanceRecord) -> None:
         self._fence()
@@ -96,6 +97,14 @@ class FolderRecords:
         found = [_read(folder / "record.json", InstanceRecord) for folder in self._running.iterdir()]
         return {record.environment for record in found if record is not None and record.environment is not None}
 
+    def pinned_image(self, group: str) -> str | None:
+        """The image that all containers of a group are made from, by its id; None: it is not decided yet."""
+        return _read(self._image_file(group), str)
+
+    def pin_image(self, group: str, image: str) -> None:
+        self._fence()
+        _write(self._image_file(group), image)
+
     def log_tail(self, instance: str, lines: int) -> list[str]:
         return self._logs.tail(instance, lines)
 
@@ -104,6 +113,9 @@ class FolderRecords:
 
     def _group_file(self, group: str) -> Path:
         return self._groups / f"{quote(group, safe='')}.json"
+
+    def _image_file(self, group: str) -> Path:
+        return self._groups / f"{quote(group, safe='')}.image"
 
     def _save_backend(self, key: str, value: int) -> None:
         self._fence()

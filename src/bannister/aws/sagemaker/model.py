@@ -34,7 +34,7 @@ MEMBERS: Final[Tables] = {
     ),
     "ContainerDefinition": Members(
         "ContainerHostname Image Mode ModelDataUrl ModelDataSource Environment",
-        ignored={"ImageConfig": "images are names of ways to run a model, and are not pulled"},
+        ignored={"ImageConfig": "where an image comes from is the business of this machine's container engine"},
         refused={
             "Mode=MultiModel": "create one model per artifact, with Mode SingleModel",
             "MultiModelConfig": "create one model per artifact",
