@@ -299,6 +299,39 @@ async def test_shadows_that_are_there_are_kept_whatever_others_came(settings: Se
     assert "g6" in keys
 
 
+async def test_rows_that_cannot_be_read_again_do_not_keep_back_what_follows(
+    settings: Settings, world: ShadowWorld
+) -> None:
+    """The read after a commit fails once: what was written counts as written, and the next write finds out how the rows are."""
+
+    class Flaky(MemoryState):
+        fails = False
+        is_committed = False
+
+        async def commit(self, *args: object, **named: object) -> int:
+            found = await super().commit(*args, **named)  # type: ignore[arg-type]
+            self.is_committed = True
+            return found
+
+        async def rows(self, table, prefix=""):  # type: ignore[no-untyped-def]
+            if self.fails and self.is_committed and table.name == SHADOWS.name:
+                self.fails = False
+                raise Unavailable("disk I/O error")
+            return await super().rows(table, prefix)
+
+    state = Flaky(world.medium)
+    tallies = Tallies(state, world.clock, settings)
+    state.fails = True
+    kept = []
+    for number in range(6):
+        kept.append(await tallies.add(world.comparison(None, tallied(START + number))))
+        world.clock.time += 3
+    assert kept == [True, False, True, True, True, True], "one conflict, after which the rows are known again"
+    row = await state.get(SHADOWS, "shadow")
+    assert row is not None
+    assert row.value.tally.pairs == 6
+
+
 async def test_what_cannot_be_written_waits(settings: Settings, world: ShadowWorld) -> None:
     class Full(MemoryState):
         full = True

@@ -143,13 +143,23 @@ class Tallies:
             ]
             writes += [Remove(SHADOWS, key, self._revisions[key]) for key in sorted(surplus & self._revisions.keys())]
             await self._state.commit(writes)
-            self._revisions = {row.key: row.revision for row in await self._state.rows(SHADOWS)}
         except (Unavailable, Conflict) as error:
             log.warning("shadow.not_stored %s", error)
-        else:
-            self._unwritten.clear()
-            for key in surplus:
-                del self._records[key]
+            if isinstance(error, Conflict):  # the rows are not as they were when last read
+                await self._read_revisions()
+            return
+        # What is written is written, whether or not it can be read again: the report may be acknowledged.
+        self._unwritten.clear()
+        for key in surplus:
+            del self._records[key]
+        await self._read_revisions()
+
+    async def _read_revisions(self) -> None:
+        """Where this fails the next commit is a conflict, and they are read again then."""
+        try:
+            self._revisions = {row.key: row.revision for row in await self._state.rows(SHADOWS)}
+        except Unavailable as error:
+            log.warning("shadow.not_read %s", error)
 
     async def _surplus(self) -> set[str]:
         """The oldest of too many shadows that are gone (or closed), and of too many noise floors. What an endpoint has now is not counted: endpoints bound it."""
