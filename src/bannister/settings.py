@@ -274,6 +274,8 @@ class Settings:
     capture_heartbeat_interval_seconds: float = 0.5
     #: Reports of the capture process kept for a control plane that is away; they hold excerpts of bodies, so they are fewer than telemetry's.
     capture_reports_max: int = 1000
+    #: How long a process that is to end waits until the control plane has its last report.
+    capture_farewell_seconds: float = 1.0
     #: Exchanges that wait for their other side: so many, with so many bytes of answers and excerpts of requests. Each waits while the other side is under way; where it is not, or
     #: not any more, for so long: what is told of two exchanges may come in any order.
     pairing_exchanges_max: int = 20_000

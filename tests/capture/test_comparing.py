@@ -15,6 +15,7 @@ from bannister.capture.comparing import AT_ONCE_BYTES_MAX, BUSY, ENCODED, FAILED
 from bannister.capture.pairing import Pair
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructions import ComparedGroups
+from bannister.domain.comparison.report import Unpaired, compared_of
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.comparison.tally import Excerpt, Tally
 
@@ -128,7 +129,28 @@ async def test_long_answers_are_compared_in_a_thread_up_to_a_bound(monkeypatch: 
     async with asyncio.timeout(10):
         while sum(one.agreeing for one in done) < 3:
             await asyncio.sleep(0.001)
-    made.close()
+    made.end()
+
+
+async def test_what_waits_at_the_end_is_counted_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    release, honest = threading.Event(), comparing.pair_tally
+
+    def held(pair: Pair, bytes_max: int) -> Tally:
+        release.wait(10)
+        return honest(pair, bytes_max)
+
+    monkeypatch.setattr(comparing, "pair_tally", held)
+    done: list[Tally] = []
+    made = Comparing(10, 10 * len(LONG), KIB, lambda _, tally: done.append(tally))
+    for now in range(3):
+        made.put(pair(answer(LONG), answer(LONG)), float(now))
+    assert made.pending() == {compared_of(COMPARED): 3}
+    made.end()
+    release.set()
+    await asyncio.sleep(0.05)  # what comes of the one that was being compared
+    assert [(one.reason, one.count) for tally in done for one in tally.unpaired] == [(Unpaired.ENDED.value, 1)] * 3
+    assert not any(tally.pairs for tally in done)
+    assert not made.pending()
 
 
 async def test_the_bytes_that_wait_are_bounded_too() -> None:
@@ -136,7 +158,7 @@ async def test_the_bytes_that_wait_are_bounded_too() -> None:
     made = Comparing(100, len(LONG), KIB, lambda _, tally: done.append(tally))
     made.put(pair(answer(LONG), answer(LONG)), 1.0)
     assert [one.reason for tally in done for one in tally.unpaired] == [BUSY]
-    made.close()
+    made.end()
 
 
 async def test_lists_without_an_order_do_not_hold_up_the_loop_however_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +180,7 @@ async def test_lists_without_an_order_do_not_hold_up_the_loop_however_short(monk
             await asyncio.sleep(0.001)
     made.put(short, 2.0)
     assert ([one.agreeing for one in done], threads) == ([1, 0], [False, True])
-    made.close()
+    made.end()
 
 
 async def test_where_no_thread_can_be_started_a_pair_is_counted_and_nothing_waits(
@@ -181,4 +203,4 @@ async def test_where_no_thread_can_be_started_a_pair_is_counted_and_nothing_wait
         while made.waiting_since is not None:
             await asyncio.sleep(0.001)
     assert done[-1].agreeing == 1
-    made.close()
+    made.end()

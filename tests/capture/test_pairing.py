@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bannister.capture.assembly import Role
-from bannister.capture.pairing import Pairing
+from bannister.capture.pairing import _PAST_MAX, Pairing
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructions import ComparedGroups
-from bannister.domain.comparison.report import Unpaired
+from bannister.domain.comparison.report import Unpaired, compared_of
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.comparison.tally import EXCERPT_BYTES_MAX
 
@@ -206,14 +206,109 @@ def test_one_lost_request_is_counted_once(first: Role, *, crowded: bool) -> None
     assert (made.late, len(made)) == (1, int(crowded))
 
 
-def test_who_is_no_longer_compared_waits_for_nobody() -> None:
+NEXT = ComparedGroups("next", "green", Rules(), "e")
+
+
+@pytest.mark.parametrize(
+    "after", [(), (NEXT,), (NEXT, SHADOW)], ids=["no shadow", "another", "another, and both are known"]
+)
+def test_what_is_under_way_when_a_shadow_is_left_is_paired_or_counted_as_its_own(
+    after: tuple[ComparedGroups, ...],
+) -> None:
     made = pairing()
-    made.add(exchange("1", "shadow"), Role.SHADOW, 0)
-    made.follow(())
-    assert made.add(exchange("1", "blue"), Role.PRODUCTION, 0) == []
+    for number in range(5):
+        made.add(exchange(f"p{number}", "blue"), Role.PRODUCTION, 0)
+        made.add(exchange(f"c{number}", "shadow"), Role.SHADOW, 0)
+        made.add(exchange(f"alone p{number}", "blue"), Role.PRODUCTION, 0)
+    made.follow(after)
+    made.expire(9.9)
+    assert not made.take_alone(), "the other half may still come"
+    pairs = [made.add(exchange(f"p{number}", "shadow"), Role.SHADOW, 9.9) for number in range(5)]
+    assert [[one.compared for one in some] for some in pairs] == [[SHADOW]] * 5
+    for number in range(3):  # and these were not heard of before
+        made.add(exchange(f"late p{number}", "blue"), Role.PRODUCTION, 9.9)
+        made.add(exchange(f"late c{number}", "shadow"), Role.SHADOW, 9.9)
+    made.add(exchange("late", "shadow"), Role.SHADOW, 9.9)
+    assert len(made.add(exchange("late", "blue"), Role.PRODUCTION, 9.9)) == 1
     made.expire(100)
     assert (len(made), made.size) == (0, 0)
-    assert not made.take_alone()
+    assert made.take_alone() == {(SHADOW, Unpaired.NO_SHADOW): 5 + 3, (SHADOW, Unpaired.NO_PRODUCTION): 5 + 3}
+
+
+def test_a_request_that_the_next_fleet_answered_is_missed_by_the_shadow_that_was_fed() -> None:
+    made = pairing(SHADOW, NEXT)
+    made.add(exchange("partly", "green"), Role.PRODUCTION, 0)
+    made.follow((NEXT, SHADOW))
+    made.add(exchange("all", "green"), Role.PRODUCTION, 0)
+    made.add(exchange("before", "blue"), Role.PRODUCTION, 0)
+    made.add(exchange("met", "green"), Role.PRODUCTION, 0)
+    assert made.add(exchange("met", "shadow"), Role.SHADOW, 0) == []
+    made.expire(100)
+    assert made.take_alone() == {
+        (SHADOW, Unpaired.OTHER_FLEET): 2,
+        (NEXT, Unpaired.NO_SHADOW): 1,
+        (SHADOW, Unpaired.NO_SHADOW): 1,
+    }
+
+
+def test_so_many_shadows_are_known_after_they_were_left() -> None:
+    made = pairing()
+    for number in range(_PAST_MAX):
+        made.follow((ComparedGroups(f"s{number}", "blue", Rules(), "e"),))
+    assert made.compares("shadow", Role.SHADOW)
+    assert not made.compares("shadow", Role.NOISE)
+    made.follow(())
+    assert not made.compares("shadow", Role.SHADOW)
+    assert made.compares("s0", Role.SHADOW)
+
+
+def test_at_the_end_each_that_waits_is_counted_and_none_waits_any_more() -> None:
+    made = pairing(SHADOW, NOISE)
+    made.add(exchange("1", "blue", noise_copied=True), Role.PRODUCTION, 0)
+    made.add(exchange("2", "shadow"), Role.SHADOW, 0)
+    made.add(exchange("3", "blue"), Role.PRODUCTION, 0)
+    made.add(exchange("3", "shadow"), Role.SHADOW, 0)
+    assert made.pending() == {compared_of(SHADOW): 2, compared_of(NOISE): 1}
+    made.end()
+    assert (len(made), made.size, made.pending()) == (0, 0, Counter())
+    made.add(exchange("2", "blue"), Role.PRODUCTION, 0)
+    made.add(exchange("4", "blue"), Role.PRODUCTION, 0)
+    made.add(exchange("4", "shadow"), Role.SHADOW, 0)
+    assert made.take_alone() == {(SHADOW, Unpaired.ENDED): 3, (NOISE, Unpaired.ENDED): 1}
+    assert len(made) == 0
+
+
+FOLLOWED: list[tuple[ComparedGroups, ...]] = [(SHADOW, NEXT), (NEXT, SHADOW), (SHADOW,), (NEXT,), ()]
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_each_copied_request_is_a_pair_or_counted_once_whoever_is_followed_meanwhile(data: st.DataObject) -> None:
+    """One half or both of each request, told once, in any order; changes of who is compared in between; and the end, or time."""
+    told: list[tuple[str, str, Role] | None] = []
+    for number in range(data.draw(st.integers(1, 10))):
+        production = (f"{number}", data.draw(st.sampled_from(["blue", "green"])), Role.PRODUCTION)
+        copy = (f"{number}", data.draw(st.sampled_from(["shadow", "next"])), Role.SHADOW)
+        told += data.draw(st.sampled_from([[production], [copy], [production, copy]]))
+    requests = {one[0] for one in told if one is not None}
+    told += [None] * data.draw(st.integers(0, 4))
+    made = pairing(SHADOW, NEXT, exchanges=data.draw(st.integers(1, 12)))
+    pairs, now = 0, 0.0
+    for one in data.draw(st.permutations(told)):
+        now += data.draw(st.sampled_from([0.0, 4.0]))
+        made.expire(now)
+        if one is None:
+            made.follow(data.draw(st.sampled_from(FOLLOWED)))
+        else:
+            pairs += len(made.add(exchange(*one[:2]), one[2], now))
+    waiting, before = made.pending().total(), made.take_alone()
+    if data.draw(st.booleans()):
+        made.end()
+    else:
+        made.expire(now + 100)
+    after = made.take_alone()
+    assert after.total() == waiting
+    assert pairs + before.total() + waiting == len(requests)
 
 
 @st.composite

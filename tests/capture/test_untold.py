@@ -1,7 +1,9 @@
 """What the proxy asked for, opened or told and nobody heard is lost and counted once, also over the end of a process; what is only on its way is not."""
 
+from dataclasses import replace
+
 from bannister.capture.untold import AWAY, BUSY, LOOKS, UNHEARD, Accounting, Missing
-from bannister.domain.comparison.report import Account
+from bannister.domain.comparison.report import Account, Compared, Pending
 
 
 def counters(small: int, large: int = 0, *, busy: int = 3, away: int = 0, uptime: int = 60) -> str:
@@ -43,8 +45,8 @@ def looked(earlier: Account | None, told: str, heard: int, now: float) -> tuple[
     for _ in range(LOOKS + 2):
         for reason, count in one.look(told, heard, now).items():
             found[reason] = found.get(reason, 0) + count
-        stored = next(iter(one.close_books(heard)), stored)
-    assert one.close_books(heard) == [], "nothing new"
+        stored = one.close_books(heard) or stored
+    assert one.close_books(heard) is None, "nothing new"
     return found, stored
 
 
@@ -70,7 +72,7 @@ def test_nothing_is_found_before_the_greeting() -> None:
     _, account = looked(None, counters(100), 100, 1000.0)
     one = Accounting()
     assert [one.look(counters(120, busy=9), 0, 1000.0) for _ in range(2 * LOOKS)] == [{}] * (2 * LOOKS)
-    assert one.close_books(0) == []
+    assert one.close_books(0) is None
     one.go_on_from(account)
     one.go_on_from(None)  # a later connection's
     found = [one.look(counters(120, busy=9), 0, 1000.0) for _ in range(LOOKS)]
@@ -81,6 +83,25 @@ def test_an_account_from_before_the_machine_was_started_again_says_nothing() -> 
     """Its clock begins anew, so a proxy may have begun at the same time."""
     _, account = looked(None, counters(1000), 1000, 100.0)
     assert looked(account, counters(50, busy=0), 40, 100.0)[0] == {UNHEARD: 10}
+
+
+def test_what_was_pending_is_left_to_the_next_process_once() -> None:
+    pending = (Pending(Compared("e", "shadow", "blue", noise=False), 7),)
+    one = Accounting()
+    assert one.go_on_from(None) == ()
+    one.look(counters(100), 100, 1000.0)
+    account = one.close_books(100, pending)
+    assert account is not None
+    assert account.pending == pending
+    assert one.close_books(100, pending) is None, "nothing new"
+    another = Accounting()
+    assert another.go_on_from(account) == pending
+    assert another.go_on_from(account) == (), "a later connection's"
+    told = another.close_books(0)
+    assert told == replace(account, pending=()), "also where the proxy has not answered yet"
+    third = Accounting()
+    assert third.go_on_from(told) == ()
+    assert third.look(counters(100), 0, 1000.0) == {}, "the rest of the account is kept"
 
 
 def test_an_account_of_another_proxy_says_nothing() -> None:

@@ -8,6 +8,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.domain.deployment.worlds import fleet
 
 from bannister.domain.capture.data_capture import CaptureMode, DataCapture
 from bannister.domain.capture.exchange import Exchange, Message
@@ -15,9 +16,13 @@ from bannister.domain.capture.instructing import instructions_of
 from bannister.domain.capture.instructions import CapturedGroup
 from bannister.domain.capture.record import destination, file_name, is_chosen, key_prefix, record_line
 from bannister.domain.comparison.rules import Rules
+from bannister.domain.deployment.construction import new_deployment
+from bannister.domain.deployment.deployment import Phase
+from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group, Shadow
 from bannister.domain.model import Container
+from bannister.domain.routing import plan_of
 from bannister.domain.traffic import TRAFFIC_PARTS
 
 CAPTURE = DataCapture(
@@ -131,25 +136,58 @@ def test_each_variants_written_share_makes_up_for_what_is_observed() -> None:
     # 30 % of all requests are to be written; 60 % are copied and therefore observed: half of those.
     told = instructions_of([(endpoint(CAPTURE, 600_000), Rules())])
     assert {one.variant: round(one.written_share, 6) for one in told.groups} == {"Main": 0.5, "Shadow": 0.3}
-    [compared] = told.pairs
+    compared, _noise = told.pairs
     assert (compared.shadow, compared.production, compared.endpoint) == ("e.Shadow.1", "e.Main.1", "e")
     # 10 % are copied, 30 % observed: production's whole share is written, and most have no copy.
     told = instructions_of([(endpoint(CAPTURE, 100_000), Rules())])
     assert {one.variant: round(one.written_share, 6) for one in told.groups} == {"Main": 1.0, "Shadow": 0.3}
 
 
-def test_the_noise_floor_is_a_pair_of_its_own() -> None:
-    one = endpoint(None, TRAFFIC_PARTS)
-    assert one.blue is not None
-    two = dataclasses.replace(one.blue, groups=(dataclasses.replace(one.blue.groups[0], instance_count=2),))
-    told = instructions_of([(dataclasses.replace(one, blue=two), Rules(noise_parts=50_000))])
+@pytest.mark.parametrize("noise_parts", [0, 50_000])
+def test_the_noise_floor_is_a_pair_of_its_own(noise_parts: int) -> None:
+    """Also where it was switched off: copies may be under way."""
+    told = instructions_of([(endpoint(None, TRAFFIC_PARTS), Rules(noise_parts=noise_parts))])
     assert [(one.noise, one.shadow) for one in told.pairs] == [(False, "e.Shadow.1"), (True, "e.Main.1")]
     assert {one.capture for one in told.groups} == {None}
-    told = instructions_of([(one, Rules(noise_parts=50_000))])
-    assert [each.noise for each in told.pairs] == [False], "its one instance would take every request twice"
 
 
 def test_switched_off_nothing_is_written() -> None:
     off = dataclasses.replace(CAPTURE, enabled=False)
     told = instructions_of([(endpoint(off, TRAFFIC_PARTS), Rules())])
     assert {one.capture for one in told.groups} == {None}
+
+
+def with_shadow(config: str) -> Fleet:
+    made = fleet(config)
+    return dataclasses.replace(
+        made, shadow=Shadow(dataclasses.replace(made.groups[0], id=f"shadow-{config}"), TRAFFIC_PARTS)
+    )
+
+
+@pytest.mark.parametrize(
+    ("phase", "step"), [(Phase.PROVISIONING, -1), (Phase.SHIFTING, 0), (Phase.RETIRING, 0), (Phase.REMOVING, 0)]
+)
+@pytest.mark.parametrize(
+    ("blue", "green"),
+    [(with_shadow("v1"), fleet("v2")), (fleet("v1"), with_shadow("v2")), (with_shadow("v1"), with_shadow("v2"))],
+    ids=["left", "new", "another"],
+)
+@pytest.mark.parametrize("deleting", [False, True])
+def test_who_may_have_something_under_way_is_followed_until_it_is_gone(
+    blue: Fleet, green: Fleet, phase: Phase, step: int, *, deleting: bool
+) -> None:
+    """Whatever is asked of the proxies now: they may still have an earlier split, and what they copied then is still under way."""
+    deployment = new_deployment("d", "e", DeploymentPolicy(given=False), blue, green, 0.0, 600.0)
+    deployment = dataclasses.replace(deployment, phase=phase, step=step)
+    one = Endpoint("e", 0.0, 0.0, blue=blue, deployment=deployment, deleting=deleting)
+    told = instructions_of([(one, Rules())])
+    assert {each.group for each in told.groups} == {each.id for each in (*blue.all_groups, *green.all_groups)}
+    shadows = {each.shadow.group.id: each.groups[0].id for each in (blue, green) if each.shadow is not None}
+    assert {each.shadow: each.production for each in told.pairs if not each.noise} == shadows
+    fed = [mirror.group for mirror in plan_of(one).mirrors]
+    assert [each.shadow for each in told.pairs][: len(fed)] == fed, "the one that gets copies now comes first"
+
+
+def test_a_fleet_that_is_gone_is_not_followed() -> None:
+    told = instructions_of([(Endpoint("e", 0.0, 0.0, blue=fleet("v2")), Rules())])
+    assert told == instructions_of([])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import zlib
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -23,6 +23,7 @@ from bannister.capture.pairing import Pair
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructions import ComparedGroups
 from bannister.domain.comparison.compare import compare
+from bannister.domain.comparison.report import Compared, Unpaired, compared_of
 from bannister.domain.comparison.tally import Tally
 
 log = logging.getLogger(__name__)
@@ -124,15 +125,19 @@ class Comparing:
         self._bytes_max = bytes_max
         self._decoded_bytes_max = decoded_bytes_max
         self._done = done
-        #: When those that wait were put in; the first is compared first.
-        self._since: deque[float] = deque()
+        #: Those that wait, and when they were put in; the first is compared first.
+        self._waiting: deque[tuple[float, ComparedGroups]] = deque()
         self._bytes = 0
         self._thread = _thread()
 
     @property
     def waiting_since(self) -> float | None:
         """All that was put in before is compared; None: nothing waits."""
-        return self._since[0] if self._since else None
+        return self._waiting[0][0] if self._waiting else None
+
+    def pending(self) -> Counter[Compared]:
+        """Pairs that wait."""
+        return Counter(compared_of(compared) for _, compared in self._waiting)
 
     def put(self, pair: Pair, now: float) -> None:
         """Compare it, at once or later; where too much waits, not at all."""
@@ -141,7 +146,7 @@ class Comparing:
         encoded = any(one.content_encoding for one in answers)
         if size <= AT_ONCE_BYTES_MAX and not encoded and not pair.compared.rules.unordered_paths:
             self._done(pair.compared, self._tally(pair))
-        elif len(self._since) >= self._pairs_max or self._bytes + size > self._bytes_max:
+        elif len(self._waiting) >= self._pairs_max or self._bytes + size > self._bytes_max:
             self._done(pair.compared, Tally.of_unpaired({BUSY: 1}))
         else:
             try:
@@ -153,13 +158,16 @@ class Comparing:
                 self._thread = _thread()
                 self._done(pair.compared, Tally.of_unpaired({FAILED: 1}))
                 return
-            self._since.append(now)
+            self._waiting.append((now, pair.compared))
             self._bytes += size
             compared.add_done_callback(partial(self._finished, pair.compared, size))
 
-    def close(self) -> None:
-        """What waits is not compared any more."""
+    def end(self) -> None:
+        """What waits is not compared any more, and counted."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+        waiting, self._waiting = self._waiting, deque()
+        for _, compared in waiting:
+            self._done(compared, Tally.of_unpaired({Unpaired.ENDED.value: 1}))
 
     def _tally(self, pair: Pair) -> Tally:
         try:
@@ -169,7 +177,7 @@ class Comparing:
             return Tally.of_unpaired({FAILED: 1})
 
     def _finished(self, compared: ComparedGroups, size: int, future: asyncio.Future[Tally]) -> None:
-        self._since.popleft()
-        self._bytes -= size
-        if not future.cancelled():
-            self._done(compared, future.result())
+        if self._waiting:  # otherwise it has been counted at the end
+            self._waiting.popleft()
+            self._bytes -= size
+            self._done(compared, Tally.of_unpaired({FAILED: 1}) if future.cancelled() else future.result())

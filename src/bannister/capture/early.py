@@ -34,6 +34,9 @@ class EarlyExchanges:
         self._waiting: deque[EarlyExchange] = deque()
         self._bytes = 0
 
+    def __len__(self) -> int:
+        return len(self._waiting)
+
     def keep(self, one: EarlyExchange) -> bool:
         """False: there is no room."""
         size = one.assembly.size

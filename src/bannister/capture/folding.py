@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from bannister.capture.spool import GivenUp
 from bannister.domain.capture.instructions import CapturedGroup, ComparedGroups
-from bannister.domain.comparison.report import CaptureCount, Counted, GroupTally, Unpaired
+from bannister.domain.comparison.report import CaptureCount, Compared, Counted, GroupTally, Unpaired, compared_of
 from bannister.domain.comparison.tally import Tally, merge
 
 #: Tallies of single pairs that are merged together.
@@ -30,6 +30,18 @@ class TallyFold:
         if len(tallies) > _AT_ONCE:
             tallies[:] = [merge(tallies)]
 
+    def pending(self) -> Counter[Compared]:
+        """What is in seconds that are still open: pairs, and what made none."""
+        found: Counter[Compared] = Counter()
+        for of_second in self._open.values():
+            for compared, tallies in of_second.items():
+                found[compared_of(compared)] += sum(map(counted_in, tallies))
+        return found
+
+    def take_all(self) -> list[GroupTally]:
+        """Tallies of all seconds, also of those that are not over."""
+        return self._take(sorted(self._open))
+
     def take(self, watermark: float | None) -> list[GroupTally]:
         """Tallies of the seconds that are over at the watermark, the oldest first; all, where it goes back because the clock was set back."""
         seconds = sorted(self._open)
@@ -37,12 +49,19 @@ class TallyFold:
         if watermark is not None:
             surplus = seconds if int(watermark) < self._final_before else surplus
             self._final_before = int(watermark)
-        due = [second for second in seconds if second < self._final_before or second in surplus]
+        return self._take(second for second in seconds if second < self._final_before or second in surplus)
+
+    def _take(self, due: Iterable[int]) -> list[GroupTally]:
         return [
             GroupTally(one.endpoint, one.shadow, one.production, second, one.noise, merge(tallies), one.rules)
             for second in due
             for one, tallies in self._open.pop(second).items()
         ]
+
+
+def counted_in(tally: Tally) -> int:
+    """Copied requests that a tally tells of."""
+    return tally.pairs + tally.unpaired_count
 
 
 def unpaired_tallies(

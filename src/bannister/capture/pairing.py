@@ -9,29 +9,32 @@ to be answered, and if they went, a slow shadow would make no pair at all.
 
 A pair is made once and with nobody else's answer. What makes none is counted once with its reason: the other half of a loss that was counted is no second one (`late`).
 
-One request may have two copies, one for the shadow and one for production's own group (the noise floor); each makes its own pair. Pure: the time is given.
+One request may have two copies, one for a shadow and one for production's own group (the noise floor); each makes its own pair. Which shadow a copy was for, the copy says; a copy that never comes is missed by the
+shadow of the fleet that answered, or else by the one that was fed then. A shadow that is left stays known: what is under way for it is paired, or counted as its own. Pure: the time is given.
 """
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from bannister.capture.assembly import Role
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructions import ComparedGroups
-from bannister.domain.comparison.report import Unpaired
+from bannister.domain.comparison.report import Compared, Unpaired, compared_of
 from bannister.domain.comparison.tally import Excerpt, excerpt
 
-#: A copy: the group that it went to, and whether it is for the noise floor.
+#: A copy of a kind: the group that it went to, and whether it is for the noise floor.
 _Key: TypeAlias = tuple[str, bool]
 
 #: In place of a body that is not kept.
 _NOT_KEPT: Final = Message(b"")
 #: Lost pairs whose other half is known for what it is when it comes: 250 bytes each, and at 200 a second those of four minutes.
 _LOST_MAX: Final = 50_000
+#: Comparisons that are known after they were left.
+_PAST_MAX: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +57,26 @@ class _Half:
     size: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """A copy's half, and who compares it."""
+
+    compared: ComparedGroups
+    half: _Half
+
+
 @dataclass(slots=True)
 class _Waiting:
-    """What is known of one request so far."""
+    """What is known of one request so far. Of each kind (is it for the noise floor?) it has one copy at most."""
 
     since: float
     production: _Half | None = None
-    #: Copies that came first.
-    copies: dict[_Key, _Half] = field(default_factory=dict)
-    #: Copies that have had their pair, or never will.
-    done: set[_Key] = field(default_factory=set)
+    #: Copies that production waits for, by kind: who misses one that never comes.
+    missing: dict[bool, ComparedGroups] = field(default_factory=dict)
+    #: Copies that came first, by kind.
+    copies: dict[bool, _Copy] = field(default_factory=dict)
+    #: Kinds that have had their pair.
+    done: set[bool] = field(default_factory=set)
 
 
 def _nothing_is_under_way(request_id: str, role: Role) -> bool:
@@ -96,26 +109,47 @@ class Pairing:
         self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._bytes = 0
         self._count = 0
+        #: All that are known; those that were left a while ago first.
         self._compared: dict[_Key, ComparedGroups] = {}
-        self._of_endpoint: dict[str, list[_Key]] = {}
+        #: By endpoint and kind: the one that is fed first, those that were left last.
+        self._of_endpoint: dict[tuple[str, bool], list[ComparedGroups]] = {}
+        #: Those that are fed, or were.
+        self._fed: set[_Key] = set()
         self._alone: Counter[tuple[ComparedGroups, Unpaired]] = Counter()
-        #: Pairs that will never be and are counted, the oldest first.
-        self._lost: dict[tuple[str, _Key], None] = {}
+        #: Copies that will never make a pair and are counted, by request and kind, the oldest first.
+        self._lost: dict[tuple[str, bool], None] = {}
+        self._is_ended = False
         #: Exchanges whose other side had been given up, and was counted then.
         self.late = 0
 
     def follow(self, pairs: Iterable[ComparedGroups]) -> None:
-        """Compare these from now on; what waits for others is forgotten when its time is over."""
-        self._compared = {(one.shadow, one.noise): one for one in pairs}
+        """Compare these from now on, of an endpoint's and kind the one that is fed first; what is under way for others is still compared."""
+        present = {(one.shadow, one.noise): one for one in pairs}
+        past = {key: one for key, one in self._compared.items() if key not in present}
+        for key in list(past)[: max(len(past) - _PAST_MAX, 0)]:
+            del past[key]
+        self._compared = past | present
         self._of_endpoint = {}
-        for key, one in self._compared.items():
-            self._of_endpoint.setdefault(one.endpoint, []).append(key)
+        for one in (*present.values(), *reversed(past.values())):
+            self._of_endpoint.setdefault((one.endpoint, one.noise), []).append(one)
+        fed = {(some[0].shadow, some[0].noise) for some in self._of_endpoint.values()}
+        self._fed = (self._fed | fed) & self._compared.keys()
+
+    def compares(self, group: str, role: Role) -> bool:
+        """Whether it is known with whose answers the copies for a group are compared."""
+        return (group, role is Role.NOISE) in self._compared
 
     def add(self, exchange: Exchange, role: Role, now: float) -> list[Pair]:
         """One exchange of production, or of a copy; the pairs that it completes."""
         if role is Role.PRODUCTION:
-            return self._add_production(exchange, now) if exchange.endpoint in self._of_endpoint else []
-        return self._add_copy(exchange, (exchange.group, role is Role.NOISE), now)
+            return self._add_production(exchange, now)
+        return self._add_copy(exchange, role is Role.NOISE, now)
+
+    def end(self) -> None:
+        """Give up all that waits, and let nothing wait any more."""
+        self._is_ended = True
+        for identity in list(self._waiting):
+            self._give_up(identity)
 
     def expire(self, now: float) -> None:
         """Give up what has waited too long for what is not under way."""
@@ -143,6 +177,14 @@ class Pairing:
         """Bytes of the answers and excerpts that wait."""
         return self._bytes
 
+    def pending(self) -> Counter[Compared]:
+        """Copies that are heard of, themselves or by production's side, and not decided."""
+        found: Counter[Compared] = Counter()
+        for waiting in self._waiting.values():
+            found.update(compared_of(copy.compared) for copy in waiting.copies.values())
+            found.update(map(compared_of, waiting.missing.values()))
+        return found
+
     # --- the two sides
 
     def _add_production(self, exchange: Exchange, now: float) -> list[Pair]:
@@ -150,80 +192,89 @@ class Pairing:
         waiting = self._waiting.get(identity)
         expected = self._expected(exchange)
         if waiting is not None and waiting.production is not None:  # never a second pair
-            self._alone.update((self._compared[key], Unpaired.REPEATED) for key in expected)
+            self._alone.update((compared, Unpaired.REPEATED) for compared in expected.values())
             return []
-        half = self._half(exchange, is_shown=any(self._compared[key].rules.keeps_bodies for key in expected))
-        done = {key for key in expected if (identity, key) in self._lost}
+        half = self._half(exchange, is_shown=any(one.rules.keeps_bodies for one in expected.values()))
+        missing = {noise: one for noise, one in expected.items() if (identity, noise) not in self._lost}
         made: list[Pair] = []
+        done: set[bool] = set()
         if waiting is not None:
-            for key, copy in waiting.copies.items():
-                made += self._meet(key, half, copy)
-                self._drop(copy)
-                done.add(key)
+            for noise, copy in waiting.copies.items():
+                made += self._meet(half, copy)
+                self._drop(copy.half)
+                missing.pop(noise, None)
+                done.add(noise)
             del self._waiting[identity]
-        elif done:
-            self.late += done.issuperset(expected)
-        if done.issuperset(expected):
+        elif len(missing) < len(expected):
+            self.late += not missing
+        if not missing:
             return made
-        if self._has_room(half):
-            self._waiting[identity] = _Waiting(now, half, done=done)
+        why_not = self._why_not_kept(half)
+        if why_not is None:
+            self._waiting[identity] = _Waiting(now, half, missing, done=done)
             self._keep(half)
         else:
-            self._lose_production(half.exchange, done, Unpaired.CROWDED_OUT)
+            self._lose_production(half.exchange, missing, why_not)
         return made
 
-    def _add_copy(self, exchange: Exchange, key: _Key, now: float) -> list[Pair]:
-        if key not in self._compared:
+    def _add_copy(self, exchange: Exchange, noise: bool, now: float) -> list[Pair]:
+        compared = self._compared.get((exchange.group, noise))
+        if compared is None:
             return []
         identity = exchange.request_id
-        waiting = self._waiting.get(identity)
-        if waiting is not None and (key in waiting.done or key in waiting.copies):
-            self._alone[self._compared[key], Unpaired.REPEATED] += 1
-            return []
-        if (identity, key) in self._lost:
+        if (identity, noise) in self._lost:
             self.late += 1
             return []
-        half = self._half(exchange, is_shown=False)
+        waiting = self._waiting.get(identity)
+        if waiting is not None and (noise in waiting.done or noise in waiting.copies):
+            self._alone[compared, Unpaired.REPEATED] += 1
+            return []
+        copy = _Copy(compared, self._half(exchange, is_shown=False))
         if waiting is not None and waiting.production is not None:
-            made = self._meet(key, waiting.production, half)
-            waiting.done.add(key)
-            if waiting.done.issuperset(self._expected(waiting.production.exchange)):
+            made = self._meet(waiting.production, copy)
+            waiting.done.add(noise)
+            waiting.missing.pop(noise, None)
+            if not waiting.missing:
                 del self._waiting[identity]
                 self._drop(waiting.production)
             return made
-        if not self._has_room(half):
-            self._lose(identity, key, Unpaired.CROWDED_OUT)
+        why_not = self._why_not_kept(copy.half)
+        if why_not is not None:
+            self._lose(identity, noise, compared, why_not)
             return []
         if waiting is None:
             waiting = self._waiting[identity] = _Waiting(now)
-        waiting.copies[key] = half
-        self._keep(half)
+        waiting.copies[noise] = copy
+        self._keep(copy.half)
         return []
 
-    def _meet(self, key: _Key, production: _Half, copy: _Half) -> list[Pair]:
-        compared = self._compared.get(key)
-        if compared is None:
-            return []
-        why = _why_not(compared, production.exchange, copy.exchange)
+    def _meet(self, production: _Half, copy: _Copy) -> list[Pair]:
+        compared = self._compared.get((copy.compared.shadow, copy.compared.noise), copy.compared)
+        why = _why_not(compared, production.exchange, copy.half.exchange)
         if why is not None:
             self._alone[compared, why] += 1
             return []
         request = production.request if compared.rules.keeps_bodies else None
-        return [Pair(compared, production.exchange, copy.exchange, request)]
+        return [Pair(compared, production.exchange, copy.half.exchange, request)]
 
     # --- what waits
 
-    def _expected(self, production: Exchange) -> list[_Key]:
-        """The copies that there must be of a request: a share of them may be copied."""
-        keys = self._of_endpoint.get(production.endpoint, [])
-        return [key for key in keys if (production.noise_copied if key[1] else production.copied)]
+    def _expected(self, production: Exchange) -> dict[bool, ComparedGroups]:
+        """The copies that there must be of a request (a share of them may be copied), by kind: who misses one that never comes."""
+        copied = {False: production.copied, True: production.noise_copied}
+        found = {noise: self._missed_by(production, noise) for noise in copied if copied[noise]}
+        return {noise: one for noise, one in found.items() if one is not None}
+
+    def _missed_by(self, production: Exchange, noise: bool) -> ComparedGroups | None:
+        known = self._of_endpoint.get((production.endpoint, noise), [])
+        own = (one for one in known if one.production == production.group and (one.shadow, noise) in self._fed)
+        return next(own, None) or next(iter(known), None)
 
     def _is_awaited(self, identity: str, waiting: _Waiting) -> bool:
         """Whether what it waits for is under way."""
         if waiting.production is None:
             return self._is_under_way(identity, Role.PRODUCTION)
-        missing = [key for key in self._expected(waiting.production.exchange) if key not in waiting.done]
-        return any(self._is_under_way(identity, Role.NOISE if noise else Role.SHADOW) for _, noise in missing)
+        return any(self._is_under_way(identity, Role.NOISE if noise else Role.SHADOW) for noise in waiting.missing)
 
     @staticmethod
     def _half(exchange: Exchange, *, is_shown: bool) -> _Half:
@@ -233,8 +284,12 @@ class Pairing:
         answer = len(exchange.response.body) if exchange.response is not None else 0
         return _Half(kept, shown, len(exchange.request_id) + answer + (len(shown.text) if shown is not None else 0))
 
-    def _has_room(self, half: _Half) -> bool:
-        return self._count < self._exchanges_max and self._bytes + half.size <= self._bytes_max
+    def _why_not_kept(self, half: _Half) -> Unpaired | None:
+        """Why this half may not wait; None: it may."""
+        if self._is_ended:
+            return Unpaired.ENDED
+        has_room = self._count < self._exchanges_max and self._bytes + half.size <= self._bytes_max
+        return None if has_room else Unpaired.CROWDED_OUT
 
     def _keep(self, half: _Half) -> None:
         self._bytes += half.size
@@ -248,23 +303,23 @@ class Pairing:
 
     def _give_up(self, identity: str) -> None:
         waiting = self._waiting.pop(identity)
-        for key, copy in waiting.copies.items():
-            self._drop(copy)
-            if key in self._compared:
-                self._lose(identity, key, Unpaired.NO_PRODUCTION)
+        for noise, copy in waiting.copies.items():
+            self._drop(copy.half)
+            why = Unpaired.ENDED if self._is_ended else Unpaired.NO_PRODUCTION
+            self._lose(identity, noise, copy.compared, why)
         if waiting.production is not None:
             self._drop(waiting.production)
-            self._lose_production(waiting.production.exchange, waiting.done, Unpaired.NO_SHADOW)
+            why = Unpaired.ENDED if self._is_ended else Unpaired.NO_SHADOW
+            self._lose_production(waiting.production.exchange, waiting.missing, why)
 
-    def _lose_production(self, production: Exchange, done: set[_Key], why: Unpaired) -> None:
-        for key in self._expected(production):
-            if key not in done:
-                other = production.group != self._compared[key].production
-                self._lose(production.request_id, key, Unpaired.OTHER_FLEET if other else why)
+    def _lose_production(self, production: Exchange, missing: Mapping[bool, ComparedGroups], why: Unpaired) -> None:
+        for noise, compared in missing.items():
+            other = production.group != compared.production
+            self._lose(production.request_id, noise, compared, Unpaired.OTHER_FLEET if other else why)
 
-    def _lose(self, identity: str, key: _Key, why: Unpaired) -> None:
-        self._alone[self._compared[key], why] += 1
-        self._lost[identity, key] = None
+    def _lose(self, identity: str, noise: bool, compared: ComparedGroups, why: Unpaired) -> None:
+        self._alone[compared, why] += 1
+        self._lost[identity, noise] = None
         if len(self._lost) > _LOST_MAX:
             del self._lost[next(iter(self._lost))]
 

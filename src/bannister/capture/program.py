@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TypeAlias
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Final, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 from bannister.capture.assembly import Assembly, Role
 from bannister.capture.comparing import Comparing
 from bannister.capture.early import EarlyExchange, EarlyExchanges
-from bannister.capture.folding import Counts, TallyFold, unpaired_tallies
+from bannister.capture.folding import Counts, TallyFold, counted_in, unpaired_tallies
 from bannister.capture.pairing import Pairing
-from bannister.capture.service import CaptureService
+from bannister.capture.service import UNREADABLE, CaptureService
 from bannister.capture.spool import Spool
 from bannister.capture.untold import UNTOLD, Accounting
 from bannister.clock import Clock
@@ -22,11 +25,15 @@ from bannister.domain.capture.record import destination, is_chosen, key_prefix, 
 from bannister.domain.comparison.report import (
     Account,
     CaptureCount,
+    Compared,
     ComparisonReport,
     Counted,
     Directive,
     GroupTally,
+    Pending,
+    Unpaired,
 )
+from bannister.domain.comparison.rules import Rules
 from bannister.domain.comparison.tally import Tally
 from bannister.domain.metric.sketch import Sketch
 from bannister.ids import Ids
@@ -50,8 +57,11 @@ _INCOMPLETE = "a body was not captured whole"
 _UNANSWERED = "there was no answer"
 UNFOLLOWED = "its group is not captured any more, or not yet"
 
-#: The account goes last: it holds once the counts before it are stored.
-_Item: TypeAlias = GroupTally | CaptureCount | Account
+#: Groups that are known after nobody names them any more: what is under way when a fleet is left is used like what came before.
+_PAST_GROUPS_MAX: Final = 1000
+
+#: All counts are one item, which is never split: they are stored with the account that says so, or not at all.
+_Item: TypeAlias = GroupTally | tuple[CaptureCount, ...]
 
 
 class Capture:
@@ -81,6 +91,8 @@ class Capture:
         self._counted_at = 0.0
         self._accounting = Accounting()
         self._groups: dict[str, CapturedGroup] = {}
+        #: Those that were named before, the oldest first.
+        self._past: OrderedDict[str, CapturedGroup] = OrderedDict()
         self._early = EarlyExchanges(
             settings.capture_early_exchanges_max, settings.capture_early_bytes_max, settings.capture_early_seconds_max
         )
@@ -89,7 +101,7 @@ class Capture:
         )
 
     async def run(self) -> None:
-        """Serve until cancelled."""
+        """Serve until cancelled; then say what was not said yet, if somebody listens."""
         run_dir = self._settings.run_dir
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         run_dir.chmod(0o700)
@@ -105,16 +117,19 @@ class Capture:
                 tasks.create_task(self._report())
                 tasks.create_task(self._count_overflow())
         finally:
-            await self._service.close()
-            await reports.close()
-            self._comparing.close()
-            self._spool.close()
+            try:
+                self._end()
+                await self._take_leave(reports)
+            finally:
+                await reports.close()
+                self._spool.close()
 
     # --- what comes in
 
     def _hear(self, directive: Directive) -> None:
         if directive.greeting is not None:
-            self._accounting.go_on_from(directive.greeting.account)
+            for one in self._accounting.go_on_from(directive.greeting.account):
+                self._count_ended(one)
         if directive.acknowledgement is not None:
             self._outbox.acknowledge(directive.acknowledgement)
         if directive.instructions is not None:
@@ -124,10 +139,21 @@ class Capture:
         groups = {one.group: one for one in instructions.groups}
         if groups != self._groups:
             log.info("Captured groups: %s.", ", ".join(sorted(groups)) or "none")
+        for name, group in self._groups.items():
+            if name not in groups:
+                self._past[name] = group
+        while len(self._past) > _PAST_GROUPS_MAX:
+            self._past.popitem(last=False)
         self._groups = groups
         self._pairing.follow(instructions.pairs)
         for one in self._early.take(groups):
             self._take(one)
+
+    def _count_ended(self, pending: Pending) -> None:
+        """What the process before this one had been told of, and took with it."""
+        endpoint, shadow, production, noise = pending.compared
+        compared = ComparedGroups(shadow, production, Rules(), endpoint, noise)
+        self._compared(compared, Tally.of_unpaired({Unpaired.ENDED.value: pending.count}))
 
     def _lost(self, reason: str) -> None:
         """Nobody knows of which group it was."""
@@ -137,12 +163,13 @@ class Capture:
         self._take(EarlyExchange(assembly, self._clock.now(), self._clock.monotonic()))
 
     def _take(self, one: EarlyExchange) -> None:
-        group = self._groups.get(one.assembly.group)
+        name = one.assembly.group
+        group = self._groups.get(name) or self._past.get(name)
         try:
             self._use(one, group)
         except Exception:  # what a model answers must not end the connection on which others are told of
             log.exception("An exchange with %s could not be used.", one.assembly.group)
-            self._counts.add(group, Counted.DROPPED, "it could not be read")
+            self._counts.add(group, Counted.DROPPED, UNREADABLE)
 
     def _use(self, one: EarlyExchange, group: CapturedGroup | None) -> None:
         role = one.assembly.role
@@ -158,8 +185,7 @@ class Capture:
         self._counts.add(group, Counted.CAPTURED)
         if role is not Role.NOISE:
             self._write(exchange, group)
-        if exchange.request_id:
-            self._compare(exchange, role)
+        self._compare(exchange, role, group)
 
     def _heartbeat(self, path: str, now: float) -> None:
         query = parse_qs(urlsplit(path).query)
@@ -194,7 +220,15 @@ class Capture:
         else:
             self._counts.add(group, Counted.DROPPED, refusal)
 
-    def _compare(self, exchange: Exchange, role: Role) -> None:
+    def _compare(self, exchange: Exchange, role: Role, group: CapturedGroup) -> None:
+        is_copy = role is not Role.PRODUCTION
+        if not exchange.request_id:  # it cannot be told whose other side it is
+            if is_copy or exchange.copied or exchange.noise_copied:
+                self._counts.add(group, Counted.DROPPED, UNREADABLE)
+            return
+        if is_copy and not self._pairing.compares(exchange.group, role):
+            self._counts.add(group, Counted.DROPPED, UNFOLLOWED)
+            return
         for pair in self._pairing.add(exchange, role, self._clock.monotonic()):
             self._comparing.put(pair, self._clock.now())
 
@@ -227,24 +261,71 @@ class Capture:
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
-            monotonic = self._clock.monotonic()
-            self._service.expire()
-            self._spool.rotate(monotonic)
-            self._pairing.expire(monotonic)
-            if given_up := self._early.expire(monotonic):
-                self._counts.add(None, Counted.DROPPED, UNFOLLOWED, given_up)
-            for compared, tally in unpaired_tallies(self._pairing.take_alone()):
-                self._compared(compared, tally)
-            watermark = self._watermark()
-            items: list[_Item] = [*self._fold.take(watermark)]
-            is_counted = monotonic - self._counted_at >= _COUNTS_SECONDS
-            if is_counted:
-                self._counted_at = monotonic
-                for group, records in self._spool.remove_given_up(monotonic).items():
-                    self._counts.add_given_up(group, records)
-                items += self._counts.take(int(self._clock.now()))
-                items += self._accounting.close_books(self._service.settled)
-            self._outbox.put(watermark, self._coverage.covered_since, items)
+            self._turn(self._clock.monotonic())
+
+    def _turn(self, monotonic: float) -> None:
+        """What is over, and what of it is to be reported."""
+        self._service.expire()
+        self._spool.rotate(monotonic)
+        self._pairing.expire(monotonic)
+        if given_up := self._early.expire(monotonic):
+            self._counts.add(None, Counted.DROPPED, UNFOLLOWED, given_up)
+        self._fold_alone()
+        watermark = self._watermark()
+        tallies = self._fold.take(watermark)
+        is_counted = monotonic - self._counted_at >= _COUNTS_SECONDS
+        if is_counted:
+            for group, records in self._spool.remove_given_up(monotonic).items():
+                self._counts.add_given_up(group, records)
+        if is_counted or tallies:
+            self._tell(watermark, tallies)
+        else:
+            self._outbox.put(watermark, self._coverage.covered_since, ())
+
+    def _tell(self, watermark: float | None, tallies: Sequence[GroupTally]) -> None:
+        """Report these tallies, all counts, and how far exchanges are accounted for by them."""
+        items: list[_Item] = []
+        if self._accounting.is_greeted:
+            self._counted_at = self._clock.monotonic()
+            counts = tuple(self._counts.take(int(self._clock.now())))
+            items = [counts, *tallies] if counts else [*tallies]
+        self._outbox.put(watermark, self._coverage.covered_since, items, self._account)
+
+    def _account(self, rest: Sequence[_Item]) -> Account | None:
+        """When all that was found is reported, but for the rest of these items."""
+        pending = self._pairing.pending() + self._comparing.pending() + self._fold.pending()
+        for one in rest:
+            if isinstance(one, GroupTally):
+                key = Compared(one.endpoint, one.group, one.production_group, one.noise)
+                pending[key] += counted_in(one.tally)
+        # Exchanges that wait to be named are heard, and nothing is decided.
+        return self._accounting.close_books(self._service.settled - len(self._early), _pending(pending))
+
+    def _fold_alone(self) -> None:
+        for compared, tally in unpaired_tallies(self._pairing.take_alone()):
+            self._compared(compared, tally)
+
+    # --- the end
+
+    def _end(self) -> None:
+        """Nothing is waited for any more: all that was heard of is counted, and reported."""
+        self._pairing.end()
+        self._service.close()
+        self._comparing.end()
+        if given_up := self._early.expire(math.inf):
+            self._counts.add(None, Counted.DROPPED, Unpaired.ENDED.value, given_up)
+        self._fold_alone()
+        self._tell(self._watermark(), self._fold.take_all() if self._accounting.is_greeted else [])
+
+    async def _take_leave(self, reports: ReportServer[Directive]) -> None:
+        """A moment for the control plane to take it. If it is not there, the account that it has says what is pending."""
+        until = self._clock.monotonic() + self._settings.capture_farewell_seconds
+        while len(self._outbox) and reports.is_connected and self._clock.monotonic() < until:
+            await asyncio.sleep(_TICK_SECONDS / 5)
+
+
+def _pending(counts: Mapping[Compared, int]) -> tuple[Pending, ...]:
+    return tuple(Pending(compared, count) for compared, count in sorted(counts.items()) if count)
 
 
 def _report(
@@ -256,6 +337,5 @@ def _report(
         watermark,
         covered_since,
         tuple(one for one in items if isinstance(one, GroupTally)),
-        tuple(one for one in items if isinstance(one, CaptureCount)),
-        next((one for one in items if isinstance(one, Account)), None),
+        tuple(count for one in items if not isinstance(one, GroupTally) for count in one),
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable
+from typing import Final
 
 from envoy.service.ext_proc.v3 import external_processor_pb2
 
@@ -19,6 +20,8 @@ from bannister.settings import Settings
 
 #: A message is a piece of a body with a little around it.
 _AROUND_BYTES = 64 * 1024
+#: Why an exchange is dropped: what was told of it is no exchange, or cannot be used.
+UNREADABLE: Final = "it could not be read"
 _parse = external_processor_pb2.ProcessingRequest.FromString
 
 
@@ -60,7 +63,7 @@ class _Exchange:
 
 
 class CaptureService:
-    """Hands every assembly on, whole or not, when nothing more of it comes; `lost` is told of those that found no room."""
+    """Hands every assembly on, whole or not, when nothing more of it comes; `lost` is told of those that found no room, or make no sense."""
 
     def __init__(
         self, settings: Settings, clock: Clock, done: Callable[[Assembly], None], lost: Callable[[str], None]
@@ -87,7 +90,8 @@ class CaptureService:
         socket.unlink(missing_ok=True)
         self._server = await asyncio.get_running_loop().create_unix_server(self._connection, str(socket))
 
-    async def close(self) -> None:
+    def close(self) -> None:
+        """Hear nothing more: what came of those that are open is handed on as it is."""
         if self._server is not None:
             self._server.close()
         for connection in list(self._connections):
@@ -137,6 +141,8 @@ class CaptureService:
             if not self._under_way[key]:
                 del self._under_way[key]
             self._done(assembly)
+        elif exchange.was_heard:
+            self._lost(UNREADABLE)
 
 
 class _Counted(Connection):

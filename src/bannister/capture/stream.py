@@ -102,11 +102,16 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         del error
+        self._end_all()
+
+    def _end_all(self) -> None:
         streams, self._streams = self._streams, {}
         for stream in streams.values():
             stream.listener.end()
 
     def close(self) -> None:
+        """Nothing more is heard; all streams are over at once."""
+        self._end_all()
         if self._transport is not None:
             self._transport.close()
 

@@ -9,7 +9,8 @@ heard. (Its counter of connections that failed does not tell these two apart.)
 
 **A process that ends takes nothing with it silently.** How far these numbers are accounted for goes with the reports that account for it (`Account`), and is stored with them, all or
 nothing. The control plane greets the next process with what it has, and that goes on from there: what nobody took meanwhile, and what the one before had heard and not reported, is counted as
-lost. Where there is no account of a proxy, nothing of it is accounted for: it has just started, or the process that listened to it ended before its first report.
+lost. What it had heard and not yet put into a tally (`Account.pending`: half a pair, a pair that was to be compared, a second that was open) the next one counts as unpaired, under the
+right shadow. Where there is no account of a proxy, nothing of it is accounted for: it has just started, or the process that listened to it ended before its first report.
 """
 
 from __future__ import annotations
@@ -17,21 +18,19 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
-from bannister.domain.comparison.report import Account
-from bannister.reporting.counters import Increments
+from bannister.domain.comparison.report import Account, Pending
+from bannister.reporting.counters import UPTIME, Increments, is_same_proxy, proxy_began_at
 
 #: The proxy's counters that are read: of the filter on both listeners, and of the two clusters (`bannister.envoy.resources.names`).
-UNTOLD: Final = "^(http\\.[a-z]+\\.ext_proc\\.streams_started|cluster\\.capture(-large)?\\.upstream_rq_(.*overflow|total)|server\\.uptime)$"
+UNTOLD: Final = f"^(http\\.[a-z]+\\.ext_proc\\.streams_started|cluster\\.capture(-large)?\\.upstream_rq_(.*overflow|total)|{UPTIME})$"
 _ASKED: Final = re.compile(r"^http\.[a-z]+\.ext_proc\.streams_started: (\d+)$", re.MULTILINE)
 _OPENED: Final = re.compile(r"^cluster\.capture(?:-large)?\.upstream_rq_total: (\d+)$", re.MULTILINE)
 _OVERFLOW: Final = re.compile(
     r"^(?P<name>cluster\.capture(?P<large>-large)?\.upstream_rq_(active|pending)_overflow): (?P<value>\d+)$"
 )
-_UPTIME: Final = re.compile(r"^server\.uptime: (\d+)$", re.MULTILINE)
-#: The proxy says how long it has run in whole seconds, and a little late.
-_UPTIME_LATE_SECONDS_MAX: Final = 20.0
 
 BUSY: Final = "capture was busy"
 BUSY_LARGE: Final = "capture was busy with large bodies"
@@ -40,6 +39,9 @@ UNHEARD: Final = "capture heard of it too late"
 
 #: What is asked for and not opened, or opened and not heard, may be on its way; what is still missing after so many looks is lost.
 LOOKS: Final = 5
+
+#: Nothing is accounted for.
+_NOTHING: Final = Account(0.0, {}, unopened=0, streams=0)
 
 
 class Overflow:
@@ -102,11 +104,18 @@ class Accounting:
         self._unheard = Missing()
         self._last: Account | None = None
 
-    def go_on_from(self, account: Account | None) -> None:
-        """What is stored when this process begins. What is said again on later connections is known."""
-        if not self._greeted:
-            self._greeted = True
-            self._earlier = account
+    @property
+    def is_greeted(self) -> bool:
+        """It is known what is accounted for: before that nothing must be reported."""
+        return self._greeted
+
+    def go_on_from(self, account: Account | None) -> tuple[Pending, ...]:
+        """What is stored when this process begins; what the one before took with it. What is said again on later connections is known."""
+        if self._greeted:
+            return ()
+        self._greeted = True
+        self._earlier = account
+        return account.pending if account is not None else ()
 
     def look(self, counters: str | None, heard: int, now: float) -> dict[str, int]:
         """What was lost since the last look, by reason; before the greeting nobody can tell.
@@ -116,15 +125,14 @@ class Accounting:
             heard: Streams of which something came, since this process started.
             now: Seconds, of a clock that nobody sets and all processes of the machine share: `Clock.monotonic`.
         """
-        uptime = _UPTIME.search(counters or "")
-        if not self._greeted or counters is None or uptime is None:
+        began_at = proxy_began_at(counters or "", now)
+        if not self._greeted or counters is None or began_at is None:
             return {}
-        began_at = now - int(uptime[1])
         known = self._earlier
         if self._proxy_began_at is None and known is not None and self._is_of(known, began_at, counters):
             self._overflow = Overflow(known.overflow)
             self._unopened, self._unheard = Missing(known.unopened), Missing(known.streams)
-        if self._proxy_began_at is None or not _is_same(self._proxy_began_at, began_at):
+        if self._proxy_began_at is None or not is_same_proxy(self._proxy_began_at, began_at):
             self._proxy_began_at = began_at
         asked, opened = _asked(counters), _opened(counters)
         found = self._overflow.added(counters)
@@ -135,18 +143,26 @@ class Accounting:
     def _is_of(known: Account, began_at: float, counters: str) -> bool:
         """Whether it is the account of the proxy that began then. Its counters only grow; after a restart of the machine times repeat themselves."""
         has_grown = known.unopened <= _asked(counters) and known.streams <= _opened(counters)
-        return has_grown and _is_same(known.proxy_began_at, began_at)
+        return has_grown and is_same_proxy(known.proxy_began_at, began_at)
 
-    def close_books(self, settled: int) -> list[Account]:
-        """The account for a report with all that `look` has found so far, and with `settled` streams: heard, and over; empty where it says nothing new."""
-        if self._proxy_began_at is None:
-            return []
-        streams = self._unheard.accounted + settled
-        account = Account(self._proxy_began_at, self._overflow.seen, self._unopened.accounted, streams)
-        if account == self._last:
-            return []
+    def close_books(self, settled: int, pending: tuple[Pending, ...] = ()) -> Account | None:
+        """The account for a report with all that `look` has found so far; None: it says nothing new.
+
+        Args:
+            settled: Streams that were heard, and are over, and whose counts are in this report or one before.
+            pending: What came with them and is in no report.
+        """
+        if not self._greeted:
+            return None
+        if self._proxy_began_at is None:  # the proxy has not answered yet
+            account = replace(self._earlier or _NOTHING, pending=pending)
+        else:
+            streams = self._unheard.accounted + settled
+            account = Account(self._proxy_began_at, self._overflow.seen, self._unopened.accounted, streams, pending)
+        if account == (self._last or self._earlier or _NOTHING):
+            return None
         self._last = account
-        return [account]
+        return account
 
 
 def _asked(counters: str) -> int:
@@ -155,8 +171,3 @@ def _asked(counters: str) -> int:
 
 def _opened(counters: str) -> int:
     return sum(map(int, _OPENED.findall(counters)))
-
-
-def _is_same(began_at: float, other: float) -> bool:
-    """Whether these are the start of one proxy."""
-    return abs(began_at - other) <= _UPTIME_LATE_SECONDS_MAX

@@ -104,7 +104,7 @@ def plan_of(endpoint: Endpoint, noise_parts: int = 0) -> RoutePlan:
         endpoint: As stored.
         noise_parts: Share of the requests that is also copied to production's own group (`Rules.noise_parts`), where there is a shadow.
     """
-    ways = tuple(mirror for fleet in wanted_fleets(endpoint) for mirror in _ways(fleet))
+    ways = tuple(mirror for fleet in wanted_fleets(endpoint) for mirror in ways_of(fleet))
     plan = replace(_production_plan(endpoint), ways=ways)
     fleet = fed_fleet(endpoint)
     if fleet is None or not plan.weights:
@@ -136,7 +136,7 @@ def _mirrors(fleet: Fleet, noise_parts: int) -> tuple[Mirror, ...]:
     return tuple(copies)
 
 
-def _ways(fleet: Fleet) -> tuple[Mirror, ...]:
+def ways_of(fleet: Fleet) -> tuple[Mirror, ...]:
     """What `_mirrors` may ask for as long as the fleet exists: shares change, and a proxy may still have an earlier one."""
     if fleet.shadow is None:
         return ()

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 _TIMEOUT_SECONDS: Final = 5.0
 _ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+#: The name of the counter that tells proxies apart.
+UPTIME: Final = "server\\.uptime"
+_UPTIME: Final = re.compile(f"^{UPTIME}: (\\d+)$", re.MULTILINE)
+#: The proxy says how long it has run in whole seconds, and a little late.
+_UPTIME_LATE_SECONDS_MAX: Final = 20.0
+
+
+def proxy_began_at(counters: str, now: float) -> float | None:
+    """When the proxy that gave these counters started; None: they do not say.
+
+    Args:
+        counters: Its answer, `UPTIME` included.
+        now: Seconds, of a clock that nobody sets and all processes of the machine share: `Clock.monotonic`.
+    """
+    uptime = _UPTIME.search(counters)
+    return now - int(uptime[1]) if uptime is not None else None
+
+
+def is_same_proxy(began_at: float, other: float) -> bool:
+    """Whether these are the start of one proxy. After a restart of the machine times repeat themselves: that its counters have only grown must be looked at too."""
+    return abs(began_at - other) <= _UPTIME_LATE_SECONDS_MAX
 
 
 class Increments:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from bannister.domain.metric.summary import Acknowledgement
 from bannister.reporting.report import ReportT
@@ -42,15 +42,27 @@ class Outbox(Generic[ItemT, ReportT]):
         self._dropped_until = 0.0
         self.changed = Signal()
 
-    def put(self, watermark: float | None, covered_since: float | None, items: Sequence[ItemT]) -> None:
-        """Report items and the watermark; nothing new is no report."""
-        if not items and watermark == self._watermark:
-            return
+    def put(
+        self,
+        watermark: float | None,
+        covered_since: float | None,
+        items: Sequence[ItemT],
+        account: Callable[[Sequence[ItemT]], Any | None] = lambda _rest: None,
+    ) -> None:
+        """Report items and the watermark; nothing new is no report.
+
+        `account`: what is accounted for when all has come but the rest of these items. It goes into each report (a member `account`), so that a process that is killed between
+        two of them leaves an account that is right. None: nothing new.
+        """
         head = max(len(items) - 1, 0) // self._items_max * self._items_max
         for start in range(0, head, self._items_max):
             # The watermark holds only once all items are there.
-            self._append(self._watermark, covered_since, items[start : start + self._items_max])
-        self._append(watermark, covered_since, items[head:])
+            end = start + self._items_max
+            self._append(self._watermark, covered_since, items[start:end], account(items[end:]))
+        last = account(())
+        if not items and last is None and watermark == self._watermark:
+            return
+        self._append(watermark, covered_since, items[head:], last)
         self._watermark = watermark
         self.changed.announce()
 
@@ -75,15 +87,18 @@ class Outbox(Generic[ItemT, ReportT]):
     def __len__(self) -> int:
         return len(self._reports)
 
-    def _append(self, watermark: float | None, covered_since: float | None, items: Sequence[ItemT]) -> None:
+    def _append(
+        self, watermark: float | None, covered_since: float | None, items: Sequence[ItemT], account: Any | None
+    ) -> None:
         newest = self._reports[-1] if self._reports else None
         if newest is not None and self._newest_is_bare and newest.sequence > self._read:
             # It said only how far things are, and nobody has read it: the new one says it better.
             self._reports.pop()
         else:
             self._last += 1
-        self._newest_is_bare = not items
-        self._reports.append(self._pack(self._run, self._last, watermark, covered_since, tuple(items)))
+        self._newest_is_bare = not items and account is None
+        report = self._pack(self._run, self._last, watermark, covered_since, tuple(items))
+        self._reports.append(report if account is None else dataclasses.replace(report, account=account))
         while len(self._reports) > self._limit:
             dropped = self._reports.popleft()
             self._dropped_until = max(self._dropped_until, dropped.watermark or 0.0)

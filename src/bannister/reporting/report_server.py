@@ -40,6 +40,11 @@ class ReportServer(Generic[WordT]):
         self._socket.unlink(missing_ok=True)
         self._server = await asyncio.start_unix_server(self._connected, str(self._socket), limit=_WORD_BYTES_MAX)
 
+    @property
+    def is_connected(self) -> bool:
+        """A control plane is there, as far as is known."""
+        return bool(self._connections)
+
     async def close(self) -> None:
         if self._server is not None:
             self._server.close()

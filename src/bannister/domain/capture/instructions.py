@@ -40,4 +40,5 @@ class Instructions:
     """Everything, for all endpoints. What is not named is neither written nor compared."""
 
     groups: tuple[CapturedGroup, ...] = ()
+    #: Of an endpoint's shadows the one that gets copies now comes first; copies for another may still be under way.
     pairs: tuple[ComparedGroups, ...] = ()

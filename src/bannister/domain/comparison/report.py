@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
-from bannister.domain.capture.instructions import Instructions
+from bannister.domain.capture.instructions import ComparedGroups, Instructions
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.comparison.tally import Tally
 from bannister.domain.metric.summary import Acknowledgement
@@ -29,6 +30,8 @@ class Unpaired(StrEnum):
     REPEATED = "the same request was told twice"
     #: Another fleet than the shadow's answered.
     OTHER_FLEET = "another fleet's production answered"
+    #: It waited for its other side, to be compared or to be reported.
+    ENDED = "the capture process ended"
 
 
 class Counted(StrEnum):
@@ -73,6 +76,28 @@ class GroupTally:
     rules: Rules | None = None
 
 
+class Compared(NamedTuple):
+    """Whose copies are compared with whose answers. As in `GroupTally`."""
+
+    endpoint: str
+    group: str
+    production_group: str
+    noise: bool
+
+
+def compared_of(groups: ComparedGroups) -> Compared:
+    """Without the rules."""
+    return Compared(groups.endpoint, groups.shadow, groups.production, groups.noise)
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Copied requests that the capture process was told of and that are in no tally yet. If it ends, its successor counts them as unpaired."""
+
+    compared: Compared
+    count: int
+
+
 @dataclass(frozen=True, slots=True)
 class Account:
     """How far the exchanges that one proxy wanted to tell of are accounted for: by the report that this comes with, and by those before it."""
@@ -85,6 +110,8 @@ class Account:
     unopened: int
     #: Streams that were opened, and were heard to their end or are counted as lost.
     streams: int
+    #: What came with some of these streams and is in no tally yet.
+    pending: tuple[Pending, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
