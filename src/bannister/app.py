@@ -101,7 +101,7 @@ class ControlPlane:
         )
         #: What the capture process is to do is said here, with `instruct`.
         self._capture_feed = CaptureFeed(settings, clock, lambda: self._metrics.capture_account)
-        self._telemetry_feed = TelemetryFeed(settings, clock)
+        self._telemetry_feed = TelemetryFeed(settings, clock, lambda: self._metrics.skipped_account)
         totals = Totals(self._telemetry_feed)
         self._evaluator = Evaluator(self._state, self._metrics, totals, clock, settings, self._capture_feed)
         self._notifier = Notifier(self._state, clock, settings, self._evaluator.end_suppressions, self._fence)

@@ -15,7 +15,7 @@ from bannister.domain.comparison.tally import Tally
 from bannister.domain.metric.aggregate import Aggregate, of_statistics, of_values, statistic
 from bannister.domain.metric.identity import SHADOW_NAMESPACE, MetricIdentity, identity
 from bannister.domain.metric.sketch import Sketch
-from bannister.domain.metric.summary import Report, Summary
+from bannister.domain.metric.summary import Report, SkippedAccount, Summary
 from bannister.errors import Invalid
 from bannister.metrics.memory import MemoryMetrics
 from bannister.metrics.sqlite import SqliteMetrics
@@ -439,3 +439,14 @@ async def test_the_newest_account_of_capture_is_kept_with_its_report(store: Metr
     assert store.capture_account == accounts[1]
     await store.record(ComparisonReport("run of capture", 2, None, None, account=accounts[0]))
     assert store.capture_account == accounts[1], "a report that comes again counts once"
+
+
+async def test_the_newest_account_of_skipped_copies_is_kept_with_its_report(store: MetricStore) -> None:
+    assert store.skipped_account is None
+    accounts = [SkippedAccount(NOW, {"a": number}, {"g": 1}) for number in range(2)]
+    for sequence, account in enumerate([*accounts, None]):
+        await store.record(Report("run of telemetry", sequence + 1, None, None, account=account))
+    assert store.skipped_account == accounts[1]
+    await store.record(Report("run of telemetry", 2, None, None, account=accounts[0]))
+    assert store.skipped_account == accounts[1], "a report that comes again counts once"
+    assert store.capture_account is None

@@ -11,7 +11,7 @@ import pytest
 
 from bannister.clock import SystemClock
 from bannister.domain.metric.sketch import Sketch
-from bannister.domain.metric.summary import Acknowledgement, Report, Summary
+from bannister.domain.metric.summary import Report, Summary, TelemetryWord
 from bannister.metrics.feed import TelemetryFeed
 from bannister.reporting.outbox import Outbox
 from bannister.reporting.report_server import ReportServer
@@ -28,7 +28,7 @@ class Reader:
     """Iterates a feed and keeps what it gives."""
 
     def __init__(self, settings: Settings, *, acknowledging: bool = True) -> None:
-        self.feed = TelemetryFeed(settings, SystemClock())
+        self.feed = TelemetryFeed(settings, SystemClock(), lambda: None)
         self.reports: list[Report] = []
         self._acknowledging = acknowledging
 
@@ -60,9 +60,17 @@ def outbox() -> Outbox[Summary, Report]:
     return Outbox("run", 100, Report)
 
 
+def report_server(outbox: Outbox[Summary, Report], settings: Settings) -> ReportServer[TelemetryWord]:
+    def hear(word: TelemetryWord) -> None:
+        if word.acknowledgement is not None:
+            outbox.acknowledge(word.acknowledgement)
+
+    return ReportServer(outbox, settings.telemetry_socket, TelemetryWord, hear)
+
+
 @pytest.fixture
-async def server(outbox: Outbox[Summary, Report], settings: Settings) -> AsyncIterator[ReportServer[Acknowledgement]]:
-    made = ReportServer(outbox, settings.telemetry_socket, Acknowledgement, outbox.acknowledge)
+async def server(outbox: Outbox[Summary, Report], settings: Settings) -> AsyncIterator[ReportServer[TelemetryWord]]:
+    made = report_server(outbox, settings)
     await made.start()
     yield made
     await made.close()
@@ -74,7 +82,7 @@ def fill(outbox: Outbox[Summary, Report], *seconds: int) -> None:
 
 
 async def test_reports_come_in_order_and_whole(
-    server: ReportServer[Acknowledgement], outbox: Outbox[Summary, Report], settings: Settings
+    server: ReportServer[TelemetryWord], outbox: Outbox[Summary, Report], settings: Settings
 ) -> None:
     fill(outbox, 1, 2)
     async with Reader(settings).reading() as reader:
@@ -87,7 +95,7 @@ async def test_reports_come_in_order_and_whole(
 
 
 async def test_what_was_not_acknowledged_comes_again(
-    server: ReportServer[Acknowledgement], outbox: Outbox[Summary, Report], settings: Settings
+    server: ReportServer[TelemetryWord], outbox: Outbox[Summary, Report], settings: Settings
 ) -> None:
     fill(outbox, 1, 2)
     async with Reader(settings, acknowledging=False).reading() as first:
@@ -103,7 +111,7 @@ async def test_reports_that_were_given_up_are_counted(settings: Settings) -> Non
     for run, seconds in (("first", range(1, 8)), ("second", range(1, 6))):
         outbox = Outbox[Summary, Report](run, 3, Report)
         fill(outbox, *seconds)
-        server = ReportServer(outbox, settings.telemetry_socket, Acknowledgement, outbox.acknowledge)
+        server = report_server(outbox, settings)
         await server.start()
         if run == "first":
             reader = Reader(settings)
@@ -126,7 +134,7 @@ async def test_reports_that_were_given_up_are_counted(settings: Settings) -> Non
 async def test_it_waits_for_telemetry_and_comes_back_to_it(outbox: Outbox[Summary, Report], settings: Settings) -> None:
     async with Reader(settings).reading() as reader:
         for second in (1, 2):
-            server = ReportServer(outbox, settings.telemetry_socket, Acknowledgement, outbox.acknowledge)
+            server = report_server(outbox, settings)
             await server.start()
             fill(outbox, second)
             await until(lambda second=second: len(reader.reports) == second)  # type: ignore[misc]
@@ -134,7 +142,7 @@ async def test_it_waits_for_telemetry_and_comes_back_to_it(outbox: Outbox[Summar
 
 
 async def test_the_newest_connection_replaces_the_one_before(
-    server: ReportServer[Acknowledgement], outbox: Outbox[Summary, Report], settings: Settings
+    server: ReportServer[TelemetryWord], outbox: Outbox[Summary, Report], settings: Settings
 ) -> None:
     reader, writer = await asyncio.open_unix_connection(str(settings.telemetry_socket))
     fill(outbox, 1)
@@ -146,7 +154,7 @@ async def test_the_newest_connection_replaces_the_one_before(
 
 
 async def test_silence_is_counted_from_the_last_move_of_the_watermark(
-    server: ReportServer[Acknowledgement], outbox: Outbox[Summary, Report], settings: Settings
+    server: ReportServer[TelemetryWord], outbox: Outbox[Summary, Report], settings: Settings
 ) -> None:
     clock = SystemClock()
     reader = Reader(settings)
@@ -177,7 +185,7 @@ async def test_what_is_no_report_ends_the_connection_not_the_feed(
         await asyncio.sleep(0.1)  # a connection or two
         babbler.close()
         settings.telemetry_socket.unlink(missing_ok=True)
-        server = ReportServer(outbox, settings.telemetry_socket, Acknowledgement, outbox.acknowledge)
+        server = report_server(outbox, settings)
         await server.start()
         fill(outbox, 1)
         await until(lambda: reader.reports)

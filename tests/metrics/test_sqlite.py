@@ -17,7 +17,7 @@ from bannister.domain.comparison.tally import Disagreement, Tally
 from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import identity
 from bannister.domain.metric.sketch import Sketch
-from bannister.domain.metric.summary import Report, Summary
+from bannister.domain.metric.summary import Report, SkippedAccount, Summary
 from bannister.errors import Invalid, Unavailable
 from bannister.metrics.sqlite import SqliteMetrics
 from bannister.metrics.store import Datum, GroupDimensions
@@ -53,6 +53,8 @@ async def test_everything_survives_a_restart(tmp_path: Path) -> None:
     await store.put([Datum(LOSS, float(at), of_values([0.5])) for at in (NOW - 7200, NOW - 30)])
     account = Account(NOW - 60.5, {"busy": 3}, unopened=1, streams=2)
     await store.record(ComparisonReport("c", 1, None, None, account=account))
+    skipped = SkippedAccount(NOW - 60.5, {"busy": 3}, {"g": 2})
+    await store.record(Report("r", 3, 1.0, 1.0, account=skipped))
     before = [await store.read(metric, NOW - 7200, 1200, 6) for metric in (INVOCATIONS, LATENCY, LOSS)]
     listed = await store.metrics(since=NOW - 8000)
     await store.close()
@@ -62,7 +64,7 @@ async def test_everything_survives_a_restart(tmp_path: Path) -> None:
         assert not await store.record(report), "counted once, also after a restart"
     assert [await store.read(metric, NOW - 7200, 1200, 6) for metric in (INVOCATIONS, LATENCY, LOSS)] == before
     assert await store.metrics(since=NOW - 8000) == listed
-    assert store.capture_account == account
+    assert (store.capture_account, store.skipped_account) == (account, skipped)
     [recent] = await store.read(INVOCATIONS, NOW - 60, 60, 1)
     assert recent is not None
     assert recent.sum == 7

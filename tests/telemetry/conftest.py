@@ -259,7 +259,7 @@ async def running_world(data_dir: Path) -> AsyncIterator[World]:
         [sys.executable, "-m", "bannister.telemetry", "--data-dir", str(data_dir), "--port", str(settings.port)],
         data_dir / "telemetry.log",
     )
-    world = World(settings, envoy, telemetry, model_port, Seen(), TelemetryFeed(settings, SystemClock()))
+    world = World(settings, envoy, telemetry, model_port, Seen(), TelemetryFeed(settings, SystemClock(), lambda: None))
     reading: asyncio.Task[None] | None = None
     try:
         await telemetry.start()

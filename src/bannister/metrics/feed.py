@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bannister.clock import Clock
 from bannister.domain.capture.instructions import Instructions
 from bannister.domain.comparison.report import Account, ComparisonReport, Directive, Greeting
-from bannister.domain.metric.summary import Report
+from bannister.domain.metric.summary import Report, SkippedAccount, TelemetryGreeting, TelemetryWord
 from bannister.reporting.feed import ReportFeed
 from bannister.settings import Settings
 
@@ -15,8 +15,16 @@ from bannister.settings import Settings
 class TelemetryFeed(ReportFeed[Report]):
     """All reports of telemetry, in order; one sent again is counted once by `MetricStore.record`."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        super().__init__(settings.telemetry_socket, Report, "telemetry", clock)
+    def __init__(self, settings: Settings, clock: Clock, account: Callable[[], SkippedAccount | None]) -> None:
+        """`account` gives the newest that was stored (`MetricStore.skipped_account`)."""
+        super().__init__(
+            settings.telemetry_socket,
+            Report,
+            "telemetry",
+            clock,
+            word=lambda acknowledgement: TelemetryWord(acknowledgement=acknowledgement),
+            greet=lambda: TelemetryWord(TelemetryGreeting(account())),
+        )
 
 
 class CaptureFeed(ReportFeed[ComparisonReport]):

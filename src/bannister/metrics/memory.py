@@ -8,7 +8,7 @@ from bannister.domain.comparison.report import Account, ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate, merge
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.retention import rollups, served
-from bannister.domain.metric.summary import Report
+from bannister.domain.metric.summary import Report, SkippedAccount
 from bannister.metrics.capture_counts import counted_data
 from bannister.metrics.store import Additions, Datum, GroupDimensions, refuse_more_metrics, tiers_of
 from bannister.metrics.window import MetricWindow, counted, in_order
@@ -25,6 +25,7 @@ class MemoryMetrics:
         self._windows = [MetricWindow(sliding=span == 1) for span in self._spans]
         self._recorded: dict[str, int] = {}
         self.capture_account: Account | None = None
+        self.skipped_account: SkippedAccount | None = None
 
     async def register(self, group: GroupDimensions) -> None:
         for window in self._windows:
@@ -42,6 +43,7 @@ class MemoryMetrics:
             self.capture_account = report.account or self.capture_account
         else:
             newest.add(report.summaries)
+            self.skipped_account = report.account or self.skipped_account
         return True
 
     async def put(self, data: Sequence[Datum]) -> None:

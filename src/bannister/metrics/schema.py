@@ -50,6 +50,8 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
     ),
     # One row: the newest account of capture.
     ("CREATE TABLE capture_account (id INTEGER PRIMARY KEY CHECK (id = 1), body BLOB NOT NULL)",),
+    # The same of telemetry: the newest account of copies that were not made.
+    ("CREATE TABLE skipped_account (id INTEGER PRIMARY KEY CHECK (id = 1), body BLOB NOT NULL)",),
 )
 
 

@@ -42,7 +42,7 @@ from bannister.domain.metric.retention import (
     served,
     stretch,
 )
-from bannister.domain.metric.summary import Report, Summary
+from bannister.domain.metric.summary import Report, SkippedAccount, Summary
 from bannister.errors import Unavailable
 from bannister.metrics.capture_counts import counted_data
 from bannister.metrics.schema import migrate
@@ -140,6 +140,7 @@ class SqliteMetrics:
         self._past = Stretches()
         self._recorded: dict[str, int] = {}
         self.capture_account: Account | None = None
+        self.skipped_account: SkippedAccount | None = None
         self._spans = [tier.span_seconds for tier in tiers_of(settings)]
         self._metric_count = 0
         #: What is in memory and not yet in the file, oldest first.
@@ -175,6 +176,8 @@ class SqliteMetrics:
         self._recorded = dict(self._connection.execute("SELECT name, sequence FROM runs"))
         for (body,) in self._connection.execute("SELECT body FROM capture_account"):
             self.capture_account = msgspec.json.decode(body, type=Account)
+        for (body,) in self._connection.execute("SELECT body FROM skipped_account"):
+            self.skipped_account = msgspec.json.decode(body, type=SkippedAccount)
         self._recent.doubt(self._recent_since)  # what is older is in the file, and is not asked for that
         self._fill_all(self._recent, self._recent_since)
         self._count_metrics()
@@ -200,7 +203,8 @@ class SqliteMetrics:
                 for datum in counted_data(report):
                     self._take(datum)
                 self._store([report])
-        elif report.summaries:
+        elif report.summaries or report.account:
+            self.skipped_account = report.account or self.skipped_account
             self._recent.add(one for one in report.summaries if one.second >= self._recent_since)
             for one in report.summaries:
                 self._note_past(one.group, one.second)
@@ -276,6 +280,9 @@ class SqliteMetrics:
             case Report():
                 rows = [(each.group, each.second, kinds_of(each), _encode(each)) for each in one.summaries]
                 connection.executemany("INSERT INTO summaries VALUES (?, ?, ?, ?, 1)", rows)
+                if one.account is not None:
+                    body = msgspec.json.encode(one.account)
+                    connection.execute("INSERT OR REPLACE INTO skipped_account VALUES (1, ?)", (body,))
                 self._write_run(connection, one)
             case ComparisonReport():
                 tallies = [(each.group, each.second, _encode(each)) for each in one.tallies]

@@ -16,7 +16,7 @@ from bannister.domain.comparison.report import Account, ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.retention import Tier
-from bannister.domain.metric.summary import Report
+from bannister.domain.metric.summary import Report, SkippedAccount
 from bannister.errors import Invalid
 from bannister.settings import Settings
 
@@ -82,12 +82,17 @@ class MetricStore(Protocol):
         ...
 
     async def record(self, report: Report | ComparisonReport) -> bool:
-        """Store a report's summaries, or its tallies, counts and account, all or nothing. False: this run and sequence were stored before, and nothing changed."""
+        """Store a report's summaries, or its tallies and counts, and its account, all or nothing. False: this run and sequence were stored before, and nothing changed."""
         ...
 
     @property
     def capture_account(self) -> Account | None:
         """The newest that came with a stored report, in whatever process that was; None: none did."""
+        ...
+
+    @property
+    def skipped_account(self) -> SkippedAccount | None:
+        """The same of telemetry's reports."""
         ...
 
     async def put(self, data: Sequence[Datum]) -> None:

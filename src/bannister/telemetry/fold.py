@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bannister.domain.metric.sketch import Sketch
@@ -74,6 +76,13 @@ class Fold:
         self._open: dict[int, dict[tuple[str, str], _Open]] = {}
         #: All seconds before this one were final when last taken.
         self._final_before = 0
+        #: By group: skipped copies in summaries that are open.
+        self._skipped: Counter[str] = Counter()
+
+    @property
+    def skipped(self) -> Mapping[str, int]:
+        """Skipped copies that are in no summary that was taken, by group."""
+        return dict(self._skipped)
 
     def add(self, invocation: Invocation) -> None:
         summary = self._summary(invocation.second, invocation.group, invocation.address)
@@ -82,6 +91,7 @@ class Fold:
     def skip(self, group: str, second: int, copies: int) -> None:
         """So many copies for a shadow were not made in this second."""
         self._summary(second, group, "").skipped += copies
+        self._skipped[group] += copies
 
     def _summary(self, second: int, group: str, address: str) -> _Open:
         of_second = self._open.get(second)
@@ -104,8 +114,12 @@ class Fold:
             surplus = seconds if int(watermark) < self._final_before else surplus
             self._final_before = int(watermark)
         due = [second for second in seconds if second < self._final_before or second in surplus]
-        return tuple(
+        taken = tuple(
             summary.closed(group, address, second)
             for second in due
             for (group, address), summary in self._open.pop(second).items()
         )
+        for one in taken if self._skipped else ():
+            self._skipped[one.group] -= one.skipped
+        self._skipped = +self._skipped  # without those of which nothing is left
+        return taken

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bannister.clock import Clock
 from bannister.domain.metric.sketch import Sketch
-from bannister.domain.metric.summary import Acknowledgement, Report, Summary
+from bannister.domain.metric.summary import Report, SkippedAccount, Summary, TelemetryWord
 from bannister.ids import Ids
 from bannister.reporting.coverage import Coverage
 from bannister.reporting.heartbeat import send_heartbeat
@@ -44,9 +45,7 @@ class Telemetry:
         run_dir.chmod(0o700)
         service = AccessLogService(self._take, self._coverage.stream_broken)
         log_server = await serve(service, self._settings.access_log_socket)
-        report_server = ReportServer(
-            self._outbox, self._settings.telemetry_socket, Acknowledgement, self._outbox.acknowledge
-        )
+        report_server = ReportServer(self._outbox, self._settings.telemetry_socket, TelemetryWord, self._hear)
         await report_server.start()
         # The first sketch imports numpy, which takes a tenth of a second: better now than at the first request.
         Sketch.of([0])
@@ -58,6 +57,16 @@ class Telemetry:
         finally:
             await log_server.stop(grace=None)
             await report_server.close()
+
+    def _hear(self, word: TelemetryWord) -> None:
+        if word.greeting is not None:
+            self._skip(self._skipped.go_on_from(word.greeting.account))
+        if word.acknowledgement is not None:
+            self._outbox.acknowledge(word.acknowledgement)
+
+    def _skip(self, copies: Mapping[str, int]) -> None:
+        for group, count in copies.items():
+            self._fold.skip(group, int(self._clock.now()), count)
 
     def _take(self, entries: Iterable[Any]) -> None:
         for entry in entries:
@@ -79,13 +88,17 @@ class Telemetry:
         while True:
             await asyncio.sleep(self._settings.shadow_poll_seconds)
             counters = await overflow_counters(self._settings.envoy_admin_socket)
-            if counters is None:
-                continue
-            for group, copies in self._skipped.added(counters).items():
-                self._fold.skip(group, int(self._clock.now()), copies)
+            self._skip(self._skipped.look(counters, self._clock.monotonic()))
 
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             watermark = self._coverage.watermark
-            self._outbox.put(watermark, self._coverage.covered_since, self._fold.take(watermark))
+            self._outbox.put(watermark, self._coverage.covered_since, self._fold.take(watermark), self._account)
+
+    def _account(self, rest: Sequence[Summary]) -> SkippedAccount | None:
+        """When all that was found is reported, but for the rest of these summaries."""
+        pending = Counter(self._fold.skipped)
+        for one in rest:
+            pending[one.group] += one.skipped
+        return self._skipped.account(dict(+pending))

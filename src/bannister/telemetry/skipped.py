@@ -2,41 +2,95 @@
 
 There is no log entry of what was not done. The proxy counts it for each hop cluster (`bannister.envoy.resources.shadow`), whose name holds the shadow's group; so its
 counters are asked for once in a while over its admin socket, and what was added since is skipped copies. They belong to the second in which they were noticed.
+
+A process that ends takes nothing with it. How far the counters are accounted for goes with the reports that account for it (`SkippedAccount`), and is stored with them, all or nothing. The control plane
+greets the next process with what it has, and that goes on from there. Where there is no account of a proxy, nothing of it is accounted for. As the capture process does (`bannister.capture.untold`).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from bannister.reporting.counters import Increments, counters_of
+from bannister.domain.metric.summary import SkippedAccount
+from bannister.reporting.counters import UPTIME, Increments, counters_of, is_same_proxy, proxy_began_at
 
 #: Of hop clusters for shadows, small and large; a noise copy that is not made is nobody's.
 _COUNTER: Final = re.compile(
-    r"^cluster\.shadow/(?P<group>.+)/(small|large)\.upstream_rq_(active|pending)_overflow: (?P<value>\d+)$"
+    r"^(?P<name>cluster\.shadow/(?P<group>.+)/(small|large)\.upstream_rq_(active|pending)_overflow): (?P<value>\d+)$"
 )
-_NAMES: Final = "^cluster\\.shadow/.*overflow$"
+_NAMES: Final = f"^(cluster\\.shadow/.*overflow|{UPTIME})$"
+
+#: Nothing is accounted for.
+_NOTHING: Final = SkippedAccount(0.0, {})
 
 
 class SkippedCopies:
-    """Turns the proxy's counters, which only grow, into what was added since the last look."""
+    """`go_on_from` what was stored, then `look` at the proxy's counters, and put an `account` into each report."""
 
     def __init__(self) -> None:
-        self._increments = Increments()
+        self._greeted = False
+        self._earlier: SkippedAccount | None = None
+        #: None: it was never asked.
+        self._proxy_began_at: float | None = None
+        self._seen: Mapping[str, int] = {}
+        self._increments = Increments({})
+        self._last: SkippedAccount | None = None
 
-    def added(self, counters: str) -> dict[str, int]:
-        """By group, where there are any: skipped copies since the last look.
+    def go_on_from(self, account: SkippedAccount | None) -> Mapping[str, int]:
+        """What is stored when this process begins; by group, what the one before took with it. What is said again on later connections is known."""
+        if self._greeted:
+            return {}
+        self._greeted = True
+        self._earlier = account
+        return account.pending if account is not None else {}
+
+    def look(self, counters: str | None, now: float) -> dict[str, int]:
+        """By group, where there are any: skipped copies that are not accounted for; before the greeting nobody can tell.
 
         Args:
-            counters: The proxy's answer, one `name: value` a line.
+            counters: The proxy's answer, one `name: value` a line; None: it did not answer.
+            now: Seconds, of a clock that nobody sets and all processes of the machine share: `Clock.monotonic`.
         """
-        matches = {match[0].rpartition(": ")[0]: match for match in map(_COUNTER.match, counters.splitlines()) if match}
+        began_at = proxy_began_at(counters or "", now)
+        if not self._greeted or counters is None or began_at is None:
+            return {}
+        matches = {match["name"]: match for match in map(_COUNTER.match, counters.splitlines()) if match}
+        seen = {name: int(one["value"]) for name, one in matches.items()}
+        if self._proxy_began_at is None or not is_same_proxy(self._proxy_began_at, began_at):
+            known = self._earlier if self._proxy_began_at is None else None
+            is_known = known is not None and _is_of(known, began_at, seen)
+            self._increments = Increments(known.seen if known is not None and is_known else {})
+            self._proxy_began_at = began_at
+        self._seen = seen
         found: dict[str, int] = {}
-        for name, more in self._increments.of({name: int(one["value"]) for name, one in matches.items()}).items():
+        for name, more in self._increments.of(seen).items():
             group = matches[name]["group"]
             found[group] = found.get(group, 0) + more
         return found
+
+    def account(self, pending: Mapping[str, int]) -> SkippedAccount | None:
+        """For a report with all that `look` has found so far, but for what is pending (by group); None: it says nothing new."""
+        if not self._greeted:
+            return None
+        before = self._last or self._earlier or _NOTHING
+        if self._proxy_began_at is None:  # the proxy has not answered yet
+            account = replace(before, pending=pending)
+        else:
+            account = SkippedAccount(self._proxy_began_at, self._seen, pending)
+        if account == before or (not account.seen and not account.pending and account.seen == before.seen):
+            return None
+        self._last = account
+        return account
+
+
+def _is_of(known: SkippedAccount, began_at: float, seen: Mapping[str, int]) -> bool:
+    """Whether it is the account of the proxy that began then: of its counters, those that are still there have only grown."""
+    has_grown = all(value <= seen.get(name, value) for name, value in known.seen.items())
+    return has_grown and is_same_proxy(known.proxy_began_at, began_at)
 
 
 async def overflow_counters(admin_socket: Path) -> str | None:

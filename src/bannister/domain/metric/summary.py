@@ -1,11 +1,12 @@
 """What one instance did in one second, as telemetry reports it to the control plane.
 
 A request belongs to the second in which it ended. All endpoint metrics, in both dimension sets, are derived from summaries when read.
-These are also the messages of the telemetry socket: one `Report` per line, as JSON; the control plane answers `Acknowledgement` lines.
+These are also the messages of the telemetry socket: one `Report` per line, as JSON; the control plane says `TelemetryWord` lines.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from bannister.domain.metric.sketch import Sketch
@@ -46,6 +47,18 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
+class SkippedAccount:
+    """How far the copies that one proxy did not make are accounted for: by the report that this comes with, and by those before it."""
+
+    #: When that proxy started, by the machine's clock that nobody sets.
+    proxy_began_at: float
+    #: Its counters of them, as last seen.
+    seen: Mapping[str, int]
+    #: What is counted in them and in no summary yet, by the shadow's group. If telemetry ends, its successor counts it.
+    pending: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """One message from telemetry."""
 
@@ -58,6 +71,8 @@ class Report:
     #: Since when this run has seen everything without a gap. None: the path is not proven yet.
     covered_since: float | None
     summaries: tuple[Summary, ...] = field(default=())
+    #: None: as before.
+    account: SkippedAccount | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +81,19 @@ class Acknowledgement:
 
     run: str
     sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryGreeting:
+    """The first word on every connection."""
+
+    #: The newest that was stored, of this process or one before it; None: there is none.
+    account: SkippedAccount | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TelemetryWord:
+    """One message to telemetry: what it is not about is None."""
+
+    greeting: TelemetryGreeting | None = None
+    acknowledgement: Acknowledgement | None = None
