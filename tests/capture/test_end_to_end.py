@@ -366,6 +366,39 @@ async def test_what_a_capture_process_takes_with_it_is_counted(world: World) -> 
     assert 300 <= sum(lost.values()) <= 305, lost
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+async def test_whatever_ends_a_capture_process_each_copied_request_is_counted(world: World, number: int) -> None:
+    """Under load, with a shadow that is slow: some wait for it, some seconds are open."""
+
+    async def slow(request: Request) -> Answer:
+        await asyncio.sleep(0.3)
+        return await echo(request)
+
+    await world.edge.model("blue", echo)
+    await world.edge.model("shadow", slow)
+    await world.serve(plan())
+    await world.start(instructions())
+    load = asyncio.create_task(rated(world, 300, 100))
+    await until(lambda: world.pairs() > 50, "some are compared")
+    await world.stop_capture(number)
+    await world.start_capture()
+    await load
+
+    def counted() -> int:
+        return world.pairs() + sum(world.unpaired().values())
+
+    def dropped() -> int:
+        return sum(world.reasons(Counted.DROPPED, "").values())
+
+    await until(lambda: 2 * counted() + dropped() >= 600, "all are counted")
+    await asyncio.sleep(1)
+    lost, alone = 300 - counted(), sum(world.unpaired().values())
+    print(f"\n{world.pairs()} pairs, {world.unpaired()}, {world.reasons(Counted.DROPPED, '')}")
+    assert world.unpaired()[Unpaired.ENDED] > 0
+    # A request of which nothing was heard is two exchanges; of one that is alone the other side may be dropped. Besides, the heartbeats that were on their way.
+    assert 2 * lost <= dropped() <= 2 * lost + alone + 5
+
+
 def _writers(world: World) -> set[str]:
     """The runs that have reported that they wrote."""
     return {report.run for report in world.reports if any(one.what is Counted.WRITTEN for one in report.counts)}
