@@ -151,6 +151,12 @@ def test_the_noise_floor_is_a_pair_of_its_own(noise_parts: int) -> None:
     assert {one.capture for one in told.groups} == {None}
 
 
+def test_the_noise_floor_is_not_asked_of_one_instance() -> None:
+    one = endpoint(None, TRAFFIC_PARTS)
+    asked = [mirror.noise for mirror in plan_of(one, 50_000).mirrors]
+    assert asked == [False], "its one instance would take every request twice"
+
+
 def test_switched_off_nothing_is_written() -> None:
     off = dataclasses.replace(CAPTURE, enabled=False)
     told = instructions_of([(endpoint(off, TRAFFIC_PARTS), Rules())])
