@@ -38,6 +38,11 @@ INSTANCE_VARIABLE: Final = "BANNISTER_INSTANCE"
 #: Of a model's own environment (`bannister.runtime`, `bannister.domain.warmup`).
 _OF_MODELS: Final = ("BANNISTER_RUNTIME_THREADS", "BANNISTER_WARMUP")
 _NOT_SETTINGS: Final = frozenset({DATA_DIR_VARIABLE, PART_VARIABLE, INSTANCE_VARIABLE, *_OF_MODELS})
+#: Of its heap's bound: where Envoy refuses requests, where copies for shadows are no longer made, and what capture and copies must leave production below the first.
+PROXY_SHEDDING_SHARE: Final = 0.95
+PROXY_COPIES_SHARE: Final = 0.8
+PRODUCTION_SHARE: Final = 0.25
+
 #: What Kubernetes puts into every container beside a Service whose name begins with "bannister".
 _OF_KUBERNETES: Final = re.compile(r"BANNISTER_(\w+_)?(SERVICE_(HOST|PORT\w*)|PORT(_\d+_(TCP|UDP|SCTP)\w*)?)", re.ASCII)
 
@@ -166,7 +171,7 @@ class Settings:
     downstream_close_seconds: float = 10.0
     #: A request or answer during which nothing moves at all for this long is given up (a client that vanished).
     stream_idle_timeout_seconds: float = 900.0
-    #: Envoy sheds load before its heap reaches this.
+    #: Envoy sheds load before its heap reaches this: requests from `PROXY_SHEDDING_SHARE` of it, no longer copies from `PROXY_COPIES_SHARE`.
     proxy_heap_bytes_max: int = 2 * 1024**3
     proxy_connections_max: int = 20_000
     health_check_interval_seconds: float = 2.0
@@ -191,6 +196,9 @@ class Settings:
     proxy_settle_seconds_max: float = 5.0
 
     # --- shadows (what the bounds add up to: bannister.envoy.resources.shadow)
+    #: What the bodies of all copies under way, to all shadows together, may hold of the proxy's memory. With what capture may hold it must leave production
+    #: `PRODUCTION_SHARE` of the proxy's heap.
+    shadow_bytes_max: int = 768 * 1024 * 1024
     #: Copies under way to one shadow with a body of at most `shadow_small_body_bytes_max`; further ones are not made.
     shadow_requests_max: int = 128
     #: Copies under way to one shadow with a larger body, or one of unknown length.
@@ -200,6 +208,8 @@ class Settings:
     shadow_timeout_seconds: float = 30.0
     #: Copies that were not made are counted this often.
     shadow_poll_seconds: float = 1.0
+    #: What each shadow may have of `shadow_bytes_max` is looked at this often.
+    shadow_share_seconds: float = 0.5
 
     # --- telemetry and alarms
     #: `bannister`, or `aws`: metrics are published and alarms evaluated when AWS does it.
@@ -501,7 +511,30 @@ def load(data_dir: Path, **overrides: object) -> Settings:
             f"instance_port_first, {settings.instance_port_first}, is above instance_port_last, "
             f"{settings.instance_port_last}: no instance could get a port."
         )
+    _check_heap(settings)
     return settings
+
+
+def capture_bytes_max(settings: Settings) -> int:
+    """What observed exchanges may hold of the proxy's memory, where an answer is no longer than a request that is captured may be.
+
+    A large request of unknown length is sent whole.
+    """
+    large = max(settings.invocation_body_bytes_max, settings.capture_body_bytes_max) + settings.capture_body_bytes_max
+    small = 2 * settings.capture_small_body_bytes_max
+    return settings.capture_streams_max * small + settings.capture_large_streams_max * large
+
+
+def _check_heap(settings: Settings) -> None:
+    """Copies and what is captured may never be why Envoy refuses a request."""
+    heap, capture = settings.proxy_heap_bytes_max, capture_bytes_max(settings)
+    left = int((PROXY_SHEDDING_SHARE - PRODUCTION_SHARE) * heap)
+    if settings.shadow_bytes_max + capture > left:
+        raise Invalid(
+            f"shadow_bytes_max, {settings.shadow_bytes_max}, and what capture may hold, {capture} bytes, do not fit: of proxy_heap_bytes_max, {heap}, "
+            f"they may take {left} together, so that production is never refused because of them. Raise proxy_heap_bytes_max, or lower shadow_bytes_max, "
+            "capture_streams_max or capture_large_streams_max."
+        )
 
 
 def _from_file(file: Path) -> dict[str, object]:

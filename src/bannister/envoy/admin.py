@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import quote
+from typing import Final
+from urllib.parse import quote, urlencode
 
 import msgspec
 
+from bannister.envoy.resources.names import HOP_PATTERN
 from bannister.errors import Unavailable
 
 _TIMEOUT_SECONDS = 5.0
+_HEAD: Final = "Host: admin\r\nConnection: close\r\nContent-Length: 0\r\n"
 _ANSWER_BYTES_MAX = 256 * 1024 * 1024
 
 
@@ -24,6 +28,26 @@ class HostStatus:
     healthy: bool
     #: Requests in flight on it.
     active_requests: int
+
+
+@dataclass(frozen=True, slots=True)
+class HopStatus:
+    """Copies on one hop cluster (`bannister.envoy.resources.shadow`)."""
+
+    #: How many may be under way.
+    places: int = 0
+    #: How many are; also of a cluster that is gone, until they have ended.
+    under_way: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Copies:
+    """What a proxy has to do with copies."""
+
+    #: Its heap as a part of its bound (`proxy_heap_bytes_max`).
+    heap_share: float
+    #: By name: the hop clusters that have places or copies under way.
+    hops: Mapping[str, HopStatus]
 
 
 class _SocketAddress(msgspec.Struct):
@@ -62,7 +86,22 @@ class _Clusters(msgspec.Struct):
     cluster_statuses: list[_Cluster] = []
 
 
+class _Entry(msgspec.Struct):
+    final_value: str = ""
+
+
+class _Runtime(msgspec.Struct):
+    entries: dict[str, _Entry] = {}
+
+
+_RUNTIME = msgspec.json.Decoder(_Runtime)
 _CLUSTERS = msgspec.json.Decoder(_Clusters)
+_PRESSURE: Final = "overload.envoy.resource_monitors.fixed_heap.pressure"
+_UNDER_WAY: Final = re.compile(rf"^cluster\.({HOP_PATTERN})\.upstream_rq_(?:pending_)?active: (\d+)$")
+_COPIES_FILTER: Final = rf"^({re.escape(_PRESSURE)}$|cluster\.{HOP_PATTERN}\.upstream_rq_(pending_)?active$)"
+_PLACES: Final = re.compile(rf"^circuit_breakers\.({HOP_PATTERN})\.default\.max_requests$")
+#: Hops of which one request to the admin socket changes the places: its line is bounded.
+_HOPS_PER_CHANGE: Final = 50
 _UNHEALTHY = frozenset({"UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"})
 
 
@@ -95,6 +134,38 @@ class Admin:
         except ValueError as error:
             raise Unavailable(f"The proxy's answer about its requests cannot be read: {error}") from error
 
+    async def copies(self) -> Copies:
+        """Its copies for shadows: how many may be under way, and how many are."""
+        stats = (await self._get(f"/stats?filter={quote(_COPIES_FILTER)}")).decode()
+        runtime = await self._get("/runtime?format=json")
+        try:
+            entries = _RUNTIME.decode(runtime).entries
+        except msgspec.DecodeError as error:
+            raise Unavailable(f"The proxy's answer about its runtime settings cannot be read: {error}") from error
+        places = {found[1]: int(one.final_value) for name, one in entries.items() if (found := _PLACES.match(name))}
+        under_way: dict[str, int] = {}
+        percent = 0
+        for line in stats.splitlines():
+            if found := _UNDER_WAY.match(line):
+                under_way[found[1]] = under_way.get(found[1], 0) + int(found[2])
+            elif line.startswith(_PRESSURE):
+                percent = int(line.rpartition(": ")[2])
+        hops = {
+            name: HopStatus(places.get(name, 0), under_way.get(name, 0)) for name in places.keys() | under_way.keys()
+        }
+        return Copies(percent / 100, {name: one for name, one in hops.items() if one != HopStatus()})
+
+    async def set_places(self, places: Mapping[str, int]) -> None:
+        """How many copies may be under way, by hop cluster; holds until it is changed, or the proxy ends."""
+        names = sorted(places)
+        for start in range(0, len(names), _HOPS_PER_CHANGE):
+            settings = {
+                f"circuit_breakers.{name}.default.{what}": str(places[name] or "")  # without a setting it has none
+                for name in names[start : start + _HOPS_PER_CHANGE]
+                for what in ("max_requests", "max_pending_requests")
+            }
+            await self._ask("POST", f"/runtime_modify?{urlencode(settings)}")
+
     async def live(self) -> bool:
         """Whether the proxy has been configured and serves."""
         try:
@@ -103,12 +174,15 @@ class Admin:
             return False
 
     async def _get(self, path: str) -> bytes:
+        return await self._ask("GET", path)
+
+    async def _ask(self, method: str, path: str) -> bytes:
         try:
             async with asyncio.timeout(_TIMEOUT_SECONDS):
                 reader, writer = await asyncio.open_unix_connection(str(self._socket))
                 try:
                     # HTTP/1.0 would be simpler to read (no chunks) but Envoy refuses it.
-                    writer.write(f"GET {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n\r\n".encode())
+                    writer.write(f"{method} {path} HTTP/1.1\r\n{_HEAD}\r\n".encode())
                     return await _answer(reader)
                 finally:
                     writer.close()

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from bannister.clock import Clock
 from bannister.domain.routing import Forwarding, Members, Mirror, Weight
-from bannister.envoy.admin import HostStatus
+from bannister.envoy.admin import Copies, HopStatus, HostStatus
 from bannister.envoy.discovery import Discovery, Request, Response, Stream
 from bannister.envoy.resources.names import LISTENER, ROUTE_TABLE
 from bannister.envoy.resources.shadow import is_hop
@@ -140,6 +140,8 @@ class _Held:
     listener: bool = False
     routes: Mapping[str, Forwarding] = field(default_factory=dict)
     versions: dict[Kind, str] = field(default_factory=dict)
+    #: By hop cluster: how many copies may be under way.
+    places: dict[str, int] = field(default_factory=dict)
 
 
 class MemoryProxy:
@@ -311,6 +313,19 @@ class MemoryProxy:
             for name, cluster in self._held.clusters.items()
             if cluster.hosts is not None and cluster.warm
         }
+
+    async def copies(self) -> Copies:
+        """As `bannister.envoy.admin.Admin.copies`: no copy is ever under way."""
+        if not self.running:
+            raise Unavailable(f"The proxy {self.node} does not run.")
+        return Copies(0.0, {name: HopStatus(count) for name, count in self._held.places.items()})
+
+    async def set_places(self, places: Mapping[str, int]) -> None:
+        """As `bannister.envoy.admin.Admin.set_places`."""
+        if not self.running:
+            raise Unavailable(f"The proxy {self.node} does not run.")
+        now = {**self._held.places, **places}
+        self._held.places = {name: count for name, count in now.items() if count > 0}
 
     async def pending_requests(self, cluster: str) -> int:
         """As `bannister.envoy.admin.Admin.pending_requests`: here a connection is there at once."""

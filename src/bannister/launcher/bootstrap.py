@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bannister.errors import Unavailable
-from bannister.settings import Settings
+from bannister.settings import PROXY_SHEDDING_SHARE, Settings
 
 #: The name under which the one proxy of this machine registers.
 NODE_ID = "edge-1"
@@ -98,7 +98,13 @@ def bootstrap_document(settings: Settings) -> dict[str, Any]:
             }
         ],
         "overload_manager": _overload_manager(settings),
-        "layered_runtime": {"layers": [{"name": "bannister", "static_layer": _RUNTIME}]},
+        "layered_runtime": {
+            "layers": [
+                {"name": "bannister", "static_layer": _RUNTIME},
+                # Where the control plane says how many copies may be under way (`bannister.envoy.admin.Admin.set_places`).
+                {"name": "places", "admin_layer": {}},
+            ]
+        },
     }
 
 
@@ -160,7 +166,7 @@ def _overload_manager(settings: Settings) -> dict[str, Any]:
         ],
         "actions": [
             _at_heap("envoy.overload_actions.shrink_heap", 0.9),
-            _at_heap("envoy.overload_actions.stop_accepting_requests", 0.95),
+            _at_heap("envoy.overload_actions.stop_accepting_requests", PROXY_SHEDDING_SHARE),
         ],
     }
 

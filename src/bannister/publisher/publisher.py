@@ -24,12 +24,19 @@ from bannister.envoy.resources.routes import clusters_named, groups_named
 from bannister.envoy.snapshot import Inconsistent, Kind, Snapshot
 from bannister.errors import Unavailable
 from bannister.publisher.building import EnvoyMessages, Messages, SnapshotBuilder
+from bannister.publisher.places import Admin as PlacesAdmin
+from bannister.publisher.places import Places
 from bannister.publisher.planning import ProxyView, Publication, next_publication
-from bannister.publisher.sight import Admin, Sight, spares
+from bannister.publisher.sight import Admin as SightAdmin
+from bannister.publisher.sight import Sight, spares
 from bannister.settings import Settings
 from bannister.signals import Signal, wait_any
 
 log = logging.getLogger(__name__)
+
+
+class Admin(SightAdmin, PlacesAdmin, Protocol):
+    """What is asked of one proxy."""
 
 
 class Instances(Protocol):
@@ -103,6 +110,7 @@ class Publisher:
         self._clock = clock
         self._server = server
         self._sight = Sight(admin_of)
+        self._places = Places(admin_of, settings)
         self._builder = SnapshotBuilder(messages or EnvoyMessages(settings, texts))
         self._plans: tuple[RoutePlan, ...] | None = None
         self._traits: Mapping[str, Traits] = _NO_TRAITS
@@ -169,13 +177,14 @@ class Publisher:
         return held[0] if held and all(one == held[0] for one in held) else None
 
     def mirrored(self, group: str) -> bool:
-        """Every registered proxy (and there is one) has acknowledged routes that copy requests to this shadow."""
-        tables = [proxy.held(Kind.ROUTES, ROUTE_TABLE) for proxy in self._server.proxies()]
-        return bool(tables) and all(
-            table is not None
-            and any(one.group == group and not one.noise for each in table.about.values() for one in each.mirrors)
-            for table in tables
-        )
+        """Every registered proxy (and there is one) has acknowledged routes that copy requests to this shadow, and has places for copies."""
+        proxies = self._server.proxies()
+        return bool(proxies) and all(self._copies_to(proxy, group) for proxy in proxies)
+
+    def _copies_to(self, proxy: Proxy, group: str) -> bool:
+        table = proxy.held(Kind.ROUTES, ROUTE_TABLE)
+        mirrors = [] if table is None else [one for each in table.about.values() for one in each.mirrors]
+        return any(one.group == group and not one.noise and self._places.open(proxy.node, one) for one in mirrors)
 
     def serving(self, group: str) -> bool:
         """Every registered proxy has acknowledged and sees healthy at least one instance of the group."""
@@ -260,6 +269,7 @@ class Publisher:
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._look_repeatedly())
+                tasks.create_task(self._share_places_repeatedly())
                 await self._publish_repeatedly()
         finally:
             await self._server.close()
@@ -323,6 +333,23 @@ class Publisher:
 
     def _views(self) -> tuple[ProxyView, ...]:
         return tuple([self._sight.view(proxy, self._clusters) for proxy in self._server.proxies()])
+
+    # --- places for copies
+
+    async def _share_places_repeatedly(self) -> None:
+        """Sooner where hops have come or gone: a copy that finds no place is not made."""
+        settings = self._settings
+        while True:
+            version, hops = self._republished.version, self._published.hops
+            try:
+                lowered = await self._places.look(self._server.proxies(), hops)
+            except Exception:  # the proxies keep the places they have, and the next look may succeed
+                log.exception("Places for copies were not shared out; the proxies go on with what they have.")
+                lowered = False
+            if lowered:  # a proxy says at once that a hop has fewer, and its threads follow
+                await asyncio.sleep(settings.shadow_share_seconds)
+            else:
+                await self._republished.wait_past(version, settings.shadow_share_seconds)
 
     # --- after a restart
 

@@ -35,6 +35,8 @@ HEARTBEAT: Final = "heartbeat"
 #: On the internal listener: a copy for a shadow, and one for production's own group, which is no invocation of it.
 SHADOW: Final = "shadow"
 NOISE: Final = "noise"
+#: The names of hop clusters (`shadow.hop_name`): regular expression.
+HOP_PATTERN: Final = rf"(?:{SHADOW}|{NOISE})/[^/]+/(?:small|large)"
 #: The capture process's own heartbeats: observed, not logged.
 CAPTURE_HEARTBEAT: Final = "capture-heartbeat"
 REFUSAL: Final = "refusal"

@@ -12,17 +12,17 @@ that it is one: its copy holds its place as long as the shadow sends, and at mos
 client sends under these names is overwritten on a copy, and taken off before any model sees it.
 
 **The bound.** A shadow has two hop clusters, one for small bodies and one for large ones (and those without a Content-Length), so that a few large copies
-cannot take the place of many small ones. A copy that finds its cluster full is not made, which Envoy counts (`upstream_rq_active_overflow`, `upstream_rq_pending_overflow`). The bodies of one shadow's
-copies together hold at most
+cannot take the place of many small ones. Each has *places* for copies under way; a copy that finds none is not made, which Envoy counts (`upstream_rq_active_overflow`,
+`upstream_rq_pending_overflow`). The bodies of one shadow's copies together hold at most
 
     shadow_requests_max x shadow_small_body_bytes_max + shadow_large_requests_max x invocation_body_bytes_max
 
 bytes of the proxy's memory: with the default settings 128 MiB + 200 MiB, and in practice almost nothing, because an answer frees a copy, and so does its end after
-`shadow_timeout_seconds` (`copies_bytes_max`). A noise copy has hop clusters of its own, with the same bound.
+`shadow_timeout_seconds`. A noise copy has hop clusters of its own, with an eighth of the places. The bodies of all copies to all shadows hold at most `shadow_bytes_max`: the publisher shares the places out
+(`bannister.publisher.places`), and a cluster has none until it did.
 
-**A shadow that is removed still counts.** Its copies under way are not cut off: they hold what they hold until each has been answered or has had its `shadow_timeout_seconds`,
-and its group is there as long. Whoever replaces a shadow that hangs by another that hangs holds twice the bound meanwhile. A body is held once: it moves from the hop's connection to the
-buffer filter and from there to the connection to the group, where the kernel takes some of it off the proxy's hands (measured: 3.9 MiB a connection, so all of a small body).
+A body is held once: it moves from the hop's connection to the buffer filter and from there to the connection to the group, where the kernel takes some of it off the proxy's hands
+(measured: 3.9 MiB a connection, so all of a small body).
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ _SLACK_BYTES: Final = 7 * 1024 * 1024
 #: A copy has a few headers more than the request.
 _ADDED_HEADERS_MAX: Final = 20
 _HEADERS_KIB_MAX: Final = 96
+#: Noise is measured with a small share of the requests.
+_NOISE_PLACES_PART: Final = 8
 
 
 class Size(StrEnum):
@@ -88,6 +90,11 @@ def hop_names(mirrors: Iterable[Mirror]) -> frozenset[str]:
     return frozenset(hop_name(mirror, size) for mirror in mirrors for size in Size)
 
 
+def size_of(hop: str) -> Size:
+    """Which copies take the way of this hop cluster."""
+    return Size(hop.rpartition("/")[2])
+
+
 def is_hop(cluster: str) -> bool:
     """Whether this is the name of a hop cluster; no group's name has a slash."""
     return "/" in cluster
@@ -98,13 +105,24 @@ def copied_to(forwarding: Forwarding) -> frozenset[str]:
     return hop_names(forwarding.mirrors) | {mirror.group for mirror in forwarding.mirrors}
 
 
-def copies_bytes_max(settings: Settings) -> int:
-    """The most that the bodies of one shadow's copies may hold of the proxy's memory.
+def places_max(size: Size, settings: Settings, *, noise: bool = False) -> int:
+    """The most copies that may be under way on a hop cluster; fewer, where there are many shadows."""
+    most = settings.shadow_requests_max if size is Size.SMALL else settings.shadow_large_requests_max
+    return max(1, most // _NOISE_PLACES_PART) if noise else most
 
-    For each shadow that has copies under way, also one that was removed less than `shadow_timeout_seconds` ago. What capturing may hold comes on top (`observing`).
+
+def place_bytes(size: Size, settings: Settings) -> int:
+    """The most that the body of a copy may hold of the proxy's memory."""
+    return settings.shadow_small_body_bytes_max if size is Size.SMALL else settings.invocation_body_bytes_max
+
+
+def copies_bytes_max(settings: Settings) -> int:
+    """The most that the bodies of one shadow's copies may hold of the proxy's memory; all shadows' together: `shadow_bytes_max`.
+
+    What capturing may hold comes on top (`observing`).
     """
-    small = settings.shadow_requests_max * settings.shadow_small_body_bytes_max
-    return small + settings.shadow_large_requests_max * settings.invocation_body_bytes_max
+    own = sum(places_max(size, settings) * place_bytes(size, settings) for size in Size)
+    return min(own, settings.shadow_bytes_max)
 
 
 def mirror_policy(
@@ -130,13 +148,12 @@ def hop_cluster(mirror: Mirror, size: Size, settings: Settings) -> cluster_pb2.C
     endpoint = endpoint_components_pb2.LbEndpoint(
         endpoint=endpoint_components_pb2.Endpoint(address=address_pb2.Address(envoy_internal_address=listener))
     )
-    most = settings.shadow_requests_max if size is Size.SMALL else settings.shadow_large_requests_max
     return cluster_pb2.Cluster(
         name=name,
         type=cluster_pb2.Cluster.STATIC,
         connect_timeout=seconds(1.0),
         per_connection_buffer_limit_bytes=wrappers_pb2.UInt32Value(value=_buffer_bytes(settings)),
-        circuit_breakers=circuit_breaker_pb2.CircuitBreakers(thresholds=[_at_most(most)]),
+        circuit_breakers=circuit_breaker_pb2.CircuitBreakers(thresholds=[_no_places()]),
         load_assignment=endpoint_pb2.ClusterLoadAssignment(
             cluster_name=name,
             endpoints=[endpoint_components_pb2.LocalityLbEndpoints(lb_endpoints=[endpoint])],
@@ -219,11 +236,11 @@ def _says(header: str, value: str) -> route_components_pb2.HeaderMatcher:
     return route_components_pb2.HeaderMatcher(name=header, string_match=string_pb2.StringMatcher(exact=value))
 
 
-def _at_most(requests: int) -> circuit_breaker_pb2.CircuitBreakers.Thresholds:
-    """So many copies under way; as many may be waiting for the moment that a connection takes, and none for longer."""
-    most, unbounded = wrappers_pb2.UInt32Value(value=requests), wrappers_pb2.UInt32Value(value=UNBOUNDED)
+def _no_places() -> circuit_breaker_pb2.CircuitBreakers.Thresholds:
+    """Until the publisher gives it some (`Admin.set_places`): so many copies may then be under way, and as many may wait for the moment that a connection takes."""
+    none, unbounded = wrappers_pb2.UInt32Value(), wrappers_pb2.UInt32Value(value=UNBOUNDED)
     return circuit_breaker_pb2.CircuitBreakers.Thresholds(
-        max_connections=unbounded, max_pending_requests=most, max_requests=most, max_retries=wrappers_pb2.UInt32Value()
+        max_connections=unbounded, max_pending_requests=none, max_requests=none, max_retries=none
     )
 
 

@@ -1,0 +1,188 @@
+"""How the room for copies is shared: it is never overdrawn, and whoever waits for a part of it gets it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from bannister.domain.routing import Mirror
+from bannister.envoy.admin import Copies, HopStatus
+from bannister.envoy.discovery import Proxy
+from bannister.envoy.resources.shadow import Size, copies_bytes_max, place_bytes, size_of
+from bannister.errors import Unavailable
+from bannister.publisher.places import Places, next_places, shares
+from bannister.settings import PROXY_COPIES_SHARE, Settings
+
+MIB = 1024 * 1024
+SETTINGS = Settings(Path("nowhere"))
+#: Room for one and a half shadows.
+NARROW = Settings(Path("nowhere"), shadow_bytes_max=500 * MIB)
+
+
+def shadow(number: int, *, noise: bool = False) -> Mirror:
+    return Mirror(f"{'p' if noise else 's'}{number:03d}", "v", 0, "p", noise=noise)
+
+
+def ways(count: int) -> list[Mirror]:
+    return [shadow(number, noise=noise) for number in range(count) for noise in (False, True)]
+
+
+def bytes_in(places: dict[str, int], settings: Settings = SETTINGS) -> int:
+    return sum(count * place_bytes(size_of(name), settings) for name, count in places.items())
+
+
+def test_two_shadows_have_their_own_bounds_by_default() -> None:
+    found = shares(ways(2), SETTINGS)
+    assert {found[f"shadow/s00{number}/small"] for number in (0, 1)} == {SETTINGS.shadow_requests_max}
+    assert {found[f"shadow/s00{number}/large"] for number in (0, 1)} == {SETTINGS.shadow_large_requests_max}
+    assert (found["noise/p000/small"], found["noise/p000/large"]) == (16, 1)
+    assert bytes_in(found) > 2 * copies_bytes_max(SETTINGS)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 7, 20, 100, 2000])
+def test_all_shares_fit(count: int) -> None:
+    found = shares(ways(count), SETTINGS)
+    assert len(found) == 4 * count
+    assert bytes_in(found) <= SETTINGS.shadow_bytes_max
+
+
+@pytest.mark.parametrize(("count", "small", "large"), [(3, 88, 5), (10, 26, 1), (18, 14, 1), (400, 1, 0)])
+def test_of_many_shadows_each_has_the_same(count: int, small: int, large: int) -> None:
+    found = shares(ways(count), SETTINGS)
+    assert {found[f"shadow/s{number:03d}/small"] for number in range(count)} == {small}
+    assert min(found[f"shadow/s{number:03d}/large"] for number in range(count)) == large
+
+
+def test_a_shadow_that_comes_waits_for_what_another_still_has_under_way() -> None:
+    first, both = shares(ways(1), NARROW), shares(ways(2), NARROW)
+    hung = {name: HopStatus(count, count) for name, count in first.items()}
+    lowered = next_places(both, hung, NARROW)
+    assert lowered == {name: both[name] for name in first if both[name] < first[name]}, "only taken away"
+    held = {name: HopStatus(lowered.get(name, one.places), one.under_way) for name, one in hung.items()}
+    given = next_places(both, held, NARROW)
+    assert bytes_in({name: one.under_way for name, one in held.items()}) + bytes_in(given) <= NARROW.shadow_bytes_max
+    assert given["shadow/s001/small"] == both["shadow/s001/small"]
+    assert given["shadow/s001/large"] < both["shadow/s001/large"], "there is no room yet"
+    ended = {name: HopStatus(one.places, 0) for name, one in held.items()}
+    assert next_places(both, ended | {name: HopStatus(count) for name, count in given.items()}, NARROW) == {
+        name: both[name] for name in ("shadow/s001/large", "noise/p001/large") if given.get(name) != both[name]
+    }
+
+
+def test_copies_of_a_shadow_that_is_gone_still_count() -> None:
+    gone = {"shadow/gone/large": HopStatus(0, 19)}
+    given = next_places(shares(ways(1), NARROW), gone, NARROW)
+    assert bytes_in(given) <= NARROW.shadow_bytes_max - 19 * 25 * MIB
+    assert next_places({}, {"shadow/gone/large": HopStatus(8, 8)}, NARROW) == {"shadow/gone/large": 0}
+
+
+class Room(RuleBasedStateMachine):
+    """A proxy that makes copies wherever there is a place, shadows that come and go, and copies that end when they like."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shadows: set[int] = set()
+        self.places: dict[str, int] = {}
+        self.under_way: dict[str, int] = {}
+
+    @rule(number=st.integers(0, 4))
+    def come_or_go(self, number: int) -> None:
+        self.shadows ^= {number}
+
+    @rule()
+    def look(self) -> None:
+        names = self.places.keys() | self.under_way.keys()
+        seen = {name: HopStatus(self.places.get(name, 0), self.under_way.get(name, 0)) for name in names}
+        self.places |= next_places(self.share(), seen, NARROW)
+
+    @precondition(lambda self: any(self.places.values()))
+    @rule(data=st.data())
+    def copy(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.places)))
+        self.under_way[name] = max(self.under_way.get(name, 0), self.places[name])
+
+    @precondition(lambda self: any(self.under_way.values()))
+    @rule(data=st.data())
+    def end(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.under_way)))
+        self.under_way[name] = data.draw(st.integers(0, self.under_way[name]))
+
+    def share(self) -> dict[str, int]:
+        return shares([shadow(number, noise=noise) for number in self.shadows for noise in (False, True)], NARROW)
+
+    @invariant()
+    def never_overdrawn(self) -> None:
+        names = self.places.keys() | self.under_way.keys()
+        held = {name: max(self.places.get(name, 0), self.under_way.get(name, 0)) for name in names}
+        assert bytes_in(held, NARROW) <= NARROW.shadow_bytes_max
+
+    def teardown(self) -> None:
+        self.under_way.clear()
+        for _ in range(2):  # what is too much goes, then the rest comes
+            self.look()
+        assert {name: count for name, count in self.places.items() if count} == {
+            name: count for name, count in self.share().items() if count
+        }
+
+
+TestRoom = Room.TestCase
+
+
+class Asked:
+    """A proxy's admin socket."""
+
+    def __init__(self, heap_share: float = 0.1) -> None:
+        self.heap_share = heap_share
+        self.places: dict[str, int] = {}
+        self.asked = 0
+        self.answers = True
+
+    async def copies(self) -> Copies:
+        self.asked += 1
+        if not self.answers:
+            raise Unavailable("no")
+        return Copies(self.heap_share, {name: HopStatus(count) for name, count in self.places.items()})
+
+    async def set_places(self, places: dict[str, int]) -> None:
+        self.places = {name: count for name, count in (self.places | dict(places)).items() if count}
+
+
+async def test_each_proxy_has_its_own_room_and_one_that_is_silent_holds_up_nobody() -> None:
+    admins = {"a": Asked(), "b": Asked(), "c": Asked()}
+    admins["a"].answers = False
+    places, proxies = Places(admins.__getitem__, SETTINGS), [Proxy(node, stream=object()) for node in admins]
+    assert not places.open("b", shadow(0))
+    assert not await places.look(proxies, ways(1))
+    assert admins["b"].places == admins["c"].places == shares(ways(1), SETTINGS)
+    assert (places.open("a", shadow(0)), places.open("b", shadow(0)), places.open("b", shadow(1))) == (
+        False,
+        True,
+        False,
+    )
+
+
+async def test_production_comes_first_when_the_heap_is_nearly_full() -> None:
+    admin = Asked()
+    places, proxies = Places(lambda _node: admin, SETTINGS), [Proxy("a", stream=object())]
+    await places.look(proxies, ways(2))
+    admin.heap_share = PROXY_COPIES_SHARE
+    assert await places.look(proxies, ways(2)), "places were taken away"
+    assert admin.places == {}
+    assert not await places.look(proxies, ways(2))
+    assert admin.places == {}, "and stay so"
+    admin.heap_share -= 0.01
+    await places.look(proxies, ways(2))
+    assert admin.places == shares(ways(2), SETTINGS)
+
+
+async def test_without_shadows_a_proxy_is_asked_once_and_left_alone() -> None:
+    admin = Asked()
+    admin.places = {f"shadow/earlier/{size}": 1 for size in Size}
+    places, proxies = Places(lambda _node: admin, SETTINGS), [Proxy("a", stream=object())]
+    assert await places.look(proxies, []), "what an earlier control plane gave is taken back"
+    for _ in range(3):
+        await places.look(proxies, [])
+    assert (admin.places, admin.asked) == ({}, 1)
