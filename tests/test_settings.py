@@ -195,3 +195,28 @@ def test_what_bannister_puts_into_environments_is_accepted_there(
     for name, value in given.items():
         monkeypatch.setenv(name, value)
     assert load(tmp_path) == Settings(tmp_path, port=4000)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "shadow_bytes_max = 1000000000",
+        "proxy_heap_bytes_max = 1000000000",
+        "capture_streams_max = 5000",
+        "capture_large_streams_max = 32",
+        "invocation_body_bytes_max = 100000000",
+    ],
+)
+def test_copies_and_captured_exchanges_must_leave_production_room(tmp_path: Path, text: str) -> None:
+    said = refusal(written(tmp_path, text))
+    assert said.startswith("shadow_bytes_max, ")
+    assert "production is never refused because of them" in said
+    written(
+        tmp_path, f"{text}\nproxy_heap_bytes_max = 16000000000" if "heap" not in text else "shadow_bytes_max = 1000"
+    )
+    load(tmp_path)
+
+
+def test_what_capture_may_hold_is_what_its_streams_may_hold(tmp_path: Path) -> None:
+    found = settings.capture_bytes_max(Settings(tmp_path))
+    assert found == 1024 * 2 * 64 * 1024 + 16 * (25 + 6) * 1024 * 1024

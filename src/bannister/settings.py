@@ -112,7 +112,7 @@ class Settings:
     stop_grace_seconds: FloatOrZero = 30.0
     #: In-flight requests of a group that no longer gets new ones may take this long.
     drain_timeout_seconds: float = 75.0
-    #: … and this long where they are still under way after that: then they are streams (`stream_timeout_seconds`).
+    #: … and this long where they are still under way after that: then they are streams (`stream_timeout_seconds`). A shadow's have `shadow_timeout_seconds`.
     stream_drain_timeout_seconds: float = 480.0
     instance_log_bytes_max: int = 4 * 1024 * 1024
     #: … which are measured this often.
@@ -204,7 +204,7 @@ class Settings:
     #: Copies under way to one shadow with a larger body, or one of unknown length.
     shadow_large_requests_max: int = 8
     shadow_small_body_bytes_max: int = 1024 * 1024
-    #: A shadow has this long to answer a copy. Shorter than `invocation_timeout_seconds`, after which Envoy gives up a copy without a word.
+    #: A shadow has this long to answer a copy, and one that is to go away to end what it is sending. Shorter than `invocation_timeout_seconds`, after which Envoy gives up a copy without a word.
     shadow_timeout_seconds: float = 30.0
     #: Copies that were not made are counted this often.
     shadow_poll_seconds: float = 1.0

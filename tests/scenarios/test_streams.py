@@ -3,12 +3,13 @@
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from tests.scenarios.shadow import PRODUCTION, quick_models, total, variant
+from tests.scenarios.shadow import PRODUCTION, quick_models, shadow_config, total, variant
 from tests.scenarios.world import BANNISTER, Server, World, wait_for
 
 pytestmark = pytest.mark.real
@@ -22,6 +23,10 @@ CANARY = {
 }
 
 
+#: A shadow may take a second to end what it sends; the rest is for the instances on a busy machine.
+SENDING_HELD_UP_SECONDS_MAX = 15.0
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """No request that is not a stream is waited for longer than two seconds; a stream is."""
@@ -30,6 +35,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         invocation_timeout_seconds=1.0,
         drain_timeout_seconds=2.0,
         stream_drain_timeout_seconds=30.0,
+        shadow_timeout_seconds=1.0,
     )
     try:
         yield World(server)
@@ -101,3 +107,33 @@ def test_streams_outlive_the_release_and_the_rollback_of_the_versions_that_send_
 def _canary(world: World) -> bool:
     pending = world.describe("tokens").get("PendingDeploymentSummary")
     return bool(pending) and pending["ProductionVariants"][0]["CurrentWeight"] > 0
+
+
+@pytest.mark.parametrize("change", ["update", "deletion"])
+def test_a_shadow_that_goes_on_sending_holds_up_no_change(world: World, change: str) -> None:
+    """Its caller has long had production's answer. It would send for longer than a stream of production is waited for."""
+    quick_models(world)
+    for mode in ("json", "streams"):
+        world.sagemaker.create_model(
+            ModelName=f"{change}-{mode}", PrimaryContainer={"Image": "quick", "Environment": {"MODE": mode}}
+        )
+    world.sagemaker.create_endpoint_config(
+        EndpointConfigName=f"{change}-plain", ProductionVariants=[variant(PRODUCTION, f"{change}-json")]
+    )
+    endpoint = world.endpoint(
+        f"{change}-sending",
+        shadow_config(world, f"{change}-shadow", f"{change}-json", f"{change}-streams", instances=1),
+    )
+    answer = world.runtime.invoke_endpoint_with_response_stream(EndpointName=endpoint, Body=b"400")
+    assert [event for event in answer["Body"] if "PayloadPart" in event]
+    began = time.monotonic()
+    if change == "update":
+        world.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=f"{change}-plain")
+        world.settled(endpoint)
+        assert world.describe(endpoint)["EndpointConfigName"] == f"{change}-plain"
+    else:
+        world.sagemaker.delete_endpoint(EndpointName=endpoint)
+        wait_for("the endpoint is gone", lambda: not world.sagemaker.list_endpoints(NameContains=endpoint)["Endpoints"])
+    took = time.monotonic() - began
+    print(f"\n{change}: {took:.1f} s")
+    assert took < SENDING_HELD_UP_SECONDS_MAX

@@ -534,6 +534,8 @@ class Checker:
         record: GroupRecord | None = self._read(GROUPS, group)
         if record is None or record.retiring_since is None:
             return self.jumps > 0
+        if record.is_shadow:
+            given = settings.shadow_timeout_seconds
         return self.jumps > 0 or self._world.clock.now() >= record.retiring_since + given
 
     # --- liveness

@@ -38,6 +38,7 @@ SETTINGS = Settings(
     stop_grace_seconds=3.0,
     drain_timeout_seconds=8.0,
     stream_drain_timeout_seconds=10.0,
+    shadow_timeout_seconds=4.0,
     restart_backoff_seconds_max=5.0,
     proxy_lease_seconds=5.0,
     proxy_adoption_seconds=3.0,

@@ -20,3 +20,5 @@ class GroupRecord:
     failure: str | None = None
     #: Since when it is to go away: no route names it, its requests drain, its instances stop.
     retiring_since: float | None = None
+    #: It gets copies, and nobody waits for its answers.
+    is_shadow: bool = False

@@ -6,7 +6,8 @@ sends them anything new and their requests in flight have ended, or the drain ti
 
 1. no proxy routes to it any more (every registered proxy has acknowledged routes without it),
 2. its requests in flight have ended, or the time that they are given has passed. After `drain_timeout_seconds` only streams can be left of those
-   that are counted, and these are given `stream_drain_timeout_seconds`,
+   that are counted, and these are given `stream_drain_timeout_seconds`. Copies are waited for by no caller: a shadow is given `shadow_timeout_seconds`,
+   however long it goes on,
 3. its instances are stopped,
 4. its record is removed, and its artifact when no other group uses it.
 
@@ -116,7 +117,7 @@ class Supervisor:
         wanted, groups, shadows = self._wanted.counts, self._wanted.groups, self._wanted.shadows
         records = {row.key: row for row in await self._state.rows(GROUPS)}
         for name in sorted(wanted.keys() - records.keys()):
-            await self._contained(name, self._adopt(groups[name]))
+            await self._contained(name, self._adopt(groups[name], is_shadow=name in shadows))
         draining = await self._evict_drained(wanted.keys(), records)
         for name, row in records.items():
             if name in wanted:
@@ -146,8 +147,8 @@ class Supervisor:
 
     # --- wanted -------------------------------------------------------------------------------------
 
-    async def _adopt(self, group: Group) -> None:
-        record = GroupRecord(group, prepared=group.container.artifact_url is None)
+    async def _adopt(self, group: Group, *, is_shadow: bool) -> None:
+        record = GroupRecord(group, prepared=group.container.artifact_url is None, is_shadow=is_shadow)
         await self._register(group, group.instance_count)
         await self._state.commit([Put(GROUPS, group.id, record, 0)])
 
@@ -211,7 +212,7 @@ class Supervisor:
             counted, there_may_be_more = await self._in_flight_on(one, one.address)
             if counted or there_may_be_more:
                 waited = self._clock.monotonic() - self._draining_since[one.id]
-                if waited < self._given(counted):
+                if waited < self._given(row.value, counted):
                     return
                 await self._cut(row, None if there_may_be_more else counted, self._clock.now(), one.id)
         await self._instances.evict(one.id, self._epoch)
@@ -224,8 +225,10 @@ class Supervisor:
             log.debug("instance.drain_unknown instance=%s: %s", one.id, error)
             return 0, True
 
-    def _given(self, counted: int) -> float:
+    def _given(self, record: GroupRecord, counted: int) -> float:
         """How long what is in flight may take, in seconds: what is counted when no plain request can be left is a stream."""
+        if record.is_shadow:
+            return self._settings.shadow_timeout_seconds
         given = self._settings.drain_timeout_seconds
         return max(given, self._settings.stream_drain_timeout_seconds) if counted else given
 
@@ -241,7 +244,7 @@ class Supervisor:
         if row.key not in self._removed:
             counted, there_may_be_more = await self._in_flight(row.key)
             if counted or there_may_be_more:
-                if now < record.retiring_since + self._given(counted):
+                if now < record.retiring_since + self._given(record, counted):
                     return
                 await self._cut(row, None if there_may_be_more else counted, now)
             await self._instances.remove(row.key, self._epoch)
