@@ -18,7 +18,13 @@ MIB = 1024 * 1024
 @pytest.fixture
 def settings(settings):
     """Room for one shadow, and a little more."""
-    return replace(settings, shadow_requests_max=8, shadow_large_requests_max=1, shadow_bytes_max=40 * MIB)
+    return replace(
+        settings,
+        shadow_requests_max=8,
+        shadow_large_requests_max=1,
+        shadow_bytes_max=40 * MIB,
+        proxy_heap_bytes_max=200 * MIB,
+    )
 
 
 def plan(endpoint: str, shadow: str) -> RoutePlan:
@@ -78,7 +84,11 @@ async def test_a_proxy_that_starts_anew_has_no_place_until_it_is_given_some(edge
     await until(lambda: edge.publisher.mirrored("first"), "copies are made")
     asked = await edge.admin.copies()
     assert {name: one.places for name, one in asked.hops.items()} == {"shadow/first/small": 8, "shadow/first/large": 1}
-    assert 0 < asked.heap_share < 0.5
+
+    async def weighed() -> bool:
+        return 0.01 <= (await edge.admin.copies()).heap_share < 0.5
+
+    await until(weighed, "the proxy says how full its heap is")
     await edge.kill_envoy()
     await edge.start_envoy()
     await edge.open()
