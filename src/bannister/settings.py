@@ -206,6 +206,8 @@ class Settings:
     shadow_small_body_bytes_max: int = 1024 * 1024
     #: A shadow has this long to answer a copy, and one that is to go away to end what it is sending. Shorter than `invocation_timeout_seconds`, after which Envoy gives up a copy without a word.
     shadow_timeout_seconds: float = 30.0
+    #: Niceness of a shadow's processes, 0 to 19: production has the processor first.
+    shadow_niceness: Niceness = 10
     #: Copies that were not made are counted this often.
     shadow_poll_seconds: float = 1.0
     #: What each shadow may have of `shadow_bytes_max` is looked at this often.

@@ -234,6 +234,20 @@ async def test_a_starting_model_yields_to_those_that_serve(local_place):
         await eventually(lambda: served.read_text().endswith("nice 0\n"))
 
 
+async def test_a_shadow_yields_to_production_for_good_and_ends_first_when_memory_runs_out(local_place):
+    backend = await local_place.started()
+    shadow = dataclasses.replace(local_place.spec("silent"), id="shop-shadow/1", image="model:good", is_shadow=True)
+    await backend.ensure(shadow, 1, epoch=1)
+    await backend.ensure(local_place.spec("good"), 1, epoch=1)
+    pid = {one.group == shadow.id: local_place.pid(one.id) for one in await local_place.until_all(backend, READY, 2)}
+    await eventually(lambda: os.getpriority(os.PRIO_PROCESS, pid[False]) == 0)
+    await eventually(lambda: os.getpriority(os.PRIO_PROCESS, pid[True]) == 10)
+    ours = Path("/proc/self/oom_score_adj")
+    if ours.exists():
+        assert Path(f"/proc/{pid[True]}/oom_score_adj").read_text() == "500\n"
+        assert Path(f"/proc/{pid[False]}/oom_score_adj").read_text() == ours.read_text()
+
+
 async def test_a_model_that_starts_for_long_stops_yielding(local_place):
     local_place.settings = dataclasses.replace(local_place.settings, startup_yield_seconds=0.5)
     backend = await local_place.started()

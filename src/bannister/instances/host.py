@@ -143,8 +143,8 @@ class Process(Protocol):
         """Send it these requests; None: all were answered with 2xx, otherwise what went wrong, without its subject."""
         ...
 
-    def settle(self) -> bool:
-        """Give it normal priority; False: not now, try again."""
+    def settle(self, niceness: int) -> bool:
+        """Give it the priority with which it serves; False: not now, try again."""
         ...
 
     def terminate(self) -> None:

@@ -318,12 +318,13 @@ class Life:
         assert process is not None
         up_since = self._around.clock.monotonic()
         misses = 0
-        settled = process.settle()
+        niceness = self._settings.shadow_niceness if self._spec.is_shadow else 0
+        settled = process.settle(niceness)
         while not process.ended.done():
             await self._wait(self._settings.health_check_interval_seconds)
             if process.strained.done() and not process.ended.done():
                 return _Setback(process.strained.result(), answers=True)
-            settled = settled or process.settle()
+            settled = settled or process.settle(niceness)
             misses = 0 if process.ended.done() or await self._ask_if_up() else misses + 1
             if misses >= self._settings.health_check_unhealthy_count and not process.ended.done():
                 why = f"It did not answer {self._spec.paths.ping} with 200 {misses} times in a row."

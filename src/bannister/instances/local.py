@@ -165,12 +165,12 @@ class LocalProcess:
             return Ping.SILENT
         return Ping.OK if process.listens(self._identity.pid, self._port) else Ping.STRANGER
 
-    def be_polite(self, seconds: float) -> None:
+    def be_polite(self, seconds: float, niceness: int) -> None:
         """Yield to those that serve until `settle`, but not for ever: on a machine that stays busy it must start all the same."""
-        self._patience = asyncio.get_running_loop().call_later(seconds, self.settle)
+        self._patience = asyncio.get_running_loop().call_later(seconds, self.settle, niceness)
 
-    def settle(self) -> bool:
-        return self._ended.done() or process.set_niceness(self._identity.pid, 0)
+    def settle(self, niceness: int) -> bool:
+        return self._ended.done() or process.set_niceness(self._identity.pid, niceness, for_good=niceness > 0)
 
     def terminate(self) -> None:
         self._signal(signal.SIGTERM)
@@ -254,11 +254,14 @@ class LocalHost:
         except BannisterError:
             self._limiter.give_back(record.id)
             raise
-        process.set_niceness(pid, self._settings.startup_niceness)
+        niceness = self._settings.shadow_niceness if spec.is_shadow else 0
+        process.set_niceness(pid, max(niceness, self._settings.startup_niceness))
+        if spec.is_shadow:
+            process.offer_memory(pid)
         record.process = process.identify(pid) or Identity(pid, "", process.boot_id())  # it may have ended already
         self._records.save_instance(record)
         started = self._process(record.id, record.process, port, grant)
-        started.be_polite(self._settings.startup_yield_seconds)
+        started.be_polite(self._settings.startup_yield_seconds, niceness)
         return started
 
     def _spawn(self, record: InstanceRecord, spec: GroupSpec, run: RunCommand, port: int, grant: Grant) -> int:

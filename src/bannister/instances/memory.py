@@ -265,7 +265,7 @@ class _MemoryProcess:
         if not self._strained.done():
             self._strained.set_result("used more memory than it may")
 
-    def settle(self) -> bool:
+    def settle(self, niceness: int) -> bool:
         return True
 
     def terminate(self) -> None:

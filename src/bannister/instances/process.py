@@ -35,6 +35,8 @@ _POLL_SECONDS: Final = 0.1
 _PROC: Final = Path("/proc")
 _LINUX: Final = sys.platform == "linux"
 _LISTEN: Final = "0A"
+#: Of 1000, which stands for all memory: as if it used half of it more than it does.
+_FIRST_TO_END: Final = 500
 #: Local addresses that take a connection to 127.0.0.1, as `/proc/net/tcp` and `tcp6` print them (little-endian words).
 _REACHED_BY_LOOPBACK: Final = frozenset(
     {"0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F", "0000000000000000FFFF000000000000"}
@@ -264,12 +266,12 @@ def listens(leader: int, port: int) -> bool:
     return sockets <= owned
 
 
-def set_niceness(leader: int, niceness: int) -> bool:
+def set_niceness(leader: int, niceness: int, *, for_good: bool = False) -> bool:
     """Set the priority of a whole session (0 normal, 19 lowest); False: not now, try again.
 
     Linux with autogroups shares the processor between sessions first, and niceness only counts within one: there it is
     set for the session as a whole, which anyone may also undo. Otherwise it is set for all threads of the process group,
-    and left alone where it could not be raised again.
+    and left alone where it could not be raised again, unless it is meant to stay (`for_good`).
     """
     done = True
     try:
@@ -278,10 +280,16 @@ def set_niceness(leader: int, niceness: int) -> bool:
         done = False
     except OSError:
         pass  # no autogroups here, or the process is gone
-    if may_raise_priority():
+    if for_good or may_raise_priority():
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.setpriority(os.PRIO_PGRP, leader, niceness)
     return done
+
+
+def offer_memory(pid: int) -> None:
+    """When memory runs out it is ended before others, and so is what it starts from now on. Linux only; nothing happens elsewhere."""
+    with contextlib.suppress(OSError):
+        (_PROC / str(pid) / "oom_score_adj").write_text(f"{_FIRST_TO_END}\n")
 
 
 @cache
