@@ -220,3 +220,12 @@ def test_copies_and_captured_exchanges_must_leave_production_room(tmp_path: Path
 def test_what_capture_may_hold_is_what_its_streams_may_hold(tmp_path: Path) -> None:
     found = settings.capture_bytes_max(Settings(tmp_path))
     assert found == 1024 * 2 * 64 * 1024 + 16 * (25 + 6) * 1024 * 1024
+
+
+def test_the_documented_settings_for_a_smaller_proxy_fit(tmp_path: Path) -> None:
+    text = Path(__file__).parents[1].joinpath("docs/shadow.md").read_text("utf-8")
+    (line,) = (line for line in text.splitlines() if line.startswith("With less memory for the proxy"))
+    named = [part for part in line.split("`")[1::2] if " = " in part]
+    assert len(named) == 4
+    written(tmp_path, "\n".join(named))
+    load(tmp_path)

@@ -121,7 +121,7 @@ class Places:
         admin = self._admin_of(node)
         copies = await admin.copies()
         is_full = copies.heap_share >= PROXY_COPIES_SHARE
-        if is_full and share:
+        if is_full and any(one.places for one in copies.hops.values()):
             log.warning("proxy.copies_shed node=%s heap=%.0f%%", node, copies.heap_share * 100)
         changes = next_places({} if is_full else share, copies.hops, self._settings)
         if changes:

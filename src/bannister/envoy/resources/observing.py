@@ -10,8 +10,9 @@ is over and `capture_close_seconds` have passed, so the number of streams is the
 
     capture_streams_max x (capture_small_body_bytes_max + the answer) + capture_large_streams_max x (the body + the answer)
 
-bytes of the proxy's memory: with the default settings 64 MiB and 96 MiB, and the answers. A request that finds its cluster full is not told of, which Envoy counts. A body that
-is longer than what is captured (`capture_body_bytes_max`) is not sent at all; only one of unknown length can be.
+bytes of the proxy's memory. A request that finds its cluster full is not told of, which Envoy counts. A body that is longer than what is captured
+(`capture_body_bytes_max`) is not sent at all; only one of unknown length can be. Answers have no bound of their own, and are held until a moment after their end; taken to be no longer than the
+requests, all is 624 MiB with the default settings (`bannister.settings.capture_bytes_max`), which must fit beside the copies for shadows.
 
 A stream ends when the capture process has seen both ends of the exchange, so with a capture process that keeps up few are open.
 
