@@ -80,6 +80,7 @@ def test_what_may_be_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
         accepted.add(name)
     assert accepted == {
         "startup_niceness",
+        "shadow_niceness",
         "startup_yield_seconds",
         "stop_grace_seconds",
         "proxy_workers",
