@@ -318,7 +318,8 @@ class ContainerProcess:
         except (Unavailable, EngineRefused, KeyError, TypeError):  # the latter two: it has just ended
             return None
 
-    def settle(self) -> bool:
+    def settle(self, niceness: int) -> bool:
+        del niceness  # a shadow's container gets its whole share like any other
         if not self._whole and not self._ended.done() and not self._acts:
             self._act(self._give_whole_share())
         return self._whole or self._ended.done()
@@ -387,7 +388,7 @@ class ContainerProcess:
         if self._whole:
             return
         yielded = self._host.settings.startup_yield_seconds
-        self._patience = asyncio.get_running_loop().call_later(yielded, self.settle)
+        self._patience = asyncio.get_running_loop().call_later(yielded, self.settle, 0)
 
     async def _watch(self) -> int | None:
         """Until it has ended; its exit status, negative for a signal."""
