@@ -35,7 +35,12 @@ def script_of(seed: int) -> Script:
     script = Script.of(seed)
     if seed % EVERY != 2:
         return script
-    return replace(script, situation=lambda world: _everything(world, script.endpoints))
+    return replace(
+        script,
+        shadows=True,
+        kind_of_shadows=ByExperiment,
+        situation=lambda world: _everything(world, script.endpoints),
+    )
 
 
 class ByExperiment(Shadows):
@@ -46,7 +51,6 @@ class ByExperiment(Shadows):
 
 
 async def _everything(world: World, endpoints: int) -> None:
-    world.shadows = ByExperiment(world.seed)
     releases = [Experimenting(world, f"e{number + 1}") for number in range(endpoints)]
     await asyncio.gather(*(one.run(4) for one in releases))
 

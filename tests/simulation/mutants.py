@@ -17,12 +17,16 @@ from tests.simulation.story import Script
 
 from bannister.announcer.loop import Announcer
 from bannister.capture.assembly import Role
+from bannister.capture.early import EarlyExchanges
 from bannister.capture.pairing import Pair, Pairing
+from bannister.collector import instructing
 from bannister.deployer import scaling as scaling_loop
 from bannister.domain import routing, scaling
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
 from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.capture.exchange import Exchange
+from bannister.domain.capture.instructions import Instructions
+from bannister.domain.comparison.report import Directive, Greeting
 from bannister.domain.deployment import machine
 from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.deployment.machine import Event, Noticed
@@ -37,6 +41,7 @@ from bannister.instances import memory
 from bannister.instances.groups import GroupedInstances
 from bannister.instances.host import InstanceRecord
 from bannister.instances.life import Life
+from bannister.metrics.feed import CaptureFeed
 from bannister.publisher import planning
 from bannister.publisher import publisher as publisher_module
 from bannister.publisher.planning import Publication
@@ -301,6 +306,39 @@ def _given_up_silently() -> Parts:
     return Parts()
 
 
+def _told_of_nobody() -> Parts:
+    instructing.instructions_of = lambda endpoints: Instructions()
+    return Parts()
+
+
+def _told_of_no_pairs() -> Parts:
+    honest = instructing.instructions_of
+    instructing.instructions_of = lambda endpoints: replace(honest(endpoints), pairs=())
+    return Parts()
+
+
+def _told_once() -> Parts:
+    """What was said stays said, whoever has begun anew at the other end since."""
+    honest = CaptureFeed.__init__
+
+    def make(feed: CaptureFeed, *given: Any) -> None:
+        honest(feed, *given)
+        feed._greet = lambda: Directive(Greeting(None))
+
+    CaptureFeed.__init__ = make  # type: ignore[method-assign]
+    return Parts()
+
+
+def _nobody_waits_to_be_named() -> Parts:
+    EarlyExchanges.keep = lambda exchanges, one: False  # type: ignore[method-assign]
+    return Parts()
+
+
+def _slow_answers_given_up() -> Parts:
+    Pairing._is_awaited = lambda pairing, identity, waiting: False  # type: ignore[method-assign]
+    return Parts()
+
+
 def _unsaid_rollbacks() -> Parts:
     honest = endpoint_change.changes
 
@@ -384,6 +422,11 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "copies for a shadow that is not there": _copies_for_nobody,
     "answers of like requests paired": _answers_of_like_requests,
     "answers given up silently": _given_up_silently,
+    "a capture process that is told of no group": _told_of_nobody,
+    "a capture process that is told of no pairs": _told_of_no_pairs,
+    "a capture process that is told once": _told_once,
+    "answers that do not wait for their group to be named": _nobody_waits_to_be_named,
+    "answers that are slow given up": _slow_answers_given_up,
     "the way of copies removed with them": _hop_goes_with_the_mirror,
     "transitions of composite alarms lost": _lost_composites,
     "composites over composites forgotten": _composites_of_composites_forgotten,

@@ -16,6 +16,7 @@ from tests.simulation.telemetry import Feed
 from bannister.announcer.loop import Announcer
 from bannister.app import experiment_limits
 from bannister.aws.runtime_errors import runtime_texts
+from bannister.collector.instructing import instruct_capture
 from bannister.deployer.loop import Deployer
 from bannister.domain.deployment.observation import Limits
 from bannister.domain.fleet import Traits
@@ -118,6 +119,9 @@ class ControlPlane:
             publisher.run(), follow_endpoints(publisher, state, settings.state_read_again_seconds), evaluator.run(), supervisor.run(), deployer.run(),
             experimenter.run(),
         ]  # fmt: skip
+        if world.shadows is not None:
+            line = world.shadows.capture.line(world, self.process)
+            loops += [line.run(), instruct_capture(line, state)]  # type: ignore[arg-type]
         listeners = world.listeners
         if listeners is not None:
 

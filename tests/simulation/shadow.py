@@ -10,7 +10,8 @@ import random
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tests.simulation.capture import Capture, Request
+from tests.simulation.capture import Capture
+from tests.simulation.capture_rules import Request
 
 from bannister.capture.assembly import Role
 from bannister.domain.deployment.deployment import Deployment
@@ -32,9 +33,9 @@ VARIANT = "s"
 class Shadows:
     """Which versions of a world have a shadow, and of what kind. A source of randomness of its own: worlds without shadows stay as they were."""
 
-    def __init__(self, seed: int) -> None:
-        self.rng = random.Random(f"shadows of {seed}")
-        self.capture = Capture(seed)
+    def __init__(self, world: World) -> None:
+        self.rng = random.Random(f"shadows of {world.seed}")
+        self.capture = Capture(world)
 
     def weight(self) -> float | None:
         """Of the next version's shadow, where production's is 1; None: it has none."""
@@ -60,19 +61,21 @@ class Shadows:
 
     def copy(self, world: World, proxy: MemoryProxy, endpoint: str, forwarding: Forwarding) -> Request:
         """A request was made: its copies."""
-        request = self.capture.request(endpoint)
+        request = self.capture.request(world, endpoint)
         for mirror in forwarding.mirrors:
             if self.rng.random() * 1_000_000 >= mirror.parts or mirror.noise:
                 continue
             request.copied = True
             addresses = [one for one in proxy.reachable(mirror.group) if world.machine.up(one)]
-            if not addresses:
-                continue  # nobody misses it
+            if not addresses:  # nobody misses it
+                self.capture.answered(world, request, mirror.group, Role.SHADOW, None)
+                continue
             address = self.rng.choice(addresses)
             model = world.models[world.image_of[mirror.group]]
             error = self.rng.random() < model.error_rate
             world.telemetry.note(mirror.group, address, 1, int(error), model.microseconds)
             world.counts["copies"] += 1
+            request.copies.append(mirror)
             version = "other" if request.number % 5 == 0 else PRODUCTION_VERSION
             self.capture.answered(world, request, mirror.group, Role.SHADOW, version)
             if self.rng.random() < 0.02:
@@ -84,6 +87,7 @@ class Shadows:
         """Production has answered; only what is copied is captured here."""
         if forwarding.mirrors:
             self.capture.answered(world, request, group, Role.PRODUCTION, PRODUCTION_VERSION)
+            self.capture.rules.answered(request, group, forwarding)
 
 
 #: What every answer of production says that it is; a shadow's says so most of the time.

@@ -58,6 +58,7 @@ class Script:
     proxies: int = 1
     #: Some versions have a shadow.
     shadows: bool = False
+    kind_of_shadows: type[Shadows] = Shadows
     #: Some deployments name a composite alarm.
     composites: bool = False
     #: Between deployments weights and instance counts change.
@@ -455,7 +456,7 @@ def _works(world: World, script: Script) -> list[Coroutine[Any, Any, None]]:
 
 async def tell(world: World, script: Script) -> None:
     """Begin the world, let everything happen, then let it heal, and check."""
-    world.shadows = Shadows(world.seed) if script.shadows else None
+    world.shadows = script.kind_of_shadows(world) if script.shadows else None
     world.composites = Composites(world.seed) if script.composites else None
     world.listeners = Listeners(world.seed) if script.listeners else None
     world.rolling = random.Random(f"rolling of {world.seed}") if script.rolling else None

@@ -78,7 +78,7 @@ class Outcome:
 
 async def _experiment(world: World, stop: dict[str, Action] | None, crash_at: int | None) -> Outcome:
     world.begin()
-    world.shadows = ByExperiment(world.seed)
+    world.shadows = ByExperiment(world)
     release = Experimenting(world, "e")
     first = await release.version(Model("one", Behaviour(ready_after_seconds=0.3)), 2)
     second = await release.version(Model("two", Behaviour(ready_after_seconds=0.3)), 1)

@@ -208,7 +208,8 @@ class World:
         self.counts: Counter[str] = Counter()
         #: Crash points passed so far, and the one at which to crash: (number, or None for any) in `crash_at`.
         self.points = 0
-        self._outside = copy_context()
+        #: The context of what belongs to no control plane's process.
+        self.outside = copy_context()
         self.point_names: list[str] = []
         self.crash_at: Callable[[int, str], bool] | None = None
         self.restart_seconds: Callable[[], float] = lambda: 0.2
@@ -285,7 +286,7 @@ class World:
             self.network.hang_up(plane.discovery)
         if plane is self.plane:
             self.plane = None
-            self.loop.call_later(self.restart_seconds(), self._restart, context=self._outside.copy())
+            self.loop.call_later(self.restart_seconds(), self._restart, context=self.outside.copy())
 
     def _restart(self) -> None:
         if self.plane is None:
