@@ -29,6 +29,7 @@ from bannister.capture.pairing import Pair
 from bannister.capture.service import CaptureService
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructions import CapturedGroup, ComparedGroups, Instructions
+from bannister.domain.capture.record import is_chosen, record_line
 from bannister.domain.endpoint import Endpoint
 from bannister.metrics.feed import CaptureFeed
 
@@ -44,7 +45,9 @@ BYTES_MAX: Final = 10_000
 OPEN_SECONDS_MAX: Final = 5
 #: An answer takes so long, or is told of so late.
 SLOW_ANSWER_SECONDS_MAX: Final = 3 * WAITS_SECONDS
-EARLY_MAX: Final = 200
+#: Enough for what comes before a group must be named.
+EARLY_MAX: Final = 500
+EARLY_BYTES_MAX: Final = 50_000
 EARLY_SECONDS_MAX: Final = 5.0
 
 
@@ -78,10 +81,21 @@ class Half:
         del monotonic
         answer = Message(self._body, "application/json", complete=not self.cut) if self._is_answered else None
         status = 200 if self._is_answered else None
-        copied = self.role is Role.PRODUCTION and self.request.copied
+        asked = self.request if self.role is Role.PRODUCTION else None
+        copied, noise_copied = asked is not None and asked.copied, asked is not None and asked.noise_copied
         request = Message(b"", "application/json")
         return Exchange(
-            self.request_id, endpoint, self.group, self._at, now, request, answer, status, 1000, copied=copied
+            self.request_id,
+            endpoint,
+            self.group,
+            self._at,
+            now,
+            request,
+            answer,
+            status,
+            1000,
+            copied=copied,
+            noise_copied=noise_copied,
         )
 
 
@@ -124,7 +138,9 @@ class Capture:
         self._made: Counter[tuple[int, str, bool]] = Counter()
         #: Pairs, and halves that were counted as alone, that are not in a tally yet.
         self._unfolded: Counter[str] = Counter()
-        self.rules = CaptureRules(world, self._made)
+        #: Records that it has written, by request and group.
+        self._written: Counter[tuple[int, str]] = Counter()
+        self.rules = CaptureRules(world, self._made, self._written)
         #: The line that was connected last, whether or not somebody is left at its other end; None: it broke.
         self._line: Line | None = None
         self._last_arrives_at = 0.0
@@ -139,7 +155,7 @@ class Capture:
         self._pairing = pairing_module.Pairing(
             EXCHANGES_MAX, BYTES_MAX, WAITS_SECONDS, lambda *one: self._service.is_under_way(*one)
         )
-        self._early = EarlyExchanges(EARLY_MAX, BYTES_MAX, EARLY_SECONDS_MAX)
+        self._early = EarlyExchanges(EARLY_MAX, EARLY_BYTES_MAX, EARLY_SECONDS_MAX)
         self._fold = TallyFold(OPEN_SECONDS_MAX)
         self._groups: dict[str, CapturedGroup] = {}
         self._pairs: tuple[ComparedGroups, ...] = ()
@@ -147,6 +163,7 @@ class Capture:
         self._mixed_until = 0.0
         self._given.clear()
         self._made.clear()
+        self._written.clear()
         self._unfolded.clear()
         self._break_line()
         self.rules.begun_anew()
@@ -216,14 +233,15 @@ class Capture:
         half = Half(request, role, group, version, world.clock.now())
         if chance < 0.02:
             world.counts["halves lost"] += 1
-            request.is_disturbed = True
+            request.astray.add(role)
             return
         if chance < 0.04:  # not even its beginning is told before
-            request.is_disturbed = True
+            request.astray.add(role)
             world.loop.call_later(rng.random() * SLOW_ANSWER_SECONDS_MAX, self._tell, half)
             return
-        if chance < 0.05:
-            request.is_disturbed = half.cut = True
+        if chance < ASTRAY_SHARE:
+            half.cut = True
+            request.astray.add(role)
         takes = rng.random() * (SLOW_ANSWER_SECONDS_MAX if chance < 0.07 else 0.3)
         request.is_told_by = max(request.is_told_by, world.loop.time() + takes)
         self._service.begun(half)  # type: ignore[arg-type]
@@ -231,6 +249,11 @@ class Capture:
         if chance > 0.97 and not world.calm:
             world.counts["halves doubled"] += 1
             world.loop.call_later(takes + rng.random() * 2, self._tell, half)
+
+    def unobserved(self, world: World, request: Request) -> None:
+        """Production has answered what is not captured. As many are left out as of those that are, so that shares stay what they are."""
+        if not world.calm and self._rng.random() < ASTRAY_SHARE:
+            request.astray.add(Role.PRODUCTION)
 
     def _tell(self, half: Half) -> None:
         self._service.begun(half)  # type: ignore[arg-type]
@@ -273,7 +296,21 @@ class Capture:
         if group is None:
             world.counts["halves not followed"] += not self._early.keep(one)
             return
-        self._use(world, half.exchange(group.endpoint, one.ended_at, one.monotonic), half.role)
+        exchange = half.exchange(group.endpoint, one.ended_at, one.monotonic)
+        if half.role is not Role.NOISE:
+            self._write(world, exchange, group)
+        self._use(world, exchange, half.role)
+
+    def _write(self, world: World, exchange: Exchange, group: CapturedGroup) -> None:
+        """As the product: what is chosen, if all of it that is wanted is there."""
+        capture, answer = group.capture, exchange.response
+        if capture is None or not is_chosen(exchange.request_id, group.written_share):
+            return
+        if capture.captures_output and (answer is None or not answer.complete):
+            return
+        self.rules.written(exchange.request_id, capture, record_line(exchange, capture))
+        self._written[_number(exchange), exchange.group] += 1
+        world.counts["records"] += 1
 
     def _use(self, world: World, exchange: Exchange, role: Role) -> None:
         self._given[_number(exchange), exchange.group, role is Role.NOISE] += 1
@@ -296,7 +333,8 @@ class Capture:
     def _expects(self, exchange: Exchange, role: Role) -> bool:
         """Whether there is another side to it."""
         if role is Role.PRODUCTION:
-            return exchange.copied and any(one.endpoint == exchange.endpoint for one in self._pairs)
+            made = {False: exchange.copied, True: exchange.noise_copied}
+            return any(one.endpoint == exchange.endpoint and made[one.noise] for one in self._pairs)
         return any(one.shadow == exchange.group for one in self._pairs)
 
     # --- what must be true
@@ -322,7 +360,9 @@ class Capture:
         alone = self._pairing.take_alone()
         count = sum(alone.values())
         certain = certain and world.loop.time() >= self._mixed_until
-        if certain and not 2 * pairs + count <= gone <= 2 * (pairs + count):
+        # One of production's may be in two pairs, and counted twice.
+        least = pairs if any(one.noise for one in self._pairs) else 2 * pairs + count
+        if certain and not least <= gone <= 2 * (pairs + count):
             raise world.violated(
                 COUNTED, f"{what}: {gone} answers are gone, {pairs} pairs and {dict(alone)} tell of it."
             )
@@ -343,11 +383,14 @@ class Capture:
 
     def settled(self, world: World) -> None:
         """At the end: all that was paired or counted is in a tally."""
+        self.rules.settled()
         self._report(world, world.clock.now() + 2 * OPEN_SECONDS_MAX)
         if any(self._unfolded.values()):
             raise world.violated(COUNTED, f"In no tally: {dict(self._unfolded)}")
 
 
+#: So many halves never come, come late without a word before, or are cut off.
+ASTRAY_SHARE: Final = 0.05
 #: What is said on a slow line takes so long.
 SLOW_SECONDS_MAX: Final = 4.0
 

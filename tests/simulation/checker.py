@@ -23,6 +23,7 @@ from tests.simulation.scaling import ScalingRules
 from tests.simulation.shadow import ShadowRules
 
 from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.comparison.rules import Rules
 from bannister.domain.deployment.capacity import batch, whole
 from bannister.domain.deployment.deployment import STOPPABLE, Deployment, Phase
 from bannister.domain.deployment.targets import wanted_instances as wanted_of
@@ -34,11 +35,13 @@ from bannister.envoy.resources.names import ROUTE_TABLE
 from bannister.envoy.snapshot import Snapshot
 from bannister.state.group_record import GroupRecord
 from bannister.state.store import Put, Record, Remove, Table
-from bannister.state.tables import ALARMS, ENDPOINTS, EXPERIMENTS, GROUPS
+from bannister.state.tables import ALARMS, COMPARISON_RULES, ENDPOINTS, EXPERIMENTS, GROUPS
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
+#: Where nobody put others.
+RULES = Rules()
 #: From an alarm's transition to all traffic on blue, while nothing is disturbed.
 ROLLBACK_SECONDS_MAX = 2.0
 #: A deployment ends this long after its time is over (rolling back, draining, stopping), while nothing is disturbed.
@@ -217,6 +220,11 @@ class Checker:
         if known is None or known[0] is not found[0]:
             known = self._values[table.name, key] = found[0], msgspec.json.decode(found[0], type=table.type)
         return known[1]
+
+    def comparison_rules(self, endpoint: str) -> Rules:
+        """By which its answers are compared."""
+        found: Rules | None = self._read(COMPARISON_RULES, endpoint)
+        return found if found is not None else RULES
 
     def _all(self, table: Table[Any]) -> list[Any]:
         return [self._read(table, key) for name, key in self._world.medium.rows if name == table.name]

@@ -42,11 +42,22 @@ def _shadow_stays() -> None:
     machine.without_shadow = lambda fleet, experiment: fleet
 
 
+def _uncaptured() -> None:
+    honest = machine.fleet_afterwards
+    machine.fleet_afterwards = lambda *given: replace(honest(*given), capture=None)
+
+
+def _captured_when_given_up() -> None:
+    machine.without_shadow = lambda fleet, experiment: replace(fleet, shadow=None)
+
+
 MUTANTS: dict[str, Callable[[], None]] = {
     "an endpoint that is not restored": _not_restored,
     "another count after an experiment": _another_count,
     "an end that is not seen": _unseen_end,
     "sampling that is not set": _unset_sampling,
+    "capture that is forgotten by what comes after": _uncaptured,
+    "capture that stays the experiment's when nothing can be restored": _captured_when_given_up,
     "a shadow that stays when nothing can be restored": _shadow_stays,
 }
 

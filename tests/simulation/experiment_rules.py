@@ -109,14 +109,15 @@ class ExperimentRules:
             return
         restored = found is not None and same_but_instances(endpoint.blue, found)
         ending = experiment.stop.ending if experiment.stop is not None else Ending.RESTORE
+        captured = endpoint.blue.capture == (found.capture if found is not None else None)
         kept = found is None or endpoint.blue.groups[0].container == found.groups[0].container
         if ending is Ending.PROMOTE:
-            right = [group.variant for group in endpoint.blue.all_groups] == [experiment.shadow.name]
+            right = captured and [group.variant for group in endpoint.blue.all_groups] == [experiment.shadow.name]
         elif ending is Ending.RETAIN:
             right = endpoint.blue.shadow is not None and kept
         elif experiment.failure is not None or found is None:
-            # The worst that may be left: production, as it was in the experiment, and no shadow.
-            right = kept and endpoint.blue.shadow is None
+            # The worst that may be left: production, as it was in the experiment, captured as before, and no shadow.
+            right = kept and captured and endpoint.blue.shadow is None
         else:
             right = restored
         if not right:

@@ -10,6 +10,7 @@ from tests.simulation.shadow import Shadows
 from tests.simulation.story import LOOK_SECONDS, Release, Script
 from tests.simulation.world import World
 
+from bannister.domain.capture.data_capture import CaptureMode, DataCapture
 from bannister.domain.experiment.admission import Action
 from bannister.domain.experiment.experiment import ENDED, Experiment, ExperimentVariant, Status
 from bannister.errors import BannisterError
@@ -119,7 +120,9 @@ class Experimenting(Release):
         starts_at = now + rng.choice((0.0, 0.0, 0.0, 5.0, 500.0))
         shadow = ExperimentVariant(f"shadow-{self.experiments}", candidate, "ml.m5.large", rng.choice((1, 1, 2)))
         ends_at = starts_at + rng.choice((2.0, 10.0, 25.0, 60.0))
-        return ExperimentRequest(self.name, production, shadow, rng.choice((0, 1, 50, 100)), starts_at, ends_at)
+        percent, shadows = rng.choice((0, 1, 50, 100)), self._world.shadows
+        capture = shadows.data_capture() if shadows is not None else None
+        return ExperimentRequest(self.name, production, shadow, percent, starts_at, ends_at, capture=capture)
 
     async def at_end(self, name: str) -> Experiment | None:
         """Wait until the experiment has ended; one that waits too long for its start is abandoned."""
@@ -198,7 +201,8 @@ async def cannot_be_restored(world: World) -> None:
         return
     asked = await release.asked(sound=True)
     assert asked is not None
-    await release.ask_for("e1-x1", replace(asked, sampling_percent=50, starts_at=None, ends_at=None))
+    capture = DataCapture(True, 50, "s3://captured/experiment", (CaptureMode.INPUT,))
+    await release.ask_for("e1-x1", replace(asked, sampling_percent=50, starts_at=None, ends_at=None, capture=capture))
     while world.checker.experiments.experiments["e1-x1"].status is not Status.RUNNING:
         await asyncio.sleep(LOOK_SECONDS)
     blue = world.endpoints()["e1"].blue
@@ -212,7 +216,14 @@ async def cannot_be_restored(world: World) -> None:
 
 def situation() -> Script:
     """The one situation that random worlds hardly reach."""
-    return Script(fault_seconds=None, proxies=2, situation=cannot_be_restored)
+    return Script(
+        fault_seconds=None,
+        proxies=2,
+        shadows=True,
+        kind_of_shadows=ByExperiment,
+        captures=True,
+        situation=cannot_be_restored,
+    )
 
 
 def seeds_of_experiments(first: int, count: int) -> list[int]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from tests.simulation import capture as simulated_capture
 from tests.simulation.plane import Parts
 from tests.simulation.simulate import simulate
 from tests.simulation.situations import SITUATIONS, scripts
@@ -329,6 +330,36 @@ def _told_once() -> Parts:
     return Parts()
 
 
+def _shares_of_what_arrives() -> Parts:
+    """The configured share of what arrives is written, whatever part of all requests that is."""
+    honest = instructing.instructions_of
+
+    def told(endpoints: Any) -> Instructions:
+        found = honest(endpoints)
+        percents = [one.capture.sampling_percent if one.capture is not None else 0 for one in found.groups]
+        groups = [replace(one, written_share=share / 100) for one, share in zip(found.groups, percents, strict=True)]
+        return replace(found, groups=tuple(groups))
+
+    instructing.instructions_of = told
+    return Parts()
+
+
+def _all_that_arrives_is_written() -> Parts:
+    simulated_capture.is_chosen = lambda request_id, share: True
+    return Parts()
+
+
+def _noise_is_not_compared() -> Parts:
+    honest = instructing.instructions_of
+
+    def told(endpoints: Any) -> Instructions:
+        found = honest(endpoints)
+        return replace(found, pairs=tuple(one for one in found.pairs if not one.noise))
+
+    instructing.instructions_of = told
+    return Parts()
+
+
 def _nobody_waits_to_be_named() -> Parts:
     EarlyExchanges.keep = lambda exchanges, one: False  # type: ignore[method-assign]
     return Parts()
@@ -425,6 +456,9 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "a capture process that is told of no group": _told_of_nobody,
     "a capture process that is told of no pairs": _told_of_no_pairs,
     "a capture process that is told once": _told_once,
+    "a share of what arrives written in place of the configured one": _shares_of_what_arrives,
+    "all that arrives written": _all_that_arrives_is_written,
+    "a noise floor that is not compared": _noise_is_not_compared,
     "answers that do not wait for their group to be named": _nobody_waits_to_be_named,
     "answers that are slow given up": _slow_answers_given_up,
     "the way of copies removed with them": _hop_goes_with_the_mirror,

@@ -14,15 +14,19 @@ from tests.simulation.capture import Capture
 from tests.simulation.capture_rules import Request
 
 from bannister.capture.assembly import Role
+from bannister.domain.capture.data_capture import CaptureMode, DataCapture
+from bannister.domain.comparison.rules import Rules
 from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
-from bannister.domain.routing import Forwarding, plan_of
+from bannister.domain.routing import Forwarding, Mirror, plan_of
+from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.envoy.memory import MemoryProxy
 from bannister.envoy.resources.names import ROUTE_TABLE
 from bannister.envoy.resources.shadow import copied_to
 from bannister.envoy.snapshot import Snapshot
 from bannister.instances.memory import Behaviour
+from bannister.operations.shadows import NOISE_PARTS_MAX
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -33,13 +37,29 @@ VARIANT = "s"
 class Shadows:
     """Which versions of a world have a shadow, and of what kind. A source of randomness of its own: worlds without shadows stay as they were."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, captures: bool = False) -> None:
+        """`captures`: some configurations have requests written to storage, and some production groups get copies of their own (the noise floor)."""
         self.rng = random.Random(f"shadows of {world.seed}")
+        self.captured = random.Random(f"captures of {world.seed}") if captures else None
         self.capture = Capture(world)
 
     def weight(self) -> float | None:
         """Of the next version's shadow, where production's is 1; None: it has none."""
         return self.rng.choice((None, 0.0, 0.1, 0.5, 1.0, 1.0, 3.0))
+
+    def data_capture(self) -> DataCapture | None:
+        """Of the next configuration; None: none."""
+        rng = self.captured
+        if rng is None or rng.random() < 0.3:
+            return None
+        both = (CaptureMode.INPUT, CaptureMode.OUTPUT)
+        modes = rng.choice(((CaptureMode.INPUT,), (CaptureMode.OUTPUT,), both, (CaptureMode.INPUT_AND_OUTPUT,)))
+        return DataCapture(rng.random() < 0.9, rng.choice((0, 10, 50, 50, 100)), "s3://captured/here", modes)
+
+    def rules(self) -> Rules | None:
+        """By which the endpoint's answers are compared from now on; None: as until now."""
+        rng = self.captured
+        return Rules(noise_parts=rng.choice((0, 20_000, NOISE_PARTS_MAX))) if rng and rng.random() < 0.3 else None
 
     def behaviour(self, *, sound: bool) -> tuple[Behaviour, float]:
         """How its model behaves, and its error rate. `sound`: it comes up, whatever becomes of it later."""
@@ -60,10 +80,17 @@ class Shadows:
                 return Behaviour(ready_after_seconds=rng.random()), 0.0
 
     def copy(self, world: World, proxy: MemoryProxy, endpoint: str, forwarding: Forwarding) -> Request:
-        """A request was made: its copies."""
+        """A request was made: its copies. One number decides on all shares, as in Envoy: whoever is in a smaller share is in a larger one too."""
         request = self.capture.request(world, endpoint)
+        if forwarding.captured_parts <= 0:
+            return request
+        number = self.rng.random() * TRAFFIC_PARTS
+        request.is_observed = number < forwarding.captured_parts
         for mirror in forwarding.mirrors:
-            if self.rng.random() * 1_000_000 >= mirror.parts or mirror.noise:
+            if number >= mirror.parts:
+                continue
+            if mirror.noise:
+                self._noise(world, proxy, request, mirror)
                 continue
             request.copied = True
             addresses = [one for one in proxy.reachable(mirror.group) if world.machine.up(one)]
@@ -83,10 +110,22 @@ class Shadows:
                 world.loop.call_later(0.5 + self.rng.random() * 12, proxy.finish, address)
         return request
 
+    def _noise(self, world: World, proxy: MemoryProxy, request: Request, mirror: Mirror) -> None:
+        """A copy for production's own group; no invocation of it."""
+        request.noise_copied = True
+        up = any(world.machine.up(one) for one in proxy.reachable(mirror.group))
+        if up:
+            request.copies.append(mirror)
+            world.counts["noise copies"] += 1
+        self.capture.answered(world, request, mirror.group, Role.NOISE, PRODUCTION_VERSION if up else None)
+
     def production(self, world: World, request: Request, group: str, forwarding: Forwarding) -> None:
-        """Production has answered; only what is copied is captured here."""
-        if forwarding.mirrors:
+        """Production has answered."""
+        if request.is_observed:
             self.capture.answered(world, request, group, Role.PRODUCTION, PRODUCTION_VERSION)
+        elif forwarding.captured_parts > 0:
+            self.capture.unobserved(world, request)
+        if forwarding.captured_parts > 0:
             self.capture.rules.answered(request, group, forwarding)
 
 
@@ -159,9 +198,10 @@ class ShadowRules:
     def unsettled(self, endpoints: Mapping[str, Endpoint]) -> tuple[str, str] | None:
         """At the end, when all is quiet: who should get copies gets them. The rule that does not hold yet, and how it is; None: it holds."""
         for name, endpoint in endpoints.items():
+            asked = plan_of(endpoint, self._world.checker.comparison_rules(name).noise_parts).mirrors
             for proxy in self._world.network.proxies.values():
-                if proxy.running and endpoint.blue is not None and proxy.mirrors(name) != plan_of(endpoint).mirrors:
-                    return INERT, f"{proxy.node}, {name}: {proxy.mirrors(name)}, asked {plan_of(endpoint).mirrors}"
+                if proxy.running and endpoint.blue is not None and proxy.mirrors(name) != asked:
+                    return INERT, f"{proxy.node}, {name}: {proxy.mirrors(name)}, asked {asked}"
         return None
 
     def settled(self) -> None:

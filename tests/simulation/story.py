@@ -38,6 +38,7 @@ from bannister.operations.endpoints import (
     update_weights_and_capacities,
 )
 from bannister.operations.models import create_model, delete_model
+from bannister.operations.shadows import put_comparison_rules
 
 #: A request to an API that is down is tried again after this long.
 RETRY_SECONDS = 0.4
@@ -59,6 +60,8 @@ class Script:
     #: Some versions have a shadow.
     shadows: bool = False
     kind_of_shadows: type[Shadows] = Shadows
+    #: Where there are shadows: some configurations have data capture, and some endpoints a noise floor.
+    captures: bool = False
     #: Some deployments name a composite alarm.
     composites: bool = False
     #: Between deployments weights and instance counts change.
@@ -81,6 +84,7 @@ class Script:
             fault_seconds=rng.choice((None, 2.0, 4.0, 6.0, 6.0, 12.0)),
             proxies=rng.choice((1, 1, 2)),
             shadows=random.Random(f"shadows in {seed}").random() < 0.5,
+            captures=random.Random(f"captures in {seed}").random() < 0.5,
             composites=random.Random(f"composites in {seed}").random() < 0.5,
             listeners=random.Random(f"listeners in {seed}").random() < 0.3,
             rolling=random.Random(f"rolling in {seed}").random() < 0.5,
@@ -157,6 +161,7 @@ class Release:
         if alarm is not None and self._rng.random() < 0.1:
             await self.set_alarm(alarm, AlarmValue.ALARM)  # the first shift is held until it clears
         over = [] if alarm is None else await self._composites(config, alarm)
+        await self._compare()
         await self.update(config, self._policy(instances, over[-1] if over else alarm))
         rests = await self.at_rest()
         if alarm is not None and self._rng.random() < 0.8:
@@ -219,8 +224,15 @@ class Release:
         ask = self._caller.ask
         await ask(lambda context: _create_model(context, name, container))
         variants, shadows = [Variant("a", name, instances)], await self._shadow(name, shadow)
-        await ask(lambda context: create_endpoint_config(context, name, variants, shadows))
+        capture = self._world.shadows.data_capture() if self._world.shadows is not None else None
+        await ask(lambda context: create_endpoint_config(context, name, variants, shadows, capture))
         return name
+
+    async def _compare(self) -> None:
+        """Perhaps other rules of comparison."""
+        rules = self._world.shadows.rules() if self._world.shadows is not None else None
+        if rules is not None:
+            await self._caller.ask(lambda context: put_comparison_rules(context, self.name, rules))
 
     async def _shadow(self, version: str, asked: tuple[float, Behaviour] | None) -> list[Variant]:
         shadows, error_rate = self._world.shadows, 0.0
@@ -456,7 +468,7 @@ def _works(world: World, script: Script) -> list[Coroutine[Any, Any, None]]:
 
 async def tell(world: World, script: Script) -> None:
     """Begin the world, let everything happen, then let it heal, and check."""
-    world.shadows = script.kind_of_shadows(world) if script.shadows else None
+    world.shadows = script.kind_of_shadows(world, captures=script.captures) if script.shadows else None
     world.composites = Composites(world.seed) if script.composites else None
     world.listeners = Listeners(world.seed) if script.listeners else None
     world.rolling = random.Random(f"rolling of {world.seed}") if script.rolling else None

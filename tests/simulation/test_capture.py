@@ -8,8 +8,8 @@ from tests.simulation.simulate import simulate
 #: A task that is killed before it began leaves what it was to run.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 
-#: Some of those that have shadows; the last are about experiments.
-SEEDS = (1, 3, 9, 17, 18, 30)
+#: Some of those that have shadows; the first are about experiments.
+SEEDS = (6, 14, 18, 17, 32)
 
 
 def test_the_rules_of_captured_traffic_have_something_to_judge() -> None:
@@ -17,11 +17,6 @@ def test_the_rules_of_captured_traffic_have_something_to_judge() -> None:
     for seed in SEEDS:
         counts.update(simulate(seed).counts)
     assert counts["copies undisturbed, told"] > counts["copies"] / 4, counts
-    for what in (
-        "copies undisturbed, early",
-        "copies undisturbed, slow",
-        "halves early",
-        "halves lost",
-        "halves doubled",
-    ):
+    kinds = ("early", "slow", "noise")
+    for what in (*(f"copies undisturbed, {one}" for one in kinds), "halves early", "halves lost", "requests sampled"):
         assert counts[what] > 0, counts

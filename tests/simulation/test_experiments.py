@@ -151,6 +151,8 @@ def test_every_crash_point_has_the_same_outcome(stop: dict[str, Action] | None) 
         "another count after an experiment",
         "an end that is not seen",
         "sampling that is not set",
+        "capture that is forgotten by what comes after",
+        "capture that stays the experiment's when nothing can be restored",
         "a shadow that stays when nothing can be restored",
     ],
 )
