@@ -133,6 +133,8 @@ class Capture:
     def __init__(self, world: World) -> None:
         self._rng = random.Random(f"capture of {world.seed}")
         self._requests = 0
+        #: Some requests were copied for the noise floor.
+        self._has_noise = False
         #: Halves handed to the process that runs now, by request, group and whether it is a noise copy's; and pairs that it made of them.
         self._given: Counter[tuple[int, str, bool]] = Counter()
         self._made: Counter[tuple[int, str, bool]] = Counter()
@@ -229,6 +231,7 @@ class Capture:
     def answered(self, world: World, request: Request, group: str, role: Role, version: str | None) -> None:
         """One side has answered, or soon will have, or nobody did (None): the process hears of it at some time, or never, or twice."""
         rng = self._rng
+        self._has_noise = self._has_noise or request.noise_copied
         chance = 1.0 if world.calm else rng.random()
         half = Half(request, role, group, version, world.clock.now())
         if chance < 0.02:
@@ -361,7 +364,7 @@ class Capture:
         count = sum(alone.values())
         certain = certain and world.loop.time() >= self._mixed_until
         # One of production's may be in two pairs, and counted twice.
-        least = pairs if any(one.noise for one in self._pairs) else 2 * pairs + count
+        least = pairs if self._has_noise else 2 * pairs + count
         if certain and not least <= gone <= 2 * (pairs + count):
             raise world.violated(
                 COUNTED, f"{what}: {gone} answers are gone, {pairs} pairs and {dict(alone)} tell of it."
