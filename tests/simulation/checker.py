@@ -189,8 +189,12 @@ class Checker:
                 raise self._world.violated(
                     "9: no request is lost", f"{instance} of {group} ends while {proxy.node} routes to it."
                 )
+        record: GroupRecord | None = self._read(GROUPS, group)
+        is_shadow = record is not None and record.is_shadow
         for proxy in self._countable(group):
-            overdue = self._overdue(group, are_counted=proxy.counted(address) > 0) or self.scalings.overdue(instance)
+            overdue = self._overdue(group, are_counted=proxy.counted(address) > 0) or self.scalings.overdue(
+                instance, is_shadow=is_shadow
+            )
             if proxy.in_flight(address) and not overdue:
                 raise self._world.violated(
                     "10: draining",

@@ -101,7 +101,7 @@ class ScalingRules:
             staying
         ) >= wanted
 
-    def overdue(self, instance: str) -> bool:
-        since = self._draining_since.get(instance)
-        bound = self._world.settings.drain_timeout_seconds - TOLERANCE_SECONDS
-        return since is not None and self._world.loop.time() - since >= bound
+    def overdue(self, instance: str, *, is_shadow: bool) -> bool:
+        since, settings = self._draining_since.get(instance), self._world.settings
+        given = settings.shadow_timeout_seconds if is_shadow else settings.drain_timeout_seconds
+        return since is not None and self._world.loop.time() - since >= given - TOLERANCE_SECONDS
