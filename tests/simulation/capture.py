@@ -30,6 +30,7 @@ from bannister.capture.service import CaptureService
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructions import CapturedGroup, ComparedGroups, Instructions
 from bannister.domain.capture.record import is_chosen, record_line
+from bannister.domain.comparison.report import Unpaired
 from bannister.domain.endpoint import Endpoint
 from bannister.metrics.feed import CaptureFeed
 
@@ -40,7 +41,9 @@ PAIRED: Final = "4: answers are paired with their own request's"
 COUNTED: Final = "4: what is not compared is counted"
 
 WAITS_SECONDS: Final = 6.0
-EXCHANGES_MAX: Final = 30
+#: So many wait at most: more than are ever on their way. In some worlds there is hardly any room.
+EXCHANGES_MAX: Final = 60
+EXCHANGES_MAX_NARROW: Final = 10
 BYTES_MAX: Final = 10_000
 OPEN_SECONDS_MAX: Final = 5
 #: An answer takes so long, or is told of so late.
@@ -132,6 +135,7 @@ class Capture:
 
     def __init__(self, world: World) -> None:
         self._rng = random.Random(f"capture of {world.seed}")
+        self._exchanges_max = self._rng.choice((EXCHANGES_MAX,) * 3 + (EXCHANGES_MAX_NARROW,))
         self._requests = 0
         #: Some requests were copied for the noise floor.
         self._has_noise = False
@@ -142,7 +146,8 @@ class Capture:
         self._unfolded: Counter[str] = Counter()
         #: Records that it has written, by request and group.
         self._written: Counter[tuple[int, str]] = Counter()
-        self.rules = CaptureRules(world, self._made, self._written)
+        has_room = self._exchanges_max > EXCHANGES_MAX_NARROW
+        self.rules = CaptureRules(world, self._made, self._written, has_room=has_room)
         #: The line that was connected last, whether or not somebody is left at its other end; None: it broke.
         self._line: Line | None = None
         self._last_arrives_at = 0.0
@@ -155,7 +160,7 @@ class Capture:
 
         self._service = CaptureService(world.settings, world.clock, ended, lambda _: None)
         self._pairing = pairing_module.Pairing(
-            EXCHANGES_MAX, BYTES_MAX, WAITS_SECONDS, lambda *one: self._service.is_under_way(*one)
+            self._exchanges_max, BYTES_MAX, WAITS_SECONDS, lambda *one: self._service.is_under_way(*one)
         )
         self._early = EarlyExchanges(EARLY_MAX, EARLY_BYTES_MAX, EARLY_SECONDS_MAX)
         self._fold = TallyFold(OPEN_SECONDS_MAX)
@@ -370,6 +375,7 @@ class Capture:
                 COUNTED, f"{what}: {gone} answers are gone, {pairs} pairs and {dict(alone)} tell of it."
             )
         world.counts["halves alone"] += count
+        world.counts["halves crowded out"] += sum(n for (_, why), n in alone.items() if why is Unpaired.CROWDED_OUT)
         if not pairs and not count:
             return
         for compared, tally in unpaired_tallies(alone):

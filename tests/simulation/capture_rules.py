@@ -33,7 +33,7 @@ TOLD_SECONDS_MAX: Final = 1.5
 EARLY_SECONDS_MIN: Final = 4.0
 #: An answer that takes longer than this is awaited only because it is known to be under way.
 SLOW_SECONDS_MIN: Final = 7.0
-#: Of copies that nothing disturbs: how many must have been looked at, and the share of them that is compared. The others find no room, of which there is little here.
+#: Of copies that nothing disturbs: how many must have been looked at, and the share of them that is compared, where there is room. When much comes at once there may be none for some.
 PAIRED_SHARES: Final = {
     "told": (10, 0.8),
     #: Made before the process must know of their group.
@@ -91,14 +91,21 @@ class CaptureRules:
     Args:
         made: How many pairs the process has made, by request, group and whether it was a noise copy.
         records: How many records it has written, by request and group.
+        has_room: Whoever waits for another has room.
     """
 
     def __init__(
-        self, world: World, made: Mapping[tuple[int, str, bool], int], records: Mapping[tuple[int, str], int]
+        self,
+        world: World,
+        made: Mapping[tuple[int, str, bool], int],
+        records: Mapping[tuple[int, str], int],
+        *,
+        has_room: bool,
     ) -> None:
         self._world = world
         self._made = made
         self._records = records
+        self._has_room = has_room
         #: By configured percentage and side: requests, and those that were written.
         self._sampled: dict[tuple[int, Role], list[int]] = {}
         self._stretches: dict[str, Stretch] = {}
@@ -177,7 +184,7 @@ class CaptureRules:
         self._world.counts[f"copies undisturbed, {what}"] += 1
         self._world.counts[f"pairs undisturbed, {what}"] += paired
         copies_min, share = PAIRED_SHARES[what]
-        if self._copies[what] >= copies_min and self._pairs[what] < share * self._copies[what]:
+        if self._has_room and self._copies[what] >= copies_min and self._pairs[what] < share * self._copies[what]:
             raise self._world.violated(
                 MADE,
                 f"Of {self._copies[what]} copies that nothing disturbed ({what}) {self._pairs[what]} were compared.",
