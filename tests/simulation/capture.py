@@ -165,9 +165,10 @@ class Capture:
         self._early = EarlyExchanges(EARLY_MAX, EARLY_BYTES_MAX, EARLY_SECONDS_MAX)
         self._fold = TallyFold(OPEN_SECONDS_MAX)
         self._groups: dict[str, CapturedGroup] = {}
-        self._pairs: tuple[ComparedGroups, ...] = ()
-        #: Until then answers wait that were followed before and are not any more: those are nobody's.
-        self._mixed_until = 0.0
+        #: Who is compared, or was.
+        self._pairs: set[ComparedGroups] = set()
+        #: Named before, and not any more.
+        self._past: dict[str, CapturedGroup] = {}
         self._given.clear()
         self._made.clear()
         self._written.clear()
@@ -208,10 +209,10 @@ class Capture:
     def _follow(self, world: World, line: Line, instructions: Instructions) -> None:
         if line is not self._line:
             return
-        self._groups = {one.group: one for one in instructions.groups}
-        if instructions.pairs != self._pairs:
-            self._pairs = instructions.pairs
-            self._mixed_until = world.loop.time() + SLOW_ANSWER_SECONDS_MAX + 2 * WAITS_SECONDS
+        groups = {one.group: one for one in instructions.groups}
+        self._past |= {name: one for name, one in self._groups.items() if name not in groups}
+        self._groups = groups
+        self._pairs.update(instructions.pairs)
         self._pairing.follow(instructions.pairs)
         for one in self._early.take(self._groups):
             world.counts["halves early"] += 1
@@ -300,7 +301,7 @@ class Capture:
 
     def _take(self, world: World, one: EarlyExchange) -> None:
         half: Any = one.assembly
-        group = self._groups.get(half.group)
+        group = self._groups.get(half.group) or self._past.get(half.group)
         if group is None:
             world.counts["halves not followed"] += not self._early.keep(one)
             return
@@ -367,7 +368,6 @@ class Capture:
         """`gone`: halves that came and do not wait. Each is in a pair or counted; a count is of one half, or of two that met."""
         alone = self._pairing.take_alone()
         count = sum(alone.values())
-        certain = certain and world.loop.time() >= self._mixed_until
         # One of production's may be in two pairs, and counted twice.
         least = pairs if self._has_noise else 2 * pairs + count
         if certain and not least <= gone <= 2 * (pairs + count):

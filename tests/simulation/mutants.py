@@ -26,7 +26,7 @@ from bannister.domain import routing, scaling
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
 from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.capture.exchange import Exchange
-from bannister.domain.capture.instructions import Instructions
+from bannister.domain.capture.instructions import ComparedGroups, Instructions
 from bannister.domain.comparison.report import Directive, Greeting
 from bannister.domain.deployment import machine
 from bannister.domain.deployment.deployment import Deployment, Phase
@@ -365,6 +365,17 @@ def _nobody_waits_to_be_named() -> Parts:
     return Parts()
 
 
+def _left_and_forgotten() -> Parts:
+    honest = Pairing.follow
+
+    def follow(pairing: Pairing, pairs: Iterable[ComparedGroups]) -> None:
+        pairing._compared = {}
+        honest(pairing, pairs)
+
+    Pairing.follow = follow  # type: ignore[method-assign]
+    return Parts()
+
+
 def _slow_answers_given_up() -> Parts:
     Pairing._is_awaited = lambda pairing, identity, waiting: False  # type: ignore[method-assign]
     return Parts()
@@ -460,6 +471,7 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "all that arrives written": _all_that_arrives_is_written,
     "a noise floor that is not compared": _noise_is_not_compared,
     "answers that do not wait for their group to be named": _nobody_waits_to_be_named,
+    "answers for a shadow that is left forgotten": _left_and_forgotten,
     "answers that are slow given up": _slow_answers_given_up,
     "the way of copies removed with them": _hop_goes_with_the_mirror,
     "transitions of composite alarms lost": _lost_composites,
