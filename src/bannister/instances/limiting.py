@@ -12,6 +12,7 @@ Elsewhere (macOS) nothing is enforced but the number of predictions that the bui
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import Final
@@ -73,7 +74,11 @@ class Limiter:
             uses = Counter(core for some in self._given.values() for core in some)
             cores = self._given[instance] = least_used(self._cores, uses, may.cores)
         size = size_of(instance_type)
-        told = () if self._cores or size is None else (("BANNISTER_RUNTIME_THREADS", str(size.vcpus)),)
+        told = (
+            ()
+            if self._cores or size is None
+            else (("BANNISTER_RUNTIME_THREADS", str(min(size.vcpus, os.cpu_count() or 1))),)
+        )
         return Grant(cores, may.memory_bytes, instance_type, told)
 
     def adopt(self, instance: str, grant: Grant) -> None:

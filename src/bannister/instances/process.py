@@ -138,7 +138,9 @@ def _proportional(pid: int) -> int | None:
         lines = (_PROC / str(pid) / "smaps_rollup").read_text().splitlines()
     except OSError:  # it has just ended, or this system does not tell
         return None if _started(pid) is not None else 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), None)
+    parts = {name: int(rest.split()[0]) * 1024 for name, _, rest in (line.partition(":") for line in lines[1:])}
+    # What is read from files can be read again, and is given back before memory runs out (kernels before 5.9 do not tell).
+    return parts.get("Pss_Anon", parts.get("Pss", 0)) + parts.get("Pss_Shmem", 0) if "Pss" in parts else None
 
 
 def reap(pid: int) -> int | None:

@@ -170,7 +170,13 @@ def _accepts(function: Function, arguments: int) -> bool:
 
 
 def _model_from_file(model_dir: Path, *, required: bool) -> Loaded | None:
-    loaded = finding.load(model_dir)
+    try:
+        loaded = finding.load(model_dir)
+    except LoadError as error:
+        if required:
+            raise
+        print(f"WARNING: {error} The user's code gets no model.")  # its files are its own affair
+        return None
     if loaded is None and required:
         raise LoadError(
             "The artifact has neither code/inference.py with a model_fn nor a model file "

@@ -26,6 +26,8 @@ class Kind:
     recognises: Callable[[Path], bool] | None = None
 
 
+#: Of several, in this order.
+PICKLES_FIRST = ("model.joblib", "model.pkl", "model.pickle")
 KINDS = (
     Kind(pickled.load, suffixes=(".joblib", ".pkl", ".pickle")),
     Kind(xgboost.load, names=("xgboost-model",), suffixes=(".ubj", ".bst", ".xgb")),
@@ -100,6 +102,10 @@ def find(model_dir: Path) -> tuple[Path, Kind] | None:
     found = [(file, kind) for file in files if (kind := _kind(file)) is not None]
     if len(found) > 1:
         named = [(file, kind) for file, kind in found if file.stem == "model" or file.name in kind.names]
+        # Of several exports of one model, the pickle: it came first, and what lies beside it was never looked at.
+        pickles = [one for one in named or found if one[1].load is pickled.load]
+        first = [one for name in PICKLES_FIRST for one in pickles if one[0].name == name]
+        named = first[:1] or (pickles if len(pickles) == 1 else named)
         if len(named) != 1:
             names = ", ".join(file.name for file, _ in (named or found)[:_NAMED_MAX])
             raise LoadError(
