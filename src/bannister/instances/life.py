@@ -232,6 +232,9 @@ class Life:
         assert process is not None
         if warmup is None:  # an earlier control plane started it
             warmup = self._around.host.warmup(self._spec)
+            # The time to start may have passed while nobody was there to ask: its warm-up begins anew, and so does the time for that.
+            again = min(self._settings.warmup_timeout_seconds, self._spec.startup_timeout_seconds)
+            self._deadline = max(self._deadline, self._around.clock.monotonic() + again)
         self._warmup = None
         if not warmup.requests:
             return None
