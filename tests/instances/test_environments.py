@@ -307,3 +307,18 @@ async def eventually(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+async def test_one_that_served_without_goes_on_without_where_nothing_can_be_installed(models: Models) -> None:
+    """An earlier version ignored what its artifact requires; a restart years later must not be its end."""
+    place = models.place
+    spec = models.spec("one", "tiny\n")
+    requirements = Path(spec.artifact_dir or "") / "code" / "requirements.txt"
+    requirements.rename(requirements.with_suffix(".later"))
+    backend = await place.started()
+    await backend.ensure(spec, 1, epoch=1)
+    (one,) = await place.until_all(backend, READY)
+    requirements.with_suffix(".later").rename(requirements)
+    place.crash(one.id)
+    await place.until(backend, lambda found: found[0].phase is READY and found[0].restarts == 1)
+    assert any("is started without, as it was before" in line for line in await backend.log_tail(one.id, 1000))

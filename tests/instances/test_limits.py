@@ -165,6 +165,24 @@ async def test_one_that_used_too_much_is_asked_to_end_and_started_again(tmp_path
     await backend.close(stop_instances=True)
 
 
+async def test_those_of_a_group_are_ended_one_after_the_other(tmp_path: Path) -> None:
+    """They have the same model and the same traffic: all use too much at the same time."""
+    place = MemoryPlace(tmp_path)
+    backend = await place.started()
+    await backend.ensure(place.spec(), 3, epoch=1)
+    for one in await place.until_all(backend, READY, 3):
+        place.machine.strain(one.id)
+    ready = []
+
+    def all_again(found: tuple[Instance, ...]) -> bool:
+        ready.append(sum(one.phase is READY for one in found))
+        return all(one.phase is READY and one.restarts == 1 for one in found)
+
+    await place.until(backend, all_again)
+    assert min(ready) == 2
+    await backend.close(stop_instances=True)
+
+
 async def test_one_that_uses_too_much_before_it_is_ready_fails(tmp_path: Path) -> None:
     place = MemoryPlace(tmp_path)
     backend = await place.started()

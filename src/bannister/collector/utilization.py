@@ -14,6 +14,7 @@ from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.utilization import UNIT, Look, Machine, identities, utilization
 from bannister.errors import Invalid, Unavailable
 from bannister.instances.backend import InstanceBackend
+from bannister.instances.machine import memory_total
 from bannister.metrics.store import Datum, MetricStore
 from bannister.state.store import State
 from bannister.state.tables import GROUPS
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 def this_machine(data_dir: Path) -> Machine:
     """Blocks for a moment."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = memory_total() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     try:
         disk = shutil.disk_usage(data_dir)
     except OSError:

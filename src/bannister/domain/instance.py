@@ -53,6 +53,8 @@ class Usage:
     cpu_seconds: float
     #: Now.
     resident_bytes: int
+    #: What it may use; None: all of the machine's.
+    memory_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bannister.clock import Clock
@@ -124,7 +124,9 @@ class GroupedInstances:
 
     async def usage(self) -> Mapping[str, Usage]:
         records = [member.life.record for member in self._members.values()]
-        return await self._host.usage({one.id: one.process for one in records if one.process is not None})
+        found = await self._host.usage({one.id: one.process for one in records if one.process is not None})
+        may = {one.id: one.memory_bytes for one in records}
+        return {name: replace(used, memory_bytes=may.get(name)) for name, used in found.items()}
 
     async def log_tail(self, instance: str, lines: int) -> list[str]:
         return self._records.log_tail(instance, lines)
@@ -196,7 +198,12 @@ class GroupedInstances:
         spec = group.record.spec if group else _unknown_spec(record.group)
         record.endpoint, record.variant = record.endpoint or spec.endpoint, record.variant or spec.variant
         turns = group.turns if group else asyncio.Semaphore()
-        member = _Member(Life(self._around, record, spec, turns, process), group)
+
+        def others() -> list[Instance]:
+            wanted = self._wanted(group) if group else []
+            return [one.life.shown for one in wanted if one.life.record is not record]
+
+        member = _Member(Life(self._around, record, spec, turns, process, others), group)
         self._members[record.id] = member
         return member
 
@@ -226,7 +233,7 @@ class GroupedInstances:
             await asyncio.sleep(seconds)
             try:
                 await tend()
-            except OSError:
+            except Exception:  # whatever the reason: the next look may succeed, and without any there is no bound
                 _logger.exception("The %s of instances could not be looked after", what)
 
 

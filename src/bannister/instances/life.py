@@ -78,13 +78,16 @@ class Life:
         spec: GroupSpec,
         turns: asyncio.Semaphore,
         process: Process | None = None,
+        others: Callable[[], Sequence[Instance]] = tuple,
     ) -> None:
+        """`others`: those of its group that are wanted, as they are shown now."""
         self.record = record
         self._around = around
         self._settings = around.settings
         self._spec = spec
         self._turns = turns
         self._process = process
+        self._others = others
         #: What the process is to be warmed up with; None: not read yet.
         self._warmup: Warmup | None = None
         self._setbacks = 0
@@ -261,7 +264,9 @@ class Life:
         """Until so much time has passed, or something has happened to the process."""
         process = self._process
         assert process is not None
-        ends: list[asyncio.Future[Any]] = [process.ended, process.strained]
+        ends: list[asyncio.Future[Any]] = [process.ended]
+        if not process.strained.done():  # else it waits for its turn to be ended
+            ends.append(process.strained)
         await asyncio.wait(ends, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
 
     def _startup_seconds_left(self) -> float:
@@ -325,7 +330,7 @@ class Life:
         settled = process.settle(niceness)
         while not process.ended.done():
             await self._wait(self._settings.health_check_interval_seconds)
-            if process.strained.done() and not process.ended.done():
+            if process.strained.done() and not process.ended.done() and self._may_be_missed():
                 return _Setback(process.strained.result(), answers=True)
             settled = settled or process.settle(niceness)
             misses = 0 if process.ended.done() or await self._ask_if_up() else misses + 1
@@ -335,6 +340,10 @@ class Life:
         if self._around.clock.monotonic() - up_since >= self._settings.restart_backoff_seconds_max:
             self._setbacks = 0
         return _Setback(_ending(process))
+
+    def _may_be_missed(self) -> bool:
+        """Those of a group have the same model and the same traffic, so they need too much memory at the same time: they are ended one after the other."""
+        return all(one.phase in (InstancePhase.READY, InstancePhase.FAILED) for one in self._others())
 
     # --- going on, or not
 

@@ -31,7 +31,7 @@ from bannister.instances.engine import NONE, Engines
 from bannister.instances.environments import Environments
 from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.groups import GroupedInstances
-from bannister.instances.host import InstanceRecord, Ping
+from bannister.instances.host import InstanceRecord, Ping, Unprepared
 from bannister.instances.hosts import MachineHost
 from bannister.instances.images import ImageTable, RunCommand
 from bannister.instances.installing import REQUIREMENTS, Wanted
@@ -230,12 +230,19 @@ class LocalHost:
             return
         if record.environment is not None and self._environments.holds(record.environment):
             return  # as its last process had it, whatever has become of the interpreter since
+        served_without = record.was_ready and record.environment is None
         record.environment = None
         run = self._images.resolve(spec.image)
         if run.brings_its_own_packages:
             return
         wanted = Wanted(Path(spec.artifact_dir), run.python, {**run.environment, **spec.environment}, _path())
-        record.environment = str(await self._environments.obtained(wanted, self._logs.file(record.id), waits))
+        log = self._logs.file(record.id)
+        try:
+            record.environment = str(await self._environments.obtained(wanted, log, waits))
+        except (Unprepared, Unavailable) as error:
+            if not served_without:
+                raise
+            _say(log, f"Its code/requirements.txt is not installed ({error}); it is started without, as it was before.")
         self._records.save_instance(record)
 
     def start(self, record: InstanceRecord, spec: GroupSpec) -> LocalProcess:

@@ -18,9 +18,10 @@ BEFORE = Look(10.0, Usage(5.0, 900))
         (BEFORE, Look(14.0, Usage(13.0, 500)), {CPU: 200.0, MEMORY: 50.0, DISK: 25.0}),
         (None, Look(14.0, Usage(6.0, 500)), {MEMORY: 50.0, DISK: 25.0}),
         (BEFORE, Look(14.0, Usage(0.5, 500)), {MEMORY: 50.0, DISK: 25.0}),
+        (BEFORE, Look(14.0, Usage(6.0, 150, 200)), {CPU: 25.0, MEMORY: 75.0, DISK: 25.0}),
         (BEFORE, Look(10.0, Usage(6.0, 500)), {MEMORY: 50.0, DISK: 25.0}),
     ],
-    ids=["a quarter of a processor", "two processors", "seen first", "started anew", "no time passed"],
+    ids=["a quarter of a processor", "two processors", "seen first", "started anew", "with a limit", "no time passed"],
 )
 def test_an_instances_values(before: Look | None, now: Look, found: dict[str, float]) -> None:
     assert utilization(before, now, MACHINE) == found

@@ -41,11 +41,11 @@ class Machine:
 
 
 def utilization(before: Look | None, now: Look, machine: Machine) -> dict[str, float]:
-    """One instance's values, in percent: of one processor for `CPU` (so that two of them are 200), of the whole for the others.
+    """One instance's values, in percent: of one processor for `CPU` (so that two of them are 200), of what it may use for `MEMORY`, of the whole for `DISK`.
 
     How much processor time it took is not known of one that is looked at for the first time (`before` None), nor of one whose process was started anew since.
     """
-    found = {MEMORY: 100 * now.usage.resident_bytes / machine.memory_bytes}
+    found = {MEMORY: 100 * now.usage.resident_bytes / (now.usage.memory_bytes or machine.memory_bytes)}
     if machine.disk_share is not None:
         found[DISK] = 100 * machine.disk_share
     used = None if before is None else now.usage.cpu_seconds - before.usage.cpu_seconds
