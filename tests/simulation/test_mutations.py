@@ -6,7 +6,7 @@ import sys
 import pytest
 from tests.simulation.mutants import MUTANTS
 
-SEEDS_MAX = 60
+SEEDS_MAX = 150
 
 
 @pytest.mark.parametrize("name", MUTANTS)

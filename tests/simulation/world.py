@@ -114,7 +114,9 @@ class ObservedMachine(MemoryMachine):
         self._world.checker.acted(f"terminate {instance}")
         if instance in self._programs:
             self._world.note("machine", f"{instance} of {self.group_of[instance]} is asked to end")
-            if not self._programs[instance].strained:  # that one is ended though it is wanted
+            if self._programs[instance].strained:  # it is ended though it is wanted, perhaps long after it began to use too much
+                self.harm(instance)
+            else:
                 self._world.checker.stopping(instance)
             self.asked_to_end[instance] = None
         super().terminate(instance)
