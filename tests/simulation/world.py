@@ -114,8 +114,8 @@ class ObservedMachine(MemoryMachine):
         self._world.checker.acted(f"terminate {instance}")
         if instance in self._programs:
             self._world.note("machine", f"{instance} of {self.group_of[instance]} is asked to end")
-            if self._programs[instance].strained:  # it is ended though it is wanted, perhaps long after it began to use too much
-                self.harm(instance)
+            if self._programs[instance].strained:
+                self.harm(instance)  # it is ended though it is wanted, perhaps long after it began to use too much
             else:
                 self._world.checker.stopping(instance)
             self.asked_to_end[instance] = None
