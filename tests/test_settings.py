@@ -202,20 +202,37 @@ def test_what_bannister_puts_into_environments_is_accepted_there(
     "text",
     [
         "shadow_bytes_max = 1000000000",
-        "proxy_heap_bytes_max = 1000000000",
-        "capture_streams_max = 5000",
-        "capture_large_streams_max = 32",
-        "invocation_body_bytes_max = 100000000",
+        "shadow_bytes_max = 805306368\ncapture_streams_max = 5000",
+        "shadow_bytes_max = 805306368\ncapture_large_streams_max = 32",
     ],
 )
 def test_copies_and_captured_exchanges_must_leave_production_room(tmp_path: Path, text: str) -> None:
     said = refusal(written(tmp_path, text))
     assert said.startswith("shadow_bytes_max, ")
     assert "production is never refused because of them" in said
-    written(
-        tmp_path, f"{text}\nproxy_heap_bytes_max = 16000000000" if "heap" not in text else "shadow_bytes_max = 1000"
-    )
+    written(tmp_path, f"{text}\nproxy_heap_bytes_max = 16000000000")
     load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "proxy_heap_bytes_max = 1000000000",
+        "proxy_heap_bytes_max = 268435456",
+        "capture_streams_max = 5000",
+        "capture_large_streams_max = 32",
+        "capture_body_bytes_max = 10000000",
+        "invocation_body_bytes_max = 100000000",
+    ],
+)
+def test_bounds_that_nobody_gave_are_smaller_where_they_would_not_fit(tmp_path: Path, text: str) -> None:
+    """A data directory with such a setting started before there was one bound for all copies."""
+    assert load(tmp_path) == Settings(tmp_path)
+    found = load(written(tmp_path, text))
+    assert found.shadow_bytes_max > 0
+    assert found.capture_large_streams_max >= 1
+    together = found.shadow_bytes_max + settings.capture_bytes_max(found)
+    assert together <= (settings.PROXY_SHEDDING_SHARE - settings.PRODUCTION_SHARE) * found.proxy_heap_bytes_max
 
 
 def test_what_capture_may_hold_is_what_its_streams_may_hold(tmp_path: Path) -> None:

@@ -97,7 +97,7 @@ class ControlPlane:
             texts,
             clock,
             DiscoveryServer(settings.xds_socket, settings.proxy_lease_seconds, clock, self._fence, [PROXY_NODE]),
-            lambda _node: Admin(settings.envoy_admin_socket),
+            lambda _node: Admin(settings.envoy_admin_socket, self._fence),
         )
         #: What the capture process is to do is said here, with `instruct`.
         self._capture_feed = CaptureFeed(settings, clock, lambda: self._metrics.capture_account)

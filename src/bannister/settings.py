@@ -16,6 +16,7 @@ import re
 import sys
 import tempfile
 import tomllib
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -513,6 +514,7 @@ def load(data_dir: Path, **overrides: object) -> Settings:
             f"instance_port_first, {settings.instance_port_first}, is above instance_port_last, "
             f"{settings.instance_port_last}: no instance could get a port."
         )
+    settings = _fitted(settings, values.keys())
     _check_heap(settings)
     return settings
 
@@ -527,10 +529,33 @@ def capture_bytes_max(settings: Settings) -> int:
     return settings.capture_streams_max * small + settings.capture_large_streams_max * large
 
 
+def _beside_production(settings: Settings) -> int:
+    """What copies and capture may take of the proxy's heap together, in bytes."""
+    return int((PROXY_SHEDDING_SHARE - PRODUCTION_SHARE) * settings.proxy_heap_bytes_max)
+
+
+def _with(settings: Settings, name: str, count: int) -> Settings:
+    return dataclasses.replace(settings, **{name: count})  # type: ignore[arg-type]  # a count's name
+
+
+def _fitted(settings: Settings, given: Set[str]) -> Settings:
+    """With a smaller heap or longer bodies the bounds that nobody gave are smaller: capture has at most half of what there is, copies the rest."""
+    streams = ("capture_large_streams_max", "capture_streams_max")
+    if not given & set(streams):
+        for name in streams:
+            none, one = (capture_bytes_max(_with(settings, name, count)) for count in (0, 1))
+            fitting = (_beside_production(settings) // 2 - none) // (one - none)
+            settings = _with(settings, name, max(1, min(getattr(settings, name), fitting)))
+    if "shadow_bytes_max" not in given:
+        left = _beside_production(settings) - capture_bytes_max(settings)
+        settings = dataclasses.replace(settings, shadow_bytes_max=max(1, min(settings.shadow_bytes_max, left)))
+    return settings
+
+
 def _check_heap(settings: Settings) -> None:
     """Copies and what is captured may never be why Envoy refuses a request."""
     heap, capture = settings.proxy_heap_bytes_max, capture_bytes_max(settings)
-    left = int((PROXY_SHEDDING_SHARE - PRODUCTION_SHARE) * heap)
+    left = _beside_production(settings)
     if settings.shadow_bytes_max + capture > left:
         raise Invalid(
             f"shadow_bytes_max, {settings.shadow_bytes_max}, and what capture may hold, {capture} bytes, do not fit: of proxy_heap_bytes_max, {heap}, "

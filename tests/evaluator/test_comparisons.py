@@ -332,6 +332,17 @@ async def test_rows_that_cannot_be_read_again_do_not_keep_back_what_follows(
     assert row.value.tally.pairs == 6
 
 
+async def test_what_waits_is_written_when_the_evaluator_ends(settings: Settings, world: ShadowWorld) -> None:
+    """Its report is stored: nobody would tell it again."""
+    tallies = Tallies(world.state, world.clock, settings)
+    assert await tallies.add(world.comparison(None, tallied(START, 10, 9)))
+    assert not await tallies.add(world.comparison(None, tallied(START, 5, 5))), "not yet again"
+    await tallies.close()
+    row = await world.state.get(SHADOWS, "shadow")
+    assert row is not None
+    assert row.value.tally.pairs == 15
+
+
 async def test_what_cannot_be_written_waits(settings: Settings, world: ShadowWorld) -> None:
     class Full(MemoryState):
         full = True

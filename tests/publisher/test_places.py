@@ -173,7 +173,12 @@ async def test_production_comes_first_when_the_heap_is_nearly_full() -> None:
     assert admin.places == {}
     assert not await places.look(proxies, ways(2))
     assert admin.places == {}, "and stay so"
-    admin.heap_share -= 0.01
+    for below in (0.01, 0.1):
+        admin.heap_share = PROXY_COPIES_SHARE - below
+        await places.look(proxies, ways(2))
+        held = sum(count * place_bytes(size_of(name), SETTINGS) for name, count in admin.places.items())
+        assert 0 < held <= below * SETTINGS.proxy_heap_bytes_max, "they come back no faster than there is room for them"
+    admin.heap_share = 0.1
     await places.look(proxies, ways(2))
     assert admin.places == shares(ways(2), SETTINGS)
 

@@ -56,6 +56,14 @@ def test_a_way_that_is_new_counts_from_zero_and_so_does_a_proxy_that_was_started
     assert skipped.look(counters(5, uptime=1), 1050.0) == {GROUP: 5}, "however many they are by then"
 
 
+def test_a_wall_clock_set_forward_makes_no_other_proxy():
+    """The proxy's uptime follows it, and the machine's sleep; nothing is counted again."""
+    skipped = greeted()
+    skipped.look(counters(50, uptime=60), 1000.0)
+    assert skipped.look(counters(50, uptime=200), 1001.0) == {}
+    assert skipped.look(counters(53, uptime=201), 1002.0) == {GROUP: 3}
+
+
 def test_what_a_process_that_ends_had_not_counted_the_next_one_counts():
     first = greeted()
     first.look(counters(5), 1000.0)

@@ -84,8 +84,8 @@ class _Body:
     def add(self, chunk: bytes, *, last: bool) -> None:
         if not self.cut and len(self.content) + len(chunk) <= self.limit and self.budget.take(len(chunk)):
             self.content += chunk
-        elif chunk:
-            self.cut = True
+        elif chunk:  # what more there is is of no use: nothing of it need be told
+            self.cut = self.ended = True
         self.ended = self.ended or last
 
     def message(self, headers: dict[str, str]) -> Message:

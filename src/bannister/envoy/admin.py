@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -108,8 +108,10 @@ _UNHEALTHY = frozenset({"UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"})
 class Admin:
     """A client of one proxy's admin socket. All methods raise `Unavailable` when the proxy does not answer."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, fence: Callable[[], None] = lambda: None) -> None:
+        """`fence` is called before anything is changed; it does not return when another process has taken over."""
         self._socket = socket
+        self._fence = fence
 
     async def clusters(self) -> dict[str, dict[str, HostStatus]]:
         """By cluster and `host:port`: every instance of the clusters that are in use (not of those still warming)."""
@@ -136,7 +138,7 @@ class Admin:
 
     async def copies(self) -> Copies:
         """Its copies for shadows: how many may be under way, and how many are."""
-        stats = (await self._get(f"/stats?filter={quote(_COPIES_FILTER)}")).decode()
+        stats = (await self._get(f"/stats?type=Gauges&filter={quote(_COPIES_FILTER)}")).decode()
         runtime = await self._get("/runtime?format=json")
         try:
             entries = _RUNTIME.decode(runtime).entries
@@ -164,6 +166,7 @@ class Admin:
                 for name in names[start : start + _HOPS_PER_CHANGE]
                 for what in ("max_requests", "max_pending_requests")
             }
+            self._fence()
             await self._ask("POST", f"/runtime_modify?{urlencode(settings)}")
 
     async def live(self) -> bool:

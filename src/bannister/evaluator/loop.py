@@ -235,6 +235,7 @@ class Evaluator:
             for one in both:
                 one.cancel()
             await asyncio.gather(*both, return_exceptions=True)
+            await self._tallies.close()
 
     async def _take_summaries(self) -> None:
         async for report in self._feed:

@@ -41,6 +41,13 @@ class Tallies:
         self._revisions: dict[str, int] = {}
         self._unwritten: set[str] = set()
         self._write_again_at = 0.0
+        #: The one that was counted last.
+        self._newest: ComparisonReport | None = None
+
+    async def close(self) -> None:
+        """Write what was counted, however recently something was: whoever would tell it again may end too."""
+        if self._unwritten and self._newest is not None:
+            await self._write(self._newest)
 
     async def add(self, report: ComparisonReport) -> bool:
         """Count a report, each once; True: it and all before it are written, and may be acknowledged.
@@ -71,6 +78,7 @@ class Tallies:
                 if one.rules is not None and not one.rules.keeps_bodies:
                     self._strip(one.endpoint)
         self._count(stored, report)
+        self._newest = report
         if self._unwritten and self._clock.monotonic() >= self._write_again_at:
             await self._write(report)
         return not self._unwritten

@@ -44,7 +44,14 @@ class Admin(Protocol):
         ...
 
 
-def shares(hops: Iterable[Mirror], settings: Settings) -> dict[str, int]:
+def room_in(copies: Copies, settings: Settings) -> int:
+    """Bytes that copies may hold: those under way, and what is left of the heap below `PROXY_COPIES_SHARE`; at most `shadow_bytes_max`."""
+    under_way = sum(one.under_way * place_bytes(size_of(name), settings) for name, one in copies.hops.items())
+    left = int((PROXY_COPIES_SHARE - copies.heap_share) * settings.proxy_heap_bytes_max)
+    return min(settings.shadow_bytes_max, under_way + left) if left > 0 else 0
+
+
+def shares(hops: Iterable[Mirror], settings: Settings, room: int | None = None) -> dict[str, int]:
     """By hop cluster of these mirrors: the places it should have; whoever is to be given some first comes first.
 
     Where the same part of each bound is less than a place, whoever comes first has one as long as there is room: small copies before large ones, shadows before noise.
@@ -53,7 +60,8 @@ def shares(hops: Iterable[Mirror], settings: Settings) -> dict[str, int]:
     bytes_of = {name: each for each, _, name in sorted(clusters)}
     noise = {name for _, is_noise, name in clusters if is_noise}
     most = {name: places_max(size_of(name), settings, noise=name in noise) for name in bytes_of}
-    room, asked = settings.shadow_bytes_max, sum(most[name] * bytes_of[name] for name in most)
+    room = settings.shadow_bytes_max if room is None else room
+    asked = sum(most[name] * bytes_of[name] for name in most)
     if asked <= room:
         return most
     found = {name: places * room // asked for name, places in most.items()}
@@ -65,20 +73,24 @@ def shares(hops: Iterable[Mirror], settings: Settings) -> dict[str, int]:
     return found
 
 
-def next_places(wanted: Mapping[str, int], seen: Mapping[str, HopStatus], settings: Settings) -> dict[str, int]:
+def next_places(
+    wanted: Mapping[str, int], seen: Mapping[str, HopStatus], settings: Settings, room: int | None = None
+) -> dict[str, int]:
     """Which hops' places to change now, by name; empty: none.
 
     Args:
         wanted: By hop, what it should have (`shares`). Those that are not here should have none.
         seen: By hop, what it has. Not here: nothing.
         settings: Bounds.
+        room: Bytes that all copies may hold (`room_in`); None: `shadow_bytes_max`.
     """
     too_many = {name: wanted.get(name, 0) for name, one in seen.items() if one.places > wanted.get(name, 0)}
     if too_many:
         return too_many
     bytes_of = {name: place_bytes(size_of(name), settings) for name in wanted.keys() | seen.keys()}
     held = {name: max(one.places, one.under_way) for name, one in seen.items()}
-    room = settings.shadow_bytes_max - sum(count * bytes_of[name] for name, count in held.items())
+    room = settings.shadow_bytes_max if room is None else room
+    room -= sum(count * bytes_of[name] for name, count in held.items())
     more = {}
     for name in wanted:
         counted = held.get(name, 0)
@@ -106,24 +118,25 @@ class Places:
 
     async def look(self, proxies: Sequence[Proxy], hops: Iterable[Mirror]) -> bool:
         """Look at every proxy now; True: places were taken away, and the proxies' threads need a moment to follow."""
-        share = shares(hops, self._settings)
         lowered = False
+        hops = tuple(hops)
         for proxy in proxies:
-            if not share and self._open.get(proxy.node) == frozenset():
+            if not hops and self._open.get(proxy.node) == frozenset():
                 continue
             try:
-                lowered |= await self._look_at(proxy.node, share)
+                lowered |= await self._look_at(proxy.node, hops)
             except Unavailable as error:
                 log.debug("proxy.places_unknown node=%s: %s", proxy.node, error)
         return lowered
 
-    async def _look_at(self, node: str, share: Mapping[str, int]) -> bool:
+    async def _look_at(self, node: str, hops: Iterable[Mirror]) -> bool:
         admin = self._admin_of(node)
         copies = await admin.copies()
-        is_full = copies.heap_share >= PROXY_COPIES_SHARE
-        if is_full and any(one.places for one in copies.hops.values()):
+        room = room_in(copies, self._settings)
+        if room == 0 and any(one.places for one in copies.hops.values()):
             log.warning("proxy.copies_shed node=%s heap=%.0f%%", node, copies.heap_share * 100)
-        changes = next_places({} if is_full else share, copies.hops, self._settings)
+        share = shares(hops, self._settings, room) if room else {}
+        changes = next_places(share, copies.hops, self._settings, room)
         if changes:
             await admin.set_places(changes)
         places = {name: one.places for name, one in copies.hops.items()} | changes

@@ -341,6 +341,9 @@ class Publisher:
         settings = self._settings
         while True:
             version, hops = self._republished.version, self._published.hops
+            if version == 0:  # what an earlier control plane gave may be just what is asked for
+                await self._republished.wait_past(version)
+                continue
             try:
                 lowered = await self._places.look(self._server.proxies(), hops)
             except Exception:  # the proxies keep the places they have, and the next look may succeed

@@ -159,6 +159,9 @@ class Supervisor:
         record = row.value
         if record.failure is not None:
             return
+        if record.is_shadow is not is_shadow:  # an earlier version did not write it down
+            await self._state.commit([Put(GROUPS, row.key, replace(record, is_shadow=is_shadow), row.revision)])
+            return
         if not record.prepared:
             if row.key not in self._preparing:
                 self._preparing[row.key] = asyncio.create_task(self._prepare(row))

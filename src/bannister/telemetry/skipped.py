@@ -60,6 +60,9 @@ class SkippedCopies:
             return {}
         matches = {match["name"]: match for match in map(_COUNTER.match, counters.splitlines()) if match}
         seen = {name: int(one["value"]) for name, one in matches.items()}
+        if self._proxy_began_at is not None and began_at < self._proxy_began_at:
+            # No other proxy began before this one: the wall clock, of which its uptime is, was set forward, or the machine slept.
+            self._proxy_began_at = began_at
         if self._proxy_began_at is None or not is_same_proxy(self._proxy_began_at, began_at):
             known = self._earlier if self._proxy_began_at is None else None
             is_known = known is not None and _is_of(known, began_at, seen)
