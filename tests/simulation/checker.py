@@ -503,7 +503,7 @@ class Checker:
             if node in self._astray and on_time and self._right(proxy):
                 del self._astray[node]
         for group in list(self._harmed):
-            if self._whole(group):
+            if self._whole(group) and not self._world.machine.is_strained(group):
                 del self._harmed[group]
 
     def _right(self, proxy: MemoryProxy) -> bool:

@@ -144,6 +144,10 @@ class ObservedMachine(MemoryMachine):
         self.harm(instance)
         super().strain(instance)
 
+    def is_strained(self, group: str) -> bool:
+        """Whether one of its programs uses more memory than it may, and has not ended yet."""
+        return any(one.strained for instance, one in self._programs.items() if self.group_of[instance] == group)
+
     def runs(self, address: str) -> bool:
         instance, pid = self.addresses[address]
         program = self._programs.get(instance)
