@@ -59,9 +59,13 @@ def test_of_many_shadows_each_has_the_same(count: int, small: int, large: int) -
 def test_a_shadow_that_comes_waits_for_what_another_still_has_under_way() -> None:
     first, both = shares(ways(1), NARROW), shares(ways(2), NARROW)
     hung = {name: HopStatus(count, count) for name, count in first.items()}
-    lowered = next_places(both, hung, NARROW)
-    assert lowered == {name: both[name] for name in first if both[name] < first[name]}, "only taken away"
-    held = {name: HopStatus(lowered.get(name, one.places), one.under_way) for name, one in hung.items()}
+    changed = next_places(both, hung, NARROW)
+    fewer = {name: both[name] for name in first if both[name] < first[name]}
+    at_once = {name: count for name, count in changed.items() if name not in first}
+    assert {name: changed[name] for name in fewer} == fewer
+    assert bytes_in(first) + bytes_in(at_once) <= NARROW.shadow_bytes_max, "what is given up is not given away yet"
+    assert at_once["shadow/s001/small"] == both["shadow/s001/small"], "what is free is given at once"
+    held = {name: HopStatus(changed.get(name, one.places), one.under_way) for name, one in hung.items()}
     given = next_places(both, held, NARROW)
     assert bytes_in({name: one.under_way for name, one in held.items()}) + bytes_in(given) <= NARROW.shadow_bytes_max
     assert given["shadow/s001/small"] == both["shadow/s001/small"]

@@ -5,7 +5,7 @@ The bodies of all copies together hold at most `shadow_bytes_max` of a proxy's m
 
 1. what each hop should have is its own bound, or, where all bounds together do not fit, the same part of each (`shares`);
 2. a hop that has more gives up the difference at once. What it has under way beyond that goes on, and still counts: a place is free when its copy has ended;
-3. only when nobody has too many, free room is given to those that have too few.
+3. free room is given to those that have too few; what was just given up is free at the next look.
 
 So at no moment do places that may be taken and copies that are under way add up to more than the room, also not while shadows come and go, nor for copies whose shadow is gone. Nothing
 is remembered: places and copies under way are read from the proxy, so a new control plane goes on where the last one stood, and a new proxy begins with no places. A proxy
@@ -84,22 +84,20 @@ def next_places(
         settings: Bounds.
         room: Bytes that all copies may hold (`room_in`); None: `shadow_bytes_max`.
     """
-    too_many = {name: wanted.get(name, 0) for name, one in seen.items() if one.places > wanted.get(name, 0)}
-    if too_many:
-        return too_many
+    fewer = {name: wanted.get(name, 0) for name, one in seen.items() if one.places > wanted.get(name, 0)}
     bytes_of = {name: place_bytes(size_of(name), settings) for name in wanted.keys() | seen.keys()}
     held = {name: max(one.places, one.under_way) for name, one in seen.items()}
     room = settings.shadow_bytes_max if room is None else room
     room -= sum(count * bytes_of[name] for name, count in held.items())
-    more = {}
-    for name in wanted:
+    more: dict[str, int] = {}
+    for name in [name for name in wanted if name not in fewer]:
         counted = held.get(name, 0)
         # Places up to what is under way are counted already.
         places = min(wanted[name], counted + max(0, room) // bytes_of[name])
         if places > (seen[name].places if name in seen else 0):
             more[name] = places
             room -= max(0, places - counted) * bytes_of[name]
-    return more
+    return fewer | more
 
 
 class Places:

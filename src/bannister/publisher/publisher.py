@@ -34,6 +34,9 @@ from bannister.signals import Signal, wait_any
 
 log = logging.getLogger(__name__)
 
+#: A proxy's threads know a new setting within this.
+_THREADS_FOLLOW_SECONDS: Final = 0.1
+
 
 class Admin(SightAdmin, PlacesAdmin, Protocol):
     """What is asked of one proxy."""
@@ -350,7 +353,7 @@ class Publisher:
                 log.exception("Places for copies were not shared out; the proxies go on with what they have.")
                 lowered = False
             if lowered:  # a proxy says at once that a hop has fewer, and its threads follow
-                await asyncio.sleep(settings.shadow_share_seconds)
+                await asyncio.sleep(min(settings.shadow_share_seconds, _THREADS_FOLLOW_SECONDS))
             else:
                 await self._republished.wait_past(version, settings.shadow_share_seconds)
 
