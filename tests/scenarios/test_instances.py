@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from tests.crashes.harm import invocations
 from tests.scenarios.world import BANNISTER, World, wait_for
 
 from bannister.domain.instance_type import size_of
@@ -45,20 +45,6 @@ def warmed(world: World, name: str, *requests: dict[str, Any], instances: int = 
     }
     world.sagemaker.create_endpoint_config(EndpointConfigName=name, ProductionVariants=[variant])
     return name
-
-
-def invocations(world: World, endpoint: str) -> float:
-    now = datetime.now(UTC)
-    found = world.cloudwatch.get_metric_statistics(
-        Namespace="AWS/SageMaker",
-        MetricName="Invocations",
-        Dimensions=[{"Name": "EndpointName", "Value": endpoint}, {"Name": "VariantName", "Value": "AllTraffic"}],
-        StartTime=now - timedelta(minutes=10),
-        EndTime=now + timedelta(minutes=1),
-        Period=60,
-        Statistics=["Sum"],
-    )
-    return sum(one["Sum"] for one in found["Datapoints"])
 
 
 def test_a_warm_up_comes_before_the_first_request_and_is_in_no_metric(world: World) -> None:

@@ -122,10 +122,8 @@ class ContainerHost:
         self.engines.find()
         port = self._ports.take()
         self.records.save_next_port(self._ports.next)
-        record.port, record.process = port, None
+        record.begin(port, self._clock.now())
         record.container = f"bannister-{record.id}-{record.starts}"
-        record.started_at = self._clock.now()
-        record.first_started_at = record.first_started_at or record.started_at
         self.records.save_instance(record)
         return self._container(record, port, _Making(spec, run))
 

@@ -69,6 +69,11 @@ class InstanceRecord:
     #: The folder of the environment that its artifact's requirements were installed into; None: it has none.
     environment: str | None = None
 
+    def begin(self, port: int, now: float) -> None:
+        """A process is about to be started at this port."""
+        self.port, self.process, self.started_at = port, None, now
+        self.first_started_at = self.first_started_at or now
+
 
 @dataclass(slots=True)
 class Remembered:

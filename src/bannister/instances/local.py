@@ -249,10 +249,7 @@ class LocalHost:
         run = self._run(record, spec)
         run.check_paths(spec)
         port = self._take_port()
-        record.port = port
-        record.process = None
-        record.started_at = self._clock.now()
-        record.first_started_at = record.first_started_at or record.started_at
+        record.begin(port, self._clock.now())
         grant = self._limiter.grant(record.id, spec.instance_type)
         record.cores, record.memory_bytes, record.instance_type = grant.cores, grant.memory_bytes, grant.instance_type
         try:

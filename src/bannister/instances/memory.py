@@ -314,11 +314,10 @@ class _MemoryHost:
     def start(self, record: InstanceRecord, spec: GroupSpec) -> _MemoryProcess:
         self._fence()
         now = self._clock.now()
-        record.process = self._machine.start(record.id, spec.image, now)
-        record.port = self._machine.next_port
+        process = self._machine.start(record.id, spec.image, now)
+        record.begin(self._machine.next_port, now)
+        record.process = process
         self._machine.next_port += 1
-        record.started_at = now
-        record.first_started_at = record.first_started_at or record.started_at
         self._records.save_instance(record)
         return self._process(record.id)
 

@@ -28,7 +28,7 @@ class Served:
         return int(count) if count is not None else None
 
     def bound_threads(self) -> None:
-        """Keep a model that was loaded by itself to the threads that `loading.library_threads` allows."""
+        """Keep a model that was loaded by itself to the threads that `library_threads` allows."""
 
     def check(self) -> None:
         """Before the first request: whether `predict` can work at all.
