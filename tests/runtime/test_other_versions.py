@@ -107,7 +107,7 @@ def test_a_version_where_two_pieces_meet(place: int, old_sklearn: Any, tmp_path:
         b"_sklearn_version\x94\x8c\xff",
         b"version[#L" + (3).to_bytes(8, "big") + b"x",
         zlib.compress(b"_sklearn_version")[:-3],
-        gzip.compress(b"x" * 100)[:40] + b"damaged",
+        gzip.compress(b"x" * 100, mtime=0)[:40] + b"damaged",
         bz2.compress(b"x" * 100)[:-9] + b"damaged!!",
         lzma.compress(b"x" * 100)[:-9],
     ],
