@@ -51,8 +51,8 @@ soak: setup ## 200 real deployments back to back under load: nothing lost, nothi
 simulate: setup ## One simulated world, with all that happens in it: make simulate SEED=7
 	@$(BIN)/python -W ignore -m tests.simulation.simulate --trace --seed $(or $(SEED),1)
 
-soak-simulation: setup ## Simulated deployments with faults on all cores: make soak-simulation DEPLOYMENTS=1000000
-	@$(BIN)/python -W ignore -m tests.simulation.soak --record --deployments $(or $(DEPLOYMENTS),1000000) --seed $(or $(SEED),1)
+soak-simulation: setup ## Simulated deployments with faults on all cores: make soak-simulation DEPLOYMENTS=1000000 RESUME=run.json
+	@$(BIN)/python -W ignore -m tests.simulation.soak --record --deployments $(or $(DEPLOYMENTS),1000000) --seed $(or $(SEED),1) $(RESUME:%=--resume %)
 
 conformance: setup ## Requests made from AWS's models, right and wrong, against every operation, in 5,000 small worlds (about 6 minutes)
 	@CONFORMANCE=$(or $(WORLDS),5000) $(BIN)/python -m pytest -q -n 2 --dist worksteal tests/aws/test_conformance.py

@@ -1,16 +1,21 @@
-"""Many worlds, on every core: `python -m tests.simulation.soak --deployments 10000`; with `--record`, the result goes into docs/simulation.md."""
+"""Many worlds, on every core: `python -m tests.simulation.soak --deployments 10000`; with `--record`, the result goes into docs/simulation.md.
+
+A run of hours need not be made in one go. With `--resume FILE` it writes down after every round of seeds what it has come to, and the same command goes on
+from there, after an interruption too; what was under way in the round is run again, and counted once. All parts are of one revision: of another one the
+file is refused, for it would say nothing of either.
+"""
 
 from __future__ import annotations
 
 import argparse
-import itertools
+import json
 import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,6 +31,8 @@ HEADING = "## Recorded runs"
 VIOLATIONS_MAX = 10
 #: A run says how far it is this often.
 PROGRESS_SECONDS = 60.0
+#: Worlds of a round: a run that is interrupted loses at most so many, half a minute's on each core.
+ROUND_WORLDS = 50
 
 
 @dataclass
@@ -49,43 +56,69 @@ class Tally:
 
 
 def soak(
-    first_seed: int,
+    tally: Tally,
     deployments: int,
     seconds: float,
     workers: int,
     progress: Callable[[Tally], None] = lambda _: None,
     violations_max: int = 1,
+    keep: Callable[[Tally], None] = lambda _: None,
+    round_worlds: int = ROUND_WORLDS,
 ) -> Tally:
-    """Run worlds from a seed on until so many deployments have ended, the time is over, or properties did not hold."""
+    """Run worlds on from where a tally stands until so many deployments have ended, the time is over, or properties did not hold.
+
+    `keep` is called after each round, with all of its worlds in the tally.
+    """
     began = said = time.monotonic()
-    tally, until = Tally(first_seed), began + seconds
+    before, until = tally.seconds, began + seconds
+
+    def is_over() -> bool:
+        return tally.deployments >= deployments or len(tally.violations) >= violations_max or time.monotonic() > until
+
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for seed, one in pool.imap_unordered(_world, _seeds(first_seed, until)):
-            tally.last_seed = max(tally.last_seed, seed)
-            if isinstance(one, str):
-                tally.violations.append(one)
-                print(one, file=sys.stderr, flush=True)
-            else:
-                cpu_seconds, virtual_seconds, counts = one
-                tally.worlds += 1
-                tally.cpu_seconds += cpu_seconds
-                tally.virtual_seconds += virtual_seconds
-                tally.counts.update(counts)
-            now = time.monotonic()
-            tally.seconds = now - began
-            if now - said >= PROGRESS_SECONDS:
-                said = now
-                progress(tally)
-            if tally.deployments >= deployments or len(tally.violations) >= violations_max or now > until:
-                break
+        while not is_over():
+            first = tally.last_seed + 1
+            for seed, one in pool.imap_unordered(_world, range(first, first + round_worlds)):
+                tally.last_seed = max(tally.last_seed, seed)
+                if isinstance(one, str):
+                    tally.violations.append(one)
+                    print(one, file=sys.stderr, flush=True)
+                else:
+                    cpu_seconds, virtual_seconds, counts = one
+                    tally.worlds += 1
+                    tally.cpu_seconds += cpu_seconds
+                    tally.virtual_seconds += virtual_seconds
+                    tally.counts.update(counts)
+                now = time.monotonic()
+                tally.seconds = before + now - began
+                if now - said >= PROGRESS_SECONDS:
+                    said = now
+                    progress(tally)
+                if time.monotonic() > until:
+                    return tally  # the round is not whole: it is not kept
+            keep(tally)
     return tally
 
 
-def _seeds(first: int, until: float) -> Iterator[int]:
-    for seed in itertools.count(first):
-        if time.monotonic() > until:
-            return
-        yield seed
+def kept(file: Path, first_seed: int) -> Tally:
+    """What an earlier part of this run came to, or nothing yet. Raises `SystemExit` when the file is of another revision or beginning."""
+    if not file.exists():
+        return Tally(first_seed, first_seed - 1)
+    document = json.loads(file.read_text())
+    if (was := document.pop("revision")) != (now := _revision()):
+        raise SystemExit(f"{file} is of a run of revision {was}, and this is {now}: go on there, or name another file.")
+    if document["first_seed"] != first_seed:
+        raise SystemExit(
+            f"{file} is of a run that began with seed {document['first_seed']}: give --seed {document['first_seed']}, or name another file."
+        )
+    return Tally(**{**document, "counts": Counter(document["counts"])})
+
+
+def keep_in(file: Path, tally: Tally) -> None:
+    """Write a tally down for `kept`, whole or not at all."""
+    new = file.with_name(f"{file.name}.new")
+    new.write_text(json.dumps({"revision": _revision(), **vars(tally)}))
+    new.replace(file)
 
 
 def _world(seed: int) -> tuple[int, tuple[float, float, Counter[str]] | str]:
@@ -131,14 +164,21 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--record", action="store_true", help="write the result into docs/simulation.md")
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="FILE",
+        help="go on from what this file says of an earlier part, and write it down there",
+    )
     arguments = parser.parse_args()
     tally = soak(
-        arguments.seed,
+        kept(arguments.resume, arguments.seed) if arguments.resume else Tally(arguments.seed, arguments.seed - 1),
         arguments.deployments,
         arguments.seconds,
         arguments.workers,
         lambda so_far: print(summary(so_far, arguments.workers), flush=True),
         VIOLATIONS_MAX,
+        (lambda so_far: keep_in(arguments.resume, so_far)) if arguments.resume else lambda _: None,
     )
     line = summary(tally, arguments.workers)
     print(line)

@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.simulation.simulate import simulate
-from tests.simulation.soak import faults_by_phase, soak, summary
+from tests.simulation.soak import Tally, faults_by_phase, keep_in, kept, soak, summary
 from tests.simulation.story import Script
 
 #: What `make test` does. `make soak-simulation` does more.
@@ -42,10 +43,35 @@ def _digest(hash_seed: str) -> str:
     return done.stdout.rsplit("digest ", 1)[1]
 
 
+def test_a_run_in_two_parts_comes_to_what_it_comes_to_in_one(tmp_path: Path) -> None:
+    whole = soak(Tally(1, 0), 40, SECONDS_MAX, 1, round_worlds=2)
+    file = tmp_path / "run.json"
+    first = soak(kept(file, 1), 1, SECONDS_MAX, 1, keep=lambda tally: keep_in(file, tally), round_worlds=2)
+    assert 0 < first.worlds < whole.worlds
+    both = soak(kept(file, 1), 40, SECONDS_MAX, 1, keep=lambda tally: keep_in(file, tally), round_worlds=2)
+    assert (both.worlds, both.last_seed, both.counts, both.virtual_seconds) == (
+        whole.worlds,
+        whole.last_seed,
+        whole.counts,
+        whole.virtual_seconds,
+    )
+    assert kept(file, 1) == both
+
+
+def test_a_run_is_not_continued_as_another(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    keep_in(file, Tally(1, 50))
+    with pytest.raises(SystemExit, match="give --seed 1"):
+        kept(file, 7)
+    file.write_text(file.read_text().replace('"revision": "', '"revision": "0'))
+    with pytest.raises(SystemExit, match="is of a run of revision"):
+        kept(file, 1)
+
+
 @pytest.mark.slow
 def test_ten_thousand_deployments_with_faults(capsys: pytest.CaptureFixture[str]) -> None:
     workers = os.cpu_count() or 1
-    tally = soak(FIRST_SEED, DEPLOYMENTS, SECONDS_MAX, workers)
+    tally = soak(Tally(FIRST_SEED, FIRST_SEED - 1), DEPLOYMENTS, SECONDS_MAX, workers)
     with capsys.disabled():
         print(f"\n{summary(tally, workers)}")
     assert tally.violations == []
