@@ -9,8 +9,8 @@ from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmValue, Compariso
 from bannister.domain.alarm.alarm_rule import holds, parse
 from bannister.domain.alarm.evaluation import initial_state
 from bannister.errors import Fenced, Unavailable
-from bannister.evaluator import loop
-from bannister.evaluator.loop import TOGETHER_MAX
+from bannister.evaluator import assessor
+from bannister.evaluator.assessor import TOGETHER_MAX
 from bannister.metrics.store import GroupDimensions
 from bannister.state.memory import MemoryState
 from bannister.state.store import Put
@@ -88,7 +88,7 @@ async def test_one_that_cannot_be_written_stops_no_other(world: World) -> None:
 
 async def test_one_that_is_put_again_meanwhile_is_decided_again_and_no_other_is_lost(world: World, monkeypatch) -> None:
     await settled(world)
-    honest, meddled = loop.settle, []
+    honest, meddled = assessor.settle, []
 
     async def settle(*arguments):
         if not meddled:
@@ -96,7 +96,7 @@ async def test_one_that_is_put_again_meanwhile_is_decided_again_and_no_other_is_
             await world.put("a0007", threshold=2.0)
         return await honest(*arguments)
 
-    monkeypatch.setattr(loop, "settle", settle)
+    monkeypatch.setattr(assessor, "settle", settle)
     await world.take(START + 2, second(START + 1, 9, 9))
     left = {row.key for row in await world.state.rows(ALARMS) if row.value.state.value is not ALARM}
     assert left == {"a0007"}

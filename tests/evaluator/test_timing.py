@@ -12,7 +12,8 @@ from bannister.domain.alarm.alarm import MissingData as Missing
 from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import identity
 from bannister.errors import Invalid
-from bannister.evaluator import loop
+from bannister.evaluator import known
+from bannister.evaluator.assessor import Assessor
 from bannister.evaluator.loop import Evaluator
 from bannister.metrics.store import Datum, GroupDimensions
 from bannister.settings import Timing, load
@@ -123,18 +124,18 @@ async def test_an_alarm_that_a_deployment_begins_to_wait_for_in_the_middle_of_a_
     async def names(*_: object) -> frozenset[str]:
         return frozenset(watched)
 
-    monkeypatch.setattr(loop, "watched_alarms", names)
+    monkeypatch.setattr(known, "watched_alarms", names)
     for name in ("first", "later"):
         await count_errors(world, name=name)
-    settle = Evaluator._settle
+    settle = Assessor._settle
 
-    async def settle_and_read_again(self: Evaluator, moves: dict[str, Any]) -> None:
+    async def settle_and_read_again(self: Assessor, moves: dict[str, Any]) -> None:
         await settle(self, moves)
         watched.add("later")
-        self._alarms_version = -1
-        await self._refreshed()
+        self.known.forget_version()
+        await self.refreshed()
 
-    monkeypatch.setattr(Evaluator, "_settle", settle_and_read_again)
+    monkeypatch.setattr(Assessor, "_settle", settle_and_read_again)
     await run(world, 62, range(5))
     for name in ("first", "later"):
         assert await told(world, name) == [(60, "ALARM")]

@@ -67,6 +67,11 @@ class Progress:
         """An alarm's position; None: it has not been evaluated since it was put, or since the start."""
         return self._positions.get(name)
 
+    def slots(self, name: str) -> tuple[Datapoint | None, ...]:
+        """What an alarm's newest evaluation looked at, by period, oldest first (None: no data); empty: as `of`."""
+        position = self._positions.get(name)
+        return () if position is None else position.slots
+
     def next_second(self, alarm: Alarm, passed: int | None, end: int) -> int:
         """From when on an alarm is to be evaluated, where the last pass ended at `passed` (None: there was none) and this one ends at `end`."""
         fault, position = self._faults.get(alarm.name), self._positions.get(alarm.name)
