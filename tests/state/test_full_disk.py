@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,12 @@ def decision(number: int) -> list[Record]:
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Quota:
+async def disk(tmp_path: Path) -> AsyncIterator[Quota]:
     quota = Quota()
     quota.state = SqliteState(tmp_path / "state.db", quota)
     quota.state.keep_room()
-    return quota
+    yield quota
+    await quota.state.close()
 
 
 async def _fill(state: SqliteState) -> int:
