@@ -10,6 +10,7 @@
     tarpit     never; it accepts a request and reads no further
     refusing   at once, when it listens: every other half second it does not, and resets what is open
     streams    in as many pieces as the body says, one each tenth of a second
+    tokens     in as many pieces as the body says, one each millisecond, each the moment at which it was sent (CLOCK_MONOTONIC, nanoseconds)
 """
 
 import asyncio
@@ -19,11 +20,12 @@ import os
 import socket
 import struct
 import sys
+import time
 from typing import Any, ClassVar
 
 LATE_SECONDS = {"sleeps": 0.02, "slow": 2.0}
 REFUSING_SECONDS = 0.5
-PIECE_SECONDS = 0.1
+PIECE_SECONDS = {"streams": 0.1, "tokens": 0.001}
 MODE = os.environ.get("MODE", "healthy")
 
 
@@ -84,7 +86,7 @@ class Connection(asyncio.Protocol):
             self._end()
 
     def _add(self, piece: bytes) -> None:
-        if MODE == "streams":
+        if MODE in PIECE_SECONDS:
             self._body += piece
         self._digest.update(piece)
         self._length += len(piece)
@@ -108,7 +110,7 @@ class Connection(asyncio.Protocol):
         self._left = None
         if self._path == b"/ping":
             self._answer(200, b"")
-        elif MODE == "streams":
+        elif MODE in PIECE_SECONDS:
             self._transport.write(b"HTTP/1.1 200 X\r\ncontent-type: text/plain\r\ntransfer-encoding: chunked\r\n\r\n")
             self._piece(0, int(self._body))
         elif MODE in LATE_SECONDS:
@@ -120,10 +122,11 @@ class Connection(asyncio.Protocol):
     def _piece(self, index: int, count: int) -> None:
         if self._transport.is_closing():
             return
-        piece = f"{index} ".encode() if index < count else b""
+        said = time.monotonic_ns() if MODE == "tokens" else index
+        piece = f"{said} ".encode() if index < count else b""
         self._transport.write(f"{len(piece):x}\r\n".encode() + piece + b"\r\n")
         if piece:
-            asyncio.get_running_loop().call_later(PIECE_SECONDS, self._piece, index + 1, count)
+            asyncio.get_running_loop().call_later(PIECE_SECONDS[MODE], self._piece, index + 1, count)
 
     def _result(self) -> bytes:
         digest = self._digest.hexdigest()

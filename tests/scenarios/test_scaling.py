@@ -28,7 +28,8 @@ def variants(world: World, endpoint: str) -> dict[str, tuple[float, int]]:
     return {one["VariantName"]: (one["CurrentWeight"], one["CurrentInstanceCount"]) for one in found}
 
 
-def two_variants(world: World, name: str) -> str:
+def config_of_two(world: World, name: str, weights: tuple[float, float] = (9.0, 1.0)) -> str:
+    """Variants a and b, one instance each."""
     world.model(f"{name}-a", SLEEP="0.001")
     world.model(f"{name}-b", SLEEP="0.001")
     world.sagemaker.create_endpoint_config(
@@ -41,10 +42,14 @@ def two_variants(world: World, name: str) -> str:
                 "InitialVariantWeight": weight,
                 "InstanceType": "ml.m5.large",
             }
-            for variant, weight in (("a", 9.0), ("b", 1.0))
+            for variant, weight in zip("ab", weights, strict=True)
         ],
     )
-    return world.endpoint(name, name)
+    return name
+
+
+def two_variants(world: World, name: str) -> str:
+    return world.endpoint(name, config_of_two(world, name))
 
 
 def test_weights_and_counts_change_under_load_and_nothing_is_lost(world: World, record: Path) -> None:
@@ -70,6 +75,57 @@ def test_weights_and_counts_change_under_load_and_nothing_is_lost(world: World, 
     assert abs(share - 0.5) < 3 * math.sqrt(0.25 / len(evenly))
     settled = max(one.began for one in answers[:alone])
     assert {one.version for one in answers[alone:] if one.began > settled} == {"scaled-b"}
+    world.sagemaker.delete_endpoint(EndpointName=endpoint)
+
+
+def test_updates_keep_what_was_rescaled_under_load_and_nothing_is_lost(world: World, record: Path) -> None:
+    endpoint = two_variants(world, "kept")
+    blue_green = {
+        "BlueGreenUpdatePolicy": {
+            "TrafficRoutingConfiguration": {
+                "Type": "CANARY",
+                "WaitIntervalInSeconds": 1,
+                "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 34},
+            },
+            "TerminationWaitInSeconds": 0,
+        }
+    }
+    batches = {"MaximumBatchSize": {"Type": "INSTANCE_COUNT", "Value": 1}, "WaitIntervalInSeconds": 1}
+    weight = [{"VariantPropertyType": "DesiredWeight"}]
+    both = [*weight, {"VariantPropertyType": "DesiredInstanceCount"}]
+    with Load(world.server, endpoint, record) as load:
+        rescale(world, endpoint, a=(1.0, 2), b=(3.0, 3))
+        world.settled(endpoint)
+        for number, (how, after) in enumerate(
+            [
+                ({"DeploymentConfig": blue_green}, {"a": (1.0, 2), "b": (3.0, 3)}),
+                (
+                    {"RetainDeploymentConfig": True, "ExcludeRetainedVariantProperties": weight},
+                    {"a": (4.0, 2), "b": (2.0, 3)},
+                ),
+                ({"DeploymentConfig": {"RollingUpdatePolicy": batches}}, {"a": (4.0, 2), "b": (2.0, 3)}),
+                ({"ExcludeRetainedVariantProperties": both}, {"a": (4.0, 1), "b": (2.0, 1)}),
+            ]
+        ):
+            config = config_of_two(world, f"kept-{number}", (4.0, 2.0))
+            arguments = {"RetainAllVariantProperties": True, **how}
+            world.sagemaker.update_endpoint(EndpointName=endpoint, EndpointConfigName=config, **arguments)
+            found = world.settled(endpoint)
+            assert (found["EndpointStatus"], found["EndpointConfigName"]) == ("InService", config)
+            assert variants(world, endpoint) == after, arguments
+            # What one update kept is there for the next one to keep.
+            routing = (
+                found.get("LastDeploymentConfig", {})
+                .get("BlueGreenUpdatePolicy", {})
+                .get("TrafficRoutingConfiguration", {})
+            )
+            assert number > 1 or routing.get("Type") == "CANARY"
+        even = len(load.answers())
+        wait_for("2000 requests at the last weights", lambda: len(load.answers()) > even + 2000)
+    answers = load.nothing_lost()
+    last = [one.version for one in answers[even : even + 2000]]
+    assert set(last) == {f"kept-{number}-a", f"kept-{number}-b"}
+    assert abs(last.count(f"kept-{number}-a") / len(last) - 2 / 3) < 3 * math.sqrt(2 / 9 / len(last))
     world.sagemaker.delete_endpoint(EndpointName=endpoint)
 
 

@@ -1,7 +1,10 @@
 """Streamed answers while versions are released and taken back: every one ends as its model meant it, however long that takes."""
 
 import os
+import socket
+import statistics
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -9,8 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import urllib3
+from tests.scenarios import quick_model
 from tests.scenarios.shadow import PRODUCTION, quick_models, shadow_config, total, variant
-from tests.scenarios.world import BANNISTER, Server, World, wait_for
+from tests.scenarios.world import BANNISTER, Server, World, free_port, wait_for
 
 pytestmark = pytest.mark.real
 
@@ -137,3 +142,59 @@ def test_a_shadow_that_goes_on_sending_holds_up_no_change(world: World, change: 
     took = time.monotonic() - began
     print(f"\n{change}: {took:.1f} s")
     assert took < SENDING_HELD_UP_SECONDS_MAX
+
+
+#: How often a long stream is read, each time directly and through the endpoint.
+RUNS = int(os.environ.get("RUNS", "3"))
+TOKENS = 1000
+
+
+def test_a_token_is_hardly_later_than_without_us(world: World) -> None:
+    """A thousand tokens a millisecond apart, from the same program in the same run: straight from its socket, and as boto3 reads them."""
+    quick_models(world, "tokens")
+    world.sagemaker.create_endpoint_config(
+        EndpointConfigName="each", ProductionVariants=[variant(PRODUCTION, "quick-tokens")]
+    )
+    world.endpoint("each", "each")
+    port = free_port()
+    program = [sys.executable, str(Path(quick_model.__file__)), str(port)]
+    model = subprocess.Popen(program, env={**os.environ, "MODE": "tokens"})
+    try:
+        wait_for("the model listens", lambda: _listens(port))
+        took = [(_median_late(_directly(port)), _median_late(_through(world, "each"))) for _ in range(RUNS)]
+    finally:
+        model.kill()
+        model.wait()
+    added = [(through - direct) * 1e6 for direct, through in took]
+    print(f"added to each of {TOKENS} tokens, medians of {RUNS} runs: {sorted(round(one) for one in added)} µs")
+    assert statistics.median(added) < 1000
+
+
+def _median_late(pieces: Iterator[bytes]) -> float:
+    """Seconds from when a token was sent to when it was read."""
+    late = []
+    for piece in pieces:
+        now = time.monotonic()
+        late += [now - int(sent) / 1e9 for sent in piece.split()]
+    assert len(late) == TOKENS
+    return statistics.median(late)
+
+
+def _directly(port: int) -> Iterator[bytes]:
+    answer = urllib3.PoolManager().request(
+        "POST", f"http://127.0.0.1:{port}/invocations", body=str(TOKENS).encode(), preload_content=False
+    )
+    assert isinstance(answer, urllib3.HTTPResponse)
+    yield from answer.read_chunked()
+
+
+def _through(world: World, endpoint: str) -> Iterator[bytes]:
+    client = world.server.client("sagemaker-runtime")
+    answer = client.invoke_endpoint_with_response_stream(EndpointName=endpoint, Body=str(TOKENS).encode())
+    for event in answer["Body"]:
+        yield event["PayloadPart"]["Bytes"]
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0

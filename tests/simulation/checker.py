@@ -536,7 +536,9 @@ class Checker:
         there = [machine.address_of[one] for one in machine.in_group(group)]
         up = [address for address in there if machine.up(address)]
         if len(up) < len(there):
-            return False  # one that hangs: if there are to be fewer, it may be the one that stays, for nobody can know yet
+            return (
+                False  # one that hangs: if there are to be fewer, it may be the one that stays, for nobody can know yet
+            )
         return len(up) >= wanted and all(
             set(proxy.reachable(group)) & set(up) or not proxy.knows(group)
             for proxy in self._world.network.proxies.values()
