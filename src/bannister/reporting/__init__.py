@@ -4,5 +4,5 @@
       ▲                          │    coverage, outbox, report server                       feed
       └── heartbeats ────────────┘
 
-Telemetry and capture are such processes. Each has its own reports; numbering, acknowledging, repeating and vouching are the same for both.
+Telemetry and capture are such processes. Each has its own reports; running, numbering, acknowledging, repeating and vouching are the same for both.
 """
