@@ -246,7 +246,10 @@ async def test_the_noise_floor_is_production_against_itself(world: World) -> Non
     await until(lambda: world.pairs(noise=True) > 50, "about half are paired with production's own")
     await asyncio.sleep(world.settings.pairing_seconds_max + 0.5)
     assert world.pairs(noise=True) < 150
-    assert world.unpaired(noise=True) == {}, "a request without a noise copy lacks nothing"
+    counted = (await world.edge.admin._get("/stats?filter=^cluster.noise/.*_overflow$")).decode()
+    skipped = sum(int(line.rsplit(": ")[1]) for line in counted.splitlines())  # a busy machine fills the 16 places
+    missed = {Unpaired.NO_SHADOW: skipped} if skipped else {}
+    assert world.unpaired(noise=True) == missed, "a request without a noise copy lacks nothing"
 
 
 async def test_below_100_percent_each_lost_copy_is_missed_and_no_other(world: World) -> None:
