@@ -533,16 +533,18 @@ class Checker:
         )
         if wanted is None:
             return True
-        there = [machine.address_of[one] for one in machine.in_group(group)]
-        up = [address for address in there if machine.up(address)]
-        if len(up) < len(there):
-            return (
-                False  # one that hangs: if there are to be fewer, it may be the one that stays, for nobody can know yet
+        drains = {one.id for one in machine.remembered.instances if one.draining}
+        stay = {machine.address_of[one] for one in machine.in_group(group) if one not in drains}
+        # Not whole yet, if there are enough: one hangs, of which nobody knows, and the others are to go; or a proxy
+        # reaches only one that is about to leave its list, because the control plane still takes it for silent.
+        return (
+            len(stay) >= wanted
+            and all(map(machine.up, stay))
+            and all(
+                stay <= set(proxy.reachable(group)) or not proxy.knows(group)
+                for proxy in self._world.network.proxies.values()
+                if proxy.running
             )
-        return len(up) >= wanted and all(
-            set(proxy.reachable(group)) & set(up) or not proxy.knows(group)
-            for proxy in self._world.network.proxies.values()
-            if proxy.running
         )
 
     def _overdue(self, group: str, *, are_counted: bool) -> bool:
