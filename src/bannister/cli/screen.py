@@ -13,7 +13,7 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from bannister.cli import words
-from bannister.cli.shadow_report import share
+from bannister.cli.shadow_words import share
 
 WIDTH: Final = 80
 #: One less than a terminal has: the cursor needs one.

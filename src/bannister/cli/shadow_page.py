@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from bannister.cli import words
 from bannister.cli.plots import Axis, Line, chart, linear, logarithmic, of_time, share_bar
-from bannister.cli.shadow_report import (
+from bannister.cli.shadow_rules import told
+from bannister.cli.shadow_words import (
     changes_elsewhere,
     earlier,
     interval,
@@ -22,7 +23,6 @@ from bannister.cli.shadow_report import (
     share,
     since,
 )
-from bannister.cli.shadow_rules import told
 from bannister.errors import Refused
 
 _SHOWN_PERCENTS: Final = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
