@@ -102,6 +102,8 @@ def test_what_may_differ_has_environments_of_its_own() -> None:
         environment_key("tiny==1", "a", replace(PYTHON, version="3.12.0"), {}),
         environment_key("tiny==1", "a", replace(PYTHON, platform="linux-aarch64"), {}),
         environment_key("tiny==1", "a", replace(PYTHON, packages=("numpy-2.2.0.dist-info",)), {}),
+        environment_key("tiny==1", "a", PYTHON, {}, ("PIP_INDEX_URL=https://a.example/simple",)),
+        environment_key("tiny==1", "a", PYTHON, {}, ("PIP_INDEX_URL=https://b.example/simple",)),
     ]
     assert len(set(keys)) == len(keys)
 

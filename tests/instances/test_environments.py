@@ -85,6 +85,10 @@ class Models:
             shutil.copy(file, code / place)
         return GroupSpec(name, "shop", "AllTraffic", image, str(code.parent), {}, startup_timeout_seconds=120.0)
 
+    def builds(self) -> bool:
+        """An installer runs, and not only an interpreter that is asked what it is."""
+        return any(not name.startswith("asked-") for name in process.marked(self.place.settings.data_dir).values())
+
     def environments(self) -> list[Path]:
         folder = self.place.settings.environments_dir
         return sorted(each for each in folder.iterdir() if not each.name.startswith(".gone-"))
@@ -193,7 +197,7 @@ async def test_who_no_longer_waits_ends_the_build(models: Models) -> None:
     await backend.ensure(models.spec("one", "tiny\n", image="held:1"), 2, epoch=1)
     await backend.ensure(models.spec("two", "tiny\n", image="held:1"), 1, epoch=1)
     await models.place.until(backend, lambda found: all(one.reason for one in found))
-    await eventually(lambda: process.marked(models.place.settings.data_dir))
+    await eventually(models.builds)
     await backend.remove("one", epoch=1)
     await models.place.until(backend, lambda found: len(found) == 1)
     assert process.marked(models.place.settings.data_dir), "the other group waits on"
@@ -250,7 +254,7 @@ async def test_one_that_was_replaced_finishes_nothing(models: Models) -> None:
     environments = Environments(settings, SystemClock(), fence, set)
     wanted = Wanted(Path(artifact), str(models.held), {}, os.environ["PATH"])
     building = asyncio.create_task(environments.obtained(wanted, models.gate.with_name("log"), lambda why: None))
-    await eventually(lambda: process.marked(settings.data_dir))
+    await eventually(models.builds)
     fenced = True
     models.gate.unlink()
     with pytest.raises(Fenced):

@@ -56,6 +56,7 @@ _OPTIONS_WITHOUT_FILES: Final = frozenset(
     ]
 )
 _VARIABLE: Final = re.compile(r"\$\{([A-Z0-9_]+)\}")
+_CREDENTIALS: Final = re.compile(r"://[^/@\s]*@")
 #: What pip and uv take their options from.
 _OPTION_VARIABLES: Final = ("PIP_", "UV_")
 
@@ -92,10 +93,17 @@ class Kept:
     in_use: bool
 
 
-def environment_key(text: str, artifact: str, interpreter: Interpreter, variables: Mapping[str, str]) -> str:
+def environment_key(
+    text: str,
+    artifact: str,
+    interpreter: Interpreter,
+    variables: Mapping[str, str],
+    configuration: Sequence[str] = (),
+) -> str:
     """Names the environment that these requirements of this artifact (by the digest of its bytes) get.
 
-    The interpreter's own packages are part of it: what they satisfy is not installed, so with others something may be missing.
+    The interpreter's own packages are part of it: what they satisfy is not installed, so with others something may be missing. So is how the
+    installer is configured on this machine: another index may have other packages.
     """
     of_artifact = artifact if variables or reaches_files(text) else None
     parts = [
@@ -107,6 +115,7 @@ def environment_key(text: str, artifact: str, interpreter: Interpreter, variable
         interpreter.platform,
         sorted(interpreter.packages),
         sorted(variables.items()),
+        *([list(configuration)] if configuration else []),
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:_KEY_CHARACTERS]
 
@@ -125,6 +134,11 @@ def build_variables(text: str, environment: Mapping[str, str]) -> dict[str, str]
     """What a model's environment has for those who install: their options, and what the text names as `${NAME}`."""
     named = set(_VARIABLE.findall(text))
     return {name: value for name, value in environment.items() if name.startswith(_OPTION_VARIABLES) or name in named}
+
+
+def without_credentials(text: str) -> str:
+    """An installer's configuration without what its addresses hold before an @: with another password the packages are the same."""
+    return _CREDENTIALS.sub("://", text)
 
 
 def installer(text: str, interpreter: Interpreter, *, has_uv: bool, pip_is_configured: bool) -> Installer:

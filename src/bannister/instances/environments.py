@@ -32,6 +32,7 @@ from bannister.clock import Clock
 from bannister.domain.requirements import Kept, to_evict
 from bannister.instances.host import Unprepared
 from bannister.instances.installing import REQUIREMENTS, Plan, Wanted, install, planned
+from bannister.instances.interpreters import Interpreters
 from bannister.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Environments:
         self._fence = fence
         self._in_use = in_use
         self._folder = settings.environments_dir
+        self._interpreters = Interpreters(settings, clock, fence)
         self._builds: dict[str, _Build] = {}
         #: What those that are being built take so far, in bytes, by their names.
         self._growing: dict[str, int] = {}
@@ -98,7 +100,7 @@ class Environments:
             Unprepared: It cannot be built.
             Invalid: Its requirements or its interpreter cannot be used.
         """
-        plan = await planned(wanted)
+        plan = await planned(wanted, self._interpreters)
         folder = self._find(plan.key)
         if folder is None:
             waits(f"The instance waits until its {REQUIREMENTS} is installed.")

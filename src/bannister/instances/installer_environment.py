@@ -1,0 +1,204 @@
+"""What an installer is told by its environment and by configuration files, and what of that decides what it installs.
+
+Packages may run code of their own when they are installed, with all that their installer can see. So of the environment of whoever started the server it gets only what is named
+here: how to reach packages, and how to compile. Anything else (credentials of a cloud, a connection to an SSH agent) is not for it; what a model needs beyond that it brings in its
+own `Environment`.
+
+pip has configuration files, of the machine, of the user and of the interpreter's environment, and they are read. uv's are not (`UV_NO_CONFIG`): uv stands in for pip, and would find
+some in any folder above an artifact. One that a model names itself (`UV_CONFIG_FILE`) is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from bannister.domain.requirements import without_credentials
+
+#: How to find the user's files, to speak, to reach an index through a proxy and to believe it, and to compile.
+_INHERITED: Final = frozenset(
+    [
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "TZ",
+        "LD_LIBRARY_PATH",
+        "XDG_CONFIG_HOME",
+        "XDG_CONFIG_DIRS",
+        "XDG_CACHE_HOME",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+        "NETRC",
+        "CC",
+        "CXX",
+        "CFLAGS",
+        "CXXFLAGS",
+        "CPPFLAGS",
+        "LDFLAGS",
+        "CUDA_HOME",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "http_proxy",
+        "https_proxy",
+        "all_proxy",
+        "no_proxy",
+    ]
+)
+#: pip's and uv's options that say which packages are taken, and from where.
+_WHICH_PACKAGES: Final = frozenset(
+    [
+        *(
+            f"PIP_{name}"
+            for name in (
+                "CONFIG_FILE",
+                "INDEX_URL",
+                "EXTRA_INDEX_URL",
+                "PYPI_URL",
+                "NO_INDEX",
+                "FIND_LINKS",
+                "CONSTRAINT",
+                "BUILD_CONSTRAINT",
+                "PRE",
+                "PREFER_BINARY",
+                "NO_BINARY",
+                "ONLY_BINARY",
+                "REQUIRE_HASHES",
+                "NO_BUILD_ISOLATION",
+                "UPLOADED_PRIOR_TO",
+                "USE_FEATURE",
+                "USE_DEPRECATED",
+            )
+        ),
+        *(
+            f"UV_{name}"
+            for name in (
+                "DEFAULT_INDEX",
+                "INDEX",
+                "INDEX_URL",
+                "EXTRA_INDEX_URL",
+                "NO_INDEX",
+                "FIND_LINKS",
+                "INDEX_STRATEGY",
+                "CONSTRAINT",
+                "BUILD_CONSTRAINT",
+                "OVERRIDE",
+                "PRERELEASE",
+                "RESOLUTION",
+                "EXCLUDE_NEWER",
+                "NO_BINARY",
+                "NO_BUILD",
+                "NO_BUILD_ISOLATION",
+            )
+        ),
+    ]
+)
+#: Those that say how they are reached, but that another installer would have to be told as well.
+_HOW_TO_REACH: Final = frozenset(
+    [
+        "PIP_TRUSTED_HOST",
+        "PIP_PROXY",
+        "PIP_CERT",
+        "PIP_CLIENT_CERT",
+        "PIP_KEYRING_PROVIDER",
+        "UV_INSECURE_HOST",
+        "UV_NATIVE_TLS",
+        "UV_SYSTEM_CERTS",
+        "UV_KEYRING_PROVIDER",
+    ]
+)
+#: How they talk, how patient they are and where they keep what they fetched: nothing that another installer would have to know.
+_OF_NO_CONSEQUENCE: Final = frozenset(
+    [
+        "PIP_DISABLE_PIP_VERSION_CHECK",
+        "PIP_ROOT_USER_ACTION",
+        "PIP_NO_INPUT",
+        "PIP_PROGRESS_BAR",
+        "PIP_CACHE_DIR",
+        "PIP_NO_CACHE_DIR",
+        "PIP_DEFAULT_TIMEOUT",
+        "PIP_TIMEOUT",
+        "PIP_RETRIES",
+        "PIP_RESUME_RETRIES",
+        "PIP_NO_COLOR",
+        "PIP_USER",
+        "UV_CACHE_DIR",
+        "UV_NO_CACHE",
+        "UV_LINK_MODE",
+        "UV_OFFLINE",
+        "UV_HTTP_TIMEOUT",
+        "UV_HTTP_RETRIES",
+        "UV_CONCURRENT_DOWNLOADS",
+        "UV_CONCURRENT_BUILDS",
+        "UV_CONCURRENT_INSTALLS",
+    ]
+)
+#: `UV_INDEX_NAME_USERNAME` and `…_PASSWORD`: of an index that has a name.
+_NAMED_INDEX: Final = "UV_INDEX_"
+#: Of a configuration file, so much decides.
+_FILE_BYTES_MAX: Final = 64 * 1024
+
+
+def environment(path: str, variables: Mapping[str, str]) -> dict[str, str]:
+    """All of an installer's environment: what it inherits, and over it these `variables` of a model. Programs are looked for in `path`."""
+    return {
+        "LANG": "C.UTF-8",
+        **{name: value for name, value in os.environ.items() if _is_inherited(name)},
+        **({} if "UV_CONFIG_FILE" in variables else {"UV_NO_CONFIG": "1"}),
+        **variables,
+        "PATH": path,
+        "PYTHONUNBUFFERED": "1",
+        "NO_COLOR": "1",
+        "PIP_DISABLE_PIP_VERSION_CHECK": "1",
+        "PIP_ROOT_USER_ACTION": "ignore",
+        "PIP_USER": "0",  # where pip's configuration asks for the user's own packages, nothing could be installed here
+    }
+
+
+def pip_is_configured(environment: Mapping[str, str], python: str, root: Path = Path("/")) -> bool:
+    """Whether pip would do otherwise than by default: by its variables, or a file that it reads."""
+    if any(name.startswith("PIP_") and name not in _OF_NO_CONSEQUENCE for name in environment):
+        return True
+    return any(file.is_file() for file in _pip_files(environment, python, root))
+
+
+def configuration(environment: Mapping[str, str], python: str, root: Path = Path("/")) -> tuple[str, ...]:
+    """What decides which packages an installer with this environment takes, beside what it is asked for: options and pip's files, without credentials."""
+    options = [f"{name}={value}" for name, value in sorted(environment.items()) if name in _WHICH_PACKAGES]
+    files = []
+    for file in _pip_files(environment, python, root):
+        try:
+            with file.open("rb") as source:
+                files.append(source.read(_FILE_BYTES_MAX).decode(errors="replace"))
+        except OSError:  # there is none
+            continue
+    return tuple(without_credentials(one) for one in [*options, *files])
+
+
+def _is_inherited(name: str) -> bool:
+    of_an_installer = _WHICH_PACKAGES | _HOW_TO_REACH | _OF_NO_CONSEQUENCE
+    return name in _INHERITED or name in of_an_installer or name.startswith(_NAMED_INDEX)
+
+
+def _pip_files(environment: Mapping[str, str], python: str, root: Path) -> list[Path]:
+    """Where pip looks for files of the machine, of the user and of the interpreter's environment, and for the one that a variable names."""
+    named = environment.get("PIP_CONFIG_FILE")
+    if named == os.devnull:  # then pip reads none at all
+        return []
+    home = Path(environment.get("HOME") or "/nonexistent")
+    of_the_machine = (environment.get("XDG_CONFIG_DIRS") or str(root / "etc/xdg")).split(os.pathsep)
+    return [
+        *(Path(folder, "pip", "pip.conf") for folder in of_the_machine),
+        root / "etc/pip.conf",
+        root / "Library/Application Support/pip/pip.conf",
+        home / ".pip" / "pip.conf",
+        Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "pip", "pip.conf"),
+        home / "Library" / "Application Support" / "pip" / "pip.conf",
+        Path(python).parent.parent / "pip.conf",
+        *([Path(named)] if named else []),
+    ]
