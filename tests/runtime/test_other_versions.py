@@ -22,6 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from tests.runtime.loaded import ask, load
 
 from bannister.runtime.formats.loading import LoadError
+from bannister.runtime.formats import versions
 from bannister.runtime.formats.versions import written_by
 
 lightgbm = pytest.importorskip("lightgbm", reason="only installed on Linux")
@@ -116,6 +117,43 @@ def test_a_file_without_a_version_tells_nothing(content: bytes, tmp_path: Path) 
     (tmp_path / "model").write_bytes(content)
     assert written_by(tmp_path / "model") == {}
     assert written_by(tmp_path / "gone") == {}
+
+
+MEBIBYTE = 1 << 20
+COMPRESSORS = {
+    "zlib": zlib.compress,
+    "gzip": lambda data: gzip.compress(data, mtime=0),
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "lzma": lambda data: lzma.compress(data, format=lzma.FORMAT_ALONE),
+}
+
+
+@pytest.mark.parametrize("kind", COMPRESSORS)
+def test_a_file_that_swells_is_looked_through_in_pieces_and_up_to_a_bound(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bomb = tmp_path / "model"
+    bomb.write_bytes(COMPRESSORS[kind](b"." * (24 * MEBIBYTE) + b"_sklearn_version" + pickle.dumps("1.2")[2:]))
+    assert bomb.stat().st_size < MEBIBYTE // 4
+    sizes = [len(window) for window in versions._windows(bomb)]
+    assert max(sizes) <= MEBIBYTE + 256
+    assert sum(sizes) >= 24 * MEBIBYTE
+    monkeypatch.setattr(versions, "SCAN_BYTES_MAX", 4 * MEBIBYTE)
+    looked_through = sum(len(window) - 256 for window in versions._windows(bomb))
+    assert looked_through <= 5 * MEBIBYTE
+    assert written_by(bomb) == {}
+
+
+def test_a_file_that_asks_for_too_much_memory_tells_nothing(tmp_path: Path) -> None:
+    """Its header claims a dictionary of 1.5 GiB, which its decompressor would have to have."""
+    content = bytearray(lzma.compress(b"_sklearn_version\x94\x8c\x03" + b"1.2\x94" * 9, lzma.FORMAT_ALONE, preset=0))
+    content[1:5] = (1536 * MEBIBYTE).to_bytes(4, "little")
+    (tmp_path / "model").write_bytes(content)
+    assert written_by(tmp_path / "model") == {}
+    content[1:5] = (4 * MEBIBYTE).to_bytes(4, "little")
+    (tmp_path / "model").write_bytes(content)
+    assert written_by(tmp_path / "model") == {"sklearn": "1.2"}
 
 
 # --- what becomes of them

@@ -6,7 +6,7 @@ Libraries leave their version in what they write, in places that can be found wi
     XGBoost         each Booster, pickled or in its own file, has `"version": [3, 4, 1]` in JSON or in its binary form UBJSON
     LightGBM        only the version of its text format, which all releases since 2019 read: nothing is known
 
-joblib's compressed files are read as they are decompressed.
+joblib's compressed files are read as they are decompressed, a piece at a time: neither what is read nor what comes out of it, nor the memory for that, grows with what a file claims to be.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ import pickletools
 import re
 import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-#: More of a file is not looked through.
+#: More of a file, or of what it was before it was compressed, is not looked through.
 SCAN_BYTES_MAX = 1 << 30
+#: What a decompressor may use; more is asked for by files that no library writes by default (xz -9 needs 65 MiB).
+_DECOMPRESSOR_BYTES_MAX = 128 << 20
 _CHUNK_BYTES = 1 << 20
 #: Longer than anything that is looked for: so much of a chunk is looked through again with the next.
 _OVERLAP_BYTES = 256
@@ -97,26 +100,53 @@ def _xgboost(window: bytes) -> str | None:
 
 
 def _windows(file: Path) -> Iterator[bytes]:
-    """The file's content, or what it was before it was compressed, in overlapping pieces."""
+    """The file's content, or what it was before it was compressed, in overlapping pieces of at most a chunk and what they have in common."""
     kept = b""
     with file.open("rb") as stream:
-        decompressor = _decompressor(stream.read(6))
-        stream.seek(0)
-        for _ in range(SCAN_BYTES_MAX // _CHUNK_BYTES):
-            chunk = stream.read(_CHUNK_BYTES)
-            if not chunk:
-                return
-            window = kept + (decompressor.decompress(chunk) if decompressor else chunk)
+        for piece in _pieces(stream):
+            window = kept + piece
             yield window
             kept = window[-_OVERLAP_BYTES:]
 
 
-def _decompressor(start: bytes) -> Any:
+def _pieces(stream: BinaryIO) -> Iterator[bytes]:
+    decompress = _decompressor(stream.read(6))
+    stream.seek(0)
+    given = 0
+    for _ in range(SCAN_BYTES_MAX // _CHUNK_BYTES):
+        chunk = stream.read(_CHUNK_BYTES)
+        if not chunk:
+            return
+        for piece in [chunk] if decompress is None else decompress(chunk):
+            yield piece
+            given += len(piece)
+            if given >= SCAN_BYTES_MAX:
+                return
+
+
+def _decompressor(start: bytes) -> Callable[[bytes], Iterator[bytes]] | None:
     """By the first bytes; None: not compressed, or by what the standard library does not know."""
     if start.startswith(b"\x1f\x8b") or (start[:1] == b"\x78" and int.from_bytes(start[:2], "big") % 31 == 0):
-        return zlib.decompressobj(wbits=47)  # either header
+        return partial(_by_zlib, zlib.decompressobj(wbits=47))  # either header
     if start.startswith(b"BZh"):
-        return bz2.BZ2Decompressor()
+        return partial(_by_others, bz2.BZ2Decompressor())
     if start.startswith((b"\xfd7zXZ\0", b"\x5d\0\0")):
-        return lzma.LZMADecompressor()
+        return partial(_by_others, lzma.LZMADecompressor(memlimit=_DECOMPRESSOR_BYTES_MAX))
     return None
+
+
+def _by_zlib(decompressor: Any, chunk: bytes) -> Iterator[bytes]:
+    """What comes out, never more than a chunk at once: a megabyte may stand for a gigabyte."""
+    piece = decompressor.decompress(chunk, _CHUNK_BYTES)
+    while piece:
+        yield piece
+        piece = decompressor.decompress(decompressor.unconsumed_tail, _CHUNK_BYTES)
+
+
+def _by_others(decompressor: Any, chunk: bytes) -> Iterator[bytes]:
+    piece = decompressor.decompress(chunk, _CHUNK_BYTES)
+    while piece:
+        yield piece
+        if decompressor.eof or decompressor.needs_input:
+            return
+        piece = decompressor.decompress(b"", _CHUNK_BYTES)
