@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import json
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -107,22 +110,45 @@ async def test_a_control_plane_that_takes_over_in_a_warm_up_begins_it_anew(tmp_p
 # --- where it comes from
 
 
-def test_it_comes_from_the_artifact_unless_the_environment_says_otherwise(tmp_path: Path):
+async def test_it_comes_from_the_artifact_unless_the_environment_says_otherwise(tmp_path: Path):
     settings = Settings(tmp_path, warmup_bytes_max=20)
     spec = GroupSpec("g", "e", "v", "i", artifact_dir=str(tmp_path))
-    assert warmup_of(spec, settings).requests == ()
+    assert (await warmup_of(spec, settings)).requests == ()
     file = tmp_path / WARMUP_FILE
     file.parent.mkdir()
     file.write_text('{"body": 1}')
-    found = warmup_of(spec, settings)
+    found = await warmup_of(spec, settings)
     assert (found.requests[0].body, found.source) == (b"1", "code/warmup.jsonl")
     other = dataclasses.replace(spec, environment={WARMUP_VARIABLE: '{"body": 2}'})
-    assert [(one.body) for one in warmup_of(other, settings).requests] == [b"2"]
-    assert warmup_of(dataclasses.replace(spec, environment={WARMUP_VARIABLE: ""}), settings).requests == ()
-    assert warmup_of(dataclasses.replace(spec, artifact_dir=None), settings).requests == ()
+    assert [(one.body) for one in (await warmup_of(other, settings)).requests] == [b"2"]
+    assert (await warmup_of(dataclasses.replace(spec, environment={WARMUP_VARIABLE: ""}), settings)).requests == ()
+    assert (await warmup_of(dataclasses.replace(spec, artifact_dir=None), settings)).requests == ()
     file.write_text('{"body": 1, "count": 1}')
-    with pytest.raises(Invalid, match=r"code/warmup.jsonl is larger than 20 bytes\."):
-        warmup_of(spec, settings)
+    with pytest.raises(Invalid, match=r"code/warmup.jsonl is larger than 20 bytes \(warmup_bytes_max\)"):
+        await warmup_of(spec, settings)
+
+
+async def test_the_loop_goes_on_while_its_file_is_read(tmp_path: Path):
+    file = tmp_path / WARMUP_FILE
+    file.parent.mkdir()
+    os.mkfifo(file)  # it is read when somebody writes to it
+    writer = threading.Timer(0.5, file.write_text, ('{"body": 1}',))
+    writer.start()
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0.01)
+            turns += 1
+
+    turning = asyncio.create_task(turn())
+    await asyncio.sleep(0)
+    found = await warmup_of(GroupSpec("g", "e", "v", "i", artifact_dir=str(tmp_path)), Settings(tmp_path))
+    turning.cancel()
+    writer.join()
+    assert [one.body for one in found.requests] == [b"1"]
+    assert turns > 0
 
 
 # --- over HTTP

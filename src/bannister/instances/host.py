@@ -198,7 +198,7 @@ class Host(Protocol):
         """
         ...
 
-    def warmup(self, spec: GroupSpec) -> Warmup:
+    async def warmup(self, spec: GroupSpec) -> Warmup:
         """The requests that a group's model is warmed up with.
 
         Raises:

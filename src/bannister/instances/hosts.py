@@ -49,8 +49,8 @@ class MachineHost:
     async def usage(self, processes: Mapping[str, Identity]) -> Mapping[str, Usage]:
         return {**await self._processes.usage(processes), **await self._containers.usage()}
 
-    def warmup(self, spec: GroupSpec) -> Warmup:
-        return self._processes.warmup(spec)
+    async def warmup(self, spec: GroupSpec) -> Warmup:
+        return await self._processes.warmup(spec)
 
     async def tend_memory(self) -> None:
         await self._processes.tend_memory()

@@ -169,7 +169,7 @@ class Life:
             return unprepared
         async with self._turns:
             if self._process is None:
-                setback = self._start()
+                setback = await self._start()
                 if setback:
                     return setback
             return await self._wait_until_up()
@@ -186,13 +186,13 @@ class Life:
         self._show(self._shown.phase, reason)
         return None
 
-    def _start(self) -> _Setback | None:
+    async def _start(self) -> _Setback | None:
         if self.record.was_ready or self.record.first_started_at is None:
             self._deadline = self._around.clock.monotonic() + self._spec.startup_timeout_seconds
         self.record.starts += 1
         self._forget_answers()
         try:
-            self._warmup = self._around.host.warmup(self._spec)
+            self._warmup = await self._around.host.warmup(self._spec)
             self._process = self._around.host.start(self.record, self._spec)
         except Invalid as error:
             return _Setback(f"cannot be started: {_clause(error)}", final=True)
@@ -234,7 +234,10 @@ class Life:
         process, warmup = self._process, self._warmup
         assert process is not None
         if warmup is None:  # an earlier control plane started it
-            warmup = self._around.host.warmup(self._spec)
+            try:
+                warmup = await self._around.host.warmup(self._spec)
+            except (Invalid, Unavailable) as error:
+                return _Setback(f"cannot be warmed up: {_clause(error)}", isinstance(error, Invalid), "its warm-up")
             # The time to start may have passed while nobody was there to ask: its warm-up begins anew, and so does the time for that.
             again = min(self._settings.warmup_timeout_seconds, self._spec.startup_timeout_seconds)
             self._deadline = max(self._deadline, self._around.clock.monotonic() + again)

@@ -316,8 +316,8 @@ class LocalHost:
         self._fence()
         await self._logs.tend()
 
-    def warmup(self, spec: GroupSpec) -> Warmup:
-        return warmup_of(spec, self._settings)
+    async def warmup(self, spec: GroupSpec) -> Warmup:
+        return await warmup_of(spec, self._settings)
 
     async def tend_memory(self) -> None:
         bounds: dict[int, int | None] = {pid: one.grant.memory_bytes for pid, (_, one) in self._bounded.items()}

@@ -321,9 +321,9 @@ class _MemoryHost:
         self._records.save_instance(record)
         return self._process(record.id)
 
-    def warmup(self, spec: GroupSpec) -> Warmup:
+    async def warmup(self, spec: GroupSpec) -> Warmup:
         """What the environment says: nothing is really unpacked here."""
-        return warmup_of(replace(spec, artifact_dir=None), self._settings)
+        return await warmup_of(replace(spec, artifact_dir=None), self._settings)
 
     def adopt(self, records: list[InstanceRecord]) -> dict[str, _MemoryProcess]:
         running = self._machine.running

@@ -19,8 +19,8 @@ _SHOWN_BYTES_MAX: Final = 300
 _READ_BYTES: Final = 64 * 1024
 
 
-def warmup_of(spec: GroupSpec, settings: Settings) -> Warmup:
-    """The requests that a model brings, in its environment or its artifact.
+async def warmup_of(spec: GroupSpec, settings: Settings) -> Warmup:
+    """The requests that a model brings, in its environment or its artifact. A file may be megabytes on a slow disk: a thread reads it.
 
     Raises:
         Invalid: They are none, or more than they may be.
@@ -29,15 +29,21 @@ def warmup_of(spec: GroupSpec, settings: Settings) -> Warmup:
     given = spec.environment.get(WARMUP_VARIABLE)
     if given is not None or spec.artifact_dir is None:
         return parse((given or "").encode(), WARMUP_VARIABLE, settings.warmup_requests_max)
+    return await asyncio.to_thread(_read, Path(spec.artifact_dir, WARMUP_FILE), settings)
+
+
+def _read(path: Path, settings: Settings) -> Warmup:
     try:
-        with Path(spec.artifact_dir, WARMUP_FILE).open("rb") as file:
+        with path.open("rb") as file:
             content = file.read(settings.warmup_bytes_max + 1)
     except (FileNotFoundError, NotADirectoryError):
         return Warmup()
     except OSError as error:
         raise Unavailable(f"{WARMUP_FILE} cannot be read: {error.strerror}.") from error
     if len(content) > settings.warmup_bytes_max:
-        raise Invalid(f"{WARMUP_FILE} is larger than {settings.warmup_bytes_max} bytes.")
+        raise Invalid(
+            f"{WARMUP_FILE} is larger than {settings.warmup_bytes_max} bytes (warmup_bytes_max): bring fewer requests, and a count."
+        )
     return parse(content, WARMUP_FILE, settings.warmup_requests_max)
 
 
