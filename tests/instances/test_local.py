@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import msgspec
@@ -300,3 +301,35 @@ async def test_a_child_is_ours_until_it_is_collected(tmp_path, monkeypatch, linu
     assert process.is_unreaped_child(pid), "noticed, and left to be collected"
     assert process.reap(pid) == -signal.SIGKILL
     assert not process.is_unreaped_child(pid)
+
+
+def test_marks_are_found_in_what_ps_tells(tmp_path):
+    """Where there is no /proc: an installer that outlived its control plane is ended there as well."""
+    folder = tmp_path / "with a space"
+    lines = [
+        f"  101 python -m pip install HOME=/home/me BANNISTER_INSTANCE=key-1 BANNISTER_DATA_DIR={folder} LANG=C",
+        f"102 python BANNISTER_DATA_DIR={folder} BANNISTER_INSTANCE=abc",
+        f"103 bannister up BANNISTER_DATA_DIR={folder}",
+        f"104 python BANNISTER_INSTANCE=other BANNISTER_DATA_DIR={folder}-2",
+        f"{os.getpid()} python BANNISTER_INSTANCE=abc BANNISTER_DATA_DIR={folder}",
+        "105 a process of somebody else",
+    ]
+    assert process._marked_by_ps(folder, lines) == {101: "key-1", 102: "abc"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is tested by what uses it")
+def test_marks_are_the_same_by_ps_and_by_proc(tmp_path, monkeypatch):
+    marks = {process.MARK_DATA_DIR: str(tmp_path), process.MARK_INSTANCE: "0badcafe"}
+    orphan = subprocess.Popen(["sleep", "60"], env={**os.environ, **marks})
+    try:
+        deadline = time.monotonic() + 30
+        while not process.marked(tmp_path):  # its environment is there a moment after it
+            assert time.monotonic() < deadline
+        by_proc = process.marked(tmp_path)
+        monkeypatch.setattr(process, "_LINUX", False)
+        ask = process._ask
+        monkeypatch.setattr(process, "_ask", lambda *command: ask("ps", "xeww", "-o", "pid=", "-o", "command="))
+        assert process.marked(tmp_path) == by_proc == {orphan.pid: "0badcafe"}
+    finally:
+        orphan.kill()
+        orphan.wait()

@@ -6,7 +6,7 @@ two marks in its environment, the data directory and the instance it belongs to,
 instance leads a session of its own; what it starts stays in that session unless it takes pains to leave.
 
 Its end is noticed through a pidfd, which becomes readable for a child and for a stranger alike. Where there is none
-(macOS), ids are polled and `ps` is asked; who owns a socket cannot be told there and is believed.
+(macOS), ids are polled and `ps` is asked, also for marks; who owns a socket cannot be told there and is believed.
 """
 
 from __future__ import annotations
@@ -226,15 +226,31 @@ def session_members(leader: int) -> list[int]:
 
 
 def marked(data_dir: Path) -> dict[int, str]:
-    """Every process that carries a data directory's mark, with the instance it belongs to."""
+    """Every process that carries a data directory's mark, with the instance it belongs to.
+
+    On macOS `ps` tells environments, though not of programs that the system protects.
+    """
     if not _LINUX:
-        return {}
+        return _marked_by_ps(data_dir, _ask("ps", "-x", "-E", "-ww", "-o", "pid=", "-o", "command=").splitlines())
     wanted = f"{MARK_DATA_DIR}={data_dir}".encode()
     found: dict[int, str] = {}
     for pid in _pids():
         entries = _environment(pid)
         if pid != os.getpid() and wanted in entries:
             found.update((pid, name) for entry in entries if (name := _instance(entry)))
+    return found
+
+
+def _marked_by_ps(data_dir: Path, lines: Iterable[str]) -> dict[int, str]:
+    """Each line is an id, a command and its environment, as `ps` prints them: with spaces between, and none around what has one itself."""
+    wanted = f" {MARK_DATA_DIR}={data_dir} "
+    found: dict[int, str] = {}
+    for line in lines:
+        if wanted in f"{line} ":
+            pid, *words = line.split()
+            name = next((word for word in words if word.startswith(f"{MARK_INSTANCE}=")), None)
+            if name is not None and int(pid) != os.getpid():
+                found[int(pid)] = name.partition("=")[2]
     return found
 
 
