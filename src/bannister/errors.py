@@ -17,10 +17,16 @@ and an exact text. `NotFound`, `AlreadyExists` and `Busy` therefore carry the re
 
 from __future__ import annotations
 
+import errno
 from enum import StrEnum
 
 #: Exit code of a part that cannot start as things are (a damaged state file, say): the last line of its log says why, and trying again is of no use.
 EXIT_CANNOT_START = 4
+
+
+def disk_is_full(error: OSError) -> bool:
+    """Whether a disk, or what this user may have of it, is full: with room the same would succeed."""
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 class Resource(StrEnum):

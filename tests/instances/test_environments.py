@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.instances.conftest import LocalPlace
@@ -265,14 +266,50 @@ async def test_one_that_was_replaced_finishes_nothing(models: Models) -> None:
     assert len(models.environments()) == 1, "the half that was there, and nothing new"
 
 
-async def test_a_full_disk_is_said(models: Models) -> None:
+async def test_a_full_disk_is_said_and_room_on_it_waited_for(models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     make_wheel(models.wheels, "tiny", "1.0")
-    place = _with(models.place, disk_free_bytes_min=2**62)
+    free = 3 * MEBIBYTE
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    place, spec = models.place, models.spec("one", "tiny\n")
     backend = await place.started()
-    await backend.ensure(models.spec("one", "tiny\n"), 1, epoch=1)
-    (one,) = await place.until_all(backend, FAILED)
-    assert "because the disk of" in one.reason
+    await backend.ensure(spec, 1, epoch=1)
+    (one,) = await place.until(backend, lambda found: "started again" in (found[0].reason or ""))
+    folder = place.settings.environments_dir
+    assert one.reason.startswith(
+        f"The instance cannot be started now: code/requirements.txt cannot be installed, because the disk of {folder} is full (3 MiB are free); it is "
+    )
+    assert one.phase is PENDING
     assert models.environments() == []
+    free = 2**40
+    await place.until_all(backend, READY)
+    free = 0
+    other = dataclasses.replace(spec, id="two")
+    await backend.ensure(other, 1, epoch=1)
+    await place.until_all(backend, READY, 2)  # the environment is there
+    late = dataclasses.replace(models.spec("three", "tiny>=1\n"), startup_timeout_seconds=0.5)
+    await backend.ensure(late, 1, epoch=1)
+    found = await place.until(backend, lambda found: found[-1].phase is FAILED)
+    assert "is full (0 MiB are free); it was tried for 0.5 seconds." in found[-1].reason
+    assert len(models.environments()) == 1
+
+
+async def test_an_installer_that_finds_no_room_is_tried_again(models: Models) -> None:
+    """Where its cache is, for example: another disk than that of the environments."""
+    make_wheel(models.wheels, "tiny", "1.0")
+    script = (
+        f'#!/bin/sh\nif [ "$2" = build ] && [ -e {models.gate} ]; then\n'
+        "  echo \"ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device: '/cache/x'\"; exit 1\nfi\n"
+        f'exec {sys.executable} "$@"\n'
+    )
+    models.held.write_text(script)
+    models.gate.touch()
+    backend = await models.place.started()
+    await backend.ensure(models.spec("one", "tiny\n", image="held:1"), 1, epoch=1)
+    (one,) = await models.place.until(backend, lambda found: "started again" in (found[0].reason or ""))
+    assert "because a disk is full (" in one.reason
+    assert "No space left on device: '/cache/x'" in one.reason
+    models.gate.unlink()
+    await models.place.until_all(backend, READY)
 
 
 async def test_an_interpreter_that_is_not_there_is_said(models: Models) -> None:

@@ -73,7 +73,7 @@ async def test_all_who_ask_meanwhile_get_one_answer_and_the_next_a_new_one(
     assert len(asked(tmp_path)) == 1
     await interpreters.described(python, PATH)
     assert len(asked(tmp_path)) == 2, "its packages may have changed"
-    assert list(Settings(tmp_path).environments_dir.iterdir()) == []
+    assert not Settings(tmp_path).environments_dir.exists(), "nothing is written: the disk may be full"
 
 
 async def test_few_are_asked_at_a_time_at_low_priority(interpreters: Interpreters, tmp_path: Path) -> None:

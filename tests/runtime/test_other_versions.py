@@ -21,8 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tests.runtime.loaded import ask, load
 
-from bannister.runtime.formats.loading import LoadError
 from bannister.runtime.formats import versions
+from bannister.runtime.formats.loading import LoadError
 from bannister.runtime.formats.versions import written_by
 
 lightgbm = pytest.importorskip("lightgbm", reason="only installed on Linux")

@@ -30,6 +30,7 @@ import msgspec
 
 from bannister.clock import Clock
 from bannister.domain.requirements import Kept, to_evict
+from bannister.errors import Unavailable, disk_is_full
 from bannister.instances.host import Unprepared
 from bannister.instances.installing import REQUIREMENTS, Plan, Wanted, install, planned
 from bannister.instances.interpreters import Interpreters
@@ -98,9 +99,15 @@ class Environments:
 
         Raises:
             Unprepared: It cannot be built.
+            Unavailable: It cannot be built now, because a disk is full.
             Invalid: Its requirements or its interpreter cannot be used.
         """
-        plan = await planned(wanted, self._interpreters)
+        try:
+            plan = await planned(wanted, self._interpreters)
+        except OSError as error:
+            raise Unprepared(
+                f"The interpreter {wanted.python} cannot be started: {error.strerror or error}."
+            ) from error
         folder = self._find(plan.key)
         if folder is None:
             waits(f"The instance waits until its {REQUIREMENTS} is installed.")
@@ -142,6 +149,8 @@ class Environments:
             self._fence()
             whole = False
             try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._check_free()
                 await install(
                     plan,
                     folder,
@@ -156,6 +165,8 @@ class Environments:
                 _write_mark(folder, _Mark(plan.key, size, self._clock.now()))
                 whole = True
             except OSError as error:
+                if disk_is_full(error):
+                    raise self._full() from error
                 why = error.strerror or str(error)
                 raise Unprepared(f"The environment for {REQUIREMENTS} cannot be made: {why}.") from error
             finally:
@@ -172,11 +183,17 @@ class Environments:
                 f"{REQUIREMENTS} takes more room than is left: environments may have {self._settings.environments_bytes_max} bytes "
                 f"(environments_bytes_max), and others, which are in use, have {taken - size}."
             )
+        self._check_free()
+
+    def _check_free(self) -> None:
+        if shutil.disk_usage(self._folder).free < self._settings.disk_free_bytes_min:
+            raise self._full()
+
+    def _full(self) -> Unavailable:
         free = shutil.disk_usage(self._folder).free
-        if free < self._settings.disk_free_bytes_min:
-            raise Unprepared(
-                f"{REQUIREMENTS} cannot be installed, because the disk of {self._folder} is full ({free // 2**20} MiB are free)."
-            )
+        return Unavailable(
+            f"{REQUIREMENTS} cannot be installed, because the disk of {self._folder} is full ({free // 2**20} MiB are free)."
+        )
 
     # --- room
 

@@ -185,7 +185,7 @@ class Host(Protocol):
         Raises:
             Unprepared: It cannot be made.
             Invalid: The instance can never be started; says why.
-            Unavailable: The record cannot be saved.
+            Unavailable: It cannot be made now, because a disk is full.
         """
         ...
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import os
 import shutil
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -22,7 +24,7 @@ from bannister.domain.requirements import (
     environment_key,
     installer,
 )
-from bannister.errors import Invalid
+from bannister.errors import Invalid, Unavailable
 from bannister.instances import program
 from bannister.instances.host import Unprepared
 from bannister.instances.installer_environment import configuration, environment, pip_is_configured
@@ -35,6 +37,8 @@ REQUIREMENTS_BYTES_MAX: Final = 1024 * 1024
 #: What an installer may print; of what it printed, so much is searched for why it failed.
 OUTPUT_BYTES_MAX: Final = 64 * 1024 * 1024
 _SEARCHED_BYTES: Final = 1024 * 1024
+#: How an installer says that a disk is full, in the system's words.
+_NO_ROOM: Final = os.strerror(errno.ENOSPC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ async def install(
 
     Raises:
         Unprepared: The installer failed, took too long or printed too much.
+        Unavailable: A disk that it writes to is full.
         OSError: It cannot be started.
     """
     temporary = folder / "tmp"
@@ -120,8 +125,14 @@ async def install(
             _last_lines(output)[-settings.failure_log_lines :],
         ) from None
     if status != 0:
+        lines = decisive_lines(_last_lines(output), settings.failure_log_lines)
+        if (full := next((line.strip() for line in lines if _NO_ROOM in line), None)) is not None:
+            free = shutil.disk_usage(folder).free // 2**20
+            raise Unavailable(
+                f"{REQUIREMENTS} cannot be installed, because a disk is full ({free} MiB are free in {folder.parent}): {full}"
+            )
         why = f"{REQUIREMENTS} cannot be installed, the installer ended with exit status {status}."
-        raise Unprepared(why, decisive_lines(_last_lines(output), settings.failure_log_lines))
+        raise Unprepared(why, lines)
     shutil.rmtree(temporary, ignore_errors=True)
 
 

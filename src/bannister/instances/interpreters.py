@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import secrets
 import shutil
 from collections.abc import Callable
@@ -35,6 +36,7 @@ ASKED_PARALLEL_MAX: Final = 2
 ANSWER_SECONDS_MAX: Final = 60.0
 #: The name of each of its packages is in it.
 ANSWER_BYTES_MAX: Final = 1024 * 1024
+_PIECE_BYTES: Final = 64 * 1024
 #: Of what it says instead, so many lines are shown.
 _SHOWN_LINES: Final = 3
 
@@ -85,23 +87,61 @@ class Interpreters:
     async def _ask(self, python: str, path: str) -> Interpreter:
         async with self._turns:
             self._fence()
-            self._settings.environments_dir.mkdir(parents=True, exist_ok=True)
-            name = f"asked-{secrets.token_hex(4)}"
-            output = self._settings.environments_dir / f"{name}.log"
+            answer = _Answer()
             command = [python, str(ENVIRONMENT_PROGRAM), "describe"]
+            name = f"asked-{secrets.token_hex(4)}"
 
             async def look() -> None:
-                if output.stat().st_size > ANSWER_BYTES_MAX:
+                if answer.is_too_long:
                     raise Unprepared(f"The interpreter {python} prints without end when it is asked what it is.")
 
-            asked = program.Program(command, environment(path, {}), Path("/"), output, name)
             try:
+                asked = program.Program(command, environment(path, {}), Path("/"), answer.path, name)
                 await program.run(asked, ANSWER_SECONDS_MAX, look, self._settings, self._clock, self._fence)
-                return _read(python, output.read_text(errors="replace").splitlines())
+                return _read(python, answer.lines())
             except TimeoutError:
                 raise Unprepared(f"The interpreter {python} does not answer within {ANSWER_SECONDS_MAX:g} s.") from None
             finally:
-                output.unlink(missing_ok=True)
+                answer.close()
+
+
+class _Answer:
+    """What is printed into a pipe. A file would do, but an environment that is there must be found on a full disk, too."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._read, self._write = os.pipe()
+        os.set_blocking(self._read, False)
+        self._loop.add_reader(self._read, self._take)
+        self._content = bytearray()
+        #: As whoever prints opens it.
+        self.path = Path(f"/dev/fd/{self._write}")
+
+    @property
+    def is_too_long(self) -> bool:
+        """Nothing more is taken, and whoever prints more waits."""
+        return len(self._content) > ANSWER_BYTES_MAX
+
+    def lines(self) -> list[str]:
+        """All that was printed until now."""
+        while self._take():
+            pass
+        return self._content.decode(errors="replace").splitlines()
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._read)
+        os.close(self._read)
+        os.close(self._write)
+
+    def _take(self) -> bool:
+        piece = b""
+        if not self.is_too_long:
+            with contextlib.suppress(BlockingIOError):
+                piece = os.read(self._read, _PIECE_BYTES)
+        else:
+            self._loop.remove_reader(self._read)
+        self._content += piece
+        return bool(piece)
 
 
 def _read(python: str, lines: list[str]) -> Interpreter:

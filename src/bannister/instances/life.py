@@ -7,7 +7,8 @@
                         never ready before: at most `startup_attempts_max` tries within the start-up timeout, then FAILED
                         ready before:       tried again for ever, ever more slowly
 
-To prepare (install the artifact's requirements) takes a time of its own, outside of the start-up timeout; where that fails, trying again is of no use.
+To prepare (install the artifact's requirements) takes a time of its own, outside of the start-up timeout; where that fails, trying again is of no use, unless a disk is full: room is waited for as long as the
+start-up timeout.
 Every process is warmed up before it is shown as ready, also one that was started again: its first request is as quick as any other.
 
 Each start gets a new port, so an address never means two processes. Of one group, only so many instances start at a time,
@@ -91,6 +92,8 @@ class Life:
         #: What the process is to be warmed up with; None: not read yet.
         self._warmup: Warmup | None = None
         self._setbacks = 0
+        #: Since when it cannot be prepared, for a reason that may pass (monotonic seconds).
+        self._put_off_since: float | None = None
         self._deadline = around.clock.monotonic() + self._startup_seconds_left()
         self._shown = self._view(self._first_phase(), record.failure)
 
@@ -181,10 +184,21 @@ class Life:
             await self._around.host.prepare(self.record, self._spec, lambda why: self._show(waiting, why))
         except Unprepared as error:
             return _Setback(f"cannot be started: {_clause(error)}", final=True, lines=error.lines)
-        except (Invalid, Unavailable) as error:
+        except Invalid as error:
             return _Setback(f"cannot be started: {_clause(error)}", final=True)
+        except Unavailable as error:
+            return self._put_off(error)
+        self._put_off_since = None
         self._show(self._shown.phase, reason)
         return None
+
+    def _put_off(self, error: Unavailable) -> _Setback:
+        """What is missing may come, as room on a full disk: that is waited for as long as the instance may take to start."""
+        now, timeout = self._around.clock.monotonic(), self._spec.startup_timeout_seconds
+        self._put_off_since = now if self._put_off_since is None else self._put_off_since
+        if now - self._put_off_since < timeout:
+            return _Setback(f"cannot be started now: {_clause(error)}")
+        return _Setback(f"cannot be started: {_clause(error)}; it was tried for {timeout:g} seconds", final=True)
 
     async def _start(self) -> _Setback | None:
         if self.record.was_ready or self.record.first_started_at is None:

@@ -29,7 +29,7 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, NoReturn
 
-from bannister.errors import Invalid, Unavailable
+from bannister.errors import Invalid, Unavailable, disk_is_full
 from bannister.settings import Settings
 
 #: With this begins the name of what is not whole: not yet, or no longer.
@@ -92,6 +92,11 @@ def _unpack(archive: Path, into: Path, limits: Settings) -> Path:
                     remove(partial)
             return folder
     except OSError as error:
+        if disk_is_full(error):
+            free = shutil.disk_usage(into).free // 2**20
+            raise Unavailable(
+                f"The model artifact cannot be unpacked, because the disk of {into} is full ({free} MiB are free)."
+            ) from error
         raise Unavailable(f"The model artifact cannot be unpacked: {error.strerror or error}.") from error
 
 

@@ -180,8 +180,7 @@ class Supervisor:
         url = record.group.container.artifact_url
         assert url is not None
         try:
-            async with self._artifacts.obtained(url) as folder:
-                await self._prepared(row, replace(record, artifact_dir=str(folder), prepared=True))
+            await self._unpack(row, url)
         except BannisterError as error:
             await self._prepared(row, replace(record, failure=f"The artifact {url} cannot be used: {error}"))
         except Exception as error:  # a full disk, say: the group fails with the reason, the supervisor goes on
@@ -189,6 +188,22 @@ class Supervisor:
             await self._prepared(row, replace(record, failure=f"The artifact {url} could not be unpacked: {error}"))
         finally:
             self._preparing.pop(row.key, None)
+
+    async def _unpack(self, row: Row[GroupRecord], url: str) -> None:
+        """What may pass, as a full disk, is waited for as long as the instances may take to start; not when nobody wants them any more."""
+        deadline = self._clock.monotonic() + row.value.group.startup_timeout_seconds
+        pause = self._settings.restart_backoff_seconds_min
+        while row.key in self._wanted.counts:
+            try:
+                async with self._artifacts.obtained(url) as folder:
+                    await self._prepared(row, replace(row.value, artifact_dir=str(folder), prepared=True))
+                return
+            except Unavailable as error:
+                if self._clock.monotonic() + pause > deadline:
+                    raise
+                log.warning("supervisor.artifact_put_off group=%s by %g s: %s", row.key, pause, error)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, self._settings.restart_backoff_seconds_max)
 
     async def _prepared(self, row: Row[GroupRecord], record: GroupRecord) -> None:
         try:
