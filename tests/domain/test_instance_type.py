@@ -81,6 +81,41 @@ def test_cores_that_few_have_been_given_come_first() -> None:
     assert least_used((0, 1), {0: 1}, 2) == (0, 1)
 
 
+#: Two threads of each core, numbered as kernels do: side by side, and in two halves.
+SIDE_BY_SIDE = {core: core // 2 * 2 for core in range(8)}
+IN_HALVES = {core: core % 4 for core in range(8)}
+
+
+@pytest.mark.parametrize(
+    ("physical", "uses", "count", "expected"),
+    [
+        (SIDE_BY_SIDE, {}, 2, (0, 2)),
+        (SIDE_BY_SIDE, {0: 1, 2: 1}, 2, (4, 6)),
+        (SIDE_BY_SIDE, {0: 1, 2: 1, 4: 1, 6: 1}, 2, (1, 3)),
+        (SIDE_BY_SIDE, {0: 1}, 7, (1, 2, 3, 4, 5, 6, 7)),
+        (SIDE_BY_SIDE, {0: 1, 1: 1}, 3, (2, 4, 6)),
+        (SIDE_BY_SIDE, {}, 6, (0, 1, 2, 3, 4, 6)),
+        (IN_HALVES, {}, 4, (0, 1, 2, 3)),
+        (IN_HALVES, {0: 1}, 2, (1, 2)),
+        (IN_HALVES, {0: 1, 1: 1, 2: 1, 3: 1}, 1, (4,)),
+        (IN_HALVES, {0: 1, 1: 1, 2: 1, 3: 1, 5: 1, 6: 1, 7: 1}, 1, (4,)),
+        ({1: 0}, {}, 2, (0, 2)),
+    ],
+)
+def test_cores_are_spread_over_physical_ones(
+    physical: dict[int, int], uses: dict[int, int], count: int, expected: tuple[int, ...]
+) -> None:
+    assert least_used(range(8), uses, count, physical) == expected
+
+
+def test_instances_that_come_one_after_the_other_are_spread_evenly() -> None:
+    uses: dict[int, int] = {}
+    for _ in range(8):
+        for core in least_used(range(8), uses, 2, SIDE_BY_SIDE):
+            uses[core] = uses.get(core, 0) + 1
+    assert uses == dict.fromkeys(range(8), 2)
+
+
 @pytest.mark.parametrize(
     ("count", "text"),
     [(0, "0 MiB"), (200 * 1024**2, "200 MiB"), (15 * GIB // 4, "3.75 GiB"), (1152 * GIB, "1152 GiB")],

@@ -74,6 +74,25 @@ def test_instances_get_different_cores_for_as_long_as_there_are(
     )
 
 
+def test_instances_get_threads_of_different_physical_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: str
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: (0, 1, 2, 3))
+    monkeypatch.setattr(machine, "memory_total", lambda: None)
+    monkeypatch.setattr(machine, "physical_cores", lambda cores: {0: 0, 1: 0, 2: 2, 3: 2})
+    limiter = Limiter(Settings(tmp_path))
+    assert [limiter.grant(name, small).cores for name in "abcd"] == [(0,), (2,), (1,), (3,)]
+
+
+def test_which_threads_share_a_physical_core_is_read_from_the_system(tmp_path: Path) -> None:
+    siblings = {0: ("core_cpus_list", "0,4"), 4: ("core_cpus_list", "0,4"), 3: ("thread_siblings_list", "2-3")}
+    for core, (name, text) in siblings.items():
+        topology = tmp_path / f"sys/devices/system/cpu/cpu{core}/topology"
+        topology.mkdir(parents=True)
+        (topology / name).write_text(f"{text}\n")
+    assert machine.physical_cores((0, 3, 4, 5), tmp_path) == {0: 0, 3: 2, 4: 0}
+
+
 def test_nothing_is_limited_where_that_is_switched_off(tmp_path: Path, small: str) -> None:
     assert Limiter(Settings(tmp_path, instance_limits=Switch.OFF)).grant("a", small) == Grant()
 

@@ -8,6 +8,7 @@ A type that has more than the machine limits nothing: whoever rehearses `ml.m5.2
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -111,9 +112,29 @@ def allowance(instance_type: str | None, cores: int | None, memory_bytes: int | 
     )
 
 
-def least_used(cores: Sequence[int], uses: Mapping[int, int], count: int) -> tuple[int, ...]:
-    """So many cores, those that the fewest instances have been given. `uses`: how many, by core."""
-    return tuple(sorted(sorted(cores, key=lambda core: (uses.get(core, 0), core))[:count]))
+def least_used(
+    cores: Sequence[int], uses: Mapping[int, int], count: int, physical: Mapping[int, int] | None = None
+) -> tuple[int, ...]:
+    """So many cores, those that the fewest instances have been given, and among these those whose physical core is shared by the fewest.
+
+    Args:
+        cores: To choose from, as the system counts them.
+        uses: How many instances have been given each.
+        count: How many to choose.
+        physical: The physical core of each: two threads of one are slower than two cores. One that is not named is one by itself.
+    """
+    of = {core: core if physical is None else physical.get(core, core) for core in cores}
+    load: Counter[int] = Counter()
+    for core in cores:
+        load[of[core]] += uses.get(core, 0)
+    chosen: list[int] = []
+    left = set(cores)
+    while left and len(chosen) < count:
+        core = min(left, key=lambda one: (uses.get(one, 0), load[of[one]], one))
+        left.remove(core)
+        chosen.append(core)
+        load[of[core]] += 1
+    return tuple(sorted(chosen))
 
 
 def gib(count: int) -> str:

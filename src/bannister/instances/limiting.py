@@ -1,6 +1,6 @@
 """Limits of the instances of this machine: cores and memory, as their instance types have them (`bannister.domain.instance_type`).
 
-*Cores.* A process is started on as many cores as its type has vCPUs, those that the fewest instances have been given (Linux: `sched_setaffinity`, which its children and
+*Cores.* A process is started on as many cores as its type has vCPUs, those that the fewest instances have been given, on different physical cores as far as there are (Linux: `sched_setaffinity`, which its children and
 threads inherit). Libraries that start a thread for each core see only these.
 
 *Memory.* What the processes of an instance use is looked at every second or so. One that uses more than its type has is ended, and the reason says so. The kernel's own
@@ -61,6 +61,7 @@ class Limiter:
     def __init__(self, settings: Settings) -> None:
         self._on = settings.instance_limits is Switch.ON
         self._cores = machine.cores()
+        self._physical = machine.physical_cores(self._cores)
         self._memory = machine.memory_total()
         self._given: dict[str, tuple[int, ...]] = {}
 
@@ -72,7 +73,7 @@ class Limiter:
         cores: tuple[int, ...] = ()
         if may.cores is not None:
             uses = Counter(core for some in self._given.values() for core in some)
-            cores = self._given[instance] = least_used(self._cores, uses, may.cores)
+            cores = self._given[instance] = least_used(self._cores, uses, may.cores, self._physical)
         size = size_of(instance_type)
         told = (
             ()

@@ -6,8 +6,9 @@ Where Bannister itself runs in a container or a service whose memory is limited,
 from __future__ import annotations
 
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,20 @@ def cores() -> tuple[int, ...]:
     if sys.platform != "linux":
         return ()
     return tuple(sorted(os.sched_getaffinity(0)))
+
+
+def physical_cores(cores: Sequence[int], root: Path = _ROOT) -> dict[int, int]:
+    """By core, the physical core that it is a thread of, named by its first thread; those of which the system does not tell are left out."""
+    found = {}
+    for core in cores:
+        topology = root / f"sys/devices/system/cpu/cpu{core}/topology"
+        # Kernels before 5.3 have the second name only. A list is like `0,4` or `0-1`.
+        for line in (*_lines(topology / "core_cpus_list"), *_lines(topology / "thread_siblings_list")):
+            first = re.match(r"\d+", line)
+            if first is not None:
+                found[core] = int(first[0])
+                break
+    return found
 
 
 def memory_total(root: Path = _ROOT) -> int | None:
