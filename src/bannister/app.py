@@ -57,6 +57,7 @@ from bannister.metrics.sqlite import SqliteMetrics
 from bannister.objects.folder import FolderObjects
 from bannister.operations.context import Context
 from bannister.operations.monitoring import Health, Monitoring
+from bannister.operations.room import with_shortage
 from bannister.operations.totals import Totals
 from bannister.publisher.following import follow_endpoints
 from bannister.publisher.publisher import Publisher
@@ -132,7 +133,6 @@ class ControlPlane:
             settings.turn_seconds,
             self._metrics,
         )
-        self._experimenter = Experimenter(self._state, clock, ids, experiment_limits(settings), settings.turn_seconds)
         context = Context(
             state=self._state,
             metrics=self._metrics,
@@ -150,6 +150,14 @@ class ControlPlane:
             memory=self._instances.memory,
             logs=self._instances.logs,
             delivery_trouble=self._delivery.trouble,
+        )
+        self._experimenter = Experimenter(
+            self._state,
+            clock,
+            ids,
+            experiment_limits(settings),
+            settings.turn_seconds,
+            lambda deployment: with_shortage(context, deployment),
         )
         self._monitoring = Monitoring(self._state, totals, self._publisher, self._health, clock)
         self._gateway = Gateway(

@@ -21,6 +21,7 @@ from typing import Any
 
 import msgspec
 
+from bannister.domain.deployment.room import Shortage
 from bannister.domain.fleet import Fleet, Group, Shadow, check_weight, sampled_parts
 from bannister.errors import Invalid
 
@@ -62,6 +63,8 @@ class Scaling:
     phase_since: float = 0.0
     #: Why it was taken back: a sentence; None: it was not.
     reason: str | None = None
+    #: Memory that it may miss, as it was before it began; None: it fits, as far as is known.
+    shortage: Shortage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,13 @@ deployment begins, which the deployer carries on, or the share of copied request
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from bannister import __version__
 from bannister.clock import Clock
+from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.deployment.recorder import STARTED, started
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.experiment.experiment import ENDED, Experiment
@@ -29,8 +32,26 @@ log = logging.getLogger(__name__)
 class Experimenter:
     """Carries every inference experiment forward. One per data directory; `run` it as a task."""
 
-    def __init__(self, state: State, clock: Clock, ids: Ids, limits: Limits, turn_seconds: float) -> None:
-        """`turn_seconds`: start and end times are looked at this often when nothing else changes."""
+    def __init__(
+        self,
+        state: State,
+        clock: Clock,
+        ids: Ids,
+        limits: Limits,
+        turn_seconds: float,
+        with_shortage: Callable[[Deployment], Awaitable[Deployment]] | None = None,
+    ) -> None:
+        """An experimenter.
+
+        Args:
+            state: Experiments, endpoints and models.
+            clock: The present.
+            ids: For deployments.
+            limits: Of experiments.
+            turn_seconds: Start and end times are looked at this often when nothing else changes.
+            with_shortage: A deployment, before it begins, with the memory that it may miss; None: nobody looks.
+        """
+        self._with_shortage = with_shortage
         self._state = state
         self._clock = clock
         self._ids = ids
@@ -91,6 +112,8 @@ class Experimenter:
         writes: list[Put[Any] | Remove] = [Put(EXPERIMENTS, row.key, decision.experiment, row.revision)]
         changed = decision.endpoint
         if changed is not None:
+            if self._with_shortage and changed.deployment is not None and changed.deployment.id == seen.fresh_id:
+                changed = replace(changed, deployment=await self._with_shortage(changed.deployment))
             change = endpoint_change(endpoint, changed, seen.now, None)
             writes.append(change.write)
             deployment = changed.deployment

@@ -79,9 +79,12 @@ class LocalInstances(GroupedInstances):
         records = FolderRecords(folder, self.logs, fence)
         seed = str(settings.data_dir).encode()
         ports = Ports(settings.instance_port_first, settings.instance_port_last, seed)
+        self._containers = ContainerHost(
+            settings, clock, images, engines or Engines(NONE), records, self.logs, ports, epoch, fence
+        )
         host = MachineHost(
             LocalHost(settings, clock, images, records, self.logs, ports, fence),
-            ContainerHost(settings, clock, images, engines or Engines(NONE), records, self.logs, ports, epoch, fence),
+            self._containers,
             lambda image: images.resolve(image).container,
         )
         super().__init__(settings, clock, ids, records, host)
@@ -91,14 +94,15 @@ class LocalInstances(GroupedInstances):
         total, available = machine.memory_total(), machine.memory_available()
         if total is None or available is None:
             return None
-        leaders = {
-            one.process.pid: one.group
-            for one in (member.life.record for member in self._members.values())
-            if one.process is not None and one.answered
-        }
+        records = [member.life.record for member in self._members.values()]
+        leaders = {one.process.pid: one.group for one in records if one.process is not None and one.answered}
         used: dict[str, int] = {}
         for leader, count in (await asyncio.to_thread(process.session_memory, dict.fromkeys(leaders, 0))).items():
             used[leaders[leader]] = max(used.get(leaders[leader], 0), count)
+        groups = {one.id: one.group for one in records if one.answered}
+        for instance, one in (await self._containers.usage()).items():
+            if instance in groups:
+                used[groups[instance]] = max(used.get(groups[instance], 0), one.resident_bytes)
         return MachineMemory(total, available, used)
 
 

@@ -40,7 +40,7 @@ from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import describe_endpoint_config
 from bannister.operations.listing import Listed, ListRequest, Page, page
 from bannister.operations.models import describe_model
-from bannister.operations.room import with_shortage
+from bannister.operations.room import shortage_of_scaling, with_shortage
 from bannister.operations.story import REFUSED
 from bannister.state.endpoint_change import endpoint_change
 from bannister.state.store import Record, Row
@@ -127,12 +127,18 @@ async def update_weights_and_capacities(context: Context, name: str, desired: Se
         startup = max(group.startup_timeout_seconds for group in blue.all_groups)
         drained = max(context.settings.drain_timeout_seconds, context.settings.stream_drain_timeout_seconds)
         deadline = now + startup + drained
-        scaling = Scaling(context.ids.short(), blue, after, now, deadline, phase_since=now)
+        short = await shortage_of_scaling(context, name, blue, after)
+        scaling = Scaling(context.ids.short(), blue, after, now, deadline, phase_since=now, shortage=short)
         record = Record(
             now,
             f"endpoint/{name}",
             SCALING_STARTED,
-            {"scaling": scaling.id, "desired": msgspec.to_builtins(tuple(desired)), "version": __version__},
+            {
+                "scaling": scaling.id,
+                "desired": msgspec.to_builtins(tuple(desired)),
+                "shortage": msgspec.to_builtins(short),
+                "version": __version__,
+            },
         )
         scaled = replace(endpoint, blue=fleet_of(scaling), scaling=scaling, modified_at=now, failure_reason=None)
         if await _written(context, row, scaled, record):

@@ -9,7 +9,7 @@ from tests.domain.deployment.worlds import fleet
 
 from bannister.domain.deployment.plan import steps
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
-from bannister.domain.deployment.room import MachineMemory, Shortage, ShortageKind, shortage
+from bannister.domain.deployment.room import MachineMemory, Shortage, ShortageKind, shortage, shortage_of_more
 from bannister.domain.fleet import Fleet, Shadow
 from bannister.domain.instance_type import GIB
 
@@ -75,6 +75,52 @@ def test_a_shadow_counts() -> None:
     assert short is not None
     assert short.kind is ShortageKind.MAY_NOT_FIT
     assert "may use 14 GiB more" in short.reason
+
+
+def test_a_shadow_of_which_nobody_can_say_counts_as_production_does() -> None:
+    green = fleet("v2", instances=4)
+    green = replace(green, shadow=Shadow(replace(green.groups[0], id="e.next.v2", variant="next", instance_count=2), 1))
+    short = found(12, used_gib=3, green=green)
+    assert short is not None
+    assert short.kind is ShortageKind.DOES_NOT_FIT
+    assert "Green needs 18 GiB beside blue" in short.reason
+
+
+def more(
+    available_gib: float, counts: tuple[int, int], used_gib: float | None, allowed_gib: float | None
+) -> Shortage | None:
+    before = fleet("v1", instances=counts[0])
+    before = replace(before, groups=(replace(before.groups[0], instance_type="ml.m5.large"),))
+    after = replace(before, groups=(replace(before.groups[0], instance_count=counts[1]),))
+    used = {} if used_gib is None else {BLUE: int(used_gib * GIB)}
+    allowed = {} if allowed_gib is None else {BLUE: int(allowed_gib * GIB)}
+    return shortage_of_more(before, after, MachineMemory(64 * GIB, int(available_gib * GIB), used), allowed)
+
+
+@pytest.mark.parametrize(
+    ("counts", "used_gib", "allowed_gib", "needed_gib"),
+    [((4, 6), 3, 8, 6), ((4, 6), None, 8, 16), ((4, 6), None, None, 0), ((6, 4), 3, 8, 0), ((4, 4), 3, 8, 0)],
+)
+def test_of_a_change_of_counts_only_what_is_added_needs_room(
+    counts: tuple[int, int], used_gib: float | None, allowed_gib: float | None, needed_gib: float
+) -> None:
+    assert more(needed_gib, counts, used_gib, allowed_gib) is None
+    if needed_gib:
+        assert more(needed_gib - 0.1, counts, used_gib, allowed_gib) is not None
+    else:
+        assert more(0, counts, used_gib, allowed_gib) is None
+
+
+def test_a_change_of_counts_that_does_not_fit_says_by_what() -> None:
+    assert more(5, (4, 6), 3, None) == Shortage(
+        ShortageKind.NO_ROOM_TO_GROW,
+        "The instances that are added may use 6 GiB more than is used now (2 of AllTraffic with 3 GiB each, as those that run), and 5 GiB of "
+        "this machine's 64 GiB are free.",
+        "Instances may be ended for want of memory, also those in production. Free memory, or ask for fewer instances.",
+    )
+    by_type = more(5, (4, 6), None, 8)
+    assert by_type is not None
+    assert "(2 of AllTraffic with 8 GiB each as ml.m5.large)" in by_type.reason
 
 
 @pytest.mark.parametrize(("batch", "needed_gib"), [(1, 3), (2, 6)])

@@ -130,6 +130,8 @@ def _scaled(scaling: Scaling | None, one: VariantProgress) -> VariantProgress:
         message = f"Scaling in desired instance count to {desired}." if changed > desired else None
     elif scaling.phase is ScalingPhase.GROWING:
         message = f"Scaling out desired instance count to {desired}." if desired > before else None
+        if message is not None and scaling.shortage is not None:
+            message = f"{message} {scaling.shortage.reason}"
     elif scaling.phase is ScalingPhase.WEIGHING:
         message = f"Changing desired weight to {group.weight:g}." if weights.get(group.id) != group.weight else None
     else:

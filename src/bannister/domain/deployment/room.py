@@ -7,7 +7,7 @@ variant), it is as much as its instance type lets it use. So this warns, and ref
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from bannister.domain.deployment.capacity import left, whole
@@ -23,6 +23,8 @@ class ShortageKind(StrEnum):
     DOES_NOT_FIT = "green does not fit beside blue"
     #: By what instance types allow.
     MAY_NOT_FIT = "green may not fit into memory"
+    #: Of a change of counts: by what those of the same variant use, or by what their types allow.
+    NO_ROOM_TO_GROW = "more instances may not fit into memory"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +104,49 @@ def shortage(
     )
 
 
+def shortage_of_more(before: Fleet, after: Fleet, memory: MachineMemory, allowed: Mapping[str, int]) -> Shortage | None:
+    """What a change of instance counts will miss; None: it fits, as far as is known, or nothing is added.
+
+    Args:
+        before: What runs.
+        after: The same groups with other counts. What is too many goes only when what was added is there.
+        memory: Of the machine, as it is now.
+        allowed: By group, the bytes that its instance type lets an instance use; one that is not limited has none.
+    """
+    counts = {group.id: group.instance_count for group in before.all_groups}
+    grown = [
+        replace(group, instance_count=group.instance_count - counts.get(group.id, 0))
+        for group in after.all_groups
+        if group.instance_count > counts.get(group.id, 0)
+    ]
+    needs = [need for group in grown if (need := _need(group, before, memory, allowed)) is not None]
+    more = _all(needs)
+    if more <= memory.available:
+        return None
+    each = ", ".join(
+        f"{need.group.instance_count} of {need.group.variant} with {gib(need.bytes)} each"
+        + (f" as {need.group.instance_type}" if not need.measured else ", as those that run")
+        for need in needs
+    )
+    return Shortage(
+        ShortageKind.NO_ROOM_TO_GROW,
+        f"The instances that are added may use {gib(more)} more than is used now ({each}), and {gib(memory.available)} of this machine's "
+        f"{gib(memory.total)} are free.",
+        "Instances may be ended for want of memory, also those in production. Free memory, or ask for fewer instances.",
+    )
+
+
 def _need(group: Group, blue: Fleet | None, memory: MachineMemory, allowed: Mapping[str, int]) -> _Need | None:
     """None: nobody can say."""
     of_variant = [one.id for one in (blue.all_groups if blue is not None else ()) if one.variant == group.variant]
     measured = [memory.used[name] for name in of_variant if name in memory.used]
     if measured:
         return _Need(group, max(measured), measured=True)
-    return _Need(group, allowed[group.id], measured=False) if group.id in allowed else None
+    if group.id in allowed:
+        return _Need(group, allowed[group.id], measured=False)
+    # A new variant with no limit, as the shadow of an experiment is: likely another version of what production runs.
+    others = [memory.used[one.id] for one in (blue.groups if blue is not None else ()) if one.id in memory.used]
+    return _Need(group, max(others), measured=True) if others else None
 
 
 def _all(needs: Sequence[_Need]) -> int:
