@@ -115,6 +115,8 @@ class Engine:
         match method, path:
             case "GET", ["_ping"]:
                 return 200, b"OK"
+            case "GET", ["info"]:
+                return 200, {"NCPU": 4, "MemTotal": 2**34, "MemoryLimit": True, "CpuCfsQuota": True}
             case "GET", ["images", *name, "json"]:
                 return 200, {"Id": self._image("/".join(name))}
             case "POST", ["images", "create"]:

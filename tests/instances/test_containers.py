@@ -12,6 +12,7 @@ import pytest
 
 from bannister.domain.instance import InstancePhase
 from bannister.errors import Unavailable
+from bannister.instances.container_request import capability, limits_of, told
 from bannister.instances.engine import NONE, Engine, EngineRefused, Engines
 from bannister.instances.images import ImageTable
 from bannister.settings import Settings
@@ -56,6 +57,48 @@ async def test_it_has_a_small_share_of_the_processor_until_it_is_ready(container
     share = place.container(silent.id)["HostConfig"]["CpuShares"]
     # Podman learned late to give it back: there it starts with the whole.
     assert share == round(1024 / 1.25**5) or (place.is_real and share == 0)
+
+
+@real
+async def test_its_type_limits_it(container_place):
+    place = container_place
+    limits = limits_of("ml.t2.medium", capability(place.ask("GET", "/info")))
+    backend = await place.started()
+    await backend.ensure(dataclasses.replace(place.spec(), instance_type="ml.t2.medium"), 1, epoch=1)
+    (one,) = await place.until_all(backend, READY)
+    host = place.container(one.id)["HostConfig"]
+    assert host.get("Memory", 0) == host.get("MemorySwap", 0) == (limits.memory_bytes or 0)
+    assert host.get("NanoCpus", 0) == (limits.cores or 0) * 10**9
+    sentence = told("ml.t2.medium", limits)
+    assert (await backend.log_tail(one.id, 100))[:1] == ([f"[bannister] {sentence}"] if sentence else [])
+    used = await backend.usage()
+    assert used[one.id].memory_bytes == limits.memory_bytes
+    found = await backend.memory()
+    assert found is None or found.used == {one.group: pytest.approx(used[one.id].resident_bytes, rel=0.5)}
+
+
+@real
+async def test_a_shadows_yields_for_good(container_place):
+    place = container_place
+    backend = await place.started()
+    await backend.ensure(dataclasses.replace(place.spec(), is_shadow=True), 1, epoch=1)
+    (one,) = await place.until_all(backend, READY)
+    assert place.container(one.id)["HostConfig"]["OomScoreAdj"] == 500
+    await asyncio.sleep(0.5)  # pings after which it would have been given more
+    assert place.container(one.id)["HostConfig"]["CpuShares"] == round(1024 / 1.25**10)
+
+
+@real
+async def test_a_login_that_a_helper_keeps_is_said_where_the_registry_refuses(container_place, tmp_path, monkeypatch):
+    place = container_place
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    (tmp_path / "config.json").write_text('{"credHelpers": {"docker.io": "desktop"}}')
+    place.settings.images_path.write_text('[[image]]\nmatch = "bannister-test-nobody/*"\ncontainer = true\n')
+    backend = await place.started()
+    await backend.ensure(dataclasses.replace(place.spec(), image="bannister-test-nobody/has:1"), 1, epoch=1)
+    (one,) = await place.until_all(backend, InstancePhase.FAILED)
+    assert "cannot be pulled (" in one.reason
+    assert "). The login for docker.io is kept by a credential helper (desktop, in " in one.reason
 
 
 @real

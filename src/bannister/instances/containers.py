@@ -24,6 +24,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import re
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
@@ -34,24 +35,34 @@ from urllib.parse import quote
 
 from bannister.clock import Clock
 from bannister.domain.instance import GroupSpec, Usage
+from bannister.domain.instance_type import Allowance
 from bannister.domain.warmup import Warmup
 from bannister.errors import Unavailable
+from bannister.instances.container_request import (
+    ADDRESS,
+    LABEL_DATA_DIR,
+    WHOLE_SHARES,
+    Capability,
+    Order,
+    capability,
+    definition,
+    limits_of,
+    shares,
+    told,
+)
 from bannister.instances.engine import Engine, EngineRefused, Engines
 from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.host import InstanceRecord, Ping
-from bannister.instances.images import CONTAINER_MODEL_DIR, CONTAINER_PORT, ImageTable, RunCommand
+from bannister.instances.images import ImageTable, RunCommand
 from bannister.instances.ping import answers_ping
 from bannister.instances.ports import Ports
 from bannister.instances.process import Identity
 from bannister.instances.records import FolderRecords
+from bannister.instances.registry_logins import login_for
 from bannister.instances.warmup import warm_up
-from bannister.settings import Settings
+from bannister.settings import Settings, Switch
 
 _logger = logging.getLogger(__name__)
-_ADDRESS: Final = "127.0.0.1"
-_LABEL_DATA_DIR: Final = "bannister.data-dir"
-_LABEL_INSTANCE: Final = "bannister.instance"
-_LABEL_EPOCH: Final = "bannister.epoch"
 #: Between two attempts to reach an engine that does not answer, in seconds.
 _AGAIN_SECONDS: Final = 1.0
 #: What a container uses is no reason to wait for an engine that is busy.
@@ -60,10 +71,6 @@ _USAGE_SECONDS: Final = 5.0
 _LAST_WORDS_SECONDS: Final = 5.0
 #: Containers that nobody knows are looked for this often.
 _SWEEP_SECONDS: Final = 60.0
-#: The engine's own copy of what a container prints; ours is the instance's log.
-_ENGINE_LOG_SIZE: Final = "16m"
-#: Of the processor, as Docker counts it: what a container has that says nothing.
-_WHOLE_SHARES: Final = 1024
 _SIGNALS: Final = range(1, 65)
 _FRAME_HEADER_BYTES: Final = 8
 _LINE_BYTES_MAX: Final = 64 * 1024
@@ -80,6 +87,11 @@ class _Making:
 
     spec: GroupSpec
     run: RunCommand
+    record: InstanceRecord
+
+    def settled_niceness(self, settings: Settings) -> int:
+        """With which it serves."""
+        return settings.shadow_niceness if self.spec.is_shadow else 0
 
 
 class ContainerHost:
@@ -113,6 +125,7 @@ class ContainerHost:
         self._swept_at: float | None = None
         #: By the engine's socket.
         self._can_share: dict[Path, bool] = {}
+        self._capabilities: dict[Path, Capability] = {}
 
     # --- as a host
 
@@ -125,7 +138,7 @@ class ContainerHost:
         record.begin(port, self._clock.now())
         record.container = f"bannister-{record.id}-{record.starts}"
         self.records.save_instance(record)
-        return self._container(record, port, _Making(spec, run))
+        return self._container(record, port, _Making(spec, run, record))
 
     def adopt(self, records: list[InstanceRecord]) -> dict[str, ContainerProcess]:
         """All that were recorded: whether they still run, the engine is asked when they are watched."""
@@ -160,7 +173,7 @@ class ContainerHost:
             self._swept_at = now
 
     async def _sweep(self, engine: Engine) -> None:
-        label = f"{_LABEL_DATA_DIR}={self.settings.data_dir}"
+        label = f"{LABEL_DATA_DIR}={self.settings.data_dir}"
         found = await engine.call("GET", "/containers/json", {"all": 1, "filters": json.dumps({"label": [label]})})
         for one in found or []:
             names = [name.lstrip("/") for name in one.get("Names", [])]
@@ -198,34 +211,52 @@ class ContainerHost:
     async def _pull(self, engine: Engine, name: str) -> None:
         self.fence()
         _logger.info("Image %s is pulled", name)
+        login = await asyncio.to_thread(login_for, name, os.environ)
+        instead = "" if login.why_none is None else f" {login.why_none}"
         try:
             told = await engine.call(
                 "POST",
                 "/images/create",
                 {"fromImage": _with_tag(name)},
+                headers={} if login.header is None else {"X-Registry-Auth": login.header},
                 timeout_seconds=self.settings.container_pull_timeout_seconds,
             )
         except EngineRefused as error:
-            raise _Failed(f"cannot be started: the image {name!r} cannot be pulled ({error})") from None
+            raise _Failed(
+                f"cannot be started: the image {name!r} cannot be pulled ({error}){_clause(instead)}"
+            ) from None
         except Unavailable:
             seconds = self.settings.container_pull_timeout_seconds
             raise _Failed(f"cannot be started: the image {name!r} was not pulled within {seconds:g} seconds") from None
         trouble = next((line["error"] for line in _progress(told) if "error" in line), None)
         if trouble is not None:  # the answer had begun with 200 by then
             raise _Failed(
-                f"cannot be started: the image {name!r} cannot be pulled ({' '.join(str(trouble).split())[:400]})"
+                f"cannot be started: the image {name!r} cannot be pulled ({' '.join(str(trouble).split())[:400]}){_clause(instead)}"
             )
 
     async def can_share(self, engine: Engine) -> bool:
         """Whether the engine can give a running container another share of the processor; Podman learned it late."""
         if engine.socket not in self._can_share:
             try:
-                await engine.call("POST", "/containers/bannister-nobody/update", body={"CpuShares": _WHOLE_SHARES})
+                await engine.call("POST", "/containers/bannister-nobody/update", body={"CpuShares": WHOLE_SHARES})
             except EngineRefused as refusal:
                 self._can_share[engine.socket] = "no such container" in str(refusal).lower()
             if not self._can_share.get(engine.socket):
                 _logger.info("The engine cannot change shares: containers that start do not yield to those that serve")
         return self._can_share.get(engine.socket, False)
+
+    async def limits(self, engine: Engine, instance_type: str | None) -> Allowance:
+        """What a container of a type may use of the engine's machine, which on macOS is another one than this."""
+        if self.settings.instance_limits is not Switch.ON or instance_type is None:
+            return Allowance()
+        if engine.socket not in self._capabilities:
+            try:
+                info = await engine.call("GET", "/info")
+            except EngineRefused as refusal:
+                _logger.warning("Containers are not limited, because the engine does not say what it has: %s", refusal)
+                info = None
+            self._capabilities[engine.socket] = capability(info if isinstance(info, dict) else {})
+        return limits_of(instance_type, self._capabilities[engine.socket])
 
     def forget(self, name: str) -> None:
         self._containers.pop(name, None)
@@ -253,7 +284,9 @@ class ContainerProcess:
         #: Its image is here, and it was started.
         self._prepared = making is None
         self._why: str | None = None
-        self._whole = making is None or host.settings.startup_niceness == 0
+        #: With which it serves, and whether it has that already.
+        self._niceness = 0 if making is None else making.settled_niceness(host.settings)
+        self._whole = making is None or host.settings.startup_niceness <= self._niceness
         self._setup: asyncio.Task[None] | None = None
         self._patience: asyncio.TimerHandle | None = None
         #: Short acts beside its life (signals, shares), until they are done.
@@ -276,7 +309,7 @@ class ContainerProcess:
         return self._strained
 
     async def warm_up(self, path: str, warmup: Warmup, timeout_seconds: float) -> str | None:
-        return await warm_up(_ADDRESS, self._port, path, warmup, timeout_seconds)
+        return await warm_up(ADDRESS, self._port, path, warmup, timeout_seconds)
 
     @property
     def instance(self) -> str:
@@ -296,7 +329,7 @@ class ContainerProcess:
                 async with asyncio.timeout(timeout_seconds):
                     await self._up.wait()
         may_answer = self._up.is_set() or self._adopted
-        if not may_answer or not await answers_ping(_ADDRESS, self._port, path, timeout_seconds):
+        if not may_answer or not await answers_ping(ADDRESS, self._port, path, timeout_seconds):
             return Ping.SILENT
         return Ping.OK
 
@@ -317,7 +350,7 @@ class ContainerProcess:
             return None
 
     def settle(self, niceness: int) -> bool:
-        del niceness  # a shadow's container gets its whole share like any other
+        del niceness  # it was told with what it is made from
         if not self._whole and not self._ended.done() and not self._acts:
             self._act(self._give_whole_share())
         return self._whole or self._ended.done()
@@ -374,7 +407,12 @@ class ContainerProcess:
             image = await self._host.image(engine, making)
             self._whole = self._whole or not await self._host.can_share(engine)
             self._host.fence()
-            await engine.call("POST", "/containers/create", {"name": self._name}, self._definition(making, image))
+            limits = await self._host.limits(engine, making.spec.instance_type)
+            self._tell(making, limits)
+            self._host.fence()
+            await engine.call(
+                "POST", "/containers/create", {"name": self._name}, definition(self._order(making, image, limits))
+            )
             self._host.fence()
             await engine.call("POST", f"/containers/{self._name}/start")
         except EngineRefused as refusal:
@@ -387,6 +425,30 @@ class ContainerProcess:
             return
         yielded = self._host.settings.startup_yield_seconds
         self._patience = asyncio.get_running_loop().call_later(yielded, self.settle, 0)
+
+    def _order(self, making: _Making, image: str, limits: Allowance) -> Order:
+        settings = self._host.settings
+        return Order(
+            making.spec,
+            making.run,
+            self._instance,
+            image,
+            self._port,
+            str(settings.data_dir),
+            self._host.epoch,
+            limits,
+            self._niceness if self._whole else max(self._niceness, settings.startup_niceness),
+        )
+
+    def _tell(self, making: _Making, limits: Allowance) -> None:
+        """What limits it, in its record and as the first line of its log."""
+        record = making.record
+        record.memory_bytes, record.instance_type = limits.memory_bytes, making.spec.instance_type
+        self._host.records.save_instance(record)
+        sentence = "" if self._host.settings.instance_limits is not Switch.ON else told(record.instance_type, limits)
+        if sentence:
+            with contextlib.suppress(OSError):  # a full disk
+                self._host.logs.copy(self._instance, self._name, f"[bannister] {sentence}\n".encode(), (0, 0))
 
     async def _watch(self) -> int | None:
         """Until it has ended; its exit status, negative for a signal."""
@@ -446,39 +508,6 @@ class ContainerProcess:
         except (Unavailable, EngineRefused) as error:  # found again by its label, and removed then
             _logger.warning("Container %s cannot be removed now: %s", self._name, error)
 
-    def _definition(self, making: _Making, image: str) -> dict[str, Any]:
-        spec, settings = making.spec, self._host.settings
-        environment = {
-            **making.run.environment,
-            **spec.environment,
-            "SAGEMAKER_BIND_TO_PORT": str(CONTAINER_PORT),
-        }
-        mounts = (
-            []
-            if spec.artifact_dir is None
-            else [{"Type": "bind", "Source": spec.artifact_dir, "Target": CONTAINER_MODEL_DIR, "ReadOnly": True}]
-        )
-        shares = {} if self._whole else {"CpuShares": round(_WHOLE_SHARES / 1.25**settings.startup_niceness)}
-        port = f"{CONTAINER_PORT}/tcp"
-        return {
-            "Image": image,
-            "Cmd": making.run.arguments(),
-            "Env": [f"{name}={value}" for name, value in environment.items()],
-            "Labels": {
-                _LABEL_DATA_DIR: str(settings.data_dir),
-                _LABEL_INSTANCE: self._instance,
-                _LABEL_EPOCH: str(self._host.epoch),
-            },
-            "ExposedPorts": {port: {}},
-            "HostConfig": {
-                "Mounts": mounts,
-                "PortBindings": {port: [{"HostIp": _ADDRESS, "HostPort": str(self._port)}]},
-                "RestartPolicy": {"Name": "no"},
-                "LogConfig": {"Type": "json-file", "Config": {"max-size": _ENGINE_LOG_SIZE}},
-                **shares,
-            },
-        }
-
     # --- beside it
 
     def _act(self, work: Coroutine[Any, Any, None]) -> None:
@@ -504,7 +533,7 @@ class ContainerProcess:
         try:
             self._host.fence()
             engine = self._host.engines.find()
-            await engine.call("POST", f"/containers/{self._name}/update", body={"CpuShares": _WHOLE_SHARES})
+            await engine.call("POST", f"/containers/{self._name}/update", body={"CpuShares": shares(self._niceness)})
         except Unavailable:
             return  # asked again
         except EngineRefused as refusal:
@@ -557,6 +586,11 @@ async def _inspect_image(engine: Engine, name: str) -> str | None:
             return None
         raise
     return str(found["Id"])
+
+
+def _clause(sentence: str) -> str:
+    """A sentence as what ends another."""
+    return sentence if not sentence else f".{sentence.removesuffix('.')}"
 
 
 def _with_tag(name: str) -> str:

@@ -54,6 +54,7 @@ class Engine:
         query: Mapping[str, object] | None = None,
         body: object = None,
         *,
+        headers: Mapping[str, str] | None = None,
         timeout_seconds: float | None = _CALL_SECONDS,
     ) -> Any:
         """One request; its answer's JSON, None where it has no body. `timeout_seconds` None: as long as it takes."""
@@ -61,7 +62,7 @@ class Engine:
         size = 0
         try:
             async with asyncio.timeout(timeout_seconds):
-                async with contextlib.aclosing(self.stream(method, path, query, body)) as stream:
+                async with contextlib.aclosing(self.stream(method, path, query, body, headers)) as stream:
                     async for piece in stream:
                         size += len(piece)
                         if size > _DOCUMENT_BYTES_MAX:
@@ -72,7 +73,12 @@ class Engine:
         return _document(b"".join(pieces))
 
     async def stream(
-        self, method: str, path: str, query: Mapping[str, object] | None = None, body: object = None
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, object] | None = None,
+        body: object = None,
+        headers: Mapping[str, str] | None = None,
     ) -> AsyncGenerator[bytes, None]:
         """One request; its answer's body as it comes."""
         try:
@@ -80,7 +86,7 @@ class Engine:
         except OSError as error:
             raise Unavailable(f"No container engine answers at {self.socket} ({error.strerror}).") from error
         try:
-            writer.write(_request(method, path, query, body))
+            writer.write(_request(method, path, query, body, headers))
             status, headers = _head(await reader.readuntil(b"\r\n\r\n"))
             if status >= 300:
                 document = await _first(_body(reader, status, headers))
@@ -93,12 +99,19 @@ class Engine:
             writer.close()
 
 
-def _request(method: str, path: str, query: Mapping[str, object] | None, body: object) -> bytes:
+def _request(
+    method: str,
+    path: str,
+    query: Mapping[str, object] | None,
+    body: object,
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
     target = path if not query else f"{path}?{urlencode(query)}"
     content = b"" if body is None else json.dumps(body).encode()
+    more = "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     return (
         f"{method} {target} HTTP/1.1\r\nHost: engine\r\nUser-Agent: bannister\r\nConnection: close\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n{more}\r\n"
     ).encode() + content
 
 
