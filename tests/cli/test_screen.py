@@ -116,18 +116,20 @@ def test_it_fits_80_by_24_whatever_there_is_to_show(
     [
         (["memory"], "  ! green does not fit beside blue (why: explain)"),
         (["errors"], "  ! errors: diluted by blue (why: explain)"),
-        (["memory", "errors", "errors"], "  ! 3 warnings about memory and 1 alarm(s) (why: explain)"),
+        (["model"], "  ! main: the model warns of itself (why: explain)"),
+        (["memory", "errors", "errors"], "  ! 3 warnings about memory, 1 alarm(s) (why: explain)"),
+        (["memory", "model"], "  ! 2 warnings about memory, 1 model(s) (why: explain)"),
+        (["model", "model", "errors"], "  ! 3 warnings about 1 model(s), 1 alarm(s) (why: explain)"),
         (["errors", "errors"], "  ! 2 warnings about 1 alarm(s) (why: explain)"),
     ],
 )
-def test_warnings_are_about_memory_or_alarms(kinds: list[str], expected: str) -> None:
+def test_warnings_are_about_memory_models_or_alarms(kinds: list[str], expected: str) -> None:
     found = described(alarms=1)
-    found["Warnings"] = [
-        {"Kind": "green does not fit beside blue"}
-        if kind == "memory"
-        else {"AlarmName": kind, "Kind": "diluted by blue"}
-        for kind in kinds
-    ]
+    others = {
+        "memory": {"Kind": "green does not fit beside blue"},
+        "model": {"VariantName": "main", "Kind": "the model warns of itself"},
+    }
+    found["Warnings"] = [others.get(kind, {"AlarmName": kind, "Kind": "diluted by blue"}) for kind in kinds]
     assert [line for line in drawn(found) if line.startswith("  ! ")] == [expected]
 
 

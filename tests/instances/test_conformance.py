@@ -113,8 +113,9 @@ async def test_one_that_crashes_is_started_again(place):
     assert again.id == first.id
     assert again.address != first.address
     assert other == second
+    assert (first.deaths, again.deaths) == (0, 1)
     place.crash(first.id)
-    await place.until(backend, lambda found: found[0].phase is READY and found[0].restarts == 2)
+    await place.until(backend, lambda found: found[0].phase is READY and found[0].restarts == found[0].deaths == 2)
 
 
 async def test_the_reason_says_how_one_ended(place):
@@ -133,6 +134,7 @@ async def test_one_that_cannot_start_fails_with_its_last_words(place):
     await backend.ensure(place.spec("broken"), 1, epoch=1)
     (one,) = await place.until_all(backend, InstancePhase.FAILED)
     assert one.restarts == place.settings.startup_attempts_max - 1
+    assert one.deaths == 0, "none of its processes has ever answered"
     assert one.reason.startswith(
         "The primary container for production variant AllTraffic did not pass the ping health check. "
         "The instance ended with exit status 3 (3 attempts). The last lines of its log:\n"
@@ -315,7 +317,7 @@ async def test_one_that_ended_meanwhile_is_started_again(place):
     await backend.close(stop_instances=False)
     place.crash(first.id)
     found = await place.until_all(await place.started(), READY, 2)
-    assert {one.id: one.restarts for one in found} == {first.id: 1, second.id: 0}
+    assert {one.id: (one.restarts, one.deaths) for one in found} == {first.id: (1, 1), second.id: (0, 0)}
 
 
 async def test_one_that_hung_meanwhile_is_not_called_ready(place):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 
 import pytest
 
 from bannister.errors import Unavailable
-from bannister.instances.ping import answers_ping
+from bannister.instances.ping import WARNING_CHARACTERS_MAX, WARNINGS_MAX, Answer, answers_ping, asked
 from bannister.instances.ports import Ports
 
 
@@ -91,3 +92,37 @@ async def test_a_ping_does_not_wait_for_ever():
 
 async def test_nobody_there_is_no_answer(first):
     assert await answers_ping("127.0.0.1", first, "/ping", 5.0) is False
+
+
+@pytest.mark.parametrize(
+    ("body", "warnings"),
+    [
+        (b'{"warnings": ["It is old.", "It is \xc3\xa4lter.", "It is old."]}', ("It is old.", "It is \u00e4lter.")),
+        (b'{"warnings": ["\\u001b[2Jred\\n", "", "  "]}', ("[2Jred",)),
+        (b'{"warnings": "one"}', ()),
+        (b'{"warnings": [1, null, ["x"]]}', ()),
+        (b'{"warnings": {"a": 1}}', ()),
+        (b'{"warnings": [', ()),
+        (b'[{"warnings": ["x"]}]', ()),
+        (b'{"a":' * 5000 + b'"warnings"', ()),
+        (b'{"status": "Healthy"}', ()),
+        (b"", ()),
+    ],
+)
+async def test_what_a_server_says_against_its_model_is_heard(body, warnings):
+    assert await _asked(body) == Answer(True, warnings)
+
+
+async def test_no_server_says_more_than_the_bounds():
+    said = await _asked(json.dumps({"warnings": [str(number) * 6000 for number in range(9)]}).encode())
+    assert [len(one) for one in said.warnings] == [WARNING_CHARACTERS_MAX] * WARNINGS_MAX
+
+
+async def _asked(body):
+    async def serve(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        return await asked("127.0.0.1", server.sockets[0].getsockname()[1], "/ping", 5.0)

@@ -272,6 +272,8 @@ def test_a_model_of_another_version_is_warned_about_before_it_serves(
     *_, warning, serving = server.log.read_text().splitlines()
     assert warning.startswith("WARNING: model.joblib was pickled by scikit-learn 1.2.2 and is loaded by ")
     assert serving.startswith("Serving ")
+    # Whoever asks whether it is up is told.
+    assert json.loads(server.ask("GET", "/ping")[2]) == {"warnings": [warning.removeprefix("WARNING: ")]}
 
 
 def test_a_model_of_another_version_that_cannot_predict_never_serves(

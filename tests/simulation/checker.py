@@ -88,6 +88,8 @@ class Checker:
         self._away_since: dict[str, float] = {}
         #: Endpoints that were reachable through a proxy once.
         self._served: dict[str, None] = {}
+        #: What models said against themselves, as the journal has it: deployment, variant and text.
+        self._warned: dict[tuple[str, str, str], None] = {}
         self.jumps = 0
         self.calm_since = 0.0
         self.outcomes: dict[str, Phase] = {}
@@ -133,6 +135,8 @@ class Checker:
         if self._world.composites is not None and any(write.table.name == ALARMS.name for write in writes):
             self._composites.committed(self._all(ALARMS), records)
         for record in records:
+            for one in record.body.get("model_warnings", ()):
+                self._model_warned(record.body["deployment"], one["variant"], one["text"])
             if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
                 self._alarm_tripped(record.subject.removeprefix("alarm/"))
                 self._decided_early(record)
@@ -299,7 +303,26 @@ class Checker:
             alarm = self._read(ALARMS, name)
             if alarm is None or alarm.state.value is AlarmValue.ALARM:
                 raise self._world.violated("7: no traffic moves while an alarm is in ALARM", f"{deployment.id}: {name}")
+        self._warnings_known(deployment)
         watched.shifted_at_sequence = self._world.medium.sequence
+
+    def _model_warned(self, deployment: str, variant: str, text: str) -> None:
+        if (deployment, variant, text) in self._warned:
+            raise self._world.violated("22: what a model says is recorded once", f"{deployment}: {text}")
+        self._warned[deployment, variant, text] = None
+
+    def _warnings_known(self, deployment: Deployment) -> None:
+        """Before traffic moves, what green's models say against themselves is recorded, and nothing else."""
+        green = deployment.green.all_groups
+        behaviours = [(one.variant, self._world.models[one.container.image].behaviour) for one in green]
+        said = {(variant, text) for variant, one in behaviours if one is not None for text in one.warnings}
+        kept = [(one.variant, one.text) for one in deployment.model_warnings]
+        journaled = {(variant, text) for name, variant, text in self._warned if name == deployment.id}
+        if sorted(kept) != sorted(said) or journaled != said:
+            raise self._world.violated(
+                "22: what a model says is recorded before traffic moves",
+                f"{deployment.id}: {said} was said, {kept} is kept, {journaled} is in the journal.",
+            )
 
     def _capacity(self, deployment: Deployment) -> None:
         machine, wanted = self._world.machine, wanted_of(deployment)
@@ -480,10 +503,11 @@ class Checker:
                 old = whole(running.blue.groups, variant)
                 largest = max(batch(running.policy.step, count), batch(running.policy.rollback_step, old))
                 groups = [one.id for one in (*running.blue.groups, *running.green.groups) if one.variant == variant]
-                # All at once on the way back: what drains is not waited for.
-                at_once = bool(running.retreat) and running.policy.rollback_step is None
-                draining = [one.id for one in machine.remembered.instances if one.draining and at_once]
-                exist = sum(instance not in draining for group in groups for instance in machine.in_group(group))
+                # On the way back what leaves is not waited for.
+                leaving = [
+                    one.id for one in machine.remembered.instances if running.retreat and (one.draining or one.stopping)
+                ]
+                exist = sum(instance not in leaving for group in groups for instance in machine.in_group(group))
                 several = len(groups) - 2  # of a mixed fleet each group keeps one
                 if exist > max(old, count) + largest + several:
                     raise self._world.violated(

@@ -21,6 +21,7 @@ from bannister.capture.assembly import Role
 from bannister.capture.early import EarlyExchanges
 from bannister.capture.pairing import Pair, Pairing
 from bannister.collector import instructing
+from bannister.deployer import loop as deployer_loop
 from bannister.deployer import scaling as scaling_loop
 from bannister.domain import routing, scaling
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
@@ -63,6 +64,25 @@ def _dropped_transition() -> Parts:
 
 def _unacknowledged_bake() -> Parts:
     _rules()[Phase.SHIFTING] = lambda deployment, seen: Noticed(Event.SPLIT_ACKNOWLEDGED, "Surely.")
+    return Parts()
+
+
+def _warnings_unheard() -> Parts:
+    deployer_loop.heard = lambda deployment, seen: None
+    return Parts()
+
+
+def _warnings_of_every_instance() -> Parts:
+    honest = machine.heard
+
+    def heard(deployment: Deployment, seen: Observation) -> Deployment | None:
+        """Hears again what it has heard when another instance says it."""
+        known = deployment.model_warnings
+        found = honest(replace(deployment, model_warnings=()), seen)
+        more = found is not None and sum(group.ready for group in seen.green) > len(known)
+        return replace(found, model_warnings=(*known, *found.model_warnings)) if found and more else None
+
+    deployer_loop.heard = heard
     return Parts()
 
 
@@ -446,6 +466,8 @@ def _installing_is_starting() -> Parts:
 MUTANTS: dict[str, Callable[[], Parts]] = {
     "a dropped transition": _dropped_transition,
     "a skipped acknowledgement": _unacknowledged_bake,
+    "what models say against themselves forgotten": _warnings_unheard,
+    "what models say against themselves said by each instance": _warnings_of_every_instance,
     "a bake that ignores what was evaluated": _bake_without_evaluation,
     "a bake that is too short": _short_bake,
     "alarms read by their present state": _present_state_of_alarms,

@@ -218,6 +218,7 @@ class Release:
         """A configuration of a model. `shadow`: weight and behaviour of its shadow; None: as the world has it."""
         self.versions += 1
         name = f"{self.name}-v{self.versions}"
+        model = self._warning(model, name)
         self._world.add_model(model)
         paths = _own_paths(name) if self.versions % 2 == 0 else {}
         container = Container(model.image, model.artifact, model.environment | paths)
@@ -357,6 +358,14 @@ class Release:
                 return Model(image, None, sound=False)
             case _:
                 return self._sound()
+
+    def _warning(self, model: Model, version: str) -> Model:
+        """Perhaps a model that says something against itself. Drawn apart: what else happens in a world does not depend on it."""
+        said = random.Random(f"warnings in {self._world.seed} {version}").choice((0, 0, 0, 1, 2))
+        if model.behaviour is None or not said:
+            return model
+        texts = tuple(f"{version} was pickled by release {number}." for number in range(said))
+        return replace(model, behaviour=replace(model.behaviour, warnings=texts))
 
     def _warmed(self, model: Model) -> Model:
         """Some models bring a warm-up, which may take its time or fail, and some use too much memory after a while.

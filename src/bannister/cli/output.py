@@ -54,7 +54,7 @@ def paragraph(out: Console, text: str, *, indent: int = 0, style: str = "", colu
 
 
 def warning(out: Console, one: Mapping[str, Any], *, indent: int = 0) -> None:
-    """What is wrong, with an alarm or with memory: the fact in one line, why and what to do under it."""
+    """What is wrong, with an alarm, a model or memory: the fact in one line, why and what to do under it."""
     line(out, " " * indent, ("! ", "yellow"), (warned(one), "yellow"))
     paragraph(out, f"{one['Reason']} {one['Remedy']}", indent=indent + 2, style="dim")
 

@@ -271,11 +271,14 @@ def _warnings(found: dict[str, Any]) -> list[Text]:
         return []
     one = warnings[0]
     if len(warnings) == 1:
-        about = f"{one['AlarmName'][:21]}: " if "AlarmName" in one else ""
+        name = one.get("AlarmName") or one.get("VariantName")
+        about = f"{name[:21]}: " if name else ""
         return [Text(f"  ! {about}{one['Kind']} (why: explain)", "yellow")]
-    alarms = {each["AlarmName"] for each in warnings if "AlarmName" in each}
-    about = f"{len(alarms)} alarm(s)" if "AlarmName" in one else f"memory and {len(alarms)} alarm(s)"
-    return [Text(f"  ! {len(warnings)} warnings about {about} (why: explain)", "yellow")]
+    models, alarms = ({each[name] for each in warnings if name in each} for name in ("VariantName", "AlarmName"))
+    subjects = ["memory"] if any("AlarmName" not in each and "VariantName" not in each for each in warnings) else []
+    subjects += [f"{len(models)} model(s)"] if models else []
+    subjects += [f"{len(alarms)} alarm(s)"] if alarms else []
+    return [Text(f"  ! {len(warnings)} warnings about {', '.join(subjects)} (why: explain)", "yellow")]
 
 
 def _foot(found: dict[str, Any], note: str | None) -> list[Text]:

@@ -43,7 +43,8 @@ def printable(text: str, *, keeps_lines: bool = False) -> str:
 
 def warned(one: Mapping[str, Any]) -> str:
     """What a warning is about, in a few words."""
-    return f"{one['AlarmName']}: {one['Kind']}" if "AlarmName" in one else str(one["Kind"])
+    about = one.get("AlarmName") or one.get("VariantName")
+    return f"{about}: {one['Kind']}" if about else str(one["Kind"])
 
 
 def percent(value: float | None) -> str:

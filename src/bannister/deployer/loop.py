@@ -14,9 +14,9 @@ from bannister.clock import Clock
 from bannister.deployer.observe import Judge, Observer, Traffic
 from bannister.deployer.scaling import Scaler
 from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
-from bannister.domain.deployment.machine import Noticed, advance, notice
+from bannister.domain.deployment.machine import Noticed, advance, heard, notice
 from bannister.domain.deployment.observation import Limits, Observation
-from bannister.domain.deployment.recorder import DECIDED, evidence
+from bannister.domain.deployment.recorder import DECIDED, WARNED, evidence, warned
 from bannister.domain.deployment.targets import mixed_fleet
 from bannister.domain.endpoint import Endpoint
 from bannister.errors import Conflict, Fenced
@@ -81,11 +81,23 @@ class Deployer:
         if deployment is None:
             return scaling is not None and await self._scaler.turn(row, scaling)
         observation = await self.observer.observe(row.value, deployment)
+        with_warnings = heard(deployment, observation)
+        if with_warnings is not None:
+            await self._record_warnings(row, deployment, with_warnings, observation.now)
+            return True
         noticed = notice(deployment, observation, self._limits)
         if noticed is None:
             return False
         await self._record(row, deployment, noticed, observation)
         return True
+
+    async def _record_warnings(self, row: Row[Endpoint], before: Deployment, after: Deployment, now: float) -> None:
+        """Before anything else is decided: whoever follows the deployment has it before traffic moves."""
+        record = Record(now, f"endpoint/{row.key}", WARNED, warned(before, after, __version__))
+        await self._state.commit(
+            [Put(ENDPOINTS, row.key, replace(row.value, deployment=after), row.revision)], [record]
+        )
+        log.warning("deployment.model_warned endpoint=%s: %s", row.key, record.body["reason"])
 
     async def _record(
         self, row: Row[Endpoint], deployment: Deployment, noticed: Noticed, observation: Observation

@@ -232,22 +232,28 @@ def _group(
     shadow: bool,
 ) -> GroupObservation:
     """In one pass over the instances: it is made of every group, at every turn of the loop."""
-    existing = ready = restarts = 0
+    existing = leaving = ready = unready = restarts = deaths = 0
+    warnings: dict[str, None] = {}
     failed: Instance | None = None
     trouble: str | None = None
     for one in snapshot:
         if one.group != group.id:
             continue
         existing += 1
+        if one.draining or one.phase is InstancePhase.STOPPING:
+            leaving += 1
         if one.draining:
             continue
         restarts += one.restarts
+        deaths += one.deaths
+        warnings |= dict.fromkeys(one.warnings)
         if one.phase is InstancePhase.READY:
             ready += 1
         elif failed is None and one.phase is InstancePhase.FAILED:
             failed = one
-        elif trouble is None and one.phase is InstancePhase.UNREADY:
-            trouble = one.reason
+        elif one.phase is InstancePhase.UNREADY:
+            unready += 1
+            trouble = trouble or one.reason
     failure = record.failure if record is not None else None
     return GroupObservation(
         group=group.id,
@@ -259,8 +265,12 @@ def _group(
         acknowledged_parts=None if acknowledged is None else acknowledged.get(group.id, 0),
         existing=existing,
         healthy=healthy,
+        leaving=leaving,
+        unready=unready,
+        deaths=deaths,
         shadow=shadow,
         trouble=trouble,
+        warnings=tuple(warnings),
     )
 
 

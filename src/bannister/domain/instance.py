@@ -70,6 +70,8 @@ class Instance:
     reason: str | None = None
     #: How many times its process ended and was started again.
     restarts: int = 0
+    #: How many of its processes ended that had answered `/ping`, and so may have had requests.
+    deaths: int = 0
     started_at: float | None = None
     #: Its present process has answered `/ping`; one that has not has never had a request.
     answered: bool = False
@@ -77,6 +79,8 @@ class Instance:
     silent_until: float | None = None
     #: Its group has more instances than it should: it takes no new request, finishes those it has, and is then evicted.
     draining: bool = False
+    #: What its present process says against itself, as sentences; it serves all the same.
+    warnings: tuple[str, ...] = ()
 
     @property
     def address(self) -> str | None:

@@ -54,7 +54,7 @@ from bannister.instances.engine import Engine, EngineRefused, Engines
 from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.host import InstanceRecord, Ping
 from bannister.instances.images import ImageTable, RunCommand
-from bannister.instances.ping import answers_ping
+from bannister.instances.ping import asked
 from bannister.instances.ports import Ports
 from bannister.instances.process import Identity
 from bannister.instances.records import FolderRecords
@@ -284,6 +284,7 @@ class ContainerProcess:
         #: Its image is here, and it was started.
         self._prepared = making is None
         self._why: str | None = None
+        self._warnings: tuple[str, ...] = ()
         #: With which it serves, and whether it has that already.
         self._niceness = 0 if making is None else making.settled_niceness(host.settings)
         self._whole = making is None or host.settings.startup_niceness <= self._niceness
@@ -323,14 +324,22 @@ class ContainerProcess:
     def why(self) -> str | None:
         return self._why
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self._warnings
+
     async def ping(self, path: str, timeout_seconds: float) -> Ping:
         if self._adopted and not self._up.is_set() and not self._ended.done():
             with contextlib.suppress(TimeoutError):  # what the engine says of it is on its way, or the engine is away
                 async with asyncio.timeout(timeout_seconds):
                     await self._up.wait()
         may_answer = self._up.is_set() or self._adopted
-        if not may_answer or not await answers_ping(ADDRESS, self._port, path, timeout_seconds):
+        if not may_answer:
             return Ping.SILENT
+        answer = await asked(ADDRESS, self._port, path, timeout_seconds)
+        if not answer.up:
+            return Ping.SILENT
+        self._warnings = answer.warnings
         return Ping.OK
 
     async def usage(self) -> Usage | None:

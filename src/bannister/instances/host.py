@@ -49,6 +49,8 @@ class InstanceRecord:
     first_started_at: float | None = None
     #: Processes started so far.
     starts: int = 0
+    #: Of those that ended, how many had answered.
+    deaths: int = 0
     #: The present process has answered `/ping` and its warm-up.
     answered: bool = False
     #: It has not answered for some time now.
@@ -140,6 +142,11 @@ class Process(Protocol):
     @property
     def why(self) -> str | None:
         """How it ended, where more is known than an exit status: the rest of a sentence that begins with the instance."""
+        ...
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What it said against itself when it last answered a ping, as sentences."""
         ...
 
     async def ping(self, path: str, timeout_seconds: float) -> Ping: ...

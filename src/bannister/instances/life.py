@@ -204,6 +204,7 @@ class Life:
         if self.record.was_ready or self.record.first_started_at is None:
             self._deadline = self._around.clock.monotonic() + self._spec.startup_timeout_seconds
         self.record.starts += 1
+        self._count_death()
         self._forget_answers()
         try:
             self._warmup = await self._around.host.warmup(self._spec)
@@ -330,6 +331,11 @@ class Life:
             self._save()
         self._show(InstancePhase.UNREADY, why)
 
+    def _count_death(self) -> None:
+        """Of the process that has ended, perhaps while no control plane was there; one that never answered was only an attempt to start."""
+        if self.record.answered:
+            self.record.deaths += 1
+
     def _forget_answers(self) -> None:
         """What its process said does not hold for the next one."""
         self.record.answered = self.record.silent = False
@@ -374,6 +380,7 @@ class Life:
         pause = min(settings.restart_backoff_seconds_min * 2**self._setbacks, settings.restart_backoff_seconds_max)
         self._setbacks = min(self._setbacks + 1, 32)
         phase = InstancePhase.UNREADY if self.record.was_ready else InstancePhase.PENDING
+        self._count_death()
         self._forget_answers()
         self._show(phase, f"The instance {setback.why}; it is started again in {pause:g} seconds.")
         if setback.answers:
@@ -438,10 +445,12 @@ class Life:
             port=record.port,
             reason=reason,
             restarts=max(record.starts - 1, 0),
+            deaths=record.deaths,
             started_at=record.started_at,
             answered=record.answered,
             silent_until=record.silent_until,
             draining=record.draining,
+            warnings=() if self._process is None else self._process.warnings,
         )
 
 

@@ -36,7 +36,7 @@ from bannister.instances.hosts import MachineHost
 from bannister.instances.images import ImageTable, RunCommand
 from bannister.instances.installing import REQUIREMENTS, Wanted
 from bannister.instances.limiting import BEYOND, Grant, Limiter
-from bannister.instances.ping import answers_ping
+from bannister.instances.ping import asked
 from bannister.instances.ports import Ports
 from bannister.instances.process import Identity
 from bannister.instances.records import FolderRecords
@@ -127,6 +127,7 @@ class LocalProcess:
         self._ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._strained: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._patience: asyncio.TimerHandle | None = None
+        self._warnings: tuple[str, ...] = ()
         self._watch = process.EndWatch(identity.pid, self._notice_end)
 
     @property
@@ -149,6 +150,10 @@ class LocalProcess:
     def why(self) -> str | None:
         return None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self._warnings
+
     def uses(self, memory_bytes: int) -> str | None:
         """To be told what it uses now; why that is too much, if it is so for the first time."""
         why = self.grant.exceeded(memory_bytes)
@@ -165,8 +170,10 @@ class LocalProcess:
         return await warm_up(_ADDRESS, self._port, path, warmup, timeout_seconds)
 
     async def ping(self, path: str, timeout_seconds: float) -> Ping:
-        if not await answers_ping(_ADDRESS, self._port, path, timeout_seconds):
+        answer = await asked(_ADDRESS, self._port, path, timeout_seconds)
+        if not answer.up:
             return Ping.SILENT
+        self._warnings = answer.warnings
         return Ping.OK if process.listens(self._identity.pid, self._port) else Ping.STRANGER
 
     def be_polite(self, seconds: float, niceness: int) -> None:

@@ -54,6 +54,8 @@ class Behaviour:
     #: It ends this long after it was asked to; None: it does not listen.
     stops_after_seconds: float | None = 0.0
     prints: tuple[str, ...] = ()
+    #: What it says against itself when it answers `/ping`.
+    warnings: tuple[str, ...] = ()
     #: Before its first start something is installed, which takes this long; once for all programs of its image.
     installs_for_seconds: float = 0.0
     #: … and fails, for what these lines say; none: it does not.
@@ -221,6 +223,7 @@ class _MemoryProcess:
         if identity is None:
             self._ended.set_result(None)
         self._identity = identity or Identity(0, "", "memory")
+        self._warnings: tuple[str, ...] = ()
 
     @property
     def identity(self) -> Identity:
@@ -242,9 +245,17 @@ class _MemoryProcess:
     def why(self) -> str | None:
         return None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return self._warnings
+
     async def ping(self, path: str, timeout_seconds: float) -> Ping:
         del path, timeout_seconds
-        return Ping.OK if not self._ended.done() and self._machine.answers(self._instance) else Ping.SILENT
+        behaviour = self._machine.behaviour(self._instance)
+        if self._ended.done() or behaviour is None or not self._machine.answers(self._instance):
+            return Ping.SILENT
+        self._warnings = behaviour.warnings
+        return Ping.OK
 
     async def warm_up(self, path: str, warmup: Warmup, timeout_seconds: float) -> str | None:
         behaviour, first = self._machine.behaviour(self._instance), warmup.requests[0]

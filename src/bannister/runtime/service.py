@@ -60,12 +60,14 @@ class Service:
         self._model_dir = model_dir
         self._default_accept = default_accept
         self._turn = threading.BoundedSemaphore(predictions_max)
+        #: Whoever asks whether the model is up is told what may be wrong with it.
+        self._up = json.dumps({"warnings": artifact.warnings}).encode() if artifact.warnings else b""
 
     def __call__(self, request: Request) -> Response:
         if request.path == "/invocations":
             return self._invoke(request) if request.method == "POST" else _method_refused("POST")
         if request.path == "/ping":
-            return Response(200) if request.method in ("GET", "HEAD") else _method_refused("GET")
+            return Response(200, self._up) if request.method in ("GET", "HEAD") else _method_refused("GET")
         return refuse(404, f"There is no {request.path[:200]}. There are GET /ping and POST /invocations.")
 
     def _invoke(self, request: Request) -> Response:

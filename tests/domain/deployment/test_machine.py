@@ -9,7 +9,8 @@ from tests.domain.deployment.worlds import CANARY, deployment, observation
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
-from bannister.domain.deployment.machine import TRANSITIONS, Event, IllegalEvent, Noticed, advance, notice
+from bannister.domain.deployment.machine import TRANSITIONS, Event, IllegalEvent, Noticed, advance, heard, notice
+from bannister.domain.deployment.model_warning import MODEL_WARNINGS_MAX
 from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Limits, Observation
 from bannister.domain.deployment.targets import asked_split, wants_blue, wants_green
 
@@ -186,7 +187,7 @@ def test_blind_is_not_quiet() -> None:
     "green",
     [
         GroupObservation("e.AllTraffic.v2", wanted=2, ready=1, restarts=0),
-        GroupObservation("e.AllTraffic.v2", wanted=2, ready=2, restarts=1),
+        GroupObservation("e.AllTraffic.v2", wanted=2, ready=2, restarts=1, deaths=1),
         GroupObservation("e.AllTraffic.v2", wanted=2, ready=2, restarts=0, failure="it broke"),
     ],
     ids=["fewer ready", "restarted", "given up"],
@@ -244,7 +245,7 @@ def test_an_event_that_the_table_does_not_list_raises(phase, event) -> None:
 
 SEEN = st.builds(
     lambda ready, restarts, value, evaluated, tripped, acknowledged, gone, silent, covered: {
-        "green": (GroupObservation("e.AllTraffic.v2", 2, ready, restarts),),
+        "green": (GroupObservation("e.AllTraffic.v2", 2, ready, restarts, deaths=restarts),),
         "alarms": (AlarmObservation("errors", value, evaluated, *((1.0, "x") if tripped else (None, None))),),
         "split_acknowledged": acknowledged,
         "blue_gone": gone,
@@ -288,3 +289,34 @@ def test_random_walks_keep_the_safety_properties(walk) -> None:
         now += 100.0
         one = turn(one, observation(now, blue_gone=True, green_gone=True))
     assert one.phase in ENDED
+
+
+def saying(*warnings: str) -> tuple[GroupObservation, ...]:
+    return (GroupObservation("e.AllTraffic.v2", wanted=2, ready=1, restarts=0, warnings=warnings),)
+
+
+def test_what_a_model_says_against_itself_is_heard_once_and_stops_nothing() -> None:
+    one = deployment()
+    assert heard(one, observation(1001.0)) is None
+    warned = heard(one, observation(1001.0, green=saying("It is old.", "It is old.")))
+    assert warned is not None
+    assert [(each.variant, each.text) for each in warned.model_warnings] == [("AllTraffic", "It is old.")]
+    assert replace(warned, model_warnings=()) == one
+    assert heard(warned, observation(1002.0, green=saying("It is old."))) is None
+    more = heard(warned, observation(1002.0, green=saying("It is odd.", "It is old.")))
+    assert more is not None
+    assert [each.text for each in more.model_warnings] == ["It is old.", "It is odd."]
+    ready = replace(saying("It is old.")[0], ready=2)
+    assert turn(warned, observation(1003.0, green=(ready,))).phase is Phase.SHIFTING
+
+
+def test_a_model_that_never_says_the_same_twice_is_not_heard_for_ever() -> None:
+    one = deployment()
+    for number in range(MODEL_WARNINGS_MAX + 3):
+        one = heard(one, observation(1001.0, green=saying(f"It is {number}.", f"It was {number}."))) or one
+    assert len(one.model_warnings) == MODEL_WARNINGS_MAX
+
+
+@pytest.mark.parametrize("phase", [Phase.ROLLING_BACK, Phase.REMOVING, Phase.ROLLED_BACK, Phase.COMPLETED])
+def test_a_model_on_its_way_out_is_not_heard(phase: Phase) -> None:
+    assert heard(replace(deployment(), phase=phase), observation(1001.0, green=saying("It is old."))) is None

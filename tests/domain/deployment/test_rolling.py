@@ -10,7 +10,7 @@ import pytest
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.capacity import Retreat
 from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
-from bannister.domain.deployment.machine import advance, notice
+from bannister.domain.deployment.machine import Event, advance, notice
 from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Limits, Observation
 from bannister.domain.deployment.plan import steps
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing, refusal
@@ -303,3 +303,66 @@ def test_a_batch_is_five_to_fifty_per_cent(size: CapacitySize, count: int, accep
 def test_a_rollback_batch_is_at_most_everything() -> None:
     policy = DeploymentPolicy(Routing.ROLLING, SIZES[0], 0, rollback_step=CapacitySize(PERCENT, 101))
     assert "RollbackMaximumBatchSize of 101 %" in (refusal(policy, {"a": 4}) or "")
+
+
+def growing() -> Deployment:
+    """Two of four instances serve, and the third is starting."""
+    deployment = rolling({"a": 4}, {"a": 4}, CapacitySize(COUNT, 1))
+    return replace(deployment, phase=Phase.GROWING, step=1, green_restarts=1, phase_since=100.0)
+
+
+@pytest.mark.parametrize(
+    ("green", "says"),
+    [
+        # The one that starts may take its time, and several attempts.
+        (GroupObservation("e.a.v2", 3, 2, 5, existing=3, healthy=2, deaths=1), None),
+        # It has come up, and stands in for one that was lost: by count alone nothing is wrong.
+        (
+            GroupObservation("e.a.v2", 3, 2, 1, existing=3, healthy=2, unready=1, deaths=1, trouble="It fell silent."),
+            "died or stopped answering /ping: 2 of 3 are ready, and a batch is starting. It fell silent.",
+        ),
+        # It died and is back, between two looks.
+        (GroupObservation("e.a.v2", 3, 3, 1, existing=3, healthy=3, deaths=2), "died and was restarted"),
+        (
+            GroupObservation("e.a.v2", 3, 1, 1, existing=3, healthy=1, deaths=1),
+            "died or stopped answering /ping: 1 of 3 are ready",
+        ),
+    ],
+    ids=["starting", "fell silent", "restarted", "fewer than serve"],
+)
+def test_a_batch_that_starts_does_not_hide_the_loss_of_an_instance_that_served(
+    green: GroupObservation, says: str | None
+) -> None:
+    alarm = AlarmObservation("errors", AlarmValue.OK, 200.0)
+    noticed = notice(growing(), Observation(200.0, 1, True, (green,), (alarm,), covered_since=0.0), LIMITS)
+    if says is None:
+        assert noticed is None
+    else:
+        assert noticed is not None
+        assert (noticed.event, says in noticed.reason) == (Event.STOPPED, True), noticed.reason
+
+
+def test_an_instance_that_died_while_a_batch_started_is_not_forgotten_with_its_shift() -> None:
+    ready = GroupObservation("e.a.v2", 3, 3, 4, existing=3, healthy=3, deaths=1)
+    seen = Observation(200.0, 1, True, (ready,), (AlarmObservation("errors", AlarmValue.OK, 200.0),), covered_since=0.0)
+    noticed = notice(growing(), seen, LIMITS)
+    assert noticed is not None
+    after = advance(growing(), noticed, seen)
+    assert (after.phase, after.step, after.green_restarts) == (Phase.SHIFTING, 2, 1)
+
+
+@pytest.mark.parametrize("back", [None, CapacitySize(COUNT, 1)], ids=["at once", "in batches"])
+def test_on_the_way_back_blue_does_not_wait_for_streams_to_end(back: CapacitySize | None) -> None:
+    deployment = rolling({"a": 4}, {"a": 4}, CapacitySize(COUNT, 1), back)
+    shedding = replace(deployment, phase=Phase.SHEDDING, step=2, reason="why", retreat=(Retreat("a", 2, 2),))
+    blue = GroupObservation(
+        "e.a.v1", 2, 2, 0, existing=3, healthy=2, leaving=1
+    )  # one had a stream when it was replaced
+
+    def decided(leaving: int) -> Event | None:
+        green = GroupObservation("e.a.v2", 2, 2, 0, existing=3, healthy=2, leaving=leaving)
+        noticed = notice(shedding, Observation(200.0, 1, True, (green,), blue=(blue,)), LIMITS)
+        return None if noticed is None else noticed.event
+
+    assert decided(leaving=0) is None, "one takes new requests still"
+    assert decided(leaving=1) is Event.GREEN_SHED

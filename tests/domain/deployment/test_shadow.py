@@ -67,4 +67,4 @@ def test_a_shadow_that_was_restarted_while_green_started_is_not_counted() -> Non
     one = deployment()
     found = notice(one, seen(replace(SHADOW, restarts=3)), Limits())
     assert found is not None
-    assert advance(one, found, seen(replace(SHADOW, restarts=3))).green_restarts == 0
+    assert advance(one, found, seen(replace(SHADOW, restarts=3, deaths=3))).green_restarts == 0

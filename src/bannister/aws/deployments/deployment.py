@@ -9,6 +9,7 @@ from bannister.aws.call import Call, Handler
 from bannister.domain.alarm.caveats import Caveat
 from bannister.domain.alarm.summary import summary
 from bannister.domain.deployment.deployment import Deployment
+from bannister.domain.deployment.model_warning import KIND, REMEDY, ModelWarning
 from bannister.domain.deployment.observation import AlarmObservation
 from bannister.domain.deployment.outlook import DeploymentStatus, Waiting, deployment_status, step_states
 from bannister.domain.deployment.plan import Step
@@ -95,7 +96,11 @@ def _description(view: DeploymentView) -> dict[str, Any]:
         "Green": _fleet(deployment.green, view.green),
         "Shadow": _shadow(view.shadow) if view.shadow is not None else None,
         "Alarms": [_alarm(alarm) for alarm in view.alarms],
-        "Warnings": [*_shortage(deployment.shortage), *(_warning(one) for one in deployment.caveats)],
+        "Warnings": [
+            *_shortage(deployment.shortage),
+            *(_model_warning(one) for one in deployment.model_warnings),
+            *(_warning(one) for one in deployment.caveats),
+        ],
     }
 
 
@@ -240,6 +245,10 @@ def _warning(caveat: Caveat) -> dict[str, Any]:
 
 def _shortage(found: Shortage | None) -> list[dict[str, Any]]:
     return [] if found is None else [{"Kind": found.kind.value, "Reason": found.reason, "Remedy": found.remedy}]
+
+
+def _model_warning(one: ModelWarning) -> dict[str, Any]:
+    return {"VariantName": one.variant, "Kind": KIND, "Reason": str(one), "Remedy": REMEDY}
 
 
 def _percent(parts: float) -> float:

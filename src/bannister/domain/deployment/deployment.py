@@ -8,6 +8,7 @@ from typing import Final
 
 from bannister.domain.alarm.caveats import Caveat
 from bannister.domain.deployment.capacity import Retreat
+from bannister.domain.deployment.model_warning import ModelWarning
 from bannister.domain.deployment.plan import Step
 from bannister.domain.deployment.policy import DeploymentPolicy, Routing
 from bannister.domain.deployment.room import Shortage
@@ -33,7 +34,7 @@ class Phase(StrEnum):
     RETIRING = "retiring"
     #: All traffic (in a rolling update, what blue can carry) was asked back to blue; not every proxy has acknowledged it.
     ROLLING_BACK = "rolling back"
-    #: Rolling, on the way back: what green no longer needs drains and goes.
+    #: Rolling, on the way back: what green no longer needs begins to drain.
     SHEDDING = "shedding"
     #: Rolling, on the way back: a batch of blue is starting again.
     RESTORING = "restoring"
@@ -77,7 +78,7 @@ class Deployment:
     baking_since: float | None = None
     #: Alarm transitions journaled after this position stop the deployment; set at the decision to shift first.
     alarms_seen: int | None = None
-    #: Restarts of green's instances when it was ready; one more means that an instance died.
+    #: Deaths of green's instances (of processes that had answered) when it was ready; one more is an instance that may have had requests.
     green_restarts: int = 0
     #: Why it was stopped: a sentence with the values that led to it.
     reason: str | None = None
@@ -90,6 +91,8 @@ class Deployment:
     shortage: Shortage | None = None
     #: A rolling update on its way back, by variant; empty: it is not.
     retreat: tuple[Retreat, ...] = ()
+    #: What green's models say against themselves.
+    model_warnings: tuple[ModelWarning, ...] = ()
 
     @property
     def rolling(self) -> bool:

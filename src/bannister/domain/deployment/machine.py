@@ -32,6 +32,8 @@ A rolling update replaces instances batch by batch (`capacity`): after each bake
 midway, blue no longer has all its instances: traffic goes back to those it has at once, green sheds what it does not need (SHEDDING), blue gets new ones (RESTORING), and
 traffic follows, until blue is whole. If blue cannot get them the rollback has failed, and both fleets go on serving as they are.
 
+What green's models say against themselves stops nothing; `heard` has it recorded, once, before anything else is decided.
+
 A creation is a deployment from no blue fleet; rolling one back leaves an endpoint that has Failed.
 """
 
@@ -46,7 +48,8 @@ from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.comparison.metrics import watches_comparisons
-from bannister.domain.deployment.deployment import SHIFTED, STOPPABLE, Deployment, Phase
+from bannister.domain.deployment.deployment import ENDED, RETURNING, SHIFTED, STOPPABLE, Deployment, Phase
+from bannister.domain.deployment.model_warning import MODEL_WARNINGS_MAX, ModelWarning
 from bannister.domain.deployment.observation import GroupObservation, Limits, Observation
 from bannister.domain.deployment.targets import (
     blue_whole,
@@ -153,8 +156,8 @@ def _production(seen: Observation) -> tuple[GroupObservation, ...]:
     return tuple(group for group in seen.green if not group.shadow)
 
 
-def _production_restarts(seen: Observation) -> int:
-    return sum(group.restarts for group in _production(seen))
+def _production_deaths(seen: Observation) -> int:
+    return sum(group.deaths for group in _production(seen))
 
 
 def _reason_to_stop(deployment: Deployment, seen: Observation, limits: Limits) -> str | None:
@@ -193,14 +196,15 @@ def _green_failed(deployment: Deployment, seen: Observation) -> str | None:
     green = {group.id: group for group in deployment.green.groups}
     for group in _production(seen):
         variant, path = green[group.group].variant, green[group.group].container.paths.ping
+        # While a batch starts its instances may need several attempts, as the first ones did. How many are ready says nothing then: one that has
+        # come up would stand in for one that was lost.
         needed = shifted_to(deployment, variant) if growing else group.wanted
-        if group.ready < needed:
-            return (
-                f"An instance of the new fleet (variant {variant}) died or stopped answering {path}: "
-                f"{group.ready} of {needed} are ready." + (f" {group.trouble}" if group.trouble else "")
+        if group.ready < needed or (growing and group.unready > 0):
+            ready = f"{group.ready} of {group.wanted} are ready" + (", and a batch is starting" if growing else "")
+            return f"An instance of the new fleet (variant {variant}) died or stopped answering {path}: {ready}." + (
+                f" {group.trouble}" if group.trouble else ""
             )
-    # While a batch starts its instances may need several attempts, as the first ones did.
-    if not growing and _production_restarts(seen) > deployment.green_restarts:
+    if _production_deaths(seen) > deployment.green_restarts:
         return "An instance of the new fleet died and was restarted."
     return None
 
@@ -326,15 +330,15 @@ def _green_grown(_: Deployment, seen: Observation) -> Noticed | None:
     return Noticed(Event.BATCH_READY, "Every instance of green's next batch is ready, and healthy in every proxy.")
 
 
-def _green_shed(deployment: Deployment, seen: Observation) -> Noticed | None:
-    if deployment.policy.rollback_step is None:
-        # All at once is for who would rather have twice the instances than the new version for any longer: a stream may drain for minutes.
-        return Noticed(Event.GREEN_SHED, "All of blue comes back at once; what green no longer needs drains meanwhile.")
+def _green_shed(_: Deployment, seen: Observation) -> Noticed | None:
+    # Only that they leave is waited for, not until they are gone: a stream may drain for minutes, and as long a bad version would keep its traffic.
     # Of blue, too, a batch may still drain that was on its way out when the deployment was stopped.
     blue = tuple(group for group in seen.blue if not group.shadow)
-    if any(group.existing > group.wanted for group in (*_production(seen), *blue)):
+    if any(group.existing - group.leaving > group.wanted for group in (*_production(seen), *blue)):
         return None
-    return Noticed(Event.GREEN_SHED, "What is no longer needed has drained and is gone.")
+    return Noticed(
+        Event.GREEN_SHED, "What is no longer needed gets no new requests, and goes when it has answered those it has."
+    )
 
 
 def _blue_grown(deployment: Deployment, seen: Observation) -> Noticed | None:
@@ -386,6 +390,20 @@ _RULES: Final[Mapping[Phase, Callable[[Deployment, Observation], Noticed | None]
 }
 
 
+def heard(deployment: Deployment, seen: Observation) -> Deployment | None:
+    """The deployment with what green's models say against themselves and is not recorded yet; None: nothing, or green is on its way out.
+
+    To be asked before `notice`: who follows the deployment reads it before traffic moves.
+    """
+    if deployment.phase in RETURNING | ENDED:
+        return None
+    variants = {group.id: group.variant for group in deployment.green.all_groups}
+    said = dict.fromkeys(ModelWarning(variants[group.group], text) for group in seen.green for text in group.warnings)
+    known = deployment.model_warnings
+    fresh = [one for one in said if one not in known][: MODEL_WARNINGS_MAX - len(known)]
+    return replace(deployment, model_warnings=(*known, *fresh)) if fresh else None
+
+
 # --- the next deployment --------------------------------------------------------------------------
 
 
@@ -406,11 +424,10 @@ def advance(deployment: Deployment, noticed: Noticed, seen: Observation) -> Depl
                 after,
                 step=deployment.step + 1,
                 alarms_seen=seen.journal_sequence if first else deployment.alarms_seen,
-                # A rolling update's next batch is new; that the others have not died meanwhile was looked at.
-                green_restarts=_production_restarts(seen) if first or deployment.rolling else deployment.green_restarts,
+                green_restarts=_production_deaths(seen) if first else deployment.green_restarts,
             )
         case Phase.HELD:
-            return replace(after, green_restarts=_production_restarts(seen))
+            return replace(after, green_restarts=_production_deaths(seen))
         case Phase.BAKING:
             return replace(after, baking_since=seen.now)
         case Phase.ROLLING_BACK if noticed.event is Event.STOPPED:

@@ -16,6 +16,7 @@ class GroupObservation:
     group: str
     wanted: int
     ready: int
+    #: Processes that were started beyond the first, also those that never answered.
     restarts: int
     #: Why an instance was given up; None: none was.
     failure: str | None = None
@@ -26,10 +27,18 @@ class GroupObservation:
     #: All that exist, those that drain included; and so many that every proxy sees healthy.
     existing: int = 0
     healthy: int = 0
+    #: Of those that exist, so many drain or are being stopped: they get no new request.
+    leaving: int = 0
+    #: Of those that stay, so many were ready and are not: they fell silent, or their process has ended.
+    unready: int = 0
+    #: Their processes that ended after they had answered.
+    deaths: int = 0
     #: It is the fleet's shadow: waited for before the first shift, and never looked at again.
     shadow: bool = False
     #: Why an instance that was ready is not any more, a whole sentence; None: none is, or nobody knows.
     trouble: str | None = None
+    #: What they say against themselves, sentences.
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

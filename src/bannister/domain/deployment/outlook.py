@@ -126,7 +126,7 @@ def _going_back(deployment: Deployment, seen: Observation) -> str:
             what = "what blue can carry is back on blue" if partly else _returned(deployment)
             return f"Waits for every proxy to acknowledge that {what}."
         case Phase.SHEDDING:
-            return "Blue has what traffic it can carry; waits for the green instances it replaces to stop."
+            return "Blue has what traffic it can carry; waits for the green instances it replaces to leave."
         case Phase.RESTORING:
             ready, wanted = sum(one.ready for one in seen.blue), sum(one.wanted for one in seen.blue)
             return f"Waits for blue's instances to start again: {ready} of {wanted} are ready."

@@ -25,7 +25,7 @@ from bannister.domain.traffic import TRAFFIC_PARTS
 DECIDED: Final = "deployment.decided"
 #: The kind of one that says that a deployment began: an update, a creation or an experiment asked for it.
 STARTED: Final = "deployment.started"
-#: The kind of one that says that a running deployment's warnings are others, because an alarm was put.
+#: The kind of one that says that a running deployment's warnings are others, because an alarm was put or green's model says something against itself.
 WARNED: Final = "deployment.warned"
 
 
@@ -82,6 +82,18 @@ def evidence(
     return body
 
 
+def warned(before: Deployment, after: Deployment, version: str) -> dict[str, Any]:
+    """The body of the entry about what green's models say against themselves and was not recorded before (`machine.heard`)."""
+    fresh = after.model_warnings[len(before.model_warnings) :]
+    return {
+        "deployment": after.id,
+        "phase": after.phase.value,
+        "reason": " ".join(map(str, fresh)),
+        "model_warnings": msgspec.to_builtins(fresh),
+        "version": version,
+    }
+
+
 def replay(body: Mapping[str, Any]) -> Replayed:
     """Take a recorded decision again.
 
@@ -127,4 +139,8 @@ def disagreements(bodies: Iterable[Mapping[str, Any]]) -> list[str]:
 
 def _continues(left: Deployment, found: Deployment) -> bool:
     """Between two decisions only a person's wish to stop may have come, and other warnings."""
-    return replace(left, stop_requested=None, caveats=()) == replace(found, stop_requested=None, caveats=())
+
+    def compared(one: Deployment) -> Deployment:
+        return replace(one, stop_requested=None, caveats=(), model_warnings=())
+
+    return compared(left) == compared(found)
