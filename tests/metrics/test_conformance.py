@@ -88,6 +88,20 @@ async def test_both_fleets_add_up_unless_the_configuration_is_named(store: Metri
     assert sums(await store.read(endpoint_metric("InvocationsPerInstance"), start, 1, 1)) == [3 / 2 + 5]
 
 
+async def test_what_an_instance_got_is_of_the_instances_that_there_were(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    await store.record(report(1, Summary("g-blue", "a:1", start, 12), Summary("g-blue", "b:1", start, 8)))
+    await store.register(dataclasses.replace(BLUE, instance_count=4))
+    await store.record(report(2, Summary("g-blue", "a:1", start + 1, 12)))
+    await store.record(report(3, Summary("g-blue", "b:1", start, 4)))  # it came late
+    await store.register(dataclasses.replace(BLUE, instance_count=1))
+    per_instance = endpoint_metric("InvocationsPerInstance")
+    assert sums(await store.read(per_instance, start, 1, 2)) == [20 / 2 + 4 / 4, 12 / 4]
+    (both,) = await store.read(per_instance, start, 2, 1)
+    assert both is not None
+    assert (both.count, both.minimum, both.maximum) == (36, 1 / 4, 1 / 2)
+
+
 async def test_a_group_registered_later_is_readable_from_its_beginning(store: MetricStore, start: int) -> None:
     await store.record(report(1, Summary("g-blue", "a:1", start, 3)))
     assert sums(await store.read(endpoint_metric("Invocations"), start, 1, 1)) == [None]

@@ -248,7 +248,7 @@ INVOKING: Final = (
         "models.md",
     ),
     Deviation(
-        "A model that another version of its library pickled is not started where it cannot work, and otherwise warned about in its log",
+        "A model that another version of its library pickled is not started where it cannot work, and otherwise warned about: in its deployment before traffic moves, and in its log",
         "it is started, and fails when it is called",
         "tests/runtime/test_other_versions.py::test_what_cannot_be_loaded_ends_the_start_with_both_versions",
         "decisions/0025-models-of-another-version.md",

@@ -42,7 +42,7 @@ class MemoryMetrics:
                 newest.put(datum)
             self.capture_account = report.account or self.capture_account
         else:
-            newest.add(report.summaries)
+            newest.add(newest.shared(report).summaries)
             self.skipped_account = report.account or self.skipped_account
         return True
 

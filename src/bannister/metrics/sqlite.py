@@ -204,6 +204,7 @@ class SqliteMetrics:
                     self._take(datum)
                 self._store([report])
         elif report.summaries or report.account:
+            report = self._recent.shared(report)
             self.skipped_account = report.account or self.skipped_account
             self._recent.add(one for one in report.summaries if one.second >= self._recent_since)
             for one in report.summaries:

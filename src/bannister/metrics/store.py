@@ -29,7 +29,7 @@ class GroupDimensions:
     endpoint: str
     variant: str
     config_name: str
-    #: For InvocationsPerInstance.
+    #: For InvocationsPerInstance: of what is recorded from now on.
     instance_count: int
 
 

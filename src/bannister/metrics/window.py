@@ -28,7 +28,7 @@ from bannister.domain.metric.endpoint import (
 )
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.retention import Rollup, merged_data, merged_summary, merged_tallies, served, stretch
-from bannister.domain.metric.summary import Summary
+from bannister.domain.metric.summary import Report, Summary
 from bannister.metrics.blocks import Blocks
 from bannister.metrics.store import Additions, Datum, GroupDimensions
 
@@ -128,6 +128,14 @@ class MetricWindow:
             for group in self._by_variant.get((endpoint, variant), {}).values()
             if config_name is None or group.config_name == config_name
         ]
+
+    def shared(self, report: Report) -> Report:
+        """The report with the number of instances that share its invocations now: they may be more or fewer when it is read."""
+        return replace(report, summaries=tuple([self._shared(one) for one in report.summaries]))
+
+    def _shared(self, one: Summary) -> Summary:
+        group = self._groups.get(one.group)
+        return one if group is None else replace(one, shared_by={group.instance_count: one.invocations})
 
     def add(self, summaries: Iterable[Summary]) -> None:
         for summary in summaries:

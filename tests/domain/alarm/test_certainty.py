@@ -104,9 +104,9 @@ def test_a_second_that_is_not_final_counts_as_far_as_it_is_known() -> None:
         (rule("SampleCount", metric=MINE), True),
         (rule("Minimum", LESS, metric=MINE), True),
         (rule("Sum", period_seconds=3600), False),
-        (rule("Sum", metric=PER_INSTANCE), False),
-        (rule("Maximum", metric=PER_INSTANCE), False),
-        (rule("Minimum", AT_MOST, metric=PER_INSTANCE), False),
+        (rule("Sum", metric=PER_INSTANCE), True),
+        (rule("Maximum", metric=PER_INSTANCE), True),
+        (rule("Minimum", AT_MOST, metric=PER_INSTANCE), True),
         (rule("SampleCount", metric=PER_INSTANCE), True),
         (rule("Maximum", metric=replace(PER_INSTANCE, namespace="Mine")), True),
     ],
@@ -135,6 +135,7 @@ def test_no_later_request_and_no_other_number_of_instances_takes_back_what_is_ce
         Summary("g", "b", 2, 1, errors_4xx=1, model_errors=1, model_latency=slow, overhead_latency=quick, copies=3),
         Summary("g", "a", 3, 9, model_latency=Sketch.constant(7.0, 9), skipped=2),
     ]
+    summaries = [replace(one, shared_by={number + 1: one.invocations}) for number, one in enumerate(summaries)]
     for order in permutations(summaries):
         for before, after in product((1, 2, 5), repeat=2):
             reached = -math.inf

@@ -5,6 +5,7 @@ import pytest
 from bannister.domain.metric.aggregate import statistic
 from bannister.domain.metric.endpoint import ENDPOINT_METRICS, endpoint_identities, endpoint_metric, endpoint_of
 from bannister.domain.metric.identity import identity
+from bannister.domain.metric.retention import merged_summary
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Summary
 
@@ -29,6 +30,18 @@ def test_one_datum_for_each_request(name: str, count: int, total: float) -> None
     aggregate = endpoint_metric(name, SUMMARIES, instance_count=2)
     assert aggregate is not None
     assert (aggregate.count, aggregate.sum, aggregate.unit) == (count, total, ENDPOINT_METRICS[name])
+
+
+def test_invocations_per_instance_are_of_the_instances_of_their_time_as_far_as_it_was_noted() -> None:
+    noted = [Summary("g", "a", 1, 6, shared_by={3: 6}), Summary("g", "a", 2, 4, shared_by={2: 3, 4: 1})]
+    unnoted = Summary("g", "a", 3, 5)
+    aggregate = endpoint_metric("InvocationsPerInstance", [*noted, unnoted], 1)
+    assert aggregate is not None
+    assert (aggregate.count, aggregate.sum) == (15, pytest.approx(6 / 3 + 3 / 2 + 1 / 4 + 5))
+    assert (aggregate.minimum, aggregate.maximum) == (0.25, 1)
+    rolled_up = endpoint_metric("InvocationsPerInstance", [merged_summary([*noted, unnoted], 0)], 1)
+    assert rolled_up is not None
+    assert (rolled_up.count, rolled_up.sum) == (aggregate.count, pytest.approx(aggregate.sum))
 
 
 def test_the_average_of_an_error_metric_is_the_error_rate() -> None:

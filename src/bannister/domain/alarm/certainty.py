@@ -9,9 +9,6 @@ does, whatever comes:
 * Minimum can only fall: certain with < and <=.
 * Average and percentiles move both ways: never certain.
 
-That rests on samples that stay what they are. Those of InvocationsPerInstance are worked out anew when the number of instances changes: how many there are is all that can be
-certain of them.
-
 So an evaluation that is still to come, at second e, will say ALARM if M of the N periods that end at e breach by what is known of them already. Missing data, late
 data and blind time change nothing in that: a datapoint among the newest N periods is among the newest N datapoints, and M of them that breach are
 ALARM under every rule for what is missing. `foreseen` looks for the earliest such evaluation at most one period ahead, of whose N periods only the newest has not ended, and
@@ -32,7 +29,7 @@ from typing import Final
 from bannister.domain.alarm.alarm import AlarmRule, Comparison
 from bannister.domain.alarm.judgement import Datapoint, breaches
 from bannister.domain.metric.aggregate import Aggregate
-from bannister.domain.metric.endpoint import WORKED_OUT_ANEW, endpoint_of
+from bannister.domain.metric.endpoint import endpoint_of
 from bannister.domain.metric.identity import MetricIdentity
 
 #: An evaluation range longer than this is not looked at second by second. Seconds.
@@ -62,8 +59,6 @@ class Foreseen:
 def can_be_certain(rule: AlarmRule) -> bool:
     """Whether a period's breach can be certain before the period has ended."""
     if rule.metric is None or rule.comparison not in _ONE_WAY.get(rule.statistic, ()):
-        return False
-    if rule.statistic != "SampleCount" and endpoint_of(rule.metric) is not None and rule.metric.name in WORKED_OUT_ANEW:
         return False
     if rule.statistic == "Sum" and not _never_negative(rule.metric):
         return False

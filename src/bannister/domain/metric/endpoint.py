@@ -10,6 +10,7 @@ not because a bound was reached. So its Sum is the number of skipped copies and 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 
 from bannister.domain.fleet import Group
@@ -44,8 +45,6 @@ _LATENCIES: dict[str, Callable[[Summary], Sketch | None]] = {
     "ModelLatency": lambda summary: summary.model_latency,
     "OverheadLatency": lambda summary: summary.overhead_latency,
 }
-#: Those whose samples, also earlier ones, have another value once their group has another number of instances.
-WORKED_OUT_ANEW = frozenset({"InvocationsPerInstance"})
 #: Those that are measured, not counted.
 LATENCIES = frozenset(_LATENCIES)
 
@@ -56,7 +55,7 @@ def endpoint_metric(name: str, summaries: Sequence[Summary], instance_count: int
     Args:
         name: One of `ENDPOINT_METRICS` or `SHADOW_METRICS`.
         summaries: Any seconds of any of the group's instances.
-        instance_count: How many instances share the group's invocations.
+        instance_count: How many instances share those of the group's invocations for which that was not noted (`Summary.shared_by`).
     """
     if name in SHADOW_METRICS:
         skipped = sum(one.skipped for one in summaries)
@@ -71,8 +70,19 @@ def endpoint_metric(name: str, summaries: Sequence[Summary], instance_count: int
         return None
     if name in _ERRORS:
         return zeros_and_ones(invocations, sum(map(_ERRORS[name], summaries)), unit)
-    value = 1 / max(instance_count, 1) if name == "InvocationsPerInstance" else 1.0
-    return of_sketch(Sketch.constant(value, invocations), unit)
+    if name == "InvocationsPerInstance":
+        return of_sketch(_shares(summaries, instance_count), unit)
+    return of_sketch(Sketch.constant(1.0, invocations), unit)
+
+
+def _shares(summaries: Sequence[Summary], instance_count: int) -> Sketch:
+    """AWS: the value of each request is 1 divided by the number of instances that there were at the time."""
+    counts: Counter[int] = Counter()
+    for one in summaries:
+        counts.update(one.shared_by)
+        counts[instance_count] += one.invocations - sum(one.shared_by.values())
+    parts = [Sketch.constant(1 / max(instances, 1), number) for instances, number in counts.items() if number > 0]
+    return parts[0] if len(parts) == 1 else sketches.merge(parts)
 
 
 def zeros_and_ones(count: int, ones: int, unit: str) -> Aggregate:

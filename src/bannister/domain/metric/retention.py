@@ -7,7 +7,8 @@ nest, so rolling up in several steps, or again with what came late, is the same 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -76,6 +77,7 @@ def merged_summary(summaries: Sequence[Summary], second: int) -> Summary:
         sum(one.skipped for one in summaries),
         _merged(one.model_latency for one in summaries),
         _merged(one.overhead_latency for one in summaries),
+        _added(one.shared_by for one in summaries),
     )
 
 
@@ -96,6 +98,13 @@ def merged_data(aggregates: Iterable[Aggregate]) -> list[Aggregate]:
     for one in aggregates:
         units.setdefault(one.unit, []).append(one)
     return [merge(same) for same in units.values()]
+
+
+def _added(counts: Iterable[Mapping[int, int]]) -> dict[int, int]:
+    total: Counter[int] = Counter()
+    for one in counts:
+        total.update(one)
+    return dict(total)
 
 
 def _merged(parts: Iterable[Sketch | None]) -> Sketch | None:

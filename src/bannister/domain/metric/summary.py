@@ -44,6 +44,9 @@ class Summary:
     model_latency: Sketch | None = None
     #: Microseconds that were not the model's.
     overhead_latency: Sketch | None = None
+    #: Of the invocations, so many were shared by so many instances of the group, by that number. Filled in when it is stored; empty in what was stored by
+    #: an earlier version, or before the group was known.
+    shared_by: dict[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
