@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bannister.aws.runtime_errors import runtime_texts, unknown_endpoint
+from bannister.aws.runtime_errors import LENGTHS_MAX, runtime_texts, unknown_endpoint
+from bannister.aws.wire.models import operation_model
 from bannister.domain.runtime_texts import ModelErrorText, Reply
 
 TEXTS = runtime_texts("000000000000", 25 * 1024 * 1024)
@@ -72,3 +73,36 @@ def test_a_models_own_error_is_repeated_whole(
         "OriginalMessage": answer,
         "OriginalStatusCode": status,
     }
+
+
+#: Members that are refused, or looked for, whatever their length.
+ELSEWHERE = {
+    "TargetModel",
+    "TargetContainerHostname",
+    "EnableExplanations",
+    "InferenceComponentName",
+    "TargetVariant",
+    "SessionId",
+}
+
+
+@pytest.mark.parametrize("operation", ["InvokeEndpoint", "InvokeEndpointWithResponseStream"])
+def test_every_member_in_a_header_has_the_length_that_aws_gives_it(operation: str) -> None:
+    model = operation_model("sagemaker-runtime", operation)
+    assert model is not None
+    asked = {
+        shape.serialization["name"].lower(): (name[0].lower() + name[1:], shape.metadata["max"])
+        for name, shape in model.input_shape.members.items()
+        if shape.serialization.get("location") == "header" and name not in ELSEWHERE
+    }
+    assert asked.items() <= LENGTHS_MAX.items()
+
+
+@pytest.mark.parametrize("header", LENGTHS_MAX)
+def test_what_is_too_long_is_said_in_the_form_of_awss_constraints(header: str) -> None:
+    member, most = LENGTHS_MAX[header]
+    reply = TEXTS.long_headers[header].reply
+    assert (reply.status, reply.error_type) == (400, "ValidationError")
+    assert json.loads(reply.body)["Message"] == (
+        f"1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less than or equal to {most}"
+    )

@@ -122,6 +122,34 @@ async def test_a_stream_whose_time_is_over_is_logged_as_the_models_error(telemet
     assert (found.group, found.status, found.abandoned) == ("g1", None, False)
 
 
+async def test_a_stream_that_the_model_breaks_off_is_logged_as_the_models_error(telemetry, edge, steady, answer, until):
+    """`InvocationModelErrors` counts it, so an alarm sees it: no event of the stream can say so."""
+    read = asyncio.Event()
+
+    async def pieces():
+        yield b"token"
+        await read.wait()
+        raise ConnectionResetError
+
+    async def streams(request):
+        return answer(pieces=pieces())
+
+    await edge.model("g1", streams)
+    await edge.serve(steady("flights", "g1"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.port)
+    path = "/endpoints/flights/invocations-response-stream"
+    writer.write(f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n".encode())
+    await asyncio.wait_for(reader.readuntil(b"token"), 10)
+    read.set()
+    rest = await asyncio.wait_for(reader.read(), 20)
+    writer.close()
+    assert not rest.endswith(b"0\r\n\r\n"), "nobody can take it for a whole answer"
+    (entry,) = await logged(edge, telemetry, until, 1)
+    found = read_entry(entry)
+    assert isinstance(found, Invocation)
+    assert (found.group, found.status, found.abandoned, found.unreachable) == ("g1", None, False, False)
+
+
 async def test_a_group_without_instances_is_named_too(telemetry, edge, steady, until):
     await edge.model("g1", ready=False)
     await edge.serve(steady("flights", "g1"))
@@ -129,6 +157,16 @@ async def test_a_group_without_instances_is_named_too(telemetry, edge, steady, u
     (entry,) = await logged(edge, telemetry, until, 1)
     assert entry.common_properties.custom_tags["group"] == "g1"
     assert entry.common_properties.response_flags.no_healthy_upstream
+
+
+async def test_a_header_that_is_too_long_is_no_invocation(telemetry, edge, steady, until):
+    await edge.model("g1")
+    await edge.serve(steady("flights", "g1"))
+    long = {"x-amzn-sagemaker-custom-attributes": "a" * 1025}
+    assert (await edge.client().call("/endpoints/flights/invocations", b"1", long)).status == 400
+    await edge.client().invoke("flights", b"1")
+    entries = await logged(edge, telemetry, until, 2)
+    assert [read_entry(entry) is None for entry in entries] == [True, False]
 
 
 async def test_what_never_reached_a_model_by_our_own_refusal_is_not_logged(telemetry, edge, steady, until):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
+
+from bannister.aws.runtime_errors import LENGTHS_MAX
 
 pytestmark = pytest.mark.real
 
@@ -103,3 +108,54 @@ async def test_a_models_error_brings_nothing_of_its_own_either(edge, steady, ans
         "x-amzn-invoked-production-variant",
         "x-amzn-requestid",
     }
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_header_that_is_too_long_is_refused_before_a_model_sees_it(edge, steady, way):
+    model = await edge.model("g1")
+    await edge.serve(steady("flights", "g1"))
+    for header, (member, most) in LENGTHS_MAX.items():
+        path = f"/endpoints/flights/{way}"
+        assert (await edge.client().call(path, b"1", {header: "a" * most})).status == 200, header
+        for length in (most + 1, 40_000):
+            found = await edge.client().call(path, b"1", {header: "a" * length})
+            assert (found.status, found.headers["x-amzn-errortype"]) == (400, "ValidationError"), header
+            assert f"Value at '{member}' failed" in str(found.json["Message"])
+            assert str(found.json["Message"]).endswith(f"less than or equal to {most}")
+    assert len(model.invocations) == len(LENGTHS_MAX)
+
+
+async def test_elsewhere_a_header_may_be_as_long_as_it_likes(edge, steady):
+    await edge.model("g1")
+    await edge.serve(steady("flights", "g1"))
+    found = await edge.client().call("/bucket/key", b"1", {"content-type": "a" * 2000}, method="PUT")
+    assert "failed to satisfy constraint" not in found.body.decode()
+
+
+@pytest.mark.parametrize(
+    ("lines", "status"),
+    [
+        ([b"x-large: " + b"a" * 61 * 1024], 431),
+        ([b"x-%d: 1" % number for number in range(201)], 431),
+        ([b"x-amzn-sagemaker-custom-attributes: a\x01b"], 400),
+        ([b"no colon"], 400),
+        ([b"transfer-encoding: something"], 501),
+    ],
+    ids=["large", "many", "control character", "malformed", "unknown coding"],
+)
+@pytest.mark.parametrize("path", ["/endpoints/flights/invocations", "/"])
+async def test_headers_that_cannot_be_read_are_refused_in_awss_words(edge, steady, lines, status, path):
+    await edge.model("g1")
+    await edge.serve(steady("flights", "g1"))
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.port)
+    head = [b"POST %b HTTP/1.1" % path.encode(), b"host: localhost", b"connection: close", *lines]
+    writer.write(b"\r\n".join(head) + b"\r\n\r\n")
+    answer = (await asyncio.wait_for(reader.read(), 20)).decode()
+    writer.close()
+    head, _, body = answer.partition("\r\n\r\n")
+    assert head.startswith(f"HTTP/1.1 {status} ")
+    assert "x-amzn-errortype: ValidationError" in head
+    assert "content-type: application/json" in head
+    told = json.loads(body)
+    assert told["__type"] == "ValidationError", "for the clients of other services"
+    assert told["Message"].startswith("The request cannot be read")

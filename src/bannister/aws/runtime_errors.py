@@ -11,7 +11,7 @@ import json
 from typing import Final
 
 from bannister.aws.members import Members, Tables
-from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts, StreamErrorText
+from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts, StreamErrorText, TooLong
 
 #: As much of a model's answer as an error repeats.
 ORIGINAL_BYTES_MAX = 64 * 1024
@@ -43,6 +43,16 @@ _UNSUPPORTED_HEADERS: Final = {
         "supported.",
         None,
     ),
+}
+#: By header: the member that it carries, and the most characters of that in AWS's model, which clients leave to the server to check. What TargetVariant and SessionId
+#: name is looked for, and not found if it is too long.
+LENGTHS_MAX: Final = {
+    "content-type": ("contentType", 1024),
+    "accept": ("accept", 1024),
+    "x-amzn-sagemaker-accept": ("accept", 1024),
+    "x-amzn-sagemaker-custom-attributes": ("customAttributes", 1024),
+    "x-amzn-sagemaker-inference-id": ("inferenceId", 64),
+    "x-amzn-sagemaker-prefix-aware-id": ("prefixAwareId", 64),
 }
 _TAKEN: Final = "EndpointName Body ContentType Accept CustomAttributes TargetVariant InferenceId SessionId"
 _BY_PREFIX: Final = {"PrefixAwareId": "the model sees it; no instance is chosen by it"}
@@ -98,6 +108,7 @@ def runtime_texts(account_id: str, body_bytes_max: int) -> RuntimeTexts:
             header: _plain(400, "ValidationError", message, code)
             for header, (message, code) in _UNSUPPORTED_HEADERS.items()
         },
+        long_headers={header: _too_long(member, most) for header, (member, most) in LENGTHS_MAX.items()},
         no_healthy_instance=_plain(
             503,
             "ServiceUnavailable",
@@ -107,10 +118,10 @@ def runtime_texts(account_id: str, body_bytes_max: int) -> RuntimeTexts:
         body_too_large=_plain(413, "ValidationError", f"HTTP content length exceeded {body_bytes_max} bytes."),
         timed_out=_broken(_TIMED_OUT, account_id),
         model_exited=_broken(_EXITED, account_id),
-        malformed_request=_plain(
+        malformed_request=_of_any_service(
             400,
             "ValidationError",
-            "The request cannot be read: its path or a header is malformed, or its headers are too large.",
+            "The request cannot be read: its path or a header is malformed, or its headers are too large (all together 60 KiB).",
         ),
         model_client_error=_model_error("client", "CLIENT_ERROR_FROM_MODEL", account_id),
         model_server_error=_model_error("server", "INTERNAL_FAILURE_FROM_MODEL", account_id),
@@ -123,6 +134,18 @@ def runtime_texts(account_id: str, body_bytes_max: int) -> RuntimeTexts:
 def _plain(status: int, error_type: str, message: str, error_code: str | None = None) -> Reply:
     body = {"Message": message} if error_code is None else {"ErrorCode": error_code, "Message": message}
     return Reply(status, error_type, json.dumps(body))
+
+
+def _of_any_service(status: int, error_type: str, message: str) -> Reply:
+    """Who cannot be read may have spoken to any service: the others have the code in the body."""
+    return Reply(status, error_type, json.dumps({"__type": error_type, "Message": message}))
+
+
+def _too_long(member: str, length_max: int) -> TooLong:
+    """In the form of AWS's constraints, without the value: it is long, and nobody knows what is in it."""
+    constraint = f"Member must have length less than or equal to {length_max}"
+    message = f"1 validation error detected: Value at '{member}' failed to satisfy constraint: {constraint}"
+    return TooLong(length_max, _plain(400, "ValidationError", message))
 
 
 def _broken(original: str, account_id: str) -> Reply:

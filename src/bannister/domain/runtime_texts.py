@@ -73,6 +73,14 @@ class StreamErrorText:
 
 
 @dataclass(frozen=True, slots=True)
+class TooLong:
+    """How long a request's header may be, and what is answered where it is longer."""
+
+    length_max: int
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeTexts:
     """All of them. Every text may name {endpoint}."""
 
@@ -86,6 +94,8 @@ class RuntimeTexts:
     no_session_by_stream: Reply
     #: By header: it asks for what no endpoint here has.
     unsupported_headers: Mapping[str, Reply]
+    #: By header: its value is longer than the member that it carries.
+    long_headers: Mapping[str, TooLong]
     #: The endpoint exists and has no instance that could be asked: none is healthy, or none accepted the connection.
     no_healthy_instance: Reply
     #: The request's body is over the limit.

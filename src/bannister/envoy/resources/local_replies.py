@@ -16,6 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from google.protobuf import wrappers_pb2
 
 from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts
+from bannister.envoy.resources.header_lengths import refusal_details
 from bannister.envoy.resources.messages import packed, set_header
 from bannister.envoy.resources.names import API, ERROR_TYPE_HEADER, METADATA
 from bannister.envoy.resources.sessions import SESSION_ID, SESSION_METADATA
@@ -49,6 +50,7 @@ def local_replies(texts: RuntimeTexts) -> http_connection_manager_pb2.LocalReply
         _mapper(_both(_flags("UH"), _cel(_OF_SESSION)), texts.unknown_session),
         _mapper(_flags("UH", "UF", "UO", "NC", "URX"), texts.no_healthy_instance),
         _mapper(_details("request_payload_too_large"), texts.body_too_large),
+        *(_mapper(_details(refusal_details(header)), one.reply) for header, one in texts.long_headers.items()),
         *_error_too_large(texts),
         _malformed(texts.malformed_request),
     ]
@@ -84,10 +86,12 @@ def _without_body(text: ModelErrorText) -> Reply:
 
 
 def _malformed(reply: Reply) -> _Mapper:
-    """Requests that Envoy refuses (bad framing, headers too large); its own status says best what is wrong."""
+    """Requests that Envoy refuses (bad framing, 501 for one that it does not know, headers too large); its own status says best what is wrong."""
     ours = "['direct_response', 'lua_response']"
     return _Mapper(
-        filter=_cel(f"!(response.code_details in {ours}) && response.code >= 400 && response.code < 500"),
+        filter=_cel(
+            f"!(response.code_details in {ours}) && (response.code >= 400 && response.code < 500 || response.code == 501)"
+        ),
         headers_to_add=[set_header(ERROR_TYPE_HEADER, reply.error_type)],
         body_format_override=_json_text(reply.body),
     )
