@@ -30,6 +30,7 @@ from bannister.aws.runtime_errors import runtime_texts
 from bannister.aws.s3.door import S3Door
 from bannister.aws.wire.models import preload
 from bannister.clock import SystemClock
+from bannister.collector.concurrency import ConcurrencyCollector
 from bannister.collector.delivery import Delivery
 from bannister.collector.instructing import instruct_capture
 from bannister.collector.utilization import UtilizationCollector, this_machine
@@ -185,6 +186,7 @@ class ControlPlane:
             lambda: this_machine(settings.data_dir),
             float(MINUTE) if settings.timing is settings_module.Timing.AWS else settings.utilization_interval_seconds,
         )
+        self._concurrency = ConcurrencyCollector(self._state, self._publisher, self._metrics, clock)
         self._stop = asyncio.Event()
         self._started_at = clock.monotonic()
         self._resumed = False
@@ -203,6 +205,7 @@ class ControlPlane:
                     follow_endpoints(self._publisher, self._state, self._settings.state_read_again_seconds),
                     instruct_capture(self._capture_feed, self._state),
                     self._utilization.run(),
+                    self._concurrency.run(),
                     self._delivery.run(),
                     self._evaluator.run(),
                     self._notifier.run(),

@@ -117,3 +117,15 @@ def test_a_list_that_an_earlier_control_plane_gave_may_hold_anybody():
     endpoints.pending = {"g": Resource("g", None, Members((ADDRESS,)))}
     endpoints.acknowledge(2)
     assert spares(proxy, "g", "127.0.0.1:2")
+
+
+async def test_requests_in_flight_are_those_of_all_proxies_or_of_none():
+    one, other = proxy_holding(ADDRESS), Proxy("edge-2", stream=object())
+    sight = Sight(lambda _node: Admin())
+    assert sight.in_flight([one]) is None, "nobody has looked yet"
+    await sight.look([one, other])
+    assert sight.in_flight([one]) == {"g": {ADDRESS: 2}}
+    assert sight.in_flight([one, other]) == {"g": {ADDRESS: 4}}
+    silent = Sight(lambda node: Admin(answers=node == "edge-1"))
+    await silent.look([one, other])
+    assert silent.in_flight([one, other]) is None

@@ -251,6 +251,7 @@ async def test_a_stream_counts_as_in_flight_and_outlives_its_groups_route(edge, 
     assert await call.next() == b"2"
     await until(lambda: edge.publisher.unrouted("blue"), "no route names blue any more")
     assert await edge.publisher.active_requests("blue") == 1
+    await until(lambda: list(edge.publisher.in_flight()["blue"].values()) == [1], "the next look has it, too")
     assert not await edge.publisher.drained("blue")
     later = stream()
     green.say(b"green", None)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 from bannister.clock import Clock
+from bannister.collector.looking import look_repeatedly
 from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.utilization import UNIT, Look, Machine, identities, utilization
-from bannister.errors import Invalid, Unavailable
 from bannister.instances.backend import InstanceBackend
 from bannister.instances.machine import memory_total
 from bannister.metrics.store import Datum, MetricStore
 from bannister.state.store import State
 from bannister.state.tables import GROUPS
-
-log = logging.getLogger(__name__)
 
 
 def this_machine(data_dir: Path) -> Machine:
@@ -51,20 +48,10 @@ class UtilizationCollector:
         self._machine = machine
         self._interval_seconds = interval_seconds
         self._looks: dict[str, Look] = {}
-        self._failing = False
 
     async def run(self) -> None:
         """Until cancelled, or fenced by another process."""
-        while True:
-            try:
-                await self.look()
-            except (Invalid, Unavailable, OSError) as error:
-                if not self._failing:
-                    log.warning("How busy instances are is not published: %s", error)
-                self._failing = True
-            else:
-                self._failing = False
-            await asyncio.sleep(self._interval_seconds)
+        await look_repeatedly(self.look, self._interval_seconds, "How busy instances are")
 
     async def look(self) -> None:
         """Look at every instance that runs, and publish."""

@@ -239,6 +239,10 @@ class Publisher:
         known = await self._sight.active_requests(self._server.proxies(), group)
         return known or await self._active_with_lapsed(group)
 
+    def in_flight(self) -> Mapping[str, Mapping[str, int]] | None:
+        """By group and `host:port`, requests in flight over all registered proxies as of the last look at them; None: one of them did not answer."""
+        return self._sight.in_flight(self._server.proxies())
+
     async def _active_with_lapsed(self, group: str, address: str | None = None) -> int:
         """A proxy that is slow to take in what it is told is late, not dead: its callers wait for their answers like any others."""
         total = 0

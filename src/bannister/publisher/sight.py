@@ -38,6 +38,7 @@ class _Look:
     stream: object
     as_of: int
     clusters: Clusters
+    answered: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +66,9 @@ class Sight:
         for proxy in proxies:
             stream, as_of = proxy.stream, proxy.acknowledgements
             try:
-                clusters: Clusters = await self._admin_of(proxy.node).clusters()
+                looks[proxy.node] = _Look(stream, as_of, await self._admin_of(proxy.node).clusters())
             except Unavailable:
-                clusters = {}
-            looks[proxy.node] = _Look(stream, as_of, clusters)
+                looks[proxy.node] = _Look(stream, as_of, {}, answered=False)
         self._looks = looks
 
     def view(self, proxy: Proxy, published: frozenset[str]) -> ProxyView:
@@ -95,6 +95,19 @@ class Sight:
             return frozenset()
         seen = look.clusters.get(group, {})
         return frozenset(address for address in members.about.rotation if address in seen and seen[address].healthy)
+
+    def in_flight(self, proxies: Sequence[Proxy]) -> dict[str, dict[str, int]] | None:
+        """By cluster and `host:port`, requests in flight over these proxies, as of the last look; None: one of them did not answer."""
+        found: dict[str, dict[str, int]] = {}
+        for proxy in proxies:
+            look = self._looks.get(proxy.node)
+            if look is None or not look.answered:
+                return None
+            for group, hosts in look.clusters.items():
+                of_group = found.setdefault(group, {})
+                for address, host in hosts.items():
+                    of_group[address] = of_group.get(address, 0) + host.active_requests
+        return found
 
     async def active_requests(self, proxies: Sequence[Proxy], group: str, address: str | None = None) -> int:
         """Requests in flight on a group, asked now from every proxy: those on an instance, and those that wait for a connection to one.

@@ -36,6 +36,11 @@ ALONE = [
         "EndpointName and VariantName",
     ),
     (replace(SOUND, period_seconds=10), Kind.NOT_ON_AWS, "once a minute"),
+    (
+        replace(SOUND, metric=identity("AWS/SageMaker", "ConcurrentRequestsPerModel", BOTH), period_seconds=10),
+        None,
+        "",
+    ),
     (replace(SOUND, metric=identity("Mine", "m"), period_seconds=10), None, ""),
 ]
 NAMED = [

@@ -14,6 +14,8 @@ from bannister.domain.alarm.alarm import AlarmRule, Comparison, MissingData
 from bannister.domain.alarm.judgement import samples_needed
 from bannister.domain.comparison.metrics import COMPARISON_METRICS
 from bannister.domain.metric.aggregate import percentile_share
+from bannister.domain.metric.concurrency import CONCURRENCY
+from bannister.domain.metric.concurrency import UNIT as CONCURRENCY_UNIT
 from bannister.domain.metric.endpoint import ENDPOINT_METRICS, LATENCIES, SHADOW_METRICS, variant_of
 from bannister.domain.metric.identity import SAGEMAKER_NAMESPACE, SHADOW_NAMESPACE, MetricIdentity
 from bannister.domain.traffic import TRAFFIC_PARTS
@@ -22,7 +24,10 @@ from bannister.domain.traffic import TRAFFIC_PARTS
 AWS_RESOLUTION_SECONDS: Final = 60
 
 _SHARES: Final = frozenset({"Invocation4XXErrors", "Invocation5XXErrors", "InvocationModelErrors", "Skipped"})
-_KNOWN: Final = {SAGEMAKER_NAMESPACE: ENDPOINT_METRICS, SHADOW_NAMESPACE: COMPARISON_METRICS | SHADOW_METRICS}
+_KNOWN: Final = {
+    SAGEMAKER_NAMESPACE: ENDPOINT_METRICS | {CONCURRENCY: CONCURRENCY_UNIT},
+    SHADOW_NAMESPACE: COMPARISON_METRICS | SHADOW_METRICS,
+}
 #: Statistics that more samples can pull back below a threshold.
 _DILUTED: Final = frozenset({"Average", "Minimum"})
 
@@ -274,6 +279,8 @@ _BLIND: Final = {
 def _not_on_aws(rule: AlarmRule) -> _Found:
     if _metric(rule).namespace != SAGEMAKER_NAMESPACE or rule.period_seconds >= AWS_RESOLUTION_SECONDS:
         return None
+    if _metric(rule).name == CONCURRENCY:
+        return None  # there it is of a high resolution
     return (
         Kind.NOT_ON_AWS,
         f"AWS publishes endpoint metrics once a minute, so there an alarm with a period of {rule.period_seconds} s finds no data in most or all of its periods and {_BLIND[rule.missing_data]}.",
