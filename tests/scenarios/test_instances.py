@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import joblib
 import pytest
+import sklearn.base
+from sklearn.linear_model import LinearRegression
 from tests.crashes.harm import invocations
 from tests.scenarios.world import BANNISTER, World, wait_for
 
@@ -133,3 +137,25 @@ def test_that_it_may_not_fit_is_said_while_it_starts(world: World) -> None:
     ).stdout
     assert "! green may not fit into memory\n" in shown
     assert f"for each of AllTraffic as {name}), and " in shown
+
+
+def test_a_model_of_another_version_is_warned_about_before_traffic_moves(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pickled = io.BytesIO()
+    with monkeypatch.context() as patched:  # as scikit-learn 1.2.2 would have pickled it
+        patched.setattr(sklearn.base, "__version__", "1.2.2")
+        joblib.dump(LinearRegression().fit([[0.0], [1.0]], [0.0, 2.0]), pickled)
+    world.model("old", files={"model.joblib": pickled.getvalue()})
+    world.endpoint("old", world.config("old-1", instances=2, model="old"))
+    command = [str(BANNISTER), "explain", "old", "--endpoint-url", world.server.url]
+    story = subprocess.run([*command, "--json"], capture_output=True, text=True, check=True).stdout
+    told = json.loads(story)
+    (warning,) = told["Deployment"]["Warnings"]
+    assert warning["VariantName"] == "AllTraffic"
+    assert "model.joblib was pickled by scikit-learn 1.2.2 and is loaded by " in warning["Reason"]
+    kinds = [one["Kind"] for one in told["Decisions"]]
+    assert kinds[:2] == ["Started", "Warned"], "before anything is decided"
+    assert kinds.count("Warned") == 1, "whichever of two instances says it"
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "! AllTraffic: the model warns of itself\n" in shown
