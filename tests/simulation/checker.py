@@ -44,6 +44,10 @@ if TYPE_CHECKING:
 RULES = Rules()
 #: From an alarm's transition to all traffic on blue, while nothing is disturbed.
 ROLLBACK_SECONDS_MAX = 2.0
+#: What green no longer needs on a rolling update's way back has begun to leave this long after it was decided, while nothing is disturbed.
+SHEDDING_SECONDS_MAX = 2.0
+#: So long after an instance of green died nothing is decided any more that does not know of it.
+DEATH_KNOWN_SECONDS_MAX = 1.0
 #: A deployment ends this long after its time is over (rolling back, draining, stopping), while nothing is disturbed.
 ENDING_SECONDS_MAX = 60.0
 #: After the first shift, and before blue begins to retire.
@@ -67,6 +71,8 @@ class Watched:
     jumps: int = 0
     tripped_at: float | None = None
     phase_times: dict[Phase, float] = field(default_factory=dict)
+    #: When the first of green's processes ended by itself that had answered, after the first shift.
+    died_at: float | None = None
 
 
 class Checker:
@@ -104,6 +110,16 @@ class Checker:
 
     def harmed(self, group: str) -> None:
         self._harmed[group] = self._world.loop.time()
+
+    def died(self, instance: str, group: str) -> None:
+        """A program has ended by itself, or used too much."""
+        record = next((one for one in self._world.machine.remembered.instances if one.id == instance), None)
+        if record is None or not record.answered or record.draining or record.stopping:
+            return
+        for watched in self.watched.values():
+            green = [one.id for one in watched.deployment.green.groups]
+            if watched.shifted_at_sequence is not None and watched.deployment.phase in GUARDED and group in green:
+                watched.died_at = watched.died_at or self._world.loop.time()
 
     def astray(self, node: str) -> None:
         self._astray[node] = self._world.loop.time()
@@ -282,6 +298,12 @@ class Checker:
         watched = self.watched[new.id]
         watched.deployment = new
         watched.phase_times[new.phase] = self._world.loop.time()
+        forwards = new.phase in GUARDED or new.phase is Phase.RETIRING
+        since = self._world.loop.time() - watched.died_at if watched.died_at is not None else 0.0
+        if forwards and since > DEATH_KNOWN_SECONDS_MAX:
+            raise self._world.violated(
+                "8: the outcome is truthful", f"{new.id} goes on {since:.1f} s after an instance of green died."
+            )
         match new.phase:
             case Phase.SHIFTING:
                 if new.step == 0:
@@ -597,6 +619,11 @@ class Checker:
             if over == 0.0 and min(wall - deployment.deadline_at, now - self.calm_since) > ENDING_SECONDS_MAX:
                 raise self._world.violated("15: every deployment ends", f"{deployment.id} is {deployment.phase}.")
             watched = self.watched[deployment.id]
+            shedding_since = max(watched.phase_times.get(Phase.SHEDDING, 0.0), self.calm_since)
+            if deployment.phase is Phase.SHEDDING and now - shedding_since > SHEDDING_SECONDS_MAX:
+                raise self._world.violated(
+                    "16: from ALARM to blue", f"{deployment.id} waits for what leaves for {now - shedding_since:.1f} s."
+                )
             if watched.tripped_at is not None and watched.tripped_at > self.calm_since:
                 self._check_rollback(endpoint, deployment, now - watched.tripped_at)
 

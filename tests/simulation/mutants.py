@@ -86,6 +86,29 @@ def _warnings_of_every_instance() -> Parts:
     return Parts()
 
 
+def _way_back_waits_for_streams() -> Parts:
+    honest = machine._green_shed
+
+    def shed(deployment: Deployment, seen: Observation) -> Noticed | None:
+        groups = [[replace(one, leaving=0) for one in fleet] for fleet in (seen.green, seen.blue)]
+        return honest(deployment, replace(seen, green=tuple(groups[0]), blue=tuple(groups[1])))
+
+    _rules()[Phase.SHEDDING] = shed
+    return Parts()
+
+
+def _deaths_unnoticed() -> Parts:
+    """Starting green is looked after, and what serves while a batch starts is not: only the number of those that are ready is."""
+    honest = machine._green_failed
+
+    def failed(deployment: Deployment, seen: Observation) -> str | None:
+        green = tuple(replace(one, unready=0, deaths=0) for one in seen.green)
+        return honest(deployment, replace(seen, green=green))
+
+    machine._green_failed = failed
+    return Parts()
+
+
 def _bake_without_evaluation() -> Parts:
     honest = machine._bake_over
 
@@ -468,6 +491,8 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "a skipped acknowledgement": _unacknowledged_bake,
     "what models say against themselves forgotten": _warnings_unheard,
     "what models say against themselves said by each instance": _warnings_of_every_instance,
+    "a way back that waits until streams have ended": _way_back_waits_for_streams,
+    "an instance of green that died unnoticed": _deaths_unnoticed,
     "a bake that ignores what was evaluated": _bake_without_evaluation,
     "a bake that is too short": _short_bake,
     "alarms read by their present state": _present_state_of_alarms,

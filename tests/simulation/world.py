@@ -126,6 +126,7 @@ class ObservedMachine(MemoryMachine):
             self._world.note("machine", f"{instance} of {self.group_of[instance]} ends with {status}")
             if instance not in self.asked_to_end or self._programs[instance].strained:
                 self.harm(instance)
+                self._world.checker.died(instance, self.group_of[instance])
         super().end(instance, status)
 
     def up(self, address: str) -> bool:
