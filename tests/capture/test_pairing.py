@@ -150,18 +150,53 @@ def test_a_slow_shadow_makes_every_pair_whatever_the_length_of_requests(
     assert not made.take_alone()
 
 
-def test_at_the_bound_the_newest_is_refused_so_that_pairs_go_on() -> None:
+def test_at_the_bound_the_newest_is_refused_where_all_others_are_awaited_so_that_pairs_go_on() -> None:
     """A shadow that answers after 100 requests, and room for half of them."""
-    made = pairing(exchanges=50)
+    copies: set[str] = set()
+    made = pairing(exchanges=50, is_under_way=lambda identity, _role: identity in copies)
     pairs = 0
     for number in range(1000):
+        copies.add(f"{number}")
         made.add(exchange(f"{number}", "blue"), Role.PRODUCTION, number / 100)
         if number >= 100:
+            copies.discard(f"{number - 100}")
             pairs += len(made.add(exchange(f"{number - 100}", "shadow"), Role.SHADOW, number / 100))
     lost = made.take_alone()
     assert pairs >= 400
     assert lost.keys() == {(SHADOW, Unpaired.CROWDED_OUT)}
     assert pairs + lost.total() + len(made) == 1000, "each request is a pair, or one loss, or waits"
+
+
+@pytest.mark.parametrize(("exchanges", "size"), [(100, 10**6), (10**6, 10 * KIB)], ids=["in number", "in bytes"])
+@pytest.mark.parametrize("takes", [0.001, 0.1, 3.0])
+def test_what_waits_for_copies_that_were_not_made_leaves_room_to_those_that_were(
+    exchanges: int, size: int, takes: float
+) -> None:
+    """200 requests a second, of which one in ten is copied (a bound on copies is reached), and room for half a second of them."""
+    under_way: dict[str, float] = {}
+    made = pairing(exchanges=exchanges, size=size, is_under_way=lambda identity, _role: identity in under_way)
+    copies = pairs = 0
+    for number in range(4000):
+        now = number / 200
+        made.expire(now)
+        for one in [one for one, until in under_way.items() if until <= now]:
+            del under_way[one]
+            pairs += len(made.add(exchange(one, "shadow", bytes(90)), Role.SHADOW, now))
+        if number % 10 == 0:
+            copies += 1
+            under_way[f"{number}"] = now + takes
+        made.add(exchange(f"{number}", "blue", bytes(90)), Role.PRODUCTION, now)
+    assert (pairs, made.late) == (copies - len(under_way), 0)
+    lost = made.take_alone()
+    assert lost.keys() == {(SHADOW, Unpaired.CROWDED_OUT)}
+    assert pairs + lost.total() + len(made) == 4000
+
+
+def test_what_is_longer_than_all_the_room_puts_nobody_out() -> None:
+    made = pairing(size=100)
+    made.add(exchange("1", "blue"), Role.PRODUCTION, 0)
+    made.add(exchange("2", "blue", bytes(100)), Role.PRODUCTION, 0)
+    assert (len(made), made.take_alone()) == (1, {(SHADOW, Unpaired.CROWDED_OUT): 1})
 
 
 def test_no_bodies_are_kept_where_the_rules_keep_none() -> None:
@@ -192,7 +227,7 @@ def test_one_waits_for_as_long_as_the_other_is_under_way() -> None:
 @pytest.mark.parametrize("first", [Role.PRODUCTION, Role.SHADOW])
 @pytest.mark.parametrize("crowded", [False, True])
 def test_one_lost_request_is_counted_once(first: Role, *, crowded: bool) -> None:
-    made = pairing(exchanges=1)
+    made = pairing(exchanges=1, is_under_way=lambda identity, _role: identity == "another")
     groups = {Role.PRODUCTION: "blue", Role.SHADOW: "shadow"}
     if crowded:
         made.add(exchange("another", "blue"), Role.PRODUCTION, 5)

@@ -10,16 +10,21 @@ from tests.domain.comparison.flights import GROUP, RULES, records, tallies
 from tests.domain.deployment.worlds import fleet
 
 from bannister.domain.comparison.record import record_key
-from bannister.domain.comparison.report import ComparisonReport
+from bannister.domain.comparison.report import ComparisonReport, Unpaired
 from bannister.domain.comparison.rules import Rules
-from bannister.domain.comparison.tally import Tally
+from bannister.domain.comparison.tally import Reason, Tally
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Shadow
 from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Invalid, NotFound
 from bannister.metrics.store import GroupDimensions
 from bannister.operations.context import Context
-from bannister.operations.shadows import describe_comparison_rules, describe_shadow_report, put_comparison_rules
+from bannister.operations.shadows import (
+    _without_skipped,
+    describe_comparison_rules,
+    describe_shadow_report,
+    put_comparison_rules,
+)
 from bannister.state.memory import MemoryState
 from bannister.state.store import Put, Remove
 from bannister.state.tables import ENDPOINTS, SHADOWS
@@ -120,6 +125,12 @@ async def test_a_copy_that_was_skipped_is_not_also_an_answer_that_was_not_seen(
     found = await describe_shadow_report(context, "flights")
     assert found.skipped == skipped
     assert {one.reason: one.count for one in found.unpaired} == {"a body was not captured whole": 1, **left}
+
+
+@pytest.mark.parametrize(("skipped", "left"), [(2, [1, 4]), (3, [4]), (5, [2]), (7, []), (900, [])])
+def test_a_skipped_copy_may_have_been_given_up_for_others_too(skipped: int, left: list[int]) -> None:
+    unpaired = (Reason(Unpaired.NO_SHADOW.value, 3), Reason(Unpaired.CROWDED_OUT.value, 4), Reason("another", 5))
+    assert [one.count for one in _without_skipped(unpaired, skipped)] == [*left, 5]
 
 
 async def test_the_report_outlives_the_endpoint(context: Context) -> None:

@@ -4,8 +4,9 @@ Both carry Envoy's request id, which is another for every attempt of a client; p
 is heard to be under way, and a little longer, because what Envoy tells of two exchanges may come in any order. So a slow answer and a stream of minutes find their pair, and a copy that Envoy never made is not
 waited for as if it were slow.
 
-What waits is bounded in number and bytes. Only what is compared or shown is kept: the answer, and of a request the excerpt. At the bound the newest is refused, never the oldest put out: the oldest are the next
-to be answered, and if they went, a slow shadow would make no pair at all.
+What waits is bounded in number and bytes. Only what is compared or shown is kept: the answer, and of a request the excerpt. At the bound the oldest goes whose other side is not under way: its copy was most
+likely never made, and where many are not (a bound on copies is reached), production's sides of those would fill the room and leave none to the pairs that there are. Where all are awaited the newest is refused, never the oldest put
+out: the oldest are the next to be answered, and if they went, a slow shadow would make no pair at all.
 
 A pair is made once and with nobody else's answer. What makes none is counted once with its reason: the other half of a loss that was counted is no second one (`late`).
 
@@ -33,6 +34,8 @@ _Key: TypeAlias = tuple[str, bool]
 _NOT_KEPT: Final = Message(b"")
 #: Lost pairs whose other half is known for what it is when it comes: 250 bytes each, and at 200 a second those of four minutes.
 _LOST_MAX: Final = 50_000
+#: At the bound so many are looked at for one whose other side is not under way; those that are awaited come last then, so the next look finds others.
+_LOOKED_AT_MAX: Final = 32
 #: Comparisons that are known after they were left.
 _PAST_MAX: Final = 1000
 
@@ -90,7 +93,7 @@ class Pairing:
     Args:
         exchanges_max: So many wait at most ...
         bytes_max: ... with so many bytes of answers and excerpts.
-        seconds_max: How long one waits for another that is not under way; also, how often it is asked.
+        seconds_max: How long one waits for another that is not under way, as long as there is room; also, how often it is asked.
         is_under_way: Whether the beginning of this exchange was told, and its end was not yet.
     """
 
@@ -149,7 +152,7 @@ class Pairing:
         """Give up all that waits, and let nothing wait any more."""
         self._is_ended = True
         for identity in list(self._waiting):
-            self._give_up(identity)
+            self._give_up(identity, Unpaired.ENDED)
 
     def expire(self, now: float) -> None:
         """Give up what has waited too long for what is not under way."""
@@ -157,10 +160,7 @@ class Pairing:
             identity, oldest = next(iter(self._waiting.items()))
             if now - oldest.since < self._seconds_max:
                 return
-            if self._is_awaited(identity, oldest):
-                oldest.since = now
-                self._waiting.move_to_end(identity)
-            else:
+            if not self._goes_on_waiting(identity, oldest, now):
                 self._give_up(identity)
 
     def take_alone(self) -> Counter[tuple[ComparedGroups, Unpaired]]:
@@ -209,7 +209,7 @@ class Pairing:
             self.late += not missing
         if not missing:
             return made
-        why_not = self._why_not_kept(half)
+        why_not = self._why_not_kept(half, now)
         if why_not is None:
             self._waiting[identity] = _Waiting(now, half, missing, done=done)
             self._keep(half)
@@ -238,12 +238,11 @@ class Pairing:
                 del self._waiting[identity]
                 self._drop(waiting.production)
             return made
-        why_not = self._why_not_kept(copy.half)
+        why_not = self._why_not_kept(copy.half, now)
         if why_not is not None:
             self._lose(identity, noise, compared, why_not)
             return []
-        if waiting is None:
-            waiting = self._waiting[identity] = _Waiting(now)
+        waiting = self._waiting.setdefault(identity, _Waiting(now))  # it may just have been given up itself
         waiting.copies[noise] = copy
         self._keep(copy.half)
         return []
@@ -284,12 +283,30 @@ class Pairing:
         answer = len(exchange.response.body) if exchange.response is not None else 0
         return _Half(kept, shown, len(exchange.request_id) + answer + (len(shown.text) if shown is not None else 0))
 
-    def _why_not_kept(self, half: _Half) -> Unpaired | None:
-        """Why this half may not wait; None: it may."""
+    def _why_not_kept(self, half: _Half, now: float) -> Unpaired | None:
+        """Why this half may not wait; None: it may. At the bound others are given up for it."""
         if self._is_ended:
             return Unpaired.ENDED
-        has_room = self._count < self._exchanges_max and self._bytes + half.size <= self._bytes_max
-        return None if has_room else Unpaired.CROWDED_OUT
+        if half.size > self._bytes_max:
+            return Unpaired.CROWDED_OUT
+        for _ in range(_LOOKED_AT_MAX):
+            if self._has_room(half):
+                return None
+            identity, oldest = next(iter(self._waiting.items()))
+            if not self._goes_on_waiting(identity, oldest, now):
+                self._give_up(identity, Unpaired.CROWDED_OUT)
+        return None if self._has_room(half) else Unpaired.CROWDED_OUT
+
+    def _has_room(self, half: _Half) -> bool:
+        return self._count < self._exchanges_max and self._bytes + half.size <= self._bytes_max
+
+    def _goes_on_waiting(self, identity: str, waiting: _Waiting, now: float) -> bool:
+        """Whether what it waits for is under way; then its time begins anew."""
+        if not self._is_awaited(identity, waiting):
+            return False
+        waiting.since = now
+        self._waiting.move_to_end(identity)
+        return True
 
     def _keep(self, half: _Half) -> None:
         self._bytes += half.size
@@ -301,16 +318,15 @@ class Pairing:
 
     # --- what makes no pair
 
-    def _give_up(self, identity: str) -> None:
+    def _give_up(self, identity: str, why: Unpaired | None = None) -> None:
+        """`why`: None: what it waited for did not come in time."""
         waiting = self._waiting.pop(identity)
         for noise, copy in waiting.copies.items():
             self._drop(copy.half)
-            why = Unpaired.ENDED if self._is_ended else Unpaired.NO_PRODUCTION
-            self._lose(identity, noise, copy.compared, why)
+            self._lose(identity, noise, copy.compared, why or Unpaired.NO_PRODUCTION)
         if waiting.production is not None:
             self._drop(waiting.production)
-            why = Unpaired.ENDED if self._is_ended else Unpaired.NO_SHADOW
-            self._lose_production(waiting.production.exchange, waiting.missing, why)
+            self._lose_production(waiting.production.exchange, waiting.missing, why or Unpaired.NO_SHADOW)
 
     def _lose_production(self, production: Exchange, missing: Mapping[bool, ComparedGroups], why: Unpaired) -> None:
         for noise, compared in missing.items():

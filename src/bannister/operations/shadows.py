@@ -293,7 +293,10 @@ async def _skipped(context: Context, record: ShadowRecord, start: int, others: I
 
 
 def _without_skipped(unpaired: Iterable[Reason], skipped: int) -> tuple[Reason, ...]:
-    left = (
-        replace(one, count=one.count - skipped) if one.reason == Unpaired.NO_SHADOW.value else one for one in unpaired
-    )
-    return tuple(one for one in left if one.count > 0)
+    """Production's side of each was waited for in vain until its time was over, or others needed its room."""
+    counts = {one.reason: one.count for one in unpaired}
+    for reason in (Unpaired.NO_SHADOW.value, Unpaired.CROWDED_OUT.value):
+        of_them = min(skipped, counts.get(reason, 0))
+        skipped -= of_them
+        counts[reason] = counts.get(reason, 0) - of_them
+    return tuple(Reason(reason, count) for reason, count in counts.items() if count > 0)
