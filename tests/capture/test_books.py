@@ -105,7 +105,8 @@ class Books:
             f"server.uptime: {int(self.clock.time) - 900}\n"
         )
         for _ in range(LOOKS):
-            found = self.capture._accounting.look(counters, self.capture._service.heard, self.clock.time)
+            moment = self.clock.monotonic(), self.clock.now()
+            found = self.capture._accounting.look(counters, self.capture._service.heard, *moment)
             for reason, count in found.items():
                 self.capture._lost(reason)
                 self.capture._counts.add(None, Counted.DROPPED, reason, count - 1)

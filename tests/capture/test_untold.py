@@ -2,6 +2,8 @@
 
 from dataclasses import replace
 
+import pytest
+
 from bannister.capture.untold import AWAY, BUSY, LOOKS, UNHEARD, Accounting, Missing
 from bannister.domain.comparison.report import Account, Compared, Pending
 
@@ -10,7 +12,7 @@ def counters(small: int, large: int = 0, *, busy: int = 3, away: int = 0, uptime
     return (
         f"http.edge.ext_proc.streams_started: {small}\nhttp.shadow.ext_proc.streams_started: {large + away}\n"
         f"cluster.capture.upstream_rq_total: {small}\ncluster.capture-large.upstream_rq_total: {large}\n"
-        f"cluster.capture.upstream_rq_active_overflow: {busy}\nserver.uptime: {uptime}\n"
+        f"cluster.capture.upstream_rq_active_overflow: {busy}\nserver.uptime: {uptime % 2**64}\n"
     )
 
 
@@ -35,7 +37,7 @@ def test_a_proxy_that_starts_again_or_does_not_answer_loses_nothing_by_it() -> N
     one.go_on_from(None)
     looks: list[tuple[str | None, int]] = [(counters(100, busy=0), 100), (None, 150), (counters(4, busy=0), 154)]
     looks += [(counters(6, busy=0), 156)] * (2 * LOOKS)
-    assert [one.look(told, heard, 1000.0) for told, heard in looks] == [{}] * len(looks)
+    assert [one.look(told, heard, 1000.0, 1000.0) for told, heard in looks] == [{}] * len(looks)
 
 
 def looked(earlier: Account | None, told: str, heard: int, now: float) -> tuple[dict[str, int], Account | None]:
@@ -43,7 +45,7 @@ def looked(earlier: Account | None, told: str, heard: int, now: float) -> tuple[
     found, one, stored = dict[str, int](), Accounting(), earlier
     one.go_on_from(earlier)
     for _ in range(LOOKS + 2):
-        for reason, count in one.look(told, heard, now).items():
+        for reason, count in one.look(told, heard, now, now).items():
             found[reason] = found.get(reason, 0) + count
         stored = one.close_books(heard) or stored
     assert one.close_books(heard) is None, "nothing new"
@@ -71,11 +73,11 @@ def test_nothing_is_found_before_the_greeting() -> None:
     """It says what is accounted for already; what is found then is the same as if it had been there at once."""
     _, account = looked(None, counters(100), 100, 1000.0)
     one = Accounting()
-    assert [one.look(counters(120, busy=9), 0, 1000.0) for _ in range(2 * LOOKS)] == [{}] * (2 * LOOKS)
+    assert [one.look(counters(120, busy=9), 0, 1000.0, 1000.0) for _ in range(2 * LOOKS)] == [{}] * (2 * LOOKS)
     assert one.close_books(0) is None
     one.go_on_from(account)
     one.go_on_from(None)  # a later connection's
-    found = [one.look(counters(120, busy=9), 0, 1000.0) for _ in range(LOOKS)]
+    found = [one.look(counters(120, busy=9), 0, 1000.0, 1000.0) for _ in range(LOOKS)]
     assert (found[0], found[-1]) == ({BUSY: 6}, {UNHEARD: 20})
 
 
@@ -89,7 +91,7 @@ def test_what_was_pending_is_left_to_the_next_process_once() -> None:
     pending = (Pending(Compared("e", "shadow", "blue", noise=False), 7),)
     one = Accounting()
     assert one.go_on_from(None) == ()
-    one.look(counters(100), 100, 1000.0)
+    one.look(counters(100), 100, 1000.0, 1000.0)
     account = one.close_books(100, pending)
     assert account is not None
     assert account.pending == pending
@@ -101,9 +103,44 @@ def test_what_was_pending_is_left_to_the_next_process_once() -> None:
     assert told == replace(account, pending=()), "also where the proxy has not answered yet"
     third = Accounting()
     assert third.go_on_from(told) == ()
-    assert third.look(counters(100), 0, 1000.0) == {}, "the rest of the account is kept"
+    assert third.look(counters(100), 0, 1000.0, 1000.0) == {}, "the rest of the account is kept"
 
 
 def test_an_account_of_another_proxy_says_nothing() -> None:
     _, account = looked(None, counters(100), 100, 1000.0)
     assert looked(account, counters(150, busy=9, uptime=5), 110, 1030.0)[0] == {UNHEARD: 40, BUSY: 9}
+
+
+@pytest.mark.parametrize("processes", [1, 3])
+@pytest.mark.parametrize("began", ["nothing stored", "the same proxy", "another proxy"])
+def test_what_was_reported_while_the_proxy_did_not_answer_is_not_lost_too(began: str, processes: int) -> None:
+    """Each of these processes hears 200 streams to their end, and is killed with its last report before the proxy says which one it is."""
+    stored = None if began == "nothing stored" else looked(None, counters(1000), 1000, 1000.0)[1]
+    before = 1000 if began == "the same proxy" else 0
+    for _ in range(processes):
+        one = Accounting()
+        one.go_on_from(stored)
+        assert one.look(None, 150, 1001.0, 1001.0) == {}
+        stored = one.close_books(150) or stored
+        stored = one.close_books(200) or stored
+        assert one.close_books(200) is None, "nothing new"
+    opened = before + processes * 200
+    found, stored = looked(stored, counters(opened + 7, busy=3, uptime=70 if before else 5), 0, 1010.0)
+    assert found == {UNHEARD: 7} | ({} if before else {BUSY: 3})
+    assert looked(stored, counters(opened + 7, busy=3, uptime=80 if before else 15), 0, 1020.0)[0] == {}
+
+
+@pytest.mark.parametrize("step", [-5000, -30, 30, 5000], ids=lambda step: f"{step:+}")
+def test_a_wall_clock_that_is_set_makes_no_other_proxy(step: int) -> None:
+    """The proxy's uptime follows it a few seconds later; a process that begins before or after that goes on with the account of the one before."""
+    told, now, uptime = counters(100, away=5, uptime=600), 1000.0, 600
+    account = looked(None, told, 90, now)[1]
+    for number in range(1, 4):
+        step = -step
+        for follows in (False, True):
+            now, uptime = now + 10, uptime + 10 + (step if follows else 0)
+            one = Accounting()
+            one.go_on_from(account)
+            wall = now + (step if number % 2 else 0)
+            assert [one.look(counters(100, away=5, uptime=uptime), 0, now, wall) for _ in range(LOOKS + 2)] == [{}] * 7
+            account = one.close_books(0) or account

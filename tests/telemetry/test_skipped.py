@@ -32,7 +32,7 @@ def counters(small: int | None, large: int = 0, pending: int = 0, *, uptime: int
         "cluster.shadow/e.Shadow.d1/small.upstream_rq_retry_overflow: 77\n"
         "cluster.noise/e.AllTraffic.d1/small.upstream_rq_active_overflow: 99\n"
     )
-    return f"{ways if small is not None else ''}server.uptime: {uptime}\n"
+    return f"{ways if small is not None else ''}server.uptime: {uptime % 2**64}\n"
 
 
 def greeted(account: SkippedAccount | None = None) -> SkippedCopies:
@@ -43,50 +43,61 @@ def greeted(account: SkippedAccount | None = None) -> SkippedCopies:
 
 def test_what_was_added_since_the_last_look_is_counted_by_group():
     skipped = greeted()
-    assert skipped.look(counters(5), 1000.0) == {GROUP: 5}, "nothing of this proxy is accounted for"
-    assert skipped.look(counters(5), 1000.0) == {}
-    assert skipped.look(None, 1001.0) == {}
-    assert skipped.look(counters(8, large=2, pending=1, uptime=62), 1002.0) == {GROUP: 6}
+    assert skipped.look(counters(5), 1000.0, 1000.0) == {GROUP: 5}, "nothing of this proxy is accounted for"
+    assert skipped.look(counters(5), 1000.0, 1000.0) == {}
+    assert skipped.look(None, 1001.0, 1001.0) == {}
+    assert skipped.look(counters(8, large=2, pending=1, uptime=62), 1002.0, 1002.0) == {GROUP: 6}
 
 
 def test_a_way_that_is_new_counts_from_zero_and_so_does_a_proxy_that_was_started_again():
     skipped = greeted()
-    skipped.look(counters(None), 1000.0)
-    assert skipped.look(counters(3, uptime=70), 1010.0) == {GROUP: 3}
-    assert skipped.look(counters(5, uptime=1), 1050.0) == {GROUP: 5}, "however many they are by then"
+    skipped.look(counters(None), 1000.0, 1000.0)
+    assert skipped.look(counters(3, uptime=70), 1010.0, 1010.0) == {GROUP: 3}
+    assert skipped.look(counters(5, uptime=1), 1050.0, 1050.0) == {GROUP: 5}, "however many they are by then"
 
 
-def test_a_wall_clock_set_forward_makes_no_other_proxy():
-    """The proxy's uptime follows it, and the machine's sleep; nothing is counted again."""
+@pytest.mark.parametrize("step", [-1000, -30, 30, 140], ids=lambda step: f"{step:+}")
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_wall_clock_that_is_set_makes_no_other_proxy(step: int, *, restart: bool):
+    """The proxy's uptime follows it a few seconds later, and the machine's sleep; nothing is counted again. Set again, also by another process."""
     skipped = greeted()
-    skipped.look(counters(50, uptime=60), 1000.0)
-    assert skipped.look(counters(50, uptime=200), 1001.0) == {}
-    assert skipped.look(counters(53, uptime=201), 1002.0) == {GROUP: 3}
+    skipped.look(counters(50, uptime=160), 1000.0, 5000.0)
+    wall, uptime = 5000.0 + step, 160
+    for number in range(3):
+        if restart:
+            skipped = greeted(skipped.account({}))
+        assert skipped.look(counters(50, uptime=uptime), 1001.0 + 10 * number, wall + 1 + 10 * number) == {}
+        uptime += step + 10
+        assert skipped.look(counters(50, uptime=uptime), 1010.0 + 10 * number, wall + 10 + 10 * number) == {}
+        wall, step = wall - step, -step
+    assert skipped.look(counters(53, uptime=uptime), 1032.0, wall - step + 32) == {GROUP: 3}
 
 
 def test_what_a_process_that_ends_had_not_counted_the_next_one_counts():
     first = greeted()
-    first.look(counters(5), 1000.0)
+    first.look(counters(5), 1000.0, 1000.0)
     account = first.account({GROUP: 2})
-    assert account == SkippedAccount(940.0, account.seen, {GROUP: 2})
+    assert account == SkippedAccount(940.0, account.seen, {GROUP: 2}, 940.0)
     assert first.account({GROUP: 2}) is None, "nothing new"
     second = SkippedCopies()
-    assert second.look(counters(9), 1000.0) == {}, "before the greeting nobody can tell"
+    assert second.look(counters(9), 1000.0, 1000.0) == {}, "before the greeting nobody can tell"
     assert second.account({}) is None
     assert second.go_on_from(account) == {GROUP: 2}
     assert second.go_on_from(account) == {}, "a later connection's"
     told = second.account({})
     assert told == replace(account, pending={}), "also where the proxy has not answered yet"
-    assert second.look(counters(9, uptime=90), 1030.0) == {GROUP: 4}
+    assert second.look(counters(9, uptime=90), 1030.0, 1030.0) == {GROUP: 4}
     third = greeted(told)
-    assert third.look(counters(4, uptime=5), 1100.0) == {GROUP: 4}, "another proxy"
+    assert third.look(counters(4, uptime=5), 1100.0, 1100.0) == {GROUP: 4}, "another proxy"
     again = greeted(told)
-    assert again.look(counters(4), 1000.0) == {GROUP: 4}, "as old as the one before, after a restart of the machine"
+    assert again.look(counters(4), 1000.0, 1000.0) == {GROUP: 4}, (
+        "as old as the one before, after a restart of the machine"
+    )
 
 
 def test_where_there_is_no_shadow_there_is_nothing_to_account_for():
     skipped = greeted()
-    skipped.look(counters(None), 1000.0)
+    skipped.look(counters(None), 1000.0, 1000.0)
     assert skipped.account({}) is None
 
 
@@ -118,7 +129,7 @@ def test_each_skipped_copy_is_in_one_summary_wherever_a_process_is_killed(tmp_pa
         clock.time += 1
         for number in range(others):
             telemetry._fold.skip(f"g{number}", int(clock.time), 0)
-        telemetry._skip(telemetry._skipped.look(counters(copies, uptime=int(clock.time) - 900), clock.time))
+        telemetry._skip(telemetry._skipped.look(counters(copies, uptime=int(clock.time) - 900), clock.time, clock.time))
         telemetry._outbox.put(clock.time, 1.0, telemetry._fold.take(clock.time), telemetry._account)
 
     def store(telemetry: Telemetry, reports: int) -> None:

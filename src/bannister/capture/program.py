@@ -249,7 +249,8 @@ class Capture:
         """What the proxy did not tell of, because as many streams were open as are allowed, or nobody listened here in time."""
         while True:
             counters = await counters_of(self._settings.envoy_admin_socket, UNTOLD)
-            for reason, count in self._accounting.look(counters, self._service.heard, self._clock.monotonic()).items():
+            moment = self._clock.monotonic(), self._clock.now()
+            for reason, count in self._accounting.look(counters, self._service.heard, *moment).items():
                 self._counts.add(None, Counted.DROPPED, reason, count)
             await asyncio.sleep(_COUNTS_SECONDS)
 

@@ -22,7 +22,7 @@ from dataclasses import replace
 from typing import Final
 
 from bannister.domain.comparison.report import Account, Pending
-from bannister.reporting.counters import UPTIME, Increments, is_same_proxy, proxy_began_at
+from bannister.reporting.counters import UPTIME, Increments, ProxyStart, proxy_start
 
 #: The proxy's counters that are read: of the filter on both listeners, and of the two clusters (`bannister.envoy.resources.names`).
 UNTOLD: Final = f"^(http\\.[a-z]+\\.ext_proc\\.streams_started|cluster\\.capture(-large)?\\.upstream_rq_(.*overflow|total)|{UPTIME})$"
@@ -97,7 +97,7 @@ class Accounting:
     def __init__(self) -> None:
         self._greeted = False
         #: None: it was never asked.
-        self._proxy_began_at: float | None = None
+        self._proxy: ProxyStart | None = None
         self._earlier: Account | None = None
         self._overflow = Overflow({})
         self._unopened = Missing()
@@ -117,33 +117,38 @@ class Accounting:
         self._earlier = account
         return account.pending if account is not None else ()
 
-    def look(self, counters: str | None, heard: int, now: float) -> dict[str, int]:
+    def look(self, counters: str | None, heard: int, monotonic: float, now: float) -> dict[str, int]:
         """What was lost since the last look, by reason; before the greeting nobody can tell.
 
         Args:
             counters: The proxy's answer, one `name: value` a line; None: it did not answer.
             heard: Streams of which something came, since this process started.
-            now: Seconds, of a clock that nobody sets and all processes of the machine share: `Clock.monotonic`.
+            monotonic: `Clock.monotonic`.
+            now: `Clock.now`.
         """
-        began_at = proxy_began_at(counters or "", now)
-        if not self._greeted or counters is None or began_at is None:
+        start = proxy_start(counters or "", monotonic, now)
+        if not self._greeted or counters is None or start is None:
             return {}
-        known = self._earlier
-        if self._proxy_began_at is None and known is not None and self._is_of(known, began_at, counters):
-            self._overflow = Overflow(known.overflow)
-            self._unopened, self._unheard = Missing(known.unopened), Missing(known.streams)
-        if self._proxy_began_at is None or not is_same_proxy(self._proxy_began_at, began_at):
-            self._proxy_began_at = began_at
+        if self._proxy is None:
+            self._proxy = self._go_on(start, counters)
+        self._proxy = self._proxy.follow(start)
         asked, opened = _asked(counters), _opened(counters)
         found = self._overflow.added(counters)
         found |= {AWAY: self._unopened.added(asked, opened), UNHEARD: self._unheard.added(opened, heard)}
         return {reason: count for reason, count in found.items() if count}
 
-    @staticmethod
-    def _is_of(known: Account, began_at: float, counters: str) -> bool:
-        """Whether it is the account of the proxy that began then. Its counters only grow; after a restart of the machine times repeat themselves."""
-        has_grown = known.unopened <= _asked(counters) and known.streams <= _opened(counters)
-        return has_grown and is_same_proxy(known.proxy_began_at, began_at)
+    def _go_on(self, start: ProxyStart, counters: str) -> ProxyStart:
+        """With what is accounted for of this proxy: its counters only grow; after a restart of the machine times repeat themselves."""
+        known = self._earlier or _NOTHING
+        began = ProxyStart(known.proxy_began_at, known.proxy_began_at_wall)
+        asked, opened, streams = _asked(counters), _opened(counters), known.unplaced
+        is_known = known.unopened <= asked and known.streams <= opened and began.is_same(start)
+        if is_known:
+            self._overflow = Overflow(known.overflow)
+            self._unopened = Missing(known.unopened)
+            streams += known.streams
+        self._unheard = Missing(min(streams, opened))
+        return began if is_known else start
 
     def close_books(self, settled: int, pending: tuple[Pending, ...] = ()) -> Account | None:
         """The account for a report with all that `look` has found so far; None: it says nothing new.
@@ -154,11 +159,12 @@ class Accounting:
         """
         if not self._greeted:
             return None
-        if self._proxy_began_at is None:  # the proxy has not answered yet
-            account = replace(self._earlier or _NOTHING, pending=pending)
+        if self._proxy is None:  # the proxy has not answered yet
+            known = self._earlier or _NOTHING
+            account = replace(known, pending=pending, unplaced=known.unplaced + settled)
         else:
-            streams = self._unheard.accounted + settled
-            account = Account(self._proxy_began_at, self._overflow.seen, self._unopened.accounted, streams, pending)
+            streams, (began_at, wall) = self._unheard.accounted + settled, self._proxy
+            account = Account(began_at, self._overflow.seen, self._unopened.accounted, streams, pending, wall)
         if account == (self._last or self._earlier or _NOTHING):
             return None
         self._last = account

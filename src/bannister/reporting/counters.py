@@ -6,7 +6,7 @@ import asyncio
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 _TIMEOUT_SECONDS: Final = 5.0
 _ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
@@ -17,20 +17,46 @@ _UPTIME: Final = re.compile(f"^{UPTIME}: (\\d+)$", re.MULTILINE)
 _UPTIME_LATE_SECONDS_MAX: Final = 20.0
 
 
-def proxy_began_at(counters: str, now: float) -> float | None:
+class ProxyStart(NamedTuple):
+    """When a proxy started, by which it is known again.
+
+    The proxy says how long it has run, and means the wall clock: when that is set, its start by the wall clock is where it was, but by the other clock it has moved. Until it says a new number, a few
+    seconds later, it is the other way round. So one of the two stays where it was, whatever becomes of the clock, and however long the machine sleeps.
+    """
+
+    #: By the machine's clock that nobody sets.
+    monotonic: float
+    #: Seconds since the epoch; None: an earlier version did not say.
+    wall: float | None
+
+    def is_same(self, other: ProxyStart) -> bool:
+        """Whether these are the start of one proxy. After a restart of the machine times repeat themselves: that its counters have only grown must be looked at too."""
+        return _is_near(self.monotonic, other.monotonic) or _is_near(self.wall, other.wall)
+
+    def follow(self, other: ProxyStart) -> ProxyStart:
+        """The same start, where the clocks see it now. Where only the wall clock differs the proxy has not followed it yet, and this one still holds."""
+        is_still = self.wall is not None and _is_near(self.monotonic, other.monotonic)
+        return self if is_still else other
+
+
+def _is_near(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and abs(one - other) <= _UPTIME_LATE_SECONDS_MAX
+
+
+def proxy_start(counters: str, monotonic: float, now: float) -> ProxyStart | None:
     """When the proxy that gave these counters started; None: they do not say.
 
     Args:
         counters: Its answer, `UPTIME` included.
-        now: Seconds, of a clock that nobody sets and all processes of the machine share: `Clock.monotonic`.
+        monotonic: `Clock.monotonic`, which all processes of the machine share.
+        now: `Clock.now`.
     """
-    uptime = _UPTIME.search(counters)
-    return now - int(uptime[1]) if uptime is not None else None
-
-
-def is_same_proxy(began_at: float, other: float) -> bool:
-    """Whether these are the start of one proxy. After a restart of the machine times repeat themselves: that its counters have only grown must be looked at too."""
-    return abs(began_at - other) <= _UPTIME_LATE_SECONDS_MAX
+    found = _UPTIME.search(counters)
+    if found is None:
+        return None
+    uptime = int(found[1])
+    uptime -= 2**64 if uptime >= 2**63 else 0  # the wall clock is before its start
+    return ProxyStart(monotonic - uptime, now - uptime)
 
 
 class Increments:

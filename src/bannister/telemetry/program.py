@@ -88,7 +88,7 @@ class Telemetry:
         while True:
             await asyncio.sleep(self._settings.shadow_poll_seconds)
             counters = await overflow_counters(self._settings.envoy_admin_socket)
-            self._skip(self._skipped.look(counters, self._clock.monotonic()))
+            self._skip(self._skipped.look(counters, self._clock.monotonic(), self._clock.now()))
 
     async def _report(self) -> None:
         while True:

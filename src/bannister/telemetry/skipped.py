@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from bannister.domain.metric.summary import SkippedAccount
-from bannister.reporting.counters import UPTIME, Increments, counters_of, is_same_proxy, proxy_began_at
+from bannister.reporting.counters import UPTIME, Increments, ProxyStart, counters_of, proxy_start
 
 #: Of hop clusters for shadows, small and large; a noise copy that is not made is nobody's.
 _COUNTER: Final = re.compile(
@@ -35,7 +35,7 @@ class SkippedCopies:
         self._greeted = False
         self._earlier: SkippedAccount | None = None
         #: None: it was never asked.
-        self._proxy_began_at: float | None = None
+        self._proxy: ProxyStart | None = None
         self._seen: Mapping[str, int] = {}
         self._increments = Increments({})
         self._last: SkippedAccount | None = None
@@ -48,26 +48,27 @@ class SkippedCopies:
         self._earlier = account
         return account.pending if account is not None else {}
 
-    def look(self, counters: str | None, now: float) -> dict[str, int]:
+    def look(self, counters: str | None, monotonic: float, now: float) -> dict[str, int]:
         """By group, where there are any: skipped copies that are not accounted for; before the greeting nobody can tell.
 
         Args:
             counters: The proxy's answer, one `name: value` a line; None: it did not answer.
-            now: Seconds, of a clock that nobody sets and all processes of the machine share: `Clock.monotonic`.
+            monotonic: `Clock.monotonic`.
+            now: `Clock.now`.
         """
-        began_at = proxy_began_at(counters or "", now)
-        if not self._greeted or counters is None or began_at is None:
+        start = proxy_start(counters or "", monotonic, now)
+        if not self._greeted or counters is None or start is None:
             return {}
         matches = {match["name"]: match for match in map(_COUNTER.match, counters.splitlines()) if match}
         seen = {name: int(one["value"]) for name, one in matches.items()}
-        if self._proxy_began_at is not None and began_at < self._proxy_began_at:
-            # No other proxy began before this one: the wall clock, of which its uptime is, was set forward, or the machine slept.
-            self._proxy_began_at = began_at
-        if self._proxy_began_at is None or not is_same_proxy(self._proxy_began_at, began_at):
-            known = self._earlier if self._proxy_began_at is None else None
-            is_known = known is not None and _is_of(known, began_at, seen)
-            self._increments = Increments(known.seen if known is not None and is_known else {})
-            self._proxy_began_at = began_at
+        if self._proxy is None and self._earlier is not None and _has_grown(self._earlier, seen):
+            earlier = self._earlier
+            self._proxy = ProxyStart(earlier.proxy_began_at, earlier.proxy_began_at_wall)
+            self._increments = Increments(earlier.seen)
+        if self._proxy is None or not self._proxy.is_same(start):
+            self._proxy = start
+            self._increments = Increments({})
+        self._proxy = self._proxy.follow(start)
         self._seen = seen
         found: dict[str, int] = {}
         for name, more in self._increments.of(seen).items():
@@ -80,20 +81,19 @@ class SkippedCopies:
         if not self._greeted:
             return None
         before = self._last or self._earlier or _NOTHING
-        if self._proxy_began_at is None:  # the proxy has not answered yet
+        if self._proxy is None:  # the proxy has not answered yet
             account = replace(before, pending=pending)
         else:
-            account = SkippedAccount(self._proxy_began_at, self._seen, pending)
+            account = SkippedAccount(self._proxy.monotonic, self._seen, pending, self._proxy.wall)
         if account == before or (not account.seen and not account.pending and account.seen == before.seen):
             return None
         self._last = account
         return account
 
 
-def _is_of(known: SkippedAccount, began_at: float, seen: Mapping[str, int]) -> bool:
-    """Whether it is the account of the proxy that began then: of its counters, those that are still there have only grown."""
-    has_grown = all(value <= seen.get(name, value) for name, value in known.seen.items())
-    return has_grown and is_same_proxy(known.proxy_began_at, began_at)
+def _has_grown(known: SkippedAccount, seen: Mapping[str, int]) -> bool:
+    """Of the account's counters those that are still there have only grown: it may be of this proxy."""
+    return all(value <= seen.get(name, value) for name, value in known.seen.items())
 
 
 async def overflow_counters(admin_socket: Path) -> str | None:

@@ -112,6 +112,10 @@ class Account:
     streams: int
     #: What came with some of these streams and is in no tally yet.
     pending: tuple[Pending, ...] = ()
+    #: When that proxy started, by the wall clock; None: an earlier version did not say.
+    proxy_began_at_wall: float | None = None
+    #: Streams that were heard to their end since, while the proxy did not say which one it is: not among `streams`.
+    unplaced: int = 0
 
 
 @dataclass(frozen=True, slots=True)

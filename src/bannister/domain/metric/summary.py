@@ -59,6 +59,8 @@ class SkippedAccount:
     seen: Mapping[str, int]
     #: What is counted in them and in no summary yet, by the shadow's group. If telemetry ends, its successor counts it.
     pending: Mapping[str, int] = field(default_factory=dict)
+    #: When that proxy started, by the wall clock; None: an earlier version did not say.
+    proxy_began_at_wall: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
