@@ -82,14 +82,15 @@ class _Open:
 class Books:
     """What the control plane has stored of one process after another."""
 
-    def __init__(self, directory: Path, told: Instructions | None = None) -> None:
-        self.settings = Settings(data_dir=directory)
+    def __init__(self, directory: Path, told: Instructions | None = None, reports_max: int = 1000) -> None:
+        self.settings = Settings(data_dir=directory, capture_reports_max=reports_max)
         self.clock = StandingClock()
         self.told = instructions() if told is None else told
         self.account: Account | None = None
         self.opened = 0
         self.tallied: Counter[tuple[Compared, str]] = Counter()
         self.dropped: Counter[tuple[str, str]] = Counter()
+        self.captured = 0
         self.begin()
 
     def begin(self) -> None:
@@ -147,6 +148,7 @@ class Books:
             for reason in one.tally.unpaired:
                 self.tallied[key, reason.reason] += reason.count
         for count in report.counts:
+            self.captured += count.count if count.what is Counted.CAPTURED else 0
             if count.what is Counted.DROPPED:
                 self.dropped[count.endpoint, count.reason] += count.count
 
@@ -254,14 +256,41 @@ def test_a_copy_that_nobody_compares_is_dropped_under_its_endpoint(tmp_path: Pat
     assert books.dropped == {(ENDPOINT, UNFOLLOWED): 1, (ENDPOINT, UNREADABLE): 2, ("", UNREADABLE): 1}
 
 
+def test_what_a_report_told_that_was_given_up_is_counted_in_the_next(tmp_path: Path) -> None:
+    """The control plane is away, and more is to be told than is kept."""
+    books = Books(tmp_path, reports_max=3)
+    for number in range(20):
+        books.exchange(f"{number}", "blue", "invocation-copied")
+        if number % 2 == 0:
+            books.exchange(f"{number}", "shadow", "shadow")
+        if number == 1:
+            assert books.capture._outbox.next_after(0) is not None, "a report that was read does not change any more"
+        books.clock.time += 10.5
+        books.turn(books.clock.time)
+    assert len(books.capture._outbox) == 3
+    books.settle()
+    assert books.tallied.keys() == {
+        (SHADOW, "pair"),
+        (SHADOW, Unpaired.NO_SHADOW.value),
+        (SHADOW, Unpaired.UNREPORTED.value),
+    }
+    assert books.tallied[SHADOW, Unpaired.UNREPORTED.value] > 10
+    assert books.tallied.total() == 20
+    assert books.captured == books.opened
+    books.successor()
+    assert (books.tallied.total(), books.captured, books.dropped) == (20, books.opened, {})
+
+
 SHADOWS = 30
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.integers(0, 2**32))
-def test_wherever_a_process_is_killed_each_is_counted_once(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
+@given(st.integers(0, 2**32), st.sampled_from([1000, 1000, 1, 3, 7]))
+def test_wherever_a_process_is_killed_each_is_counted_once(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, reports_max: int
+) -> None:
     """More shadows than there are tallies in a report; some requests of each, told in any order; what was reported is stored up to some report. Each request of which a side is
-    accounted for is a pair or unpaired, once and under its shadow; each stream that is not is dropped.
+    accounted for is a pair or unpaired, once and under its shadow; each stream that is not is dropped. So it is where more was to be reported than is kept.
     """
     one = instructions()
     groups = tuple(
@@ -273,7 +302,7 @@ def test_wherever_a_process_is_killed_each_is_counted_once(tmp_path_factory: pyt
         replace(one.pairs[0], shadow=f"shadow{number}", production=f"blue{number}", endpoint=f"e{number}")
         for number in range(SHADOWS)
     )
-    books = Books(tmp_path_factory.mktemp("books"), Instructions(groups, pairs))
+    books = Books(tmp_path_factory.mktemp("books"), Instructions(groups, pairs), reports_max)
     rng = random.Random(seed)
     told = [
         (f"{number}/{request}", f"{side}{number}")

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
 from bannister.domain.metric.summary import Acknowledgement, Report, Summary
 from bannister.reporting.outbox import Outbox
 
@@ -77,3 +81,30 @@ def test_dropping_the_oldest_is_a_gap() -> None:
     assert [(one.sequence, one.watermark, one.covered_since) for one in rest(outbox)] == [(3, 4.0, 3.0), (4, 5.0, 3.0)]
     outbox.put(6.0, 3.5, ())
     assert rest(outbox, 4)[0].covered_since == 4.0, "the report dropped last was final up to 4"
+
+
+def absorbing(dropped: Report, following: Report) -> Report:
+    return replace(following, summaries=dropped.summaries + following.summaries)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5])
+@pytest.mark.parametrize("read", [0, 1, 2])
+def test_what_is_dropped_may_be_absorbed_by_the_next_but_never_by_one_that_was_read(limit: int, read: int) -> None:
+    outbox = Outbox("run", limit, Report, absorb=absorbing)
+    told: dict[int, Report] = {}
+
+    def tell(after: int) -> None:
+        for one in rest(outbox, after):
+            assert told.setdefault(one.sequence, one) == one
+
+    for second in range(1, read + 1):
+        outbox.put(float(second), 0.5, summaries(1, second))
+    tell(0)
+    for second in range(read + 1, 12):
+        outbox.put(float(second), 0.5, summaries(1, second) if second % 3 else ())
+        assert len(outbox) <= limit
+    tell(read)
+    seconds = sorted(one.second for each in told.values() for one in each.summaries)
+    assert seconds == sorted(second for second in range(1, 12) if second <= read or second % 3)
+    for one in rest(outbox):
+        assert one.covered_since == (0.5 if one.sequence <= read else max(outbox._dropped_until, 0.5))

@@ -8,7 +8,15 @@ from dataclasses import replace
 
 from bannister.capture.spool import GivenUp
 from bannister.domain.capture.instructions import CapturedGroup, ComparedGroups
-from bannister.domain.comparison.report import CaptureCount, Compared, Counted, GroupTally, Unpaired, compared_of
+from bannister.domain.comparison.report import (
+    CaptureCount,
+    Compared,
+    ComparisonReport,
+    Counted,
+    GroupTally,
+    Unpaired,
+    compared_of,
+)
 from bannister.domain.comparison.tally import Tally, merge
 
 #: Tallies of single pairs that are merged together.
@@ -72,6 +80,43 @@ def unpaired_tallies(
     for (compared, reason), count in alone.items():
         by_shadow.setdefault(compared, {})[reason.value] = count
     return [(compared, Tally.of_unpaired(counts)) for compared, counts in by_shadow.items()]
+
+
+def absorb(dropped: ComparisonReport, following: ComparisonReport) -> ComparisonReport:
+    """The report after one that is dropped, with all that was counted in that: of what was compared only how much it was, which is little however much is dropped."""
+    unreported: Counter[Compared] = Counter()
+    seconds: dict[Compared, int] = {}
+    for one in dropped.tallies:
+        compared = Compared(one.endpoint, one.group, one.production_group, one.noise)
+        unreported[compared] += counted_in(one.tally)
+        seconds[compared] = max(one.second, seconds.get(compared, one.second))
+    tallies = [
+        GroupTally(
+            one.endpoint,
+            one.group,
+            one.production_group,
+            seconds[one],
+            one.noise,
+            Tally.of_unpaired({Unpaired.UNREPORTED.value: count}),
+        )
+        for one, count in unreported.items()
+    ]
+    return replace(
+        following,
+        tallies=(*tallies, *following.tallies),
+        counts=_added(dropped.counts, following.counts),
+        account=following.account or dropped.account,
+    )
+
+
+def _added(earlier: Iterable[CaptureCount], later: Iterable[CaptureCount]) -> tuple[CaptureCount, ...]:
+    """Each of what was counted once, at the later second."""
+    found: dict[CaptureCount, CaptureCount] = {}
+    for one in (*earlier, *later):
+        key = replace(one, count=0, second=0)
+        before = found.get(key)
+        found[key] = one if before is None else replace(one, count=before.count + one.count)
+    return tuple(found.values())
 
 
 class Counts:

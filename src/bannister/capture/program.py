@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from bannister.capture.assembly import Assembly, Role
 from bannister.capture.comparing import Comparing
 from bannister.capture.early import EarlyExchange, EarlyExchanges
-from bannister.capture.folding import Counts, TallyFold, counted_in, unpaired_tallies
+from bannister.capture.folding import Counts, TallyFold, absorb, counted_in, unpaired_tallies
 from bannister.capture.pairing import Pairing
 from bannister.capture.service import UNREADABLE, CaptureService
 from bannister.capture.spool import Spool
@@ -97,7 +97,11 @@ class Capture:
             settings.capture_early_exchanges_max, settings.capture_early_bytes_max, settings.capture_early_seconds_max
         )
         self._outbox = Outbox[_Item, ComparisonReport](
-            self._run, settings.capture_reports_max, _report, items_per_report_max=_ITEMS_PER_REPORT_MAX
+            self._run,
+            settings.capture_reports_max,
+            _report,
+            items_per_report_max=_ITEMS_PER_REPORT_MAX,
+            absorb=absorb,
         )
 
     async def run(self) -> None:

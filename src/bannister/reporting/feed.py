@@ -92,12 +92,12 @@ class ReportFeed(Generic[ReportT]):
 
     def _note(self, report: ReportT) -> None:
         run, sequence = self._newest or (report.run, report.sequence)
-        if run == report.run:
-            self.missed += max(report.sequence - sequence - 1, 0)
-            sequence = max(report.sequence, sequence)
-        else:  # a new process: it numbers from 1
-            self.missed += report.sequence - 1
-            sequence = report.sequence
+        if run != report.run:  # a new process: it numbers from 1
+            sequence = 0
+        if (missed := report.sequence - sequence - 1) > 0:
+            _log.warning("%d reports of %s were given up before they came.", missed, self._sender)
+            self.missed += missed
+        sequence = max(report.sequence, sequence)
         self._newest = report.run, sequence
         if report.watermark is not None and report.watermark != self._watermark:
             self._watermark = report.watermark

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, TypeAlias, TypeVar
@@ -20,18 +21,26 @@ _ITEMS_MAX = 100
 
 
 class Outbox(Generic[ItemT, ReportT]):
-    """Numbers reports and keeps them until they are acknowledged, at most `limit`: then the oldest are dropped.
+    """Numbers reports and keeps them until they are acknowledged, at most `limit`: then the oldest that nobody has read is dropped.
 
-    What a dropped report covered is a gap, so every report read afterwards claims to be gapless from there on only.
+    What a dropped report covered is a gap, so every later one claims to be gapless from there on only. What must not be lost with it, `absorb` puts into the one after it.
     """
 
     def __init__(
-        self, run: str, limit: int, pack: Pack[ItemT, ReportT], *, items_per_report_max: int = _ITEMS_MAX
+        self,
+        run: str,
+        limit: int,
+        pack: Pack[ItemT, ReportT],
+        *,
+        items_per_report_max: int = _ITEMS_MAX,
+        absorb: Callable[[ReportT, ReportT], ReportT] = lambda _dropped, following: following,
     ) -> None:
+        """`absorb`: given a report that is dropped and the one after it, what to send in place of the latter."""
         self._run = run
         self._limit = limit
         self._pack = pack
         self._items_max = items_per_report_max
+        self._absorb = absorb
         self._reports: deque[ReportT] = deque()
         self._last = 0
         #: The newest report says only how far things are.
@@ -39,6 +48,8 @@ class Outbox(Generic[ItemT, ReportT]):
         #: A report up to this number may be with the control plane already: it must not change any more.
         self._read = 0
         self._watermark: float | None = None
+        #: Of those that were dropped: the greatest number, and how far they were.
+        self._dropped = 0
         self._dropped_until = 0.0
         self.changed = Signal()
 
@@ -70,10 +81,10 @@ class Outbox(Generic[ItemT, ReportT]):
         """The oldest report with a greater number."""
         if not self._reports or self._reports[-1].sequence <= sequence:
             return None
-        first = self._reports[0].sequence
-        report = self._reports[max(sequence + 1 - first, 0)]
+        report = self._reports[self._place_after(sequence)]
         self._read = max(self._read, report.sequence)
-        if report.covered_since is not None and report.covered_since < self._dropped_until:
+        since = report.covered_since
+        if report.sequence > self._dropped and since is not None and since < self._dropped_until:
             return dataclasses.replace(report, covered_since=self._dropped_until)
         return report
 
@@ -99,6 +110,21 @@ class Outbox(Generic[ItemT, ReportT]):
         self._newest_is_bare = not items and account is None
         report = self._pack(self._run, self._last, watermark, covered_since, tuple(items))
         self._reports.append(report if account is None else dataclasses.replace(report, account=account))
-        while len(self._reports) > self._limit:
+        if len(self._reports) > self._limit:
+            self._drop()
+
+    def _drop(self) -> None:
+        """What was read may be counted already, and would be counted again by another report; where all but the newest was read, what is lost is lost."""
+        place = self._place_after(self._read)
+        if place + 1 < len(self._reports):
+            dropped = self._reports[place]
+            self._reports[place + 1] = self._absorb(dropped, self._reports[place + 1])
+            self._newest_is_bare &= place + 2 < len(self._reports)  # it holds what must not be lost
+            del self._reports[place]
+        else:
             dropped = self._reports.popleft()
-            self._dropped_until = max(self._dropped_until, dropped.watermark or 0.0)
+        self._dropped = max(self._dropped, dropped.sequence)
+        self._dropped_until = max(self._dropped_until, dropped.watermark or 0.0)
+
+    def _place_after(self, sequence: int) -> int:
+        return bisect_right(self._reports, sequence, key=lambda one: one.sequence)

@@ -32,6 +32,8 @@ class Unpaired(StrEnum):
     OTHER_FLEET = "another fleet's production answered"
     #: It waited for its other side, to be compared or to be reported.
     ENDED = "the capture process ended"
+    #: What became of it was to be reported, and nobody took the report.
+    UNREPORTED = "the control plane was away for too long"
 
 
 class Counted(StrEnum):
