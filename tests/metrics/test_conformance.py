@@ -344,7 +344,7 @@ async def test_tallies_are_read_as_shadow_metrics(store: MetricStore, start: int
     await store.record(
         compared(
             1,
-            tallied(start, pairs=8, agreeing=6, structural=1, invalid=2, numeric=Sketch.of([0.0, 0.5])),
+            tallied(start, pairs=8, agreeing=6, structural=1, invalid=2, partial=3, numeric=Sketch.of([0.0, 0.5])),
             tallied(start + 1, pairs=1, agreeing=1, unpaired=late, slower=Sketch.of([10]), faster=Sketch.of([4, 6])),
             tallied(start, "g-green", pairs=2, agreeing=0),
             tallied(start, noise=True, pairs=5, agreeing=4),
@@ -360,6 +360,7 @@ async def test_tallies_are_read_as_shadow_metrics(store: MetricStore, start: int
     assert [await read("Disagreements", name) for name in ("Sum", "Average")] == [2, 2 / 9]
     assert await read("StructuralDifferences", "Sum") == 1
     assert await read("InvalidOutputs", "Average") == 2 / 9
+    assert [await read("PartlyCompared", name) for name in ("Sum", "SampleCount")] == [3, 9]
     assert await read("NumericDifference", "p100") == 0.5
     assert await read("Pairs", "Sum") == 9
     assert [await read("Unpaired", name) for name in ("Sum", "Average")] == [3, 3 / 12]

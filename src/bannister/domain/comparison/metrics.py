@@ -25,6 +25,7 @@ _ONES: Final[dict[str, Callable[[Tally], int]]] = {
     "Disagreements": lambda tally: tally.disagreeing,
     "StructuralDifferences": lambda tally: tally.structural,
     "InvalidOutputs": lambda tally: tally.invalid,
+    "PartlyCompared": lambda tally: tally.partial,
     "Pairs": lambda tally: tally.pairs,
 }
 _UNITS: Final = dict.fromkeys([*_ONES, "Unpaired", "NumericDifference"], "None") | {"LatencyDifference": "Microseconds"}
