@@ -151,6 +151,7 @@ class ControlPlane:
             memory=self._instances.memory,
             logs=self._instances.logs,
             delivery_trouble=self._delivery.trouble,
+            copies_trouble=lambda: self._publisher.copies_trouble,
         )
         self._experimenter = Experimenter(
             self._state,

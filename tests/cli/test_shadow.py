@@ -1,9 +1,11 @@
 """`bannister shadow` against the real service, through the command line."""
 
+import asyncio
 import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
@@ -15,6 +17,7 @@ from tests.aws.deployments.serving import context_of, served
 from tests.domain.comparison.flights import GROUP, records, tallies
 from tests.domain.deployment.worlds import fleet
 
+from bannister.aws import cloudwatch, sagemaker
 from bannister.cli.client import Server
 from bannister.cli.plots import linear, logarithmic, of_time
 from bannister.cli.shadow_page import page
@@ -23,6 +26,7 @@ from bannister.clock import SystemClock
 from bannister.domain.comparison.record import record_key
 from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Shadow
 from bannister.metrics.memory import MemoryMetrics
 from bannister.metrics.store import GroupDimensions
 from bannister.settings import Settings
@@ -189,6 +193,22 @@ def test_answers_that_were_not_compared_to_their_end_are_told(url: str) -> None:
     said = "the ends of answers that are too large or too deep"
     assert any(line.split() == ["12", *said.split()] for line in drawn(one))
     assert said in page(one)
+
+
+def test_a_shadow_that_gets_no_copies_though_it_should_is_told_of(tmp_path: Path) -> None:
+    """In the report, on its page, and where all endpoints are listed."""
+    state, blue = MemoryState(), fleet("flights-2")
+    shadow = Shadow(replace(blue.groups[0], id="new", variant="Shadow"), 1_000_000)
+    endpoint = Endpoint("flights", 0.0, 0.0, blue=replace(blue, shadow=shadow))
+    asyncio.run(state.commit([Put(ENDPOINTS, "flights", endpoint, 0)]))
+    why = "The proxy makes no copies, because it cannot."
+    with served(replace(context_of(tmp_path, state), copies_trouble=lambda: why), sagemaker, cloudwatch) as url:
+        one = found(url)
+        assert why in " ".join(drawn(one))
+        assert why in page(one)
+        command = [BANNISTER, "status", "--endpoint-url", url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert why in " ".join(done.stdout.split())
 
 
 def test_nothing_compared_yet_is_a_short_report(url: str) -> None:

@@ -133,6 +133,14 @@ def test_a_skipped_copy_may_have_been_given_up_for_others_too(skipped: int, left
     assert [one.count for one in _without_skipped(unpaired, skipped)] == [*left, 5]
 
 
+@pytest.mark.parametrize("present", [True, False])
+async def test_why_it_gets_no_copies_is_said_of_a_shadow_that_is_there(context: Context, *, present: bool) -> None:
+    context = replace(context, copies_trouble=lambda: "It gets none.")
+    await put_records(context)
+    await put_endpoint(context, with_shadow=present)
+    assert (await describe_shadow_report(context, "flights")).trouble == ("It gets none." if present else None)
+
+
 async def test_the_report_outlives_the_endpoint(context: Context) -> None:
     await put_records(context)
     assert (await describe_shadow_report(context, "flights")).record.tally.pairs == 412

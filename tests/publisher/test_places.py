@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from bannister.domain.routing import Mirror
-from bannister.envoy.admin import Copies, HopStatus
+from bannister.aws.runtime_errors import runtime_texts
+from bannister.clock import SystemClock
+from bannister.domain.instance import Instance
+from bannister.domain.routing import Membership, Mirror, RoutePlan, Weight
+from bannister.envoy.admin import Copies, HopStatus, NotDone
 from bannister.envoy.discovery import Proxy
 from bannister.envoy.resources.shadow import Size, copies_bytes_max, place_bytes, size_of
+from bannister.envoy.snapshot import Snapshot
 from bannister.errors import Unavailable
 from bannister.publisher.places import Places, next_places, shares
+from bannister.publisher.publisher import Publisher
 from bannister.settings import PROXY_COPIES_SHARE, Settings
+from bannister.signals import Signal
 
 MIB = 1024 * 1024
 SETTINGS = Settings(Path("nowhere"))
@@ -143,14 +152,22 @@ class Asked:
         self.places: dict[str, int] = {}
         self.asked = 0
         self.answers = True
+        self.lets_set = True
+        self.observes = True
 
     async def copies(self) -> Copies:
         self.asked += 1
         if not self.answers:
             raise Unavailable("no")
-        return Copies(self.heap_share, {name: HopStatus(count) for name, count in self.places.items()})
+        hops = {name: HopStatus(count) for name, count in self.places.items()}
+        return Copies(self.heap_share, hops, self.observes)
 
-    async def set_places(self, places: dict[str, int]) -> None:
+    async def observe(self, *, on: bool) -> None:
+        self.observes = on
+
+    async def set_places(self, places: Mapping[str, int]) -> None:
+        if not self.lets_set:
+            raise NotDone("The proxy answers 503: No admin layer specified")
         self.places = {name: count for name, count in (self.places | dict(places)).items() if count}
 
 
@@ -195,3 +212,145 @@ async def test_without_shadows_a_proxy_is_asked_once_and_left_alone() -> None:
     for _ in range(3):
         await places.look(proxies, [])
     assert (admin.places, admin.asked) == ({}, 1)
+
+
+async def test_what_capture_does_not_take_never_fills_the_heap() -> None:
+    """Also where there is no shadow; and it goes on when there is room again, though nothing is captured any more."""
+    admin = Asked(PROXY_COPIES_SHARE)
+    places, proxies = Places(lambda _node: admin, SETTINGS), [Proxy("a", stream=object())]
+    await places.look(proxies, [], captures=True)
+    assert not admin.observes
+    admin.heap_share = 0.5
+    await places.look(proxies, [])
+    assert admin.observes
+    asked = admin.asked
+    await places.look(proxies, [])
+    assert admin.asked == asked, "nobody asks what does not matter"
+
+
+async def test_a_proxy_that_does_not_let_places_be_set_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+    """An earlier version started it."""
+    old, new = Asked(), Asked()
+    old.lets_set = False
+    places = Places({"old": old, "new": new}.__getitem__, SETTINGS)
+    proxies = [Proxy("new", stream=object()), Proxy("old", stream=object())]
+    await places.look(proxies, [])
+    assert places.trouble is None, "nobody wants copies"
+    for _ in range(3):
+        await places.look(proxies, ways(1))
+    assert (places.open("new", shadow(0)), places.open("old", shadow(0))) == (True, False)
+    assert places.trouble is not None
+    assert places.trouble.startswith('Proxy "old" makes no copies for shadows')
+    assert len([one for one in caplog.records if "No admin layer specified" in one.getMessage()]) == 1
+    old.lets_set = True
+    await places.look(proxies, ways(1))
+    assert (places.open("old", shadow(0)), places.trouble) == (True, None)
+    old.lets_set, old.places = False, {}
+    await places.look(proxies, ways(1))
+    assert places.trouble is not None
+    await places.look(proxies[:1], ways(1))
+    assert places.trouble is None, "it is gone"
+
+
+# --- when they are looked at
+
+
+class _Admin(Asked):
+    async def clusters(self) -> dict[str, dict[str, object]]:
+        return {}
+
+    async def pending_requests(self, cluster: str) -> int:
+        del cluster
+        return 0
+
+
+class _Server:
+    """One proxy is registered, which never answers."""
+
+    def __init__(self) -> None:
+        self.changed = Signal()
+        self.published = 0
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def publish(self, snapshot: Snapshot) -> None:
+        del snapshot
+        self.published += 1
+
+    def proxies(self) -> tuple[Proxy, ...]:
+        return (Proxy("edge-1", expected=True),)
+
+    def lapsed(self) -> tuple[Proxy, ...]:
+        return ()
+
+
+class _Nobody:
+    def __init__(self) -> None:
+        self.changed = Signal()
+
+    def snapshot(self) -> tuple[Instance, ...]:
+        return ()
+
+
+def plan(name: str, *mirrors: Mirror) -> RoutePlan:
+    return RoutePlan(name, (Membership("p", 1, 0),), (Weight("p", "v", 1_000_000),), mirrors, ways=mirrors)
+
+
+class _World:
+    def __init__(self, publisher: Publisher, server: _Server, admin: _Admin) -> None:
+        self.publisher, self.server, self.admin = publisher, server, admin
+
+    async def ask(self, *plans: RoutePlan) -> None:
+        """Returns when they are published, and whoever wakes by that has done what there is to do."""
+        published = self.server.published
+        self.publisher.ask(plans)
+        async with asyncio.timeout(10):
+            while self.server.published == published:
+                await asyncio.sleep(0.001)
+        for _ in range(20):
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def publishing(places: Mapping[str, int]) -> AsyncIterator[_World]:
+    """A new control plane, which looks at what an earlier one gave once an hour, or when it matters."""
+    settings = Settings(Path("nowhere"), shadow_share_seconds=3600.0)
+    server, admin = _Server(), _Admin()
+    admin.places = dict(places)
+    texts = runtime_texts(settings.account_id, settings.invocation_body_bytes_max)
+    publisher = Publisher(settings, _Nobody(), texts, SystemClock(), server, lambda _node: admin)
+    running = asyncio.create_task(publisher.run())
+    try:
+        yield _World(publisher, server, admin)
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_a_new_control_plane_leaves_alone_what_an_earlier_one_gave() -> None:
+    """Until it knows what is asked for; where that is the same, it changes nothing."""
+    given = shares([shadow(0)], SETTINGS)
+    async with publishing(given) as world:
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert (world.admin.asked, world.admin.places) == (0, given)
+        world.admin.lets_set = False  # nothing is to be set
+        await world.ask(plan("e", shadow(0)))
+        assert (world.admin.asked, world.admin.places) == (1, given)
+        assert world.publisher.copies_trouble is None
+
+
+async def test_places_are_looked_at_when_hops_come_or_go_and_not_at_every_publication() -> None:
+    async with publishing({}) as world:
+        await world.ask(plan("e"))
+        assert world.admin.asked == 1, "what an earlier control plane gave would be taken back"
+        for number in range(5):
+            await world.ask(plan("e"), plan(f"another-{number}"))
+        assert world.admin.asked == 1
+        await world.ask(plan("e", shadow(0)))
+        assert (world.admin.asked, world.admin.places) == (2, shares([shadow(0)], SETTINGS))
+        for number in range(5):
+            await world.ask(plan("e", shadow(0)), plan(f"another-{number}"))
+        assert world.admin.asked == 2

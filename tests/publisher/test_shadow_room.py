@@ -9,6 +9,7 @@ import pytest
 
 from bannister.domain.routing import Membership, Mirror, RoutePlan, Weight
 from bannister.envoy.admin import HopStatus
+from bannister.launcher import bootstrap
 
 pytestmark = pytest.mark.real
 
@@ -97,3 +98,35 @@ async def test_a_proxy_that_starts_anew_has_no_place_until_it_is_given_some(edge
         return (await edge.admin.copies()).hops == asked.hops
 
     await until(given, "the new proxy has the same places")
+
+
+async def test_a_proxy_of_an_earlier_version_serves_on_and_it_is_said_that_it_makes_no_copies(
+    edge, until, monkeypatch, caplog
+):
+    """Its bootstrap document had no layer for what is set while it runs."""
+    document = bootstrap.bootstrap_document
+
+    def earlier(settings):
+        made = document(settings)
+        made["layered_runtime"]["layers"] = [one for one in made["layered_runtime"]["layers"] if "static_layer" in one]
+        return made
+
+    monkeypatch.setattr(bootstrap, "bootstrap_document", earlier)
+    await edge.kill_envoy()
+    await edge.start_envoy()
+    await edge.open()
+    await edge.model("blue")
+    await edge.model("first")
+    assert edge.publisher.copies_trouble is None
+    asked = plan("one", "first")
+    edge.publisher.ask([asked])
+    await until(lambda: edge.publisher.copies_trouble is not None, "it is said")
+    await until(lambda: edge.publisher.acknowledged(asked), "the plan is acknowledged all the same")
+    assert (await edge.client().invoke("one", b"1")).status == 200
+    assert not edge.publisher.mirrored("first")
+    assert len([one for one in caplog.records if "proxy.copies_not_made" in one.getMessage()]) == 1
+    await edge.kill_envoy()
+    monkeypatch.undo()
+    await edge.start_envoy()
+    await until(lambda: edge.publisher.mirrored("first"), "copies are made")
+    assert edge.publisher.copies_trouble is None

@@ -82,6 +82,8 @@ def page(found: Mapping[str, Any]) -> str:
 def _body(found: Mapping[str, Any], title: str) -> Iterator[str]:
     yield f'<h1>{escape(title)}</h1><p class="dim">{escape(since(found))}</p>'
     yield f'<p class="verdict">{escape(found["Verdict"])}</p>'
+    if "Trouble" in found:
+        yield f"<p>{escape(found['Trouble'])}</p>"
     if found["Agreement"]["Pairs"]:
         yield from _agreement(found)
         yield from _labels(found)

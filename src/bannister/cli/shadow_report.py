@@ -71,6 +71,8 @@ def show(out: Console, found: Mapping[str, Any]) -> None:
     line(out, (f"{found['EndpointName']}: {shadow} beside {production}", "bold"), (f"  {since(found)}", "dim"))
     line(out)
     paragraph(out, found["Verdict"], style="bold")
+    if "Trouble" in found:
+        paragraph(out, found["Trouble"], style="yellow")
     if found["Agreement"]["Pairs"]:
         _agreement(out, found)
         _labels(out, found)

@@ -60,6 +60,8 @@ def _endpoint(server: Server, name: str) -> dict[str, Any] | None:
     found: dict[str, Any] = {key: described[key] for key in wanted if key in described}
     if (shadow := shadow_of(server, described)) is not None:
         found["Shadow"] = shadow
+        if (trouble := _trouble(server, name)) is not None:
+            found["ShadowTrouble"] = trouble
     if described["EndpointStatus"] in ("Creating", "Updating", "RollingBack"):
         found["Deployment"] = server.ask("bannister", "describe_deployment", EndpointName=name)
     ended = server.ask("bannister", "list_deployments", EndpointName=name, MaxResults=2)["Deployments"]
@@ -67,6 +69,14 @@ def _endpoint(server: Server, name: str) -> dict[str, Any] | None:
     if last:
         found["LastDeployment"] = last[0]
     return found
+
+
+def _trouble(server: Server, name: str) -> str | None:
+    """Why its shadow gets no copies though it should; None: it does."""
+    try:
+        return server.ask("bannister", "describe_shadow_report", EndpointName=name).get("Trouble")
+    except Refused:  # it has just lost its shadow, or is gone
+        return None
 
 
 def _show(out: Console, one: dict[str, Any], width: int) -> None:
@@ -84,6 +94,8 @@ def _show(out: Console, one: dict[str, Any], width: int) -> None:
     indent = " " * (width + 4)
     if "Shadow" in one:
         line(out, indent, ("shadow: ", "dim"), shadow_line(one["Shadow"]))
+    if "ShadowTrouble" in one:
+        paragraph(out, one["ShadowTrouble"], indent=len(indent) + 8, style="yellow")
     running = one.get("Deployment")
     if running is not None and "WaitsFor" in running:
         _show_running(out, running, indent)

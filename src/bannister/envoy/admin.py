@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from bannister.envoy.resources.names import HOP_PATTERN
+from bannister.envoy.resources.names import CAPTURE, CAPTURE_LARGE, HOP_PATTERN
 from bannister.errors import Unavailable
 
 _TIMEOUT_SECONDS = 5.0
@@ -48,6 +48,12 @@ class Copies:
     heap_share: float
     #: By name: the hop clusters that have places or copies under way.
     hops: Mapping[str, HopStatus]
+    #: Whether it tells the capture process of exchanges (`Admin.observe`).
+    observes: bool = True
+
+
+class NotDone(Unavailable):
+    """The proxy answered, and did not do what it was asked for."""
 
 
 class _SocketAddress(msgspec.Struct):
@@ -100,6 +106,8 @@ _PRESSURE: Final = "overload.envoy.resource_monitors.fixed_heap.pressure"
 _UNDER_WAY: Final = re.compile(rf"^cluster\.({HOP_PATTERN})\.upstream_rq_(?:pending_)?active: (\d+)$")
 _COPIES_FILTER: Final = rf"^({re.escape(_PRESSURE)}$|cluster\.{HOP_PATTERN}\.upstream_rq_(pending_)?active$)"
 _PLACES: Final = re.compile(rf"^circuit_breakers\.({HOP_PATTERN})\.default\.max_requests$")
+#: Of the ways to the capture process: how many exchanges may be told of at the same time. Without these settings as many as the bootstrap document says.
+_OBSERVED: Final = tuple(f"circuit_breakers.{name}.default.max_requests" for name in (CAPTURE, CAPTURE_LARGE))
 #: Hops of which one request to the admin socket changes the places: its line is bounded.
 _HOPS_PER_CHANGE: Final = 50
 _UNHEALTHY = frozenset({"UNHEALTHY", "DRAINING", "TIMEOUT", "DEGRADED"})
@@ -155,10 +163,15 @@ class Admin:
         hops = {
             name: HopStatus(places.get(name, 0), under_way.get(name, 0)) for name in places.keys() | under_way.keys()
         }
-        return Copies(percent / 100, {name: one for name, one in hops.items() if one != HopStatus()})
+        observes = not any(name in entries for name in _OBSERVED)
+        return Copies(percent / 100, {name: one for name, one in hops.items() if one != HopStatus()}, observes)
 
     async def set_places(self, places: Mapping[str, int]) -> None:
-        """How many copies may be under way, by hop cluster; holds until it is changed, or the proxy ends."""
+        """How many copies may be under way, by hop cluster; holds until it is changed, or the proxy ends.
+
+        Raises:
+            NotDone: The proxy does not let it be set.
+        """
         names = sorted(places)
         for start in range(0, len(names), _HOPS_PER_CHANGE):
             settings = {
@@ -166,8 +179,20 @@ class Admin:
                 for name in names[start : start + _HOPS_PER_CHANGE]
                 for what in ("max_requests", "max_pending_requests")
             }
-            self._fence()
-            await self._ask("POST", f"/runtime_modify?{urlencode(settings)}")
+            await self._modify(settings)
+
+    async def observe(self, *, on: bool) -> None:
+        """Whether the capture process is told of exchanges that begin from now on; holds until it is changed, or the proxy ends.
+
+        Raises:
+            NotDone: The proxy does not let it be set.
+        """
+        await self._modify(dict.fromkeys(_OBSERVED, "" if on else "0"))
+
+    async def _modify(self, settings: Mapping[str, str]) -> None:
+        """`""`: as if it had never been set."""
+        self._fence()
+        await self._ask("POST", f"/runtime_modify?{urlencode(settings)}")
 
     async def live(self) -> bool:
         """Whether the proxy has been configured and serves."""
@@ -186,23 +211,24 @@ class Admin:
                 try:
                     # HTTP/1.0 would be simpler to read (no chunks) but Envoy refuses it.
                     writer.write(f"{method} {path} HTTP/1.1\r\n{_HEAD}\r\n".encode())
-                    return await _answer(reader)
+                    status, body = await _answer(reader)
                 finally:
                     writer.close()
         except (OSError, TimeoutError, EOFError, ValueError) as error:
             raise Unavailable(f"The proxy's admin socket does not answer: {error!r}") from error
+        if status != 200:
+            raise NotDone(f"The proxy answers {status}: {body[:200].decode(errors='replace').strip()}")
+        return body
 
 
-async def _answer(reader: asyncio.StreamReader) -> bytes:
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     head = (await reader.readuntil(b"\r\n\r\n")).lower()
-    status = head.split(b" ", 2)[1]
+    status = int(head.split(b" ", 2)[1])
     if b"transfer-encoding: chunked" in head:
         body = await _chunks(reader)
     else:
         body = await reader.read(_ANSWER_BYTES_MAX)
-    if status != b"200":
-        raise ValueError(f"status {status.decode()}")
-    return body
+    return status, body
 
 
 async def _chunks(reader: asyncio.StreamReader) -> bytes:

@@ -142,6 +142,8 @@ class _Held:
     versions: dict[Kind, str] = field(default_factory=dict)
     #: By hop cluster: how many copies may be under way.
     places: dict[str, int] = field(default_factory=dict)
+    #: Whether the capture process is told of exchanges.
+    observes: bool = True
 
 
 class MemoryProxy:
@@ -318,7 +320,8 @@ class MemoryProxy:
         """As `bannister.envoy.admin.Admin.copies`: no copy is ever under way."""
         if not self.running:
             raise Unavailable(f"The proxy {self.node} does not run.")
-        return Copies(0.0, {name: HopStatus(count) for name, count in self._held.places.items()})
+        hops = {name: HopStatus(count) for name, count in self._held.places.items()}
+        return Copies(0.0, hops, self._held.observes)
 
     async def set_places(self, places: Mapping[str, int]) -> None:
         """As `bannister.envoy.admin.Admin.set_places`."""
@@ -326,6 +329,12 @@ class MemoryProxy:
             raise Unavailable(f"The proxy {self.node} does not run.")
         now = {**self._held.places, **places}
         self._held.places = {name: count for name, count in now.items() if count > 0}
+
+    async def observe(self, *, on: bool) -> None:
+        """As `bannister.envoy.admin.Admin.observe`."""
+        if not self.running:
+            raise Unavailable(f"The proxy {self.node} does not run.")
+        self._held.observes = on
 
     async def pending_requests(self, cluster: str) -> int:
         """As `bannister.envoy.admin.Admin.pending_requests`: here a connection is there at once."""

@@ -84,8 +84,8 @@ def bootstrap_document(settings: Settings) -> dict[str, Any]:
                 _cluster("xds", settings.xds_socket, _GRPC_WATCHED),
                 _cluster("access-log", settings.access_log_socket, _GRPC),
                 _cluster("control", settings.api_socket, _http(settings)),
-                _cluster("capture", settings.exchange_socket, _GRPC, settings.capture_streams_max),
-                _cluster("capture-large", settings.exchange_socket, _GRPC, settings.capture_large_streams_max),
+                _cluster("capture", settings.exchange_socket, _GRPC_WATCHED, settings.capture_streams_max),
+                _cluster("capture-large", settings.exchange_socket, _GRPC_WATCHED, settings.capture_large_streams_max),
             ]
         },
         # The way that copies for shadows take inside the proxy (`bannister.envoy.resources.shadow`).
@@ -101,7 +101,7 @@ def bootstrap_document(settings: Settings) -> dict[str, Any]:
         "layered_runtime": {
             "layers": [
                 {"name": "bannister", "static_layer": _RUNTIME},
-                # Where the control plane says how many copies may be under way (`bannister.envoy.admin.Admin.set_places`).
+                # Where the control plane says how many copies may be under way, and whether exchanges are told of (`bannister.envoy.admin.Admin`).
                 {"name": "places", "admin_layer": {}},
             ]
         },
@@ -119,7 +119,8 @@ _RUNTIME = {
     "re2.max_program_size.error_level": 4096,
 }
 
-#: A control plane that stands still keeps its connection open; it is left for its successor, which listens under the same name.
+#: A control plane that stands still keeps its connection open; it is left for its successor, which listens under the same name. A capture process that stands still would be told of answers that go on and
+#: on, and take none of it: what waits for it goes with the connection.
 _GRPC_WATCHED: dict[str, Any] = {
     "explicit_http_config": {
         "http2_protocol_options": {"connection_keepalive": {"interval": "2s", "timeout": "5s"}},

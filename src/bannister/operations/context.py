@@ -56,5 +56,7 @@ class Context:
     logs: InstanceLogs = field(default_factory=NoLogs)
     #: Why captured records do not get into a bucket, as a sentence; None: they do.
     delivery_trouble: Callable[[str], str | None] = lambda _bucket: None
+    #: Why a proxy makes no copies for shadows though it should, as a sentence; None: all do.
+    copies_trouble: Callable[[], str | None] = lambda: None
     #: Where the servers of an image that can be run answer, if their models say nothing else.
     image_paths: Callable[[str], Paths] = lambda _image: CONTRACT

@@ -64,6 +64,8 @@ class ShadowReport:
     #: Exchanges that make no pair, by reason. The route says "copied" before the bound is met, so a skipped copy is waited for in vain: those that are in
     #: `skipped` are not in here.
     unpaired: tuple[Reason, ...]
+    #: Why it gets no copies now though it should, as a sentence; None: it does, or it is gone.
+    trouble: str | None = None
 
 
 async def describe_shadow_report(
@@ -122,6 +124,7 @@ async def describe_shadow_report(
         period,
         skipped,
         _without_skipped(record.tally.unpaired, skipped),
+        context.copies_trouble() if record.group in present else None,
     )
 
 

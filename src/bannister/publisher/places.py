@@ -13,7 +13,10 @@ without a control plane keeps the places as they are.
 
 Places are a runtime setting of the proxy: another bound on a cluster would make it a new cluster, which does not count what the old one still has under way.
 
-**Production comes first.** A proxy whose heap is over `PROXY_COPIES_SHARE` of its bound loses all places until it is below again. It refuses requests only at `PROXY_SHEDDING_SHARE`.
+**Production comes first.** A proxy whose heap is over `PROXY_COPIES_SHARE` of its bound loses all places until it is below again, and tells the capture process of no more exchanges: answers that this does not
+take have no bound of their own (`bannister.envoy.resources.observing`). It refuses requests only at `PROXY_SHEDDING_SHARE`.
+
+**A proxy that does not let places be set** makes no copies: an earlier version started it, and its bootstrap document lacks the layer for it. That is said, in the log and to whoever asks (`trouble`).
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
 from bannister.domain.routing import Mirror
-from bannister.envoy.admin import Copies, HopStatus
+from bannister.envoy.admin import Copies, HopStatus, NotDone
 from bannister.envoy.discovery import Proxy
 from bannister.envoy.resources.shadow import Size, hop_name, place_bytes, places_max, size_of
 from bannister.errors import Unavailable
@@ -40,7 +43,11 @@ class Admin(Protocol):
         ...
 
     async def set_places(self, places: Mapping[str, int]) -> None:
-        """Change the places of hops, by name. Raises `Unavailable`: no answer."""
+        """Change the places of hops, by name. Raises `NotDone`, or `Unavailable`: no answer."""
+        ...
+
+    async def observe(self, *, on: bool) -> None:
+        """Tell the capture process of exchanges, or not. Raises `NotDone`, or `Unavailable`: no answer."""
         ...
 
 
@@ -108,21 +115,39 @@ class Places:
         self._settings = settings
         #: By proxy: the hops that have places.
         self._open: dict[str, frozenset[str]] = {}
+        #: Proxies that tell the capture process of nothing.
+        self._unobserved: set[str] = set()
+        #: By proxy: why it makes no copies, as a sentence.
+        self._troubles: dict[str, str] = {}
+
+    @property
+    def trouble(self) -> str | None:
+        """Why a proxy makes no copies though it should, as a sentence; None: all do, as far as is known."""
+        return next(iter(self._troubles.values()), None)
 
     def open(self, node: str, mirror: Mirror) -> bool:
         """Whether a proxy had places for copies of this mirror when it was last asked."""
         opened = self._open.get(node, frozenset())
         return any(hop_name(mirror, size) in opened for size in Size)
 
-    async def look(self, proxies: Sequence[Proxy], hops: Iterable[Mirror]) -> bool:
-        """Look at every proxy now; True: places were taken away, and the proxies' threads need a moment to follow."""
+    async def look(self, proxies: Sequence[Proxy], hops: Iterable[Mirror], *, captures: bool = False) -> bool:
+        """Look at every proxy now; True: places were taken away, and the proxies' threads need a moment to follow.
+
+        `captures`: the capture process is told of some exchanges, whether they are copied or not.
+        """
         lowered = False
         hops = tuple(hops)
+        nodes = {proxy.node for proxy in proxies}
+        self._troubles = {node: why for node, why in self._troubles.items() if node in nodes and hops}
         for proxy in proxies:
-            if not hops and self._open.get(proxy.node) == frozenset():
+            is_idle = self._open.get(proxy.node) == frozenset() and proxy.node not in self._unobserved
+            if is_idle and not hops and not captures:
                 continue
             try:
                 lowered |= await self._look_at(proxy.node, hops)
+            except NotDone as error:
+                if hops:
+                    self._note(proxy.node, error)
             except Unavailable as error:
                 log.debug("proxy.places_unknown node=%s: %s", proxy.node, error)
         return lowered
@@ -137,6 +162,27 @@ class Places:
         changes = next_places(share, copies.hops, self._settings, room)
         if changes:
             await admin.set_places(changes)
+        if self._troubles.pop(node, None) is not None:
+            log.info("proxy.copies_made node=%s again", node)
         places = {name: one.places for name, one in copies.hops.items()} | changes
         self._open[node] = frozenset(name for name, count in places.items() if count > 0)
+        await self._observe(node, admin, copies)
         return any(name in copies.hops and count < copies.hops[name].places for name, count in changes.items())
+
+    async def _observe(self, node: str, admin: Admin, copies: Copies) -> None:
+        observes = copies.heap_share < PROXY_COPIES_SHARE
+        if observes is not copies.observes:
+            log.warning(
+                "proxy.capture_%s node=%s heap=%.0f%%", "on" if observes else "shed", node, copies.heap_share * 100
+            )
+            await admin.observe(on=observes)
+        (self._unobserved.discard if observes else self._unobserved.add)(node)
+
+    def _note(self, node: str, error: NotDone) -> None:
+        self._open[node] = frozenset()
+        if node not in self._troubles:
+            self._troubles[node] = (
+                f'Proxy "{node}" makes no copies for shadows, because it does not let their bound be set. '
+                "Most likely an earlier version of Bannister started it: stop Bannister and start it again."
+            )
+            log.warning("proxy.copies_not_made %s (%s)", self._troubles[node], error)

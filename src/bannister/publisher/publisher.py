@@ -134,6 +134,8 @@ class Publisher:
         self._asked = Signal()
         self._looked = Signal()
         self._republished = Signal()
+        #: Announced where hops come or go, where capturing begins or ends, and when something is published for the first time.
+        self._copied_anew = Signal()
         #: The facts at the last turn that decided something; the same facts again change nothing.
         self._decided_from: object = None
         #: What the answers to the questions below followed from when `changed` was last announced.
@@ -326,12 +328,15 @@ class Publisher:
         except Inconsistent:
             log.exception("A snapshot was not published because it would lose requests.")
             return
-        self._published = following
+        before, self._published = self._published, following
         self._clusters = frozenset(following.rotation)
         self._named = frozenset[str]().union(*map(clusters_named, following.forwardings().values()))
         now = self._clock.monotonic()
         self._withdrawn_at = {group: self._withdrawn_at.get(group, now) for group in self._clusters - self._named}
         self._listed_draining_at = {one: self._listed_draining_at.get(one, now) for one in self._draining()}
+        copying = [(one.hops, bool(one.captured)) for one in (before, following)]
+        if copying[0] != copying[1] or self._copied_anew.version == 0:
+            self._copied_anew.announce()
         self._republished.announce()
 
     def _draining(self) -> list[tuple[str, str]]:
@@ -343,23 +348,27 @@ class Publisher:
 
     # --- places for copies
 
+    @property
+    def copies_trouble(self) -> str | None:
+        """Why a proxy makes no copies for shadows though it should, as a sentence; None: all do, as far as is known."""
+        return self._places.trouble
+
     async def _share_places_repeatedly(self) -> None:
-        """Sooner where hops have come or gone: a copy that finds no place is not made."""
+        """Sooner where hops have come or gone: a copy that finds no place is not made. Not before anything is published: what an earlier control plane gave may be just what is asked for."""
         settings = self._settings
+        await self._copied_anew.wait_past(0)
         while True:
-            version, hops = self._republished.version, self._published.hops
-            if version == 0:  # what an earlier control plane gave may be just what is asked for
-                await self._republished.wait_past(version)
-                continue
+            version, published = self._copied_anew.version, self._published
             try:
-                lowered = await self._places.look(self._server.proxies(), hops)
+                captures = bool(published.captured)
+                lowered = await self._places.look(self._server.proxies(), published.hops, captures=captures)
             except Exception:  # the proxies keep the places they have, and the next look may succeed
                 log.exception("Places for copies were not shared out; the proxies go on with what they have.")
                 lowered = False
             if lowered:  # a proxy says at once that a hop has fewer, and its threads follow
                 await asyncio.sleep(min(settings.shadow_share_seconds, _THREADS_FOLLOW_SECONDS))
             else:
-                await self._republished.wait_past(version, settings.shadow_share_seconds)
+                await self._copied_anew.wait_past(version, settings.shadow_share_seconds)
 
     # --- after a restart
 

@@ -3,6 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from tests.aws.listening import listening
@@ -56,10 +57,9 @@ def context_of(
 
 
 @contextmanager
-def served(context: Context) -> Iterator[str]:
-    """Where it answers."""
-    gateway = Gateway(
-        context.settings, context.ids, context.clock, [deployments.service(context)], nothing_here, waits_for_nothing
-    )
+def served(context: Context, *others: ModuleType) -> Iterator[str]:
+    """Where it answers; `others`: services of AWS's beside ours."""
+    services = [one.service(context) for one in (deployments, *others)]
+    gateway = Gateway(context.settings, context.ids, context.clock, services, nothing_here, waits_for_nothing)
     with listening(gateway) as port:
         yield f"http://127.0.0.1:{port}"

@@ -98,6 +98,7 @@ def _report(found: ShadowReport) -> dict[str, Any]:
         "StartTime": record.since,
         "EndTime": record.until,
         "Verdict": found.verdict,
+        "Trouble": found.trouble,
         "Agreement": _agreement(tally),
         "NoiseFloor": _agreement(found.noise.tally) if found.noise is not None else None,
         "StructuralDifferences": tally.structural,

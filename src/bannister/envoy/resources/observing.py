@@ -12,7 +12,8 @@ is over and `capture_close_seconds` have passed, so the number of streams is the
 
 bytes of the proxy's memory. A request that finds its cluster full is not told of, which Envoy counts. A body that is longer than what is captured
 (`capture_body_bytes_max`) is not sent at all; only one of unknown length can be. Answers have no bound of their own, and are held until a moment after their end; taken to be no longer than the
-requests, all is 624 MiB with the default settings (`bannister.settings.capture_bytes_max`), which must fit beside the copies for shadows.
+requests, all is 624 MiB with the default settings (`bannister.settings.capture_bytes_max`), which must fit beside the copies for shadows. Where they are longer and not taken, no exchange is told of as soon as the
+proxy's heap is over `PROXY_COPIES_SHARE` (`bannister.publisher.places`); and with a capture process that stands still the connection is given up within seconds, so that what goes on does not grow without end.
 
 A stream ends when the capture process has seen both ends of the exchange, so with a capture process that keeps up few are open.
 
