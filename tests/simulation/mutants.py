@@ -341,9 +341,9 @@ def _answers_of_like_requests() -> Parts:
 def _given_up_silently() -> Parts:
     honest = Pairing._give_up
 
-    def give_up(pairing: Pairing, identity: str) -> None:
+    def give_up(pairing: Pairing, identity: str, *why: Any) -> None:
         before = pairing._alone.copy()
-        honest(pairing, identity)
+        honest(pairing, identity, *why)
         pairing._alone = before
 
     Pairing._give_up = give_up  # type: ignore[method-assign]

@@ -8,6 +8,7 @@ from typing import Protocol
 from bannister.domain.capture.instructing import instructions_of
 from bannister.domain.capture.instructions import Instructions
 from bannister.domain.comparison.rules import Rules
+from bannister.domain.routing import Plans
 from bannister.errors import Unavailable
 from bannister.state.store import State
 from bannister.state.tables import COMPARISON_RULES, ENDPOINTS
@@ -26,13 +27,17 @@ class Instructed(Protocol):
 
 async def instruct_capture(capture: Instructed, state: State) -> None:
     """Run until cancelled."""
+    plans = Plans()
     while True:
         seen = state.changed.version
         try:
-            rules = {row.key: row.value for row in await state.rows(COMPARISON_RULES)}
+            stored = {row.key: row.value for row in await state.rows(COMPARISON_RULES)}
             endpoints = [row.value for row in await state.rows(ENDPOINTS)]
         except Unavailable as error:
             log.warning("The endpoints cannot be read; capture goes on as it was told: %s", error)
         else:
-            await capture.instruct(instructions_of((one, rules.get(one.name, Rules())) for one in endpoints))
+            ruled = [(one, stored.get(one.name, Rules())) for one in endpoints]
+            await capture.instruct(
+                instructions_of((one, rules, plans.of(one, rules.noise_parts)) for one, rules in ruled)
+            )
         await state.changed.wait_past(seen, TURN_SECONDS)

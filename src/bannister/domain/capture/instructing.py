@@ -13,18 +13,17 @@ from bannister.domain.capture.instructions import CapturedGroup, ComparedGroups,
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
-from bannister.domain.routing import RoutePlan, plan_of, ways_of
+from bannister.domain.routing import RoutePlan, ways_of
 from bannister.domain.traffic import TRAFFIC_PARTS
 
 
-def instructions_of(endpoints: Iterable[tuple[Endpoint, Rules]]) -> Instructions:
-    """Everything that is captured, and who is compared with whom."""
+def instructions_of(endpoints: Iterable[tuple[Endpoint, Rules, RoutePlan]]) -> Instructions:
+    """Everything that is captured, and who is compared with whom: of all endpoints, by these rules and what the proxies should do (`plan_of`, with the rules' noise)."""
     groups: dict[str, CapturedGroup] = {}
     pairs: list[ComparedGroups] = []
-    for endpoint, rules in endpoints:
+    for endpoint, rules, plan in endpoints:
         fleets = _fleets(endpoint)
         if any(fleet.shadow is not None or _capture(fleet) is not None for fleet in fleets):
-            plan = plan_of(endpoint, rules.noise_parts)
             observed = _observed(plan, fleets)
             groups |= {one.group: one for fleet in fleets for one in _captured(fleet, observed)}
             pairs += _compared(plan, fleets, rules)
