@@ -11,7 +11,16 @@ from dataclasses import replace
 import pytest
 
 from bannister.capture import comparing
-from bannister.capture.comparing import AT_ONCE_BYTES_MAX, BUSY, ENCODED, FAILED, Comparing, decoded, pair_tally
+from bannister.capture.comparing import (
+    AT_ONCE_BYTES_MAX,
+    BUSY,
+    ENCODED,
+    FAILED,
+    UNKNOWN,
+    Comparing,
+    decoded,
+    pair_tally,
+)
 from bannister.capture.pairing import Pair
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructions import ComparedGroups
@@ -74,20 +83,22 @@ def test_what_differs_is_shown_as_it_reads() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "encoding"),
+    ("body", "encoding", "why"),
     [
-        (b"\x01\x02", "br"),
-        (b"not gzip", "gzip"),
-        (zipped(JSON, 1)[:-4], "gzip"),
-        (zipped(JSON, 1), "gzip, gzip"),
-        (zipped(bytes(KIB + 1), 1), "gzip"),
-        (zipped(b"", 1) * 1000, "gzip"),
+        (b"\x01\x02", "br", UNKNOWN),
+        (b"\x28\xb5\x2f\xfd", "zstd", UNKNOWN),
+        (zipped(JSON, 1), "gzip, br", UNKNOWN),
+        (b"not gzip", "gzip", ENCODED),
+        (zipped(JSON, 1)[:-4], "gzip", ENCODED),
+        (zipped(JSON, 1), "gzip, gzip", ENCODED),
+        (zipped(bytes(KIB + 1), 1), "gzip", ENCODED),
+        (zipped(b"", 1) * 1000, "gzip", ENCODED),
     ],
-    ids=["unknown", "none", "cut", "twice", "too long", "too many"],
+    ids=["br", "zstd", "both", "none", "cut", "twice", "too long", "too many"],
 )
-def test_what_cannot_be_decoded_is_a_reason_of_its_own(body: bytes, encoding: str) -> None:
+def test_what_cannot_be_decoded_is_a_reason_of_its_own(body: bytes, encoding: str, why: str) -> None:
     tally = pair_tally(pair(answer(JSON), answer(body, encoding)), KIB)
-    assert (tally.pairs, [(one.reason, one.count) for one in tally.unpaired]) == (0, [(ENCODED, 1)])
+    assert (tally.pairs, [(one.reason, one.count) for one in tally.unpaired]) == (0, [(why, 1)])
     same = pair_tally(pair(answer(body, encoding), answer(body, encoding)), KIB)
     assert (same.pairs, same.agreeing) == (1, 1), "the same bytes agree"
     refused = pair_tally(pair(answer(JSON), answer(body, encoding), statuses=(200, 500)), KIB)

@@ -1,6 +1,6 @@
 """Compares a pair: decodes what is encoded, and does not hold up what comes in.
 
-Models compress answers where callers allow it, and two compressed bodies that mean the same are seldom the same bytes. So an answer with a `Content-Encoding` is decoded first, within a bound. Where
+Models compress answers where callers allow it, and two compressed bodies that mean the same are seldom the same bytes. So an answer with a `Content-Encoding` of gzip or deflate is decoded first, within a bound. Where
 that is not possible, and the bytes are not the same either, there is nothing to compare, which is a reason of its own.
 
 Comparing two answers of megabytes takes seconds. In the event loop nothing would be heard meanwhile, and what is heard late is timed wrongly. So all but small pairs are compared in one thread, which has a
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 #: Why a pair is not compared.
 ENCODED: Final = "an answer's encoding could not be undone"
+UNKNOWN: Final = "an answer was encoded otherwise than with gzip or deflate"
 BUSY: Final = "too many pairs were waiting to be compared"
 FAILED: Final = "the comparison failed"
 
@@ -51,14 +52,20 @@ _MEMBERS_MAX: Final = 100
 
 def decoded(message: Message, bytes_max: int) -> Message | None:
     """The message without its encoding; None: it is not known, it is not what it says, or what comes out is longer than this."""
-    encodings = [one for one in map(str.strip, (message.content_encoding or "").lower().split(",")) if one]
-    if not message.body or all(one == "identity" for one in encodings):
+    encodings = _encodings(message)
+    if not message.body or not encodings:
         return message
     for form in _FORMATS.get(encodings[0], ()) if len(encodings) == 1 else ():
         body = _inflated(message.body, form, bytes_max)
         if body is not None:
             return replace(message, body=body, content_encoding=None)
     return None
+
+
+def _encodings(message: Message | None) -> list[str]:
+    """Its encodings, but for those that are none."""
+    named = (message.content_encoding or "").lower() if message is not None else ""
+    return [one for one in map(str.strip, named.split(",")) if one not in ("", "identity")]
 
 
 def _inflated(body: bytes, form: int, bytes_max: int) -> bytes | None:
@@ -83,7 +90,8 @@ def pair_tally(pair: Pair, decoded_bytes_max: int) -> Tally:
     production, shadow = (_readable(one, decoded_bytes_max) for one in (pair.production, pair.shadow))
     if production is None or shadow is None:
         if _sent(pair.production) != _sent(pair.shadow) and _answered(pair.production) and _answered(pair.shadow):
-            return Tally.of_unpaired({ENCODED: 1})
+            encodings = {*_encodings(pair.production.response), *_encodings(pair.shadow.response)}
+            return Tally.of_unpaired({ENCODED if encodings <= _FORMATS.keys() else UNKNOWN: 1})
         production, shadow = pair.production, pair.shadow
     tally = Tally.of(production, shadow, compare(production, shadow, rules), rules)
     return replace(tally, worst=tuple(replace(one, request_body=pair.request) for one in tally.worst))
