@@ -19,6 +19,7 @@ import msgspec
 from tests.simulation.composites import CompositeRules
 from tests.simulation.experiment_rules import ExperimentRules
 from tests.simulation.listeners import EventRules
+from tests.simulation.room import RoomRules
 from tests.simulation.scaling import ScalingRules
 from tests.simulation.shadow import ShadowRules
 
@@ -38,6 +39,7 @@ from bannister.state.store import Put, Record, Remove, Table
 from bannister.state.tables import ALARMS, COMPARISON_RULES, ENDPOINTS, EXPERIMENTS, GROUPS
 
 if TYPE_CHECKING:
+    from tests.simulation.plane import ControlPlane
     from tests.simulation.world import World
 
 #: Where nobody put others.
@@ -92,6 +94,8 @@ class Checker:
         #: Proxies that may leave a response unanswered for longer than their lease, at any time.
         self.slow: dict[str, None] = {}
         self._away_since: dict[str, float] = {}
+        #: Groups that endpoints have, or had, as shadows.
+        self._shadow_groups: set[str] = set()
         #: Endpoints that were reachable through a proxy once.
         self._served: dict[str, None] = {}
         #: What models said against themselves, as the journal has it: deployment, variant and text.
@@ -102,6 +106,7 @@ class Checker:
         #: ALARMs before the end of their period.
         self.decided_early = 0
         self._shadows = ShadowRules(world)
+        self.room = RoomRules(world)
         self._composites = CompositeRules(world)
         self.scalings = ScalingRules(world)
         self.events = EventRules(world)
@@ -159,9 +164,12 @@ class Checker:
             if record.kind == "alarm.transitioned":
                 self._stood_until_confirmed(record)
 
-    def published(self, snapshot: Snapshot) -> None:
+    def published(self, plane: ControlPlane, snapshot: Snapshot) -> None:
         """A control plane hands out routes: where a share grows, the proxies already reach who takes it."""
-        if ROUTE_TABLE in snapshot.withheld or not self._world.current_epoch_context:
+        if not self._world.current_epoch_context:
+            return
+        self.room.published(plane, snapshot)
+        if ROUTE_TABLE in snapshot.withheld:
             return
         self._shadows.published(snapshot)
         for group in self._world.machine.remembered.groups:
@@ -209,11 +217,9 @@ class Checker:
                 raise self._world.violated(
                     "9: no request is lost", f"{instance} of {group} ends while {proxy.node} routes to it."
                 )
-        record: GroupRecord | None = self._read(GROUPS, group)
-        is_shadow = record is not None and record.is_shadow
         for proxy in self._countable(group):
             overdue = self._overdue(group, are_counted=proxy.counted(address) > 0) or self.scalings.overdue(
-                instance, is_shadow=is_shadow
+                instance, is_shadow=group in self._shadow_groups
             )
             if proxy.in_flight(address) and not overdue:
                 raise self._world.violated(
@@ -227,6 +233,7 @@ class Checker:
         for proxy in self._proxies():
             self._check_routes(proxy)
         self._shadows.tick(self._proxies(), self.endpoints)
+        self.room.tick(self._proxies())
         self._check_served()
         self._check_batches()
         self._check_ends()
@@ -271,6 +278,8 @@ class Checker:
             return
         self.endpoints[name] = after
         running = after.deployment
+        fleets = (after.blue,) if running is None else (after.blue, running.blue, running.green)
+        self._shadow_groups.update(one.shadow.group.id for one in fleets if one is not None and one.shadow is not None)
         if running is not None and running.id not in self.watched:
             began = before if before is not None else after
             self.watched[running.id] = Watched(running, began)
@@ -599,7 +608,7 @@ class Checker:
         record: GroupRecord | None = self._read(GROUPS, group)
         if record is None or record.retiring_since is None:
             return self.jumps > 0
-        if record.is_shadow:
+        if group in self._shadow_groups:
             given = settings.shadow_timeout_seconds
         return self.jumps > 0 or self._world.clock.now() >= record.retiring_since + given
 
@@ -645,13 +654,15 @@ class Checker:
         if found is not None:
             raise self._world.violated(*found)
         self._shadows.settled()
+        self.room.settled()
         self.events.settled()
 
     def unsettled(self) -> tuple[str, str] | None:
         """What is not yet as it must be in the end: the rule, and how it is; None: nothing."""
         if self._world.plane is None:
             return "15: when faults stop, a control plane acts", "It is still to be started again."
-        found = self.experiments.unsettled() or self._shadows.unsettled(self.endpoints) or self.events.unsettled()
+        found = self.experiments.unsettled() or self._shadows.unsettled(self.endpoints)
+        found = found or self.room.unsettled() or self.events.unsettled()
         if found is not None:
             return found
         wanted = {group: count for one in self.endpoints.values() for group, count in wanted_instances(one).items()}

@@ -44,13 +44,15 @@ from bannister.instances.groups import GroupedInstances
 from bannister.instances.host import InstanceRecord
 from bannister.instances.life import Life
 from bannister.metrics.feed import CaptureFeed
-from bannister.publisher import planning
+from bannister.publisher import places, planning
 from bannister.publisher import publisher as publisher_module
 from bannister.publisher.planning import Publication
 from bannister.publisher.publisher import Publisher
 from bannister.state import endpoint_change
 from bannister.state.store import Entry, Row
+from bannister.supervisor import loop as supervisor_loop
 from bannister.supervisor.loop import Supervisor
+from bannister.telemetry.skipped import SkippedCopies
 
 #: Each situation is tried with so many seeds.
 SITUATION_SEEDS = 3
@@ -211,6 +213,80 @@ def _hop_goes_with_the_mirror() -> Parts:
     planning._hops = lambda plans, rotation, published, mirrors: tuple(
         replace(one, parts=0) for some in mirrors.values() for one in some
     )
+    return Parts()
+
+
+def _places_never_given_back() -> Parts:
+    honest = places.next_places
+
+    def following(wanted: Any, seen: Any, *given: Any) -> dict[str, int]:
+        found = honest(wanted, seen, *given)
+        return {name: count for name, count in found.items() if name not in seen or count > seen[name].places}
+
+    places.next_places = following
+    return Parts()
+
+
+def _places_beyond_the_room() -> Parts:
+    """What is under way beyond the places of its hop is not counted."""
+    honest = places.next_places
+
+    def following(wanted: Any, seen: Any, *given: Any) -> dict[str, int]:
+        return honest(wanted, {name: replace(one, under_way=0) for name, one in seen.items()}, *given)
+
+    places.next_places = following
+    return Parts()
+
+
+def _all_for_the_first() -> Parts:
+    honest = places.shares
+
+    def most(hops: Any, settings: Any, room: int | None = None) -> dict[str, int]:
+        return honest(hops, replace(settings, shadow_bytes_max=1 << 40))
+
+    places.shares = most
+    return Parts()
+
+
+def _places_whatever_production_holds() -> Parts:
+    places.room_in = lambda copies, settings: settings.shadow_bytes_max
+    return Parts()
+
+
+class _Taking(Publisher):
+    """Begins with what no endpoint asks for yet."""
+
+    async def _share_places_repeatedly(self) -> None:
+        await self._places.look(self._server.proxies(), ())
+        await super()._share_places_repeatedly()
+
+
+def _skipped_copies_counted_anew() -> Parts:
+    honest = SkippedCopies.go_on_from
+    SkippedCopies.go_on_from = lambda skipped, account: honest(skipped, None)  # type: ignore[method-assign]
+    return Parts()
+
+
+def _skipped_copies_forgotten() -> Parts:
+    """What a telemetry that ended had counted and not told."""
+    honest = SkippedCopies.go_on_from
+
+    def go_on(skipped: SkippedCopies, account: Any) -> dict[str, int]:
+        honest(skipped, account)
+        return {}
+
+    SkippedCopies.go_on_from = go_on  # type: ignore[method-assign]
+    return Parts()
+
+
+def _all_in_a_shadows_time() -> Parts:
+    honest = supervisor_loop._wanted
+
+    def wanted(endpoints: Any) -> Any:
+        found = honest(endpoints)
+        return replace(found, shadows=frozenset(found.groups))
+
+    supervisor_loop._wanted = wanted
     return Parts()
 
 
@@ -521,6 +597,14 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "answers for a shadow that is left forgotten": _left_and_forgotten,
     "answers that are slow given up": _slow_answers_given_up,
     "the way of copies removed with them": _hop_goes_with_the_mirror,
+    "places for copies that are never given back": _places_never_given_back,
+    "places for copies beyond the room": _places_beyond_the_room,
+    "all places for the first": _all_for_the_first,
+    "places for copies whatever production holds": _places_whatever_production_holds,
+    "a new control plane that takes places away": lambda: Parts(publisher=_Taking),
+    "skipped copies counted anew by a new telemetry": _skipped_copies_counted_anew,
+    "skipped copies forgotten that were still to be told": _skipped_copies_forgotten,
+    "production's requests in flight given a shadow's time": _all_in_a_shadows_time,
     "transitions of composite alarms lost": _lost_composites,
     "composites over composites forgotten": _composites_of_composites_forgotten,
     "rollbacks of which there is no event": _unsaid_rollbacks,

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.listeners import ADDRESSES
+from tests.simulation.room import GatedAdmin
 from tests.simulation.telemetry import Feed
 
 from bannister.announcer.loop import Announcer
@@ -77,7 +78,7 @@ class ControlPlane:
     def start(self) -> None:
         self.world.loop.spawn(self.process, self._run())
 
-    def _fence(self) -> None:
+    def fence(self) -> None:
         """As the product's: a process that was replaced ends before it acts."""
         if self.world.medium.epoch != self._epoch and not self.world.loop.over:
             self.world.kill_plane(self, "finds that it was replaced, and ends")
@@ -88,14 +89,14 @@ class ControlPlane:
         gate = Gate(world, self)
         state = GatedState(MemoryState(world.medium), gate)
         self._epoch = state.epoch
-        instances = GatedInstances(MemoryInstances(clock, world.ids, world.machine, settings, self._fence), gate)
+        instances = GatedInstances(MemoryInstances(clock, world.ids, world.machine, settings, self.fence), gate)
         self.discovery = GatedDiscovery(world, self)
         texts = _texts(settings.account_id, settings.invocation_body_bytes_max)
         parts = world.parts
         publisher = parts.publisher(
-            settings, instances, texts, clock, self.discovery, world.network.proxies.__getitem__, NoMessages()
+            settings, instances, texts, clock, self.discovery, self._admin_of(gate), NoMessages()
         )
-        self.feed = Feed(world.telemetry)
+        self.feed = Feed(world.telemetry, lambda: world.metrics.skipped_account)
         evaluator = parts.evaluator(state, world.metrics, self.feed, clock, settings)
         artifacts = MemoryArtifacts(world)
         supervisor = parts.supervisor(
@@ -130,13 +131,24 @@ class ControlPlane:
                 return await listeners.post(world, url, body)
 
             told = replace(settings, event_webhooks=ADDRESSES)
-            loops.append(parts.announcer(state, clock, told, self._fence, post).run())
+            loops.append(parts.announcer(state, clock, told, self.fence, post).run())
         tasks = [asyncio.create_task(work) for work in loops]
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in tasks:
             if task.done():
                 world.plane_ended(self, task.exception())
                 return
+
+
+    def _admin_of(self, gate: Gate) -> Callable[[str], Any]:
+        world, known = self.world, dict[str, GatedAdmin]()
+
+        def admin_of(node: str) -> Any:
+            if world.room is None:
+                return world.network.proxies[node]
+            return known.get(node) or known.setdefault(node, GatedAdmin(world, self, gate, world.network.proxies[node]))
+
+        return admin_of
 
 
 class Gate:
@@ -241,7 +253,7 @@ class GatedDiscovery(MemoryDiscovery):
 
     def publish(self, snapshot: Snapshot) -> None:
         if not self._world.reached(self._plane, "before publish"):
-            self._world.checker.published(snapshot)
+            self._world.checker.published(self._plane, snapshot)
             super().publish(snapshot)
             self._world.reached(self._plane, "after publish")
 

@@ -7,7 +7,7 @@ copies themselves.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.capture import Capture
@@ -81,7 +81,8 @@ class Shadows:
 
     def copy(self, world: World, proxy: MemoryProxy, endpoint: str, forwarding: Forwarding) -> Request:
         """A request was made: its copies. One number decides on all shares, as in Envoy: whoever is in a smaller share is in a larger one too."""
-        request = self.capture.request(world, endpoint)
+        request, room = self.capture.request(world, endpoint), world.room
+        assert room is not None
         if forwarding.captured_parts <= 0:
             return request
         number = self.rng.random() * TRAFFIC_PARTS
@@ -89,13 +90,22 @@ class Shadows:
         for mirror in forwarding.mirrors:
             if number >= mirror.parts:
                 continue
+            # Its route says so of a request before it is known whether there is room.
+            if mirror.noise:
+                request.noise_copied = True
+            else:
+                request.copied = True
+            end = room.copy(proxy, mirror)
+            if end is None:
+                continue
             if mirror.noise:
                 self._noise(world, proxy, request, mirror)
+                end()
                 continue
-            request.copied = True
             addresses = [one for one in proxy.reachable(mirror.group) if world.machine.up(one)]
             if not addresses:  # nobody misses it
                 self.capture.answered(world, request, mirror.group, Role.SHADOW, None)
+                end()
                 continue
             address = self.rng.choice(addresses)
             model = world.models[world.image_of[mirror.group]]
@@ -105,14 +115,16 @@ class Shadows:
             request.copies.append(mirror)
             version = "other" if request.number % 5 == 0 else PRODUCTION_VERSION
             self.capture.answered(world, request, mirror.group, Role.SHADOW, version)
-            if self.rng.random() < 0.02:
+            seconds = room.lasts_seconds()
+            if seconds:
                 proxy.begin(address)
-                world.loop.call_later(0.5 + self.rng.random() * 12, proxy.finish, address)
+                world.loop.call_later(seconds, _finish, proxy, address, end)
+            else:
+                end()
         return request
 
     def _noise(self, world: World, proxy: MemoryProxy, request: Request, mirror: Mirror) -> None:
         """A copy for production's own group; no invocation of it."""
-        request.noise_copied = True
         up = any(world.machine.up(one) for one in proxy.reachable(mirror.group))
         if up:
             request.copies.append(mirror)
@@ -210,6 +222,11 @@ class ShadowRules:
 
     def _violated(self, what: str) -> Any:
         raise self._world.violated(INERT, what)
+
+
+def _finish(proxy: MemoryProxy, address: str, end: Callable[[], None]) -> None:
+    proxy.finish(address)
+    end()
 
 
 def _fleets(endpoint: Endpoint) -> list[Fleet]:

@@ -207,6 +207,38 @@ async def with_a_shadow_that_dies(world: World) -> None:
     _came_to(world, Phase.RETIRING if starts else Phase.REMOVING)
 
 
+async def shadows_in_one_room(world: World) -> None:
+    """The shadows of two endpoints share too little room: one comes, is replaced, and goes; production fills the proxies' heaps, telemetry and the control plane are replaced."""
+    rng, room = world.rng, world.room
+    releases, behaviour = (Release(world, "e1"), Release(world, "e2")), Behaviour(ready_after_seconds=0.2)
+    assert room is not None
+    for number, release in enumerate(releases):
+        model = Model(f"first-{number}", Behaviour(ready_after_seconds=rng.random()))
+        if not await release.create_with(await release.version(model, 1, (1.0, behaviour))):
+            return
+        await asyncio.sleep(2 + rng.random() * 3)
+    for node in world.network.proxies:
+        room.fill(node, rng.choice((0.6, 0.78, 0.82)), 6.0)
+    await asyncio.sleep(9 + rng.random())
+    world.telemetry.stop()
+    await asyncio.sleep(rng.random() * 3)
+    world.telemetry.start()
+    if world.plane is not None:
+        world.kill_plane(world.plane, "is killed")
+    await asyncio.sleep(4 + rng.random() * 3)
+    step = CapacitySize(CapacityType.CAPACITY_PERCENT, 50)
+    model = Model("second", Behaviour(ready_after_seconds=rng.random()))
+    config = await releases[0].version(model, 1, (rng.choice((0.5, 1.0)), behaviour))
+    await releases[0].update(config, DeploymentPolicy(Routing.CANARY, step, 4, 3))
+    await releases[0].at_rest()
+    _came_to(world, Phase.RETIRING)
+    await asyncio.sleep(5)
+    await releases[1].delete()
+    await asyncio.sleep(5)
+    if world.calm and not (world.counts["copies"] and world.counts["copies skipped"]):
+        raise world.violated("The situation was not reached", str(dict(world.counts)))
+
+
 async def silent_before_a_restart(world: World) -> None:
     """An instance falls silent with a request in flight, and answers again; then the control plane is replaced, and its group goes."""
     release = Release(world, "e1")
@@ -289,6 +321,7 @@ SITUATIONS: dict[str, Situation] = {
     "deleted while it serves": deleted_while_it_serves,
     "made larger and smaller while it serves": made_larger_and_smaller,
     "with a shadow that dies": with_a_shadow_that_dies,
+    "shadows in one room": shadows_in_one_room,
     "an instant in alarm beneath a composite": an_instant_in_alarm_beneath,
 }
 
@@ -300,6 +333,7 @@ def scripts(name: str) -> tuple[Script, Script]:
             fault_seconds=None,
             proxies=2,
             shadows="shadow" in name,
+            rooms="room" in name,
             composites="composite" in name,
             situation=SITUATIONS[name],
         ),
@@ -307,6 +341,7 @@ def scripts(name: str) -> tuple[Script, Script]:
             fault_seconds=3.0,
             proxies=2,
             shadows="shadow" in name,
+            rooms="room" in name,
             composites="composite" in name,
             situation=SITUATIONS[name],
         ),

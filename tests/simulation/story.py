@@ -12,6 +12,7 @@ from tests.simulation.checker import HEALING_SECONDS_MAX
 from tests.simulation.composites import Composites, share_of_errors
 from tests.simulation.faults import Faults
 from tests.simulation.listeners import Listeners
+from tests.simulation.room import Room
 from tests.simulation.scaling import Scalings
 from tests.simulation.shadow import VARIANT, Shadows
 from tests.simulation.world import Model, World
@@ -62,6 +63,8 @@ class Script:
     kind_of_shadows: type[Shadows] = Shadows
     #: Where there are shadows: some configurations have data capture, and some endpoints a noise floor.
     captures: bool = False
+    #: Where there are shadows: in some worlds there is too little room for their copies, and production fills the proxies' heaps.
+    rooms: bool = False
     #: Some deployments name a composite alarm.
     composites: bool = False
     #: Between deployments weights and instance counts change.
@@ -85,6 +88,7 @@ class Script:
             proxies=rng.choice((1, 1, 2)),
             shadows=random.Random(f"shadows in {seed}").random() < 0.5,
             captures=random.Random(f"captures in {seed}").random() < 0.5,
+            rooms=True,
             composites=random.Random(f"composites in {seed}").random() < 0.5,
             listeners=random.Random(f"listeners in {seed}").random() < 0.3,
             rolling=random.Random(f"rolling in {seed}").random() < 0.5,
@@ -478,6 +482,7 @@ def _works(world: World, script: Script) -> list[Coroutine[Any, Any, None]]:
 async def tell(world: World, script: Script) -> None:
     """Begin the world, let everything happen, then let it heal, and check."""
     world.shadows = script.kind_of_shadows(world, captures=script.captures) if script.shadows else None
+    world.room = Room(world, varies=script.rooms) if script.shadows else None
     world.composites = Composites(world.seed) if script.composites else None
     world.listeners = Listeners(world.seed) if script.listeners else None
     world.rolling = random.Random(f"rolling of {world.seed}") if script.rolling else None

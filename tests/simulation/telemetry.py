@@ -1,15 +1,19 @@
-"""A model of telemetry: it sees every request, and tells the control plane late, twice, or not at all when it misbehaves."""
+"""A model of telemetry: it sees every request, and tells the control plane late, twice, or not at all when it misbehaves.
+
+What is real: the counting of copies that were not made, with its account through restarts (`bannister.telemetry.skipped`).
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from tests.simulation.virtual_time import VirtualClock
 
 from bannister.domain.metric.sketch import Sketch
-from bannister.domain.metric.summary import Report, Summary
+from bannister.domain.metric.summary import Report, SkippedAccount, Summary
+from bannister.telemetry.skipped import SkippedCopies
 
 #: The watermark stays this far behind the present.
 MARGIN_SECONDS = 0.4
@@ -29,6 +33,8 @@ class Telemetry:
         self.running = False
         #: Reports go out this late.
         self.delay_seconds = 0.0
+        #: Asks a proxy for its counters of copies that it did not make; None: nothing is copied.
+        self.counters: Callable[[], str | None] | None = None
         self._more = asyncio.Event()
         self.start()
 
@@ -41,7 +47,9 @@ class Telemetry:
         self.covered_since: float = self._clock.now()
         self.watermark: float | None = None
         self.outbox: list[Report] = []
-        #: By second, then by group and address: requests, errors, microseconds.
+        self._skipped = SkippedCopies()
+        self.is_greeted = False
+        #: By second, then by group and address: requests, errors, microseconds, copies that were not made.
         self._open: dict[int, dict[tuple[str, str], list[int]]] = defaultdict(dict)
 
     def stop(self) -> None:
@@ -53,12 +61,31 @@ class Telemetry:
         """Requests ended just now."""
         if not self.running:
             return
-        counts = self._open[int(self._clock.now())].setdefault((group, address), [0, 0, microseconds])
+        counts = self._open[int(self._clock.now())].setdefault((group, address), [0, 0, microseconds, 0])
         counts[0] += requests
         counts[1] += errors
 
+    def greeted(self, account: SkippedAccount | None) -> None:
+        """A control plane has connected, and says what is stored."""
+        self.is_greeted = True
+        self._skip(self._skipped.go_on_from(account))
+
+    def _skip(self, copies: Mapping[str, int]) -> None:
+        for group, count in copies.items():
+            self._open[int(self._clock.now())].setdefault((group, ""), [0, 0, 0, 0])[3] += count
+
+    def _pending(self) -> Counter[str]:
+        found: Counter[str] = Counter()
+        for of_second in self._open.values():
+            for (group, _), counts in of_second.items():
+                if counts[3]:
+                    found[group] += counts[3]
+        return found
+
     def tick(self) -> None:
         """Report what has become final."""
+        if self.running and self.counters is not None:
+            self._skip(self._skipped.look(self.counters(), self._clock.monotonic()))
         if not self.running or self.stands_still:
             return
         now = self._clock.now()
@@ -70,8 +97,9 @@ class Telemetry:
             for second in sorted(final)
             for (group, address), counts in sorted(self._open.pop(second).items())
         )
+        account = self._skipped.account(self._pending()) if self.counters is not None else None
         self.sequence += 1
-        self.outbox.append(Report(self.run, self.sequence, self.watermark, self.covered_since, summaries))
+        self.outbox.append(Report(self.run, self.sequence, self.watermark, self.covered_since, summaries, account))
         self.wake()
 
     def wake(self) -> None:
@@ -94,16 +122,22 @@ class Telemetry:
             self.outbox = [report for report in self.outbox if report.sequence > sequence]
 
 
-def _summary(group: str, address: str, second: int, requests: int, errors: int, microseconds: int) -> Summary:
-    latency = Sketch.constant(float(microseconds), requests)
-    return Summary(group, address, second, requests, errors_5xx=errors, model_errors=errors, model_latency=latency)
+def _summary(
+    group: str, address: str, second: int, requests: int, errors: int, microseconds: int, skipped: int
+) -> Summary:
+    latency = Sketch.constant(float(microseconds), requests) if requests else None
+    return Summary(
+        group, address, second, requests, errors_5xx=errors, model_errors=errors, skipped=skipped, model_latency=latency
+    )
 
 
 class Feed:
     """One control plane's end; see `bannister.evaluator.loop.Feed`."""
 
-    def __init__(self, telemetry: Telemetry) -> None:
+    def __init__(self, telemetry: Telemetry, account: Callable[[], SkippedAccount | None]) -> None:
+        """`account` gives the newest that was stored."""
         self._telemetry = telemetry
+        self._account = account
         self._sent: tuple[str, int] = ("", 0)
         #: Every report comes twice.
         self.stutters = False
@@ -114,6 +148,8 @@ class Feed:
 
     async def __aiter__(self) -> AsyncIterator[Report]:
         while True:
+            if not self._telemetry.is_greeted:
+                self._telemetry.greeted(self._account())
             report = self._next()
             if report is None:
                 await self._telemetry.more()

@@ -15,12 +15,15 @@ from tests.simulation.checker import Checker
 from tests.simulation.composites import Composites
 from tests.simulation.listeners import Listeners
 from tests.simulation.plane import ControlPlane, Parts
+from tests.simulation.room import Room
 from tests.simulation.scaling import Scalings
 from tests.simulation.shadow import Shadows
 from tests.simulation.telemetry import Telemetry
 from tests.simulation.virtual_time import PROCESS, VirtualClock, VirtualLoop
 
+from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.metric.summary import Report
 from bannister.envoy.memory import Conduct, MemoryNetwork, MemoryProxy
 from bannister.errors import Fenced
 from bannister.ids import SeededIds
@@ -43,6 +46,7 @@ SETTINGS = Settings(
     proxy_lease_seconds=5.0,
     proxy_adoption_seconds=3.0,
     proxy_poll_seconds=0.2,
+    shadow_share_seconds=1.0,
     proxy_idle_poll_seconds=2.0,
     proxy_turn_seconds=1.0,
     state_read_again_seconds=5.0,
@@ -174,6 +178,24 @@ class ObservedMachine(MemoryMachine):
         return [instance for instance in self._programs if self.group_of[instance] == group]
 
 
+class ObservedMetrics(MemoryMetrics):
+    """A store of metrics that, as the durable one, nobody writes who was replaced."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world.settings)
+        self._world = world
+        #: Copies that were not made, as far as reports have told of them.
+        self.skipped = 0
+
+    async def record(self, report: Report | ComparisonReport) -> bool:
+        self._world.fence()
+        is_new = await super().record(report)
+        if is_new and isinstance(report, Report):
+            for one in report.summaries:
+                self.skipped += one.skipped
+        return is_new
+
+
 class World:
     """Everything, from one seed."""
 
@@ -188,13 +210,15 @@ class World:
         self.parts = parts or Parts()
         self.ids = SeededIds(seed)
         self.medium = MemoryMedium()
-        self.metrics = MemoryMetrics(settings)
+        self.metrics = ObservedMetrics(self)
         self.models: dict[str, Model] = {}
         self.image_of: dict[str, str] = {}
         self.machine = ObservedMachine(self)
         self.network = MemoryNetwork(settings, self.machine.up)
         #: None: no version has a shadow.
         self.shadows: Shadows | None = None
+        #: None: there are no copies.
+        self.room: Room | None = None
         self.composites: Composites | None = None
         self.listeners: Listeners | None = None
         self.scalings: Scalings | None = None
@@ -248,9 +272,13 @@ class World:
 
     def begin(self) -> None:
         """Everything starts."""
-        self.telemetry = Telemetry(self.clock)
         for number in range(self.proxies_wanted):
             self.add_proxy(f"proxy-{number + 1}")
+        self.telemetry = Telemetry(self.clock)
+        if self.room is not None:
+            self.settings = self.network.settings = self.room.fitted(self.settings)
+            self.room.begin()
+            self.telemetry.counters = self._counters
         self.start_plane()
         self.loop.call_later(TICK_SECONDS, self._tick)
 
@@ -275,6 +303,20 @@ class World:
                 healed = replace(model.behaviour, ends_after_seconds=None, strained_after_seconds=None)
                 self.machine.behaviours[model.image] = healed
                 self.machine.stay(model.image)
+
+    @property
+    def watched_proxy(self) -> MemoryProxy:
+        """The one of which telemetry counts the copies that it did not make."""
+        return next(iter(self.network.proxies.values()))
+
+    def _counters(self) -> str | None:
+        """What it answers when it is asked for them."""
+        proxy = self.watched_proxy
+        if not proxy.running:
+            return None
+        uptime = int(self.loop.time() - proxy.started_at)
+        lines = [f"cluster.{name}.upstream_rq_active_overflow: {count}" for name, count in proxy.overflows.items()]
+        return "\n".join([*lines, f"server.uptime: {uptime}"])
 
     # --- control planes
 
@@ -391,6 +433,14 @@ class World:
                         self.loop.call_later(0.5 + rng.random() * 12, proxy.finish, address)
 
     # --- what is durable, read from outside
+
+    def fence(self) -> None:
+        """Whoever was replaced ends before it writes."""
+        process = PROCESS.get()
+        if process is not None and not self.current_epoch_context:
+            for plane in self.stale:
+                if plane.process is process:
+                    plane.fence()
 
     def endpoints(self) -> dict[str, Endpoint]:
         return self.checker.endpoints

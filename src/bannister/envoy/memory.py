@@ -12,9 +12,11 @@ is *warm*, and can be routed to, once its list has come and each instance in it 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from bannister.clock import Clock
@@ -22,7 +24,7 @@ from bannister.domain.routing import Forwarding, Members, Mirror, Weight
 from bannister.envoy.admin import Copies, HopStatus, HostStatus
 from bannister.envoy.discovery import Discovery, Request, Response, Stream
 from bannister.envoy.resources.names import LISTENER, ROUTE_TABLE
-from bannister.envoy.resources.shadow import is_hop
+from bannister.envoy.resources.shadow import is_hop, place_bytes, size_of
 from bannister.envoy.snapshot import Kind
 from bannister.errors import Unavailable
 from bannister.settings import Settings
@@ -53,6 +55,8 @@ class Conduct:
     first_check_seconds: Callable[[], float] = lambda: 0.005
     #: Why it refuses a response; None: it accepts.
     refuses: Callable[[Response], str | None] = _never
+    #: What its heap holds beside the bodies of copies, as a part of its bound.
+    heap_share: Callable[[], float] = _at_once
 
 
 class MemoryNetwork:
@@ -144,6 +148,10 @@ class _Held:
     places: dict[str, int] = field(default_factory=dict)
     #: Whether the capture process is told of exchanges.
     observes: bool = True
+    #: How many are; also of a hop that is gone, until they have ended.
+    under_way: Counter[str] = field(default_factory=Counter)
+    #: How many found no place.
+    overflows: Counter[str] = field(default_factory=Counter)
 
 
 class MemoryProxy:
@@ -159,6 +167,8 @@ class MemoryProxy:
         self._held = _Held()
         self._line: _Line | None = None
         self._active: dict[str, int] = {}
+        #: When its process started, by the loop's clock.
+        self.started_at = 0.0
         #: How often it has applied something, for whoever watches.
         self.applied = 0
 
@@ -167,6 +177,7 @@ class MemoryProxy:
     def start(self) -> None:
         """It starts with nothing, and looks for its control plane."""
         self.running = True
+        self.started_at = asyncio.get_running_loop().time()
         self._later(0.0, self._connect)
 
     def end(self) -> None:
@@ -317,11 +328,16 @@ class MemoryProxy:
         }
 
     async def copies(self) -> Copies:
-        """As `bannister.envoy.admin.Admin.copies`: no copy is ever under way."""
+        """As `bannister.envoy.admin.Admin.copies`; every copy holds as much as it may."""
         if not self.running:
             raise Unavailable(f"The proxy {self.node} does not run.")
-        hops = {name: HopStatus(count) for name, count in self._held.places.items()}
-        return Copies(0.0, hops, self._held.observes)
+        places, under_way, settings = self._held.places, self._held.under_way, self._network.settings
+        copied = sum(count * place_bytes(size_of(name), settings) for name, count in under_way.items())
+        percent = int(100 * (self.conduct.heap_share() + copied / settings.proxy_heap_bytes_max))
+        names = dict.fromkeys([*places, *under_way])
+        return Copies(
+            percent / 100, {one: HopStatus(places.get(one, 0), under_way[one]) for one in names}, self._held.observes
+        )
 
     async def set_places(self, places: Mapping[str, int]) -> None:
         """As `bannister.envoy.admin.Admin.set_places`."""
@@ -335,6 +351,30 @@ class MemoryProxy:
         if not self.running:
             raise Unavailable(f"The proxy {self.node} does not run.")
         self._held.observes = on
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """How many copies may be under way, by hop."""
+        return self._held.places
+
+    @property
+    def under_way(self) -> Mapping[str, int]:
+        """How many are, by hop."""
+        return self._held.under_way
+
+    @property
+    def overflows(self) -> Mapping[str, int]:
+        """How many found no place since it started, by hop."""
+        return self._held.overflows
+
+    def begin_copy(self, hop: str) -> Callable[[], None] | None:
+        """A copy is to be made: what is to be called at its end; None: it found no place, and was not made."""
+        held = self._held
+        if held.under_way[hop] >= held.places.get(hop, 0):
+            held.overflows[hop] += 1
+            return None
+        held.under_way[hop] += 1
+        return partial(_end_copy, held.under_way, hop)
 
     async def pending_requests(self, cluster: str) -> int:
         """As `bannister.envoy.admin.Admin.pending_requests`: here a connection is there at once."""
@@ -460,6 +500,12 @@ class _Line:
         at = max(loop.time() + delay_seconds, not_before)
         loop.call_at(at, do, *about, context=self.discovery.context.copy())
         return at
+
+
+def _end_copy(under_way: Counter[str], hop: str) -> None:
+    under_way[hop] -= 1
+    if under_way[hop] == 0:
+        del under_way[hop]
 
 
 def _forget(cluster: _Cluster) -> None:
