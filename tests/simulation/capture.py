@@ -1,22 +1,23 @@
 """A model of the capture process around its real decisions: what it is told to do, which answers belong together, how they differ, and what is counted of the rest.
 
 What is real: who is told of what and when (`instruct_capture` in each control plane, `CaptureFeed`'s greeting and news), what is under way (`CaptureService`), the exchanges that come before their group
-is named (`EarlyExchanges`), `Pairing`, `compare`, and the folding of tallies into seconds. What is simulated are the ways in. The line from the control plane is late and breaks. Halves (production's
-answer, a copy's answer) come late, cut off, in any order, twice, or never; and the process is killed and forgets. Halves that nobody follows are dropped and counted, as
-`bannister.capture.program` does.
+is named (`EarlyExchanges`), `Pairing`, `compare`, the folding of tallies into seconds, the accounting (`bannister.capture.untold`), the reports, and the store that they go to. What is simulated are the ways
+in and out. The line from the control plane is late and breaks. Halves (production's answer, a copy's answer) come late, cut off, in any order, twice, or never; and the process is killed and forgets, and
+is away for a while. Halves that nobody follows are dropped and counted, as `bannister.capture.program` does.
 
 Each answer holds its request's number and version. So the rules know from the outside what a pair must be, and the books must balance after every step: a half is paired, counted, or waits.
-What must come of a request that nothing disturbs: `capture_rules.py`.
+What must come of a request that nothing disturbs: `capture_rules.py`; what is stored of all: `capture_books.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from tests.simulation.capture_books import Books
 from tests.simulation.capture_rules import CaptureRules, Request
 from tests.simulation.virtual_time import Process
 
@@ -24,15 +25,31 @@ from bannister.capture import pairing as pairing_module
 from bannister.capture.assembly import Role
 from bannister.capture.comparing import pair_tally
 from bannister.capture.early import EarlyExchange, EarlyExchanges
-from bannister.capture.folding import TallyFold, unpaired_tallies
+from bannister.capture.folding import Counts, TallyFold, counted_in, unpaired_tallies
 from bannister.capture.pairing import Pair
+from bannister.capture.program import UNFOLLOWED
 from bannister.capture.service import CaptureService
+from bannister.capture.untold import Accounting
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructions import CapturedGroup, ComparedGroups, Instructions
 from bannister.domain.capture.record import is_chosen, record_line
-from bannister.domain.comparison.report import Unpaired
+from bannister.domain.comparison.report import (
+    Account,
+    CaptureCount,
+    Compared,
+    ComparisonReport,
+    Counted,
+    Directive,
+    GroupTally,
+    Pending,
+    Unpaired,
+)
+from bannister.domain.comparison.rules import Rules
+from bannister.domain.comparison.tally import Tally
 from bannister.domain.endpoint import Endpoint
 from bannister.metrics.feed import CaptureFeed
+from bannister.metrics.memory import MemoryMetrics
+from bannister.reporting.outbox import Outbox
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -42,9 +59,9 @@ COUNTED: Final = "4: what is not compared is counted"
 
 WAITS_SECONDS: Final = 6.0
 #: So many wait at most: more than are ever on their way. In some worlds there is hardly any room.
-EXCHANGES_MAX: Final = 60
+EXCHANGES_MAX: Final = 200
 EXCHANGES_MAX_NARROW: Final = 10
-BYTES_MAX: Final = 10_000
+BYTES_MAX: Final = 40_000
 OPEN_SECONDS_MAX: Final = 5
 #: An answer takes so long, or is told of so late.
 SLOW_ANSWER_SECONDS_MAX: Final = 3 * WAITS_SECONDS
@@ -52,6 +69,10 @@ SLOW_ANSWER_SECONDS_MAX: Final = 3 * WAITS_SECONDS
 EARLY_MAX: Final = 500
 EARLY_BYTES_MAX: Final = 50_000
 EARLY_SECONDS_MAX: Final = 5.0
+#: Another process is there so long after the one before was killed.
+AWAY_SECONDS_MAX: Final = 2.0
+#: Counts are told, and the proxy's counters looked at, at every so-many-th tick.
+TICKS_PER_COUNT: Final = 2
 
 
 class Half:
@@ -106,28 +127,46 @@ class Line(CaptureFeed):
     """One control plane's connection to the process: real is what is said on it, simulated how it gets there."""
 
     def __init__(self, world: World, capture: Capture, process: Process) -> None:
-        super().__init__(world.settings, world.clock, lambda: None)
+        super().__init__(world.settings, world.clock, lambda: capture.metrics.capture_account)
         self.process = process
         self._world, self._capture = world, capture
-        self._ended = asyncio.Event()
-        self._ended.set()
+        self._is_open = False
+        #: Reports that came, and were not stored yet.
+        self._arrived: deque[ComparisonReport] = deque()
+        self._more = asyncio.Event()
+        #: The newest report that was sent on it.
+        self.sent = 0
 
     async def run(self) -> None:
-        """Connect, again whenever it broke; in the control plane's process."""
+        """Connect, again whenever it broke, and store what comes; in the control plane's process."""
         while True:
-            await asyncio.sleep(self._capture.connecting_seconds())
-            self._ended.clear()
+            await asyncio.sleep(self._capture.connecting_seconds(self._world))
+            self._is_open, self.sent = True, 0
             self._capture.connected(self)
             await self.send(self._greet())
-            await self._ended.wait()
+            while self._is_open or self._arrived:  # what came before it broke can be read
+                if self._arrived:
+                    report = self._arrived.popleft()
+                    await self._capture.store(self._world, report)
+                    await self.acknowledge(report)
+                else:
+                    self._more.clear()
+                    await self._more.wait()
 
     def end(self) -> None:
         """It breaks."""
-        self._ended.set()
+        self._is_open = False
+        self._more.set()
+
+    def arrive(self, report: ComparisonReport) -> None:
+        """From the process."""
+        if self._is_open:
+            self._arrived.append(report)
+            self._more.set()
 
     async def send(self, message: Any) -> None:
-        if not self._ended.is_set():
-            self._capture.send(self._world, self, message.instructions)
+        if self._is_open:
+            self._capture.send(self._world, self, message)
 
 
 class Capture:
@@ -144,7 +183,7 @@ class Capture:
         self._made: Counter[tuple[int, str, bool]] = Counter()
         #: Pairs, and halves that were counted as alone, that are not in a tally yet.
         self._unfolded: Counter[str] = Counter()
-        #: Records that it has written, by request and group.
+        #: Records that were written, by request and group: they stay when a process ends.
         self._written: Counter[tuple[int, str]] = Counter()
         has_room = self._exchanges_max > EXCHANGES_MAX_NARROW
         self.rules = CaptureRules(world, self._made, self._written, has_room=has_room)
@@ -152,6 +191,15 @@ class Capture:
         self._line: Line | None = None
         self._last_arrives_at = 0.0
         self._slow_until = 0.0
+        #: Nobody listens until then.
+        self._away_until = 0.0
+        #: The proxy's counter of streams that it opened; how many there should have been: `Books.asked`.
+        self._opened = 0
+        self._runs = self._ticks = 0
+        self._last_told_at = 0.0
+        self.books = Books(world)
+        #: Outlives control planes, as the durable one does.
+        self.metrics = MemoryMetrics(world.settings)
         self._begin(world)
 
     def _begin(self, world: World) -> None:
@@ -171,9 +219,23 @@ class Capture:
         self._past: dict[str, CapturedGroup] = {}
         self._given.clear()
         self._made.clear()
-        self._written.clear()
         self._unfolded.clear()
+        self._runs += 1
+        self._counts = Counts()
+        self._accounting = Accounting()
+        books = self.books
+
+        def pack(run: str, sequence: int, watermark: float | None, covered_since: float | None, items: Any) -> Any:
+            books.reported(run, sequence)
+            tallies = tuple([one for one in items if isinstance(one, GroupTally)])
+            counts = tuple([count for one in items if not isinstance(one, GroupTally) for count in one])
+            return ComparisonReport(run, sequence, watermark, covered_since, tallies, counts)
+
+        self._outbox = Outbox[GroupTally | tuple[CaptureCount, ...], ComparisonReport](
+            f"capture-{self._runs}", world.settings.capture_reports_max, pack
+        )
         self._break_line()
+        self.books.begun_anew()
         self.rules.begun_anew()
 
     # --- what it is told
@@ -182,8 +244,8 @@ class Capture:
         """A control plane's."""
         return Line(world, self, process)
 
-    def connecting_seconds(self) -> float:
-        return 0.02 + self._rng.random() * 0.3
+    def connecting_seconds(self, world: World) -> float:
+        return max(self._away_until - world.loop.time(), 0.0) + 0.02 + self._rng.random() * 0.3
 
     def connected(self, line: Line) -> None:
         """The newest connection replaces the one before."""
@@ -195,20 +257,37 @@ class Capture:
         if line is not None:
             line.end()
 
-    def send(self, world: World, line: Line, instructions: Instructions | None) -> None:
+    def send(self, world: World, line: Line, message: Directive) -> None:
         """Something is said on a line: it arrives, in order, unless the line breaks before."""
-        if instructions is None:  # a greeting of somebody who has yet to read the endpoints
-            return
-        now = world.loop.time()
-        takes = self._rng.random() * (SLOW_SECONDS_MAX if now < self._slow_until else 0.3)
-        self._last_arrives_at = max(self._last_arrives_at, now + takes)
+        self._last_arrives_at = max(self._last_arrives_at, world.loop.time() + self._takes(world))
         # On its way it belongs to nobody's process.
         context = world.outside.copy()
-        world.loop.call_at(self._last_arrives_at, self._follow, world, line, instructions, context=context)
+        world.loop.call_at(self._last_arrives_at, self._hear, world, line, message, context=context)
 
-    def _follow(self, world: World, line: Line, instructions: Instructions) -> None:
+    def _takes(self, world: World) -> float:
+        return self._rng.random() * (SLOW_SECONDS_MAX if world.loop.time() < self._slow_until else 0.3)
+
+    def _hear(self, world: World, line: Line, message: Directive) -> None:
         if line is not self._line:
             return
+        if message.greeting is not None:
+            for one in self._accounting.go_on_from(message.greeting.account):
+                self._count_ended(world, one)
+        if message.acknowledgement is not None:
+            self._outbox.acknowledge(message.acknowledgement)
+        if message.instructions is not None:  # else it is somebody who has yet to read the endpoints
+            self._follow(world, message.instructions)
+
+    def _count_ended(self, world: World, pending: Pending) -> None:
+        """What the process before this one had been told of, and took with it."""
+        endpoint, shadow, production, noise = pending.compared
+        compared = ComparedGroups(shadow, production, Rules(), endpoint, noise)
+        tally = Tally.of_unpaired({Unpaired.ENDED.value: pending.count})
+        self._fold.add(compared, int(world.clock.now()), tally)
+        self._unfolded["alone"] += pending.count
+        world.counts["copies of a process that was killed"] += pending.count
+
+    def _follow(self, world: World, instructions: Instructions) -> None:
         groups = {one.group: one for one in instructions.groups}
         self._past |= {name: one for name, one in self._groups.items() if name not in groups}
         self._groups = groups
@@ -239,9 +318,15 @@ class Capture:
         rng = self._rng
         self._has_noise = self._has_noise or request.noise_copied
         chance = 1.0 if world.calm else rng.random()
+        if world.loop.time() < self._away_until:
+            world.counts["halves that nobody listened to"] += 1
+            self.books.asked += 1
+            request.astray.add(role)
+            return
         half = Half(request, role, group, version, world.clock.now())
         if chance < 0.02:
             world.counts["halves lost"] += 1
+            self._open()
             request.astray.add(role)
             return
         if chance < 0.04:  # not even its beginning is told before
@@ -253,10 +338,11 @@ class Capture:
             request.astray.add(role)
         takes = rng.random() * (SLOW_ANSWER_SECONDS_MAX if chance < 0.07 else 0.3)
         request.is_told_by = max(request.is_told_by, world.loop.time() + takes)
-        self._service.begun(half)  # type: ignore[arg-type]
+        self._begins(half)
         world.loop.call_later(takes, self._ends, world, half, self._service)
         if chance > 0.97 and not world.calm:
             world.counts["halves doubled"] += 1
+            request.repeated.add(role)
             world.loop.call_later(takes + rng.random() * 2, self._tell, half)
 
     def unobserved(self, world: World, request: Request) -> None:
@@ -264,12 +350,25 @@ class Capture:
         if not world.calm and self._rng.random() < ASTRAY_SHARE:
             request.astray.add(Role.PRODUCTION)
 
-    def _tell(self, half: Half) -> None:
+    def _open(self) -> None:
+        """The proxy opens a stream."""
+        self.books.asked += 1
+        self._opened += 1
+
+    def _begins(self, half: Half) -> None:
+        self._open()
+        self.books.open += 1
+        self._service.heard += 1
         self._service.begun(half)  # type: ignore[arg-type]
+
+    def _tell(self, half: Half) -> None:
+        self._begins(half)
+        self.books.open -= 1
         self._service.ended(half)  # type: ignore[arg-type]
 
     def _ends(self, world: World, half: Half, service: CaptureService) -> None:
         if self._service is service:
+            self.books.open -= 1
             service.ended(half)  # type: ignore[arg-type]
         else:  # the process to which its beginning was told is gone
             world.counts["halves lost"] += 1
@@ -282,7 +381,11 @@ class Capture:
         before = len(self._pairing)
         self._pairing.expire(now)
         self._balance(world, "What waited too long", before - len(self._pairing), 0, certain=True)
-        world.counts["halves not followed"] += self._early.expire(now)
+        if given_up := self._early.expire(now):
+            world.counts["halves not followed"] += given_up
+            self._counts.add(None, Counted.DROPPED, UNFOLLOWED, given_up)
+        self._ticks += 1
+        self.books.tick()
         self._report(world, world.clock.now())
         self.rules.tick(endpoints, linked=self._is_linked(world))
 
@@ -291,6 +394,7 @@ class Capture:
         if chance < 0.01:
             world.note("fault", f"capture is killed with {len(self._pairing)} answers waiting")
             world.counts["capture killed"] += 1
+            self._away_until = world.loop.time() + self._rng.random() * AWAY_SECONDS_MAX
             self._begin(world)
         elif chance < 0.02:
             world.note("fault", "capture's line breaks")
@@ -303,8 +407,11 @@ class Capture:
         half: Any = one.assembly
         group = self._groups.get(half.group) or self._past.get(half.group)
         if group is None:
-            world.counts["halves not followed"] += not self._early.keep(one)
+            if not self._early.keep(one):
+                world.counts["halves not followed"] += 1
+                self._counts.add(None, Counted.DROPPED, UNFOLLOWED)
             return
+        self._counts.add(group, Counted.CAPTURED)
         exchange = half.exchange(group.endpoint, one.ended_at, one.monotonic)
         if half.role is not Role.NOISE:
             self._write(world, exchange, group)
@@ -319,10 +426,14 @@ class Capture:
             return
         self.rules.written(exchange.request_id, capture, record_line(exchange, capture))
         self._written[_number(exchange), exchange.group] += 1
+        self._counts.add(group, Counted.WRITTEN)
         world.counts["records"] += 1
 
     def _use(self, world: World, exchange: Exchange, role: Role) -> None:
         self._given[_number(exchange), exchange.group, role is Role.NOISE] += 1
+        kinds = self._kinds(exchange, role)
+        if kinds:
+            self.books.heard(exchange, _number(exchange), role, kinds)
         before, late = len(self._pairing), self._pairing.late
         pairs = self._pairing.add(exchange, role, world.loop.time())
         for pair in pairs:
@@ -336,15 +447,16 @@ class Capture:
         # The other half of a loss that was counted is not counted again.
         gone = before + 1 - len(self._pairing) - (self._pairing.late - late)
         self._balance(
-            world, f"{exchange.request_id} of {exchange.group}", gone, len(pairs), certain=self._expects(exchange, role)
+            world, f"{exchange.request_id} of {exchange.group}", gone, len(pairs), certain=bool(kinds)
         )
 
-    def _expects(self, exchange: Exchange, role: Role) -> bool:
-        """Whether there is another side to it."""
+    def _kinds(self, exchange: Exchange, role: Role) -> list[bool]:
+        """Of the copies that it tells of, those that are compared: whether they are for the noise floor."""
         if role is Role.PRODUCTION:
             made = {False: exchange.copied, True: exchange.noise_copied}
-            return any(one.endpoint == exchange.endpoint and made[one.noise] for one in self._pairs)
-        return any(one.shadow == exchange.group for one in self._pairs)
+            return list({one.noise for one in self._pairs if one.endpoint == exchange.endpoint and made[one.noise]})
+        noise = role is Role.NOISE
+        return [noise] if any(one.shadow == exchange.group and one.noise is noise for one in self._pairs) else []
 
     # --- what must be true
 
@@ -384,15 +496,64 @@ class Capture:
         self._unfolded["alone"] += count
 
     def _report(self, world: World, watermark: float) -> None:
-        for one in self._fold.take(watermark):
+        tallies = self._fold.take(watermark)
+        for one in tallies:
             self._unfolded["pairs"] -= one.tally.pairs
             self._unfolded["alone"] -= one.tally.unpaired_count
         if min(self._unfolded.values(), default=0) < 0:
             raise world.violated(COUNTED, f"Tallies tell of more than there was: {dict(self._unfolded)}")
+        is_counted = self._ticks % TICKS_PER_COUNT == 0
+        if is_counted:
+            lost = self._accounting.look(self._counters(world), self._service.heard, world.loop.time())
+            for reason, count in lost.items():
+                self._counts.add(None, Counted.DROPPED, reason, count)
+        if not self._accounting.is_greeted:
+            if tallies:
+                raise world.violated(COUNTED, "Before it is known what is accounted for, nothing may be told.")
+            return
+        if is_counted or tallies:
+            counts = tuple(self._counts.take(int(world.clock.now())))
+            self._outbox.put(None, None, [counts, *tallies] if counts else tallies, self._account)
+        self._send_reports(world)
+
+    def _counters(self, world: World) -> str:
+        """The proxy's answer: streams that it was to open, and that it opened. One life of it is all that is simulated of this."""
+        asked, opened = self.books.asked, self._opened
+        return (
+            f"http.edge.ext_proc.streams_started: {asked}\n"
+            f"cluster.capture.upstream_rq_total: {opened}\n"
+            f"server.uptime: {int(world.loop.time())}"
+        )
+
+    def _account(self, rest: Sequence[GroupTally | tuple[CaptureCount, ...]]) -> Account | None:
+        """As `bannister.capture.program`."""
+        pending = self._pairing.pending() + self._fold.pending()
+        for one in rest:
+            if isinstance(one, GroupTally):
+                key = Compared(one.endpoint, one.group, one.production_group, one.noise)
+                pending[key] += counted_in(one.tally)
+        left = tuple(Pending(compared, count) for compared, count in sorted(pending.items()) if count)
+        return self._accounting.close_books(self._service.settled - len(self._early), left)
+
+    def _send_reports(self, world: World) -> None:
+        line = self._line
+        if line is None or not len(self._outbox):
+            return
+        while (report := self._outbox.next_after(line.sent)) is not None:
+            line.sent = report.sequence
+            self._last_told_at = max(self._last_told_at, world.loop.time() + self._takes(world))
+            world.loop.call_at(self._last_told_at, line.arrive, report, context=world.outside.copy())
+
+    async def store(self, world: World, report: ComparisonReport) -> None:
+        """A control plane stores a report."""
+        world.fence()
+        if await self.metrics.record(report):
+            self.books.stored(report, self._written.total())
 
     def settled(self, world: World) -> None:
-        """At the end: all that was paired or counted is in a tally."""
+        """At the end: all that was paired or counted is in a tally, and what was to be told is stored."""
         self.rules.settled()
+        self.books.settled()
         self._report(world, world.clock.now() + 2 * OPEN_SECONDS_MAX)
         if any(self._unfolded.values()):
             raise world.violated(COUNTED, f"In no tally: {dict(self._unfolded)}")

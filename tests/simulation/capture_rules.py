@@ -64,6 +64,8 @@ class Request:
         self.is_told_by = now
         #: Whose answers are not told, or not as they should be.
         self.astray: set[Role] = set()
+        #: Whose answers are told twice.
+        self.repeated: set[Role] = set()
 
 
 @dataclass(slots=True, eq=False)
@@ -106,17 +108,26 @@ class CaptureRules:
         self._made = made
         self._records = records
         self._has_room = has_room
-        #: By configured percentage and side: requests, and those that were written.
-        self._sampled: dict[tuple[int, Role], list[int]] = {}
+        #: The process is not the first one.
+        self._is_another = False
+        #: By configured percentage, side, and whether another process was killed before: requests, and those that were written.
+        self._sampled: dict[tuple[int, Role, bool], list[int]] = {}
         self._stretches: dict[str, Stretch] = {}
         #: Requests of which it is to be seen what becomes: with the group that answered.
         self._watched: list[tuple[Request, str, Stretch]] = []
         self._linked_since: float | None = None
-        self._copies: Counter[str] = Counter()
-        self._pairs: Counter[str] = Counter()
+        self._copies: Counter[tuple[str, bool]] = Counter()
+        self._pairs: Counter[tuple[str, bool]] = Counter()
 
     def begun_anew(self) -> None:
-        """The process knows nothing."""
+        """The process was killed, and another one knows nothing. What it was told before is written, as far as it knew of its group."""
+        now = self._world.loop.time()
+        for request, group, stretch in self._watched:
+            is_known = stretch.told_at is not None and stretch.told_at <= request.made_at
+            if is_known and request.is_told_by < now and self._stretches.get(request.endpoint) is stretch:
+                self._are_sampled(request, group, stretch)
+        self._watched = []
+        self._is_another = self._linked_since is not None or self._is_another
         self._stretches.clear()
 
     def answered(self, request: Request, group: str, forwarding: Forwarding) -> None:
@@ -166,10 +177,8 @@ class CaptureRules:
             return False
         is_slow = request.is_told_by > request.made_at + SLOW_SECONDS_MIN
         what = "slow" if is_slow else "early" if told_at > request.made_at else "told"
-        self._is_sampled(request, group, Role.PRODUCTION, stretch)
+        self._are_sampled(request, group, stretch)
         for mirror in request.copies:
-            if not mirror.noise:
-                self._is_sampled(request, mirror.group, Role.SHADOW, stretch)
             copy = Role.NOISE if mirror.noise else Role.SHADOW
             if mirror.compared_with == group and not request.astray & {Role.PRODUCTION, copy}:
                 self._compared(
@@ -179,27 +188,35 @@ class CaptureRules:
         return True
 
     def _compared(self, what: str, paired: bool) -> None:
-        self._copies[what] += 1
-        self._pairs[what] += paired
+        kind = what, self._is_another
+        self._copies[kind] += 1
+        self._pairs[kind] += paired
         self._world.counts[f"copies undisturbed, {what}"] += 1
         self._world.counts[f"pairs undisturbed, {what}"] += paired
         copies_min, share = PAIRED_SHARES[what]
-        if self._has_room and self._copies[what] >= copies_min and self._pairs[what] < share * self._copies[what]:
+        if self._has_room and self._copies[kind] >= copies_min and self._pairs[kind] < share * self._copies[kind]:
             raise self._world.violated(
                 MADE,
-                f"Of {self._copies[what]} copies that nothing disturbed ({what}) {self._pairs[what]} were compared.",
+                f"Of {self._copies[kind]} copies that nothing disturbed ({what}) {self._pairs[kind]} were compared.",
             )
 
     # --- what is written
+
+    def _are_sampled(self, request: Request, group: str, stretch: Stretch) -> None:
+        self._is_sampled(request, group, Role.PRODUCTION, stretch)
+        for mirror in request.copies:
+            if not mirror.noise:
+                self._is_sampled(request, mirror.group, Role.SHADOW, stretch)
 
     def _is_sampled(self, request: Request, group: str, side: Role, stretch: Stretch) -> None:
         if side in request.astray:
             return
         capture, records = stretch.groups.get(group), self._records.get((request.number, group), 0)
         percent = capture.sampling_percent if capture is not None else 0
-        if (percent == 0 and records) or (percent == 100 and not records):
+        most = 0 if percent == 0 else 2 if side in request.repeated else 1
+        if not (percent == 100) <= records <= most:
             raise self._world.violated(SAMPLED, f"{request.id} of {group}: {records} records at {percent} %.")
-        tally = self._sampled.setdefault((percent, side), [0, 0])
+        tally = self._sampled.setdefault((percent, side, self._is_another), [0, 0])
         tally[0] += 1
         tally[1] += records > 0
         self._world.counts["requests sampled"] += 0 < percent < 100
@@ -227,7 +244,7 @@ class CaptureRules:
 
     def settled(self) -> None:
         """At the end."""
-        for (percent, side), tally in self._sampled.items():
+        for (percent, side, _), tally in self._sampled.items():
             self._check_share(percent, side, *tally)
 
 

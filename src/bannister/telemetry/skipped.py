@@ -85,8 +85,8 @@ class SkippedCopies:
             account = replace(before, pending=pending)
         else:
             account = SkippedAccount(self._proxy.monotonic, self._seen, pending, self._proxy.wall)
-        if account == before or (not account.seen and not account.pending and account.seen == before.seen):
-            return None
+        if account == before or (not account.seen and not account.pending and not before.seen and not before.pending):
+            return None  # another proxy that has skipped nothing is nothing new
         self._last = account
         return account
 
