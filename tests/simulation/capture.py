@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from tests.simulation.capture_books import Books
 from tests.simulation.capture_rules import CaptureRules, Request
+from tests.simulation.telemetry import MARGIN_SECONDS
 from tests.simulation.virtual_time import Process
 
 from bannister.capture import pairing as pairing_module
@@ -131,6 +132,8 @@ class Line(CaptureFeed):
         self.process = process
         self._world, self._capture = world, capture
         self._is_open = False
+        #: What was on its way when it broke never arrives: so many times it was connected.
+        self.connections = 0
         #: Reports that came, and were not stored yet.
         self._arrived: deque[ComparisonReport] = deque()
         self._more = asyncio.Event()
@@ -142,6 +145,7 @@ class Line(CaptureFeed):
         while True:
             await asyncio.sleep(self._capture.connecting_seconds(self._world))
             self._is_open, self.sent = True, 0
+            self.connections += 1
             self._capture.connected(self)
             await self.send(self._greet())
             while self._is_open or self._arrived:  # what came before it broke can be read
@@ -158,9 +162,9 @@ class Line(CaptureFeed):
         self._is_open = False
         self._more.set()
 
-    def arrive(self, report: ComparisonReport) -> None:
+    def arrive(self, connection: int, report: ComparisonReport) -> None:
         """From the process."""
-        if self._is_open:
+        if self._is_open and connection == self.connections:
             self._arrived.append(report)
             self._more.set()
 
@@ -262,13 +266,13 @@ class Capture:
         self._last_arrives_at = max(self._last_arrives_at, world.loop.time() + self._takes(world))
         # On its way it belongs to nobody's process.
         context = world.outside.copy()
-        world.loop.call_at(self._last_arrives_at, self._hear, world, line, message, context=context)
+        world.loop.call_at(self._last_arrives_at, self._hear, world, line, line.connections, message, context=context)
 
     def _takes(self, world: World) -> float:
         return self._rng.random() * (SLOW_SECONDS_MAX if world.loop.time() < self._slow_until else 0.3)
 
-    def _hear(self, world: World, line: Line, message: Directive) -> None:
-        if line is not self._line:
+    def _hear(self, world: World, line: Line, connection: int, message: Directive) -> None:
+        if line is not self._line or connection != line.connections:
             return
         if message.greeting is not None:
             for one in self._accounting.go_on_from(message.greeting.account):
@@ -386,22 +390,26 @@ class Capture:
             self._counts.add(None, Counted.DROPPED, UNFOLLOWED, given_up)
         self._ticks += 1
         self.books.tick()
-        self._report(world, world.clock.now())
+        self._report(world, world.clock.now() - MARGIN_SECONDS)
         self.rules.tick(endpoints, linked=self._is_linked(world))
 
     def _disturb(self, world: World) -> None:
         chance = self._rng.random()
         if chance < 0.01:
-            world.note("fault", f"capture is killed with {len(self._pairing)} answers waiting")
-            world.counts["capture killed"] += 1
-            self._away_until = world.loop.time() + self._rng.random() * AWAY_SECONDS_MAX
-            self._begin(world)
+            self.kill(world)
         elif chance < 0.02:
             world.note("fault", "capture's line breaks")
             self._break_line()
         elif chance < 0.025:
             world.note("fault", "capture's line is slow")
             self._slow_until = world.loop.time() + self._rng.random() * 6
+
+    def kill(self, world: World) -> None:
+        """The process ends; another one is there soon."""
+        world.note("fault", f"capture is killed with {len(self._pairing)} answers waiting")
+        world.counts["capture killed"] += 1
+        self._away_until = world.loop.time() + self._rng.random() * AWAY_SECONDS_MAX
+        self._begin(world)
 
     def _take(self, world: World, one: EarlyExchange) -> None:
         half: Any = one.assembly
@@ -446,9 +454,7 @@ class Capture:
             world.counts["pairs"] += 1
         # The other half of a loss that was counted is not counted again.
         gone = before + 1 - len(self._pairing) - (self._pairing.late - late)
-        self._balance(
-            world, f"{exchange.request_id} of {exchange.group}", gone, len(pairs), certain=bool(kinds)
-        )
+        self._balance(world, f"{exchange.request_id} of {exchange.group}", gone, len(pairs), certain=bool(kinds))
 
     def _kinds(self, exchange: Exchange, role: Role) -> list[bool]:
         """Of the copies that it tells of, those that are compared: whether they are for the noise floor."""
@@ -542,7 +548,8 @@ class Capture:
         while (report := self._outbox.next_after(line.sent)) is not None:
             line.sent = report.sequence
             self._last_told_at = max(self._last_told_at, world.loop.time() + self._takes(world))
-            world.loop.call_at(self._last_told_at, line.arrive, report, context=world.outside.copy())
+            context = world.outside.copy()
+            world.loop.call_at(self._last_told_at, line.arrive, line.connections, report, context=context)
 
     async def store(self, world: World, report: ComparisonReport) -> None:
         """A control plane stores a report."""

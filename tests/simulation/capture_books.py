@@ -95,7 +95,9 @@ class Books:
         """At the end, when all has been told."""
         due = [asked for at, asked in self._asked if at <= self._world.loop.time() - DUE_SECONDS]
         if due and self._exchanges < due[-1] - self.open:
-            self._violated(f"{due[-1]} exchanges were to be told, {self._exchanges} are counted, {self.open} are not over.")
+            self._violated(
+                f"{due[-1]} exchanges were to be told, {self._exchanges} are counted, {self.open} are not over."
+            )
 
     def _violated(self, what: str) -> Any:
         raise self._world.violated(ONCE, what)

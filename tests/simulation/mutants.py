@@ -20,6 +20,7 @@ from bannister.announcer.loop import Announcer
 from bannister.capture.assembly import Role
 from bannister.capture.early import EarlyExchanges
 from bannister.capture.pairing import Pair, Pairing
+from bannister.capture.untold import Accounting, Missing
 from bannister.collector import instructing
 from bannister.deployer import loop as deployer_loop
 from bannister.deployer import scaling as scaling_loop
@@ -28,7 +29,7 @@ from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
 from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.capture.exchange import Exchange
 from bannister.domain.capture.instructions import ComparedGroups, Instructions
-from bannister.domain.comparison.report import Directive, Greeting
+from bannister.domain.comparison.report import Directive, Greeting, Pending
 from bannister.domain.deployment import machine
 from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.deployment.machine import Event, Noticed
@@ -468,6 +469,51 @@ def _all_that_arrives_is_written() -> Parts:
     return Parts()
 
 
+def _an_account_that_is_never_said() -> Parts:
+    honest = CaptureFeed.__init__
+
+    def make(feed: CaptureFeed, settings: Any, clock: Any, account: Any) -> None:
+        honest(feed, settings, clock, lambda: None)
+
+    CaptureFeed.__init__ = make  # type: ignore[method-assign]
+    return Parts()
+
+
+def _half_told_copies_forgotten() -> Parts:
+    """Those of a process that was killed."""
+    honest = Accounting.go_on_from
+
+    def go_on(accounting: Accounting, account: Any) -> tuple[Pending, ...]:
+        honest(accounting, account)
+        return ()
+
+    Accounting.go_on_from = go_on  # type: ignore[method-assign]
+    return Parts()
+
+
+def _half_told_copies_counted_at_every_greeting() -> Parts:
+    honest = Accounting.go_on_from
+
+    def go_on(accounting: Accounting, account: Any) -> tuple[Pending, ...]:
+        honest(accounting, account)
+        return account.pending if account is not None else ()
+
+    Accounting.go_on_from = go_on  # type: ignore[method-assign]
+    return Parts()
+
+
+def _unheard_and_forgotten() -> Parts:
+    """Exchanges that a process was being told of when it was killed."""
+    honest = Missing.added
+
+    def added(missing: Missing, there: int, came: int) -> int:
+        honest(missing, there, came)
+        return 0
+
+    Missing.added = added  # type: ignore[method-assign]
+    return Parts()
+
+
 def _noise_is_not_compared() -> Parts:
     honest = instructing.instructions_of
 
@@ -592,6 +638,10 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "a capture process that is told once": _told_once,
     "a share of what arrives written in place of the configured one": _shares_of_what_arrives,
     "all that arrives written": _all_that_arrives_is_written,
+    "an account of captured traffic that is never said": _an_account_that_is_never_said,
+    "half told copies of a killed process forgotten": _half_told_copies_forgotten,
+    "half told copies counted at every greeting": _half_told_copies_counted_at_every_greeting,
+    "what a killed process was being told of forgotten": _unheard_and_forgotten,
     "a noise floor that is not compared": _noise_is_not_compared,
     "answers that do not wait for their group to be named": _nobody_waits_to_be_named,
     "answers for a shadow that is left forgotten": _left_and_forgotten,

@@ -139,7 +139,6 @@ class ControlPlane:
                 world.plane_ended(self, task.exception())
                 return
 
-
     def _admin_of(self, gate: Gate) -> Callable[[str], Any]:
         world, known = self.world, dict[str, GatedAdmin]()
 

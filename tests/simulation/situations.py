@@ -239,6 +239,29 @@ async def shadows_in_one_room(world: World) -> None:
         raise world.violated("The situation was not reached", str(dict(world.counts)))
 
 
+async def a_shadow_whose_capture_is_killed(world: World) -> None:
+    """The capture process is killed again and again under load, and what it is told to do changes."""
+    rng, release = world.rng, Release(world, "e1")
+    assert world.shadows is not None
+    for number in range(2):
+        shadow = (rng.choice((0.5, 1.0)), Behaviour(ready_after_seconds=0.2))
+        config = await release.version(
+            Model(f"version-{number}", Behaviour(ready_after_seconds=rng.random())), 1, shadow
+        )
+        if number:
+            await release.update(config, DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, 2))
+        elif not await release.create_with(config):
+            return
+        for _ in range(2):
+            await asyncio.sleep(4 + rng.random() * 4)
+            world.shadows.capture.kill(world)
+        await asyncio.sleep(12)
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+    if world.calm and not world.counts["copies of a process that was killed"]:
+        raise world.violated("The situation was not reached", str(dict(world.counts)))
+
+
 async def silent_before_a_restart(world: World) -> None:
     """An instance falls silent with a request in flight, and answers again; then the control plane is replaced, and its group goes."""
     release = Release(world, "e1")
@@ -322,6 +345,7 @@ SITUATIONS: dict[str, Situation] = {
     "made larger and smaller while it serves": made_larger_and_smaller,
     "with a shadow that dies": with_a_shadow_that_dies,
     "shadows in one room": shadows_in_one_room,
+    "a shadow whose captures are killed": a_shadow_whose_capture_is_killed,
     "an instant in alarm beneath a composite": an_instant_in_alarm_beneath,
 }
 
@@ -333,6 +357,7 @@ def scripts(name: str) -> tuple[Script, Script]:
             fault_seconds=None,
             proxies=2,
             shadows="shadow" in name,
+            captures="captures" in name,
             rooms="room" in name,
             composites="composite" in name,
             situation=SITUATIONS[name],
@@ -341,6 +366,7 @@ def scripts(name: str) -> tuple[Script, Script]:
             fault_seconds=3.0,
             proxies=2,
             shadows="shadow" in name,
+            captures="captures" in name,
             rooms="room" in name,
             composites="composite" in name,
             situation=SITUATIONS[name],
