@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ONCE: Final = "4: what capture is told is counted once"
 
 #: An exchange is accounted for so long after it was to be told, if it is over by then: it waits for its group to be named, or is missed, and lines may be slow.
-DUE_SECONDS: Final = 20.0
+DUE_SECONDS: Final = 25.0
 
 
 class Books:

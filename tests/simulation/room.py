@@ -60,7 +60,8 @@ class Room:
         #: Of copies, those that do not end at once; and the longest that the admin socket takes.
         self._late_share = rng.choice((0.02, 0.02, 0.1, 0.5)) if varies else 0.02
         self._answer_seconds_max = rng.choice((0.01, 0.3)) if varies else 0.01
-        self._heap_shares: dict[str, float] = {}
+        #: By proxy, where production holds more than usual.
+        self.heap_shares: dict[str, float] = {}
         self._room = rng.choice((None, None, *ROOMS)) if varies else None
 
     def fitted(self, settings: Settings) -> Settings:
@@ -83,7 +84,7 @@ class Room:
             proxy.conduct.heap_share = lambda node=node: self.heap_share(node)  # type: ignore[misc]
 
     def heap_share(self, node: str) -> float:
-        return self._heap_shares.get(node, HEAP_SHARE)
+        return self.heap_shares.get(node, HEAP_SHARE)
 
     def copy(self, proxy: MemoryProxy, mirror: Mirror) -> Callable[[], None] | None:
         """A copy is to be made; what ends it, or None: it was not made."""
@@ -114,8 +115,8 @@ class Room:
         """For a while production holds this share of a proxy's heap."""
         self._world.note("fault", f"production takes {share:.0%} of the heap of {node}")
         self._world.counts["heaps filled"] += 1
-        self._heap_shares[node] = share
-        self._world.loop.call_later(seconds, self._heap_shares.pop, node, None)
+        self.heap_shares[node] = share
+        self._world.loop.call_later(seconds, self.heap_shares.pop, node, None)
 
 
 class GatedAdmin:
@@ -125,24 +126,24 @@ class GatedAdmin:
         self._world, self._plane, self._gate, self._proxy = world, plane, gate, proxy
         self.clusters: Callable[[], Any] = proxy.clusters
         self.pending_requests: Callable[[str], Any] = proxy.pending_requests
-        self._told = Told(0, 0)
+        self._told = Copies(0.0, {})
 
     async def copies(self) -> Copies:
         room = self._world.room
         if room is None:
             return await self._proxy.copies()
+        self._told = await self._proxy.copies()
         await asyncio.sleep(room.answer_seconds())
-        found = await self._proxy.copies()
-        self._told = self._world.checker.room.told(self._proxy, found)
-        await asyncio.sleep(room.answer_seconds())
-        return found
+        return self._told
 
     async def set_places(self, places: Mapping[str, int]) -> None:
         await self._gate.reach("before places")
         self._plane.fence()
-        self._world.checker.room.changing(self._proxy, places, self._told)
+        rules = self._world.checker.room
+        told = rules.told(self._told)
+        rules.changing(self._proxy, places, told)
         await self._proxy.set_places(places)
-        self._world.checker.room.changed(self._proxy, self._told)
+        rules.changed(self._proxy, told)
         await self._gate.reach("after places")
 
 
@@ -190,13 +191,13 @@ class RoomRules:
         self._earlier.append((now, self._hops))
         self._publisher, self._hops, self._same_since = plane, hops, now
 
-    def told(self, proxy: MemoryProxy, copies: Copies) -> Told:
-        """A control plane looks at a proxy."""
-        settings = self._world.settings
-        under_way = sum(one.under_way * self._bytes_of(name) for name, one in copies.hops.items())
+    def told(self, copies: Copies) -> Told:
+        """What a control plane can know from what a proxy has answered."""
+        settings, hops = self._world.settings, copies.hops.items()
+        under_way = sum(one.under_way * self._bytes_of(name) for name, one in hops)
         left = (PROXY_COPIES_SHARE - copies.heap_share) * settings.proxy_heap_bytes_max
         room = min(settings.shadow_bytes_max, int(under_way + left)) if left > 0 else 0
-        return Told(room, self._held(proxy))
+        return Told(room, sum(max(one.places, one.under_way) * self._bytes_of(name) for name, one in hops))
 
     def changing(self, proxy: MemoryProxy, places: Mapping[str, int], told: Told) -> None:
         """A control plane changes places: only of hops, and nobody's whose copies are asked for below its part."""
@@ -243,12 +244,12 @@ class RoomRules:
         if plane is None or plane is not self._publisher or not plane.process.alive:
             self._settled.clear()
             return
-        on_time = {proxy.node: proxy for proxy in proxies}
-        for node, proxy in world.network.proxies.items():
-            if node in on_time and proxy.connected and node not in world.checker.slow:
+        on_time = [proxy for proxy in proxies if proxy.connected and proxy.node not in world.checker.slow]
+        for node in [node for node in self._settled if all(proxy.node != node for proxy in on_time)]:
+            del self._settled[node]
+        if self._hops or any(proxy.places for proxy in on_time):
+            for proxy in on_time:
                 self._look(proxy)
-            else:
-                self._settled.pop(node, None)
 
     def _look(self, proxy: MemoryProxy) -> None:
         """At a proxy that a control plane can ask."""
@@ -324,9 +325,14 @@ class RoomRules:
 
     def _held(self, proxy: MemoryProxy) -> int:
         """Bytes that copies hold, and those that may still be made."""
-        places, under_way = proxy.places, proxy.under_way
-        held = sum(max(count, under_way.get(name, 0)) * self._bytes_of(name) for name, count in places.items())
-        return held + sum(count * self._bytes_of(name) for name, count in under_way.items() if name not in places)
+        places, under_way, bytes_of = proxy.places, proxy.under_way, self._bytes_of
+        held = 0
+        for name, count in places.items():
+            held += max(count, under_way.get(name, 0)) * bytes_of(name)
+        for name, count in under_way.items():
+            if name not in places:
+                held += count * bytes_of(name)
+        return held
 
     def _parts_of(self, hops: frozenset[str], room: int) -> dict[str, int]:
         """What each hop should have at least: its own bound, or of all of them the same part."""
