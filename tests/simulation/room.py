@@ -41,6 +41,8 @@ HEAP_SHARES: Final = (0.6, 0.72, 0.78, 0.82, 0.93)
 PERCENT: Final = 0.01
 #: Room that nothing disturbs is shared out as it should be so soon after the hops have changed, whatever was to be given back first.
 SETTLED_LOOKS: Final = 2.5
+#: Where production needs the heap, copies have no room so soon after.
+SHED_LOOKS: Final = 1.5
 #: What was published, and looked at while the next was, is forgotten after so long.
 LOOK_SECONDS_MAX: Final = 3.0
 #: A copy that found no room is in the store so long after.
@@ -171,6 +173,8 @@ class RoomRules:
         self._bytes: dict[str, int] = {}
         #: What each hop should have, at least, by what that follows from.
         self._parts: tuple[object, dict[str, int]] = (None, {})
+        #: By proxy: since when its heap is full, with what else must be the same.
+        self._full: dict[str, tuple[float, object]] = {}
         #: By proxy: the hops that have fewer places than their part, though there is room, since when.
         self._short: dict[str, dict[str, float]] = {}
         #: Copies for shadows that the watched proxy did not make: in the lives before this one, and in all of them at the last ticks; and those of which
@@ -243,10 +247,12 @@ class RoomRules:
         plane = world.plane
         if plane is None or plane is not self._publisher or not plane.process.alive:
             self._settled.clear()
+            self._full.clear()
             return
         on_time = [proxy for proxy in proxies if proxy.connected and proxy.node not in world.checker.slow]
         for node in [node for node in self._settled if all(proxy.node != node for proxy in on_time)]:
             del self._settled[node]
+            self._full.pop(node, None)
         if self._hops or any(proxy.places for proxy in on_time):
             for proxy in on_time:
                 self._look(proxy)
@@ -262,6 +268,7 @@ class RoomRules:
         if seen != same:
             self._settled[node] = since, _ = now, seen
             self._short.pop(node, None)
+        self._is_shed(proxy, heap_share)
         seconds = SETTLED_LOOKS * world.settings.shadow_share_seconds
         if now - since >= seconds:
             self._is_settled(proxy, heap_share)
@@ -275,9 +282,27 @@ class RoomRules:
                     f"{node}: {name} has {proxy.places.get(name, 0)} places since {short_since}, and there is room.",
                 )
 
+    def _is_shed(self, proxy: MemoryProxy, heap_share: float) -> None:
+        """Whatever else changes, a full heap has no room for copies."""
+        if heap_share < PROXY_COPIES_SHARE:
+            self._full.pop(proxy.node, None)
+            return
+        now, seen = self._world.loop.time(), (self._publisher, id(proxy.overflows))
+        since, same = self._full.get(proxy.node, (now, None))
+        if seen != same:
+            self._full[proxy.node] = since, _ = now, seen
+        if now - since >= SHED_LOOKS * self._world.settings.shadow_share_seconds:
+            self._world.counts["rooms judged, with a full heap"] += 1
+            if proxy.places:
+                self._violated(
+                    FIRST,
+                    f"{proxy.node}: production holds {heap_share:.0%} of the heap since {since}, {dict(proxy.places)} are given.",
+                )
+
     def _is_settled(self, proxy: MemoryProxy, heap_share: float) -> None:
         """Nothing has changed for long enough, but that copies begin and end."""
         settings, places = self._world.settings, proxy.places
+        self._world.counts["rooms judged"] += 1
         left = (PROXY_COPIES_SHARE + PERCENT - heap_share) * settings.proxy_heap_bytes_max
         given = sum(count * self._bytes_of(name) for name, count in places.items())
         if given > max(left, 0):

@@ -1,4 +1,4 @@
-"""The rules of captured traffic have something to judge: what they leave out, because something disturbed it, is not most of it."""
+"""The rules of copies and of captured traffic have something to judge: what they leave out, because something disturbed it, is not most of it."""
 
 from collections import Counter
 
@@ -18,5 +18,13 @@ def test_the_rules_of_captured_traffic_have_something_to_judge() -> None:
         counts.update(simulate(seed).counts)
     assert counts["copies undisturbed, told"] > counts["copies"] / 4, counts
     kinds = ("early", "slow", "noise")
-    for what in (*(f"copies undisturbed, {one}" for one in kinds), "halves early", "halves lost", "requests sampled"):
-        assert counts[what] > 0, counts
+    halves = ("early", "lost", "that nobody listened to")
+    rooms = ("rooms judged", "rooms judged, with a full heap", "copies skipped")
+    for what in (
+        *(f"copies undisturbed, {one}" for one in kinds),
+        *(f"halves {one}" for one in halves),
+        *rooms,
+        "requests sampled",
+        "copies of a process that was killed",
+    ):
+        assert counts[what] > 0, (what, counts)
