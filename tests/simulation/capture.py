@@ -513,7 +513,7 @@ class Capture:
             self._unfolded["alone"] -= one.tally.unpaired_count
         if min(self._unfolded.values(), default=0) < 0:
             raise world.violated(COUNTED, f"Tallies tell of more than there was: {dict(self._unfolded)}")
-        lost = self._accounting.look(self._counters(world), self._service.heard, world.loop.time())
+        lost = self._accounting.look(self._counters(world), self._service.heard, world.loop.time(), world.clock.now())
         for reason, count in lost.items():
             self._counts.add(None, Counted.DROPPED, reason, count)
         if self._accounting.is_greeted:

@@ -85,7 +85,7 @@ class Telemetry:
     def tick(self) -> None:
         """Report what has become final."""
         if self.running and self.counters is not None:
-            self._skip(self._skipped.look(self.counters(), self._clock.monotonic()))
+            self._skip(self._skipped.look(self.counters(), self._clock.monotonic(), self._clock.now()))
         if not self.running or self.stands_still:
             return
         now = self._clock.now()
