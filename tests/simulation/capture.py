@@ -325,6 +325,11 @@ class Capture:
         rng = self._rng
         self._has_noise = self._has_noise or request.noise_copied
         chance = 1.0 if world.calm else rng.random()
+        if not request.is_told:
+            world.counts["halves shed"] += 1
+            self.books.asked += 1
+            request.astray.add(role)
+            return
         if world.loop.time() < self._away_until:
             world.counts["halves that nobody listened to"] += 1
             self.books.asked += 1
@@ -354,7 +359,7 @@ class Capture:
 
     def unobserved(self, world: World, request: Request) -> None:
         """Production has answered what is not captured. As many are left out as of those that are, so that shares stay what they are."""
-        if not world.calm and self._rng.random() < ASTRAY_SHARE:
+        if not request.is_told or (not world.calm and self._rng.random() < ASTRAY_SHARE):
             request.astray.add(Role.PRODUCTION)
 
     def _open(self) -> None:

@@ -58,6 +58,8 @@ class Request:
         self.id = f"r{seed}-{number}"
         #: Its route says that it is told of; that it is copied for the shadow, and for production's own group.
         self.is_observed = self.copied = self.noise_copied = False
+        #: The proxy tells of exchanges at all.
+        self.is_told = True
         #: The copies that were answered.
         self.copies: list[Mirror] = []
         #: The process is told of nothing more than it by then, if all goes well.

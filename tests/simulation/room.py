@@ -148,6 +148,14 @@ class GatedAdmin:
         rules.changed(self._proxy, told)
         await self._gate.reach("after places")
 
+    async def observe(self, *, on: bool) -> None:
+        await self._gate.reach("before observe")
+        self._plane.fence()
+        if not self._world.current_epoch_context:
+            raise self._world.violated("5: one control plane at a time", f"A replaced one has exchanges told of: {on}")
+        await self._proxy.observe(on=on)
+        await self._gate.reach("after observe")
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -253,7 +261,7 @@ class RoomRules:
         for node in [node for node in self._settled if all(proxy.node != node for proxy in on_time)]:
             del self._settled[node]
             self._full.pop(node, None)
-        if self._hops or any(proxy.places for proxy in on_time):
+        if self._hops or any(proxy.places or not proxy.observes for proxy in on_time):
             for proxy in on_time:
                 self._look(proxy)
 
@@ -293,16 +301,20 @@ class RoomRules:
             self._full[proxy.node] = since, _ = now, seen
         if now - since >= SHED_LOOKS * self._world.settings.shadow_share_seconds:
             self._world.counts["rooms judged, with a full heap"] += 1
-            if proxy.places:
+            if proxy.places or (self._hops and proxy.observes):
                 self._violated(
                     FIRST,
-                    f"{proxy.node}: production holds {heap_share:.0%} of the heap since {since}, {dict(proxy.places)} are given.",
+                    f"{proxy.node}: production holds {heap_share:.0%} of the heap since {since}, {dict(proxy.places)} are given, "
+                    f"and exchanges are {'' if proxy.observes else 'not '}told of.",
                 )
 
     def _is_settled(self, proxy: MemoryProxy, heap_share: float) -> None:
         """Nothing has changed for long enough, but that copies begin and end."""
         settings, places = self._world.settings, proxy.places
         self._world.counts["rooms judged"] += 1
+        most = heap_share + settings.shadow_bytes_max / settings.proxy_heap_bytes_max  # whatever is under way
+        if not proxy.observes and most < PROXY_COPIES_SHARE - PERCENT:
+            self._violated(SHARED, f"{proxy.node}: no exchange is told of, and the heap is at most {most:.0%} full.")
         left = (PROXY_COPIES_SHARE + PERCENT - heap_share) * settings.proxy_heap_bytes_max
         given = sum(count * self._bytes_of(name) for name, count in places.items())
         if given > max(left, 0):

@@ -87,6 +87,7 @@ class Shadows:
             return request
         number = self.rng.random() * TRAFFIC_PARTS
         request.is_observed = number < forwarding.captured_parts
+        request.is_told = proxy.observes
         for mirror in forwarding.mirrors:
             if number >= mirror.parts:
                 continue

@@ -353,6 +353,11 @@ class MemoryProxy:
         self._held.observes = on
 
     @property
+    def observes(self) -> bool:
+        """Whether the capture process is told of exchanges that begin now."""
+        return self._held.observes
+
+    @property
     def places(self) -> Mapping[str, int]:
         """How many copies may be under way, by hop."""
         return self._held.places
