@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -84,3 +85,11 @@ def dropped(world: World) -> float:
         Statistics=["Sum"],
     )["Datapoints"]
     return float(sum(point["Sum"] for point in points))
+
+
+def stats(world: World, names: str) -> dict[str, int]:
+    """Envoy's own figures."""
+    socket = world.server.data_dir / "run" / "envoy-admin.sock"
+    command = ["curl", "-sf", "--unix-socket", str(socket), f"http://admin/stats?filter={names}"]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    return {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}

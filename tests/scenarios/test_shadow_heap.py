@@ -6,12 +6,11 @@ The bound on the proxy's heap is scaled down, so that three shadows are what twe
 from __future__ import annotations
 
 import http.client
-import subprocess
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
-from tests.scenarios.shadow import PRODUCTION, SHADOW, quick_models, shadow_config, total, variant
+from tests.scenarios.shadow import PRODUCTION, SHADOW, quick_models, shadow_config, stats, total, variant
 from tests.scenarios.world import Server, World, wait_for
 
 pytestmark = pytest.mark.real
@@ -53,14 +52,6 @@ def sent(world: World, endpoint: str, size: int, count: int) -> Counter[str]:
         finally:
             connection.close()
     return found
-
-
-def stats(world: World, names: str) -> dict[str, int]:
-    """Envoy's own figures."""
-    socket = world.server.data_dir / "run" / "envoy-admin.sock"
-    command = ["curl", "-sf", "--unix-socket", str(socket), f"http://admin/stats?filter={names}"]
-    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
-    return {name: int(value) for name, _, value in (line.partition(": ") for line in lines)}
 
 
 def skipped(world: World, endpoint: str) -> float:
