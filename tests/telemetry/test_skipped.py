@@ -104,12 +104,12 @@ def test_where_there_is_no_shadow_there_is_nothing_to_account_for():
 def test_that_all_is_told_is_said_though_another_proxy_has_skipped_nothing_yet():
     """Else the next process would count again what this one has told."""
     skipped = greeted()
-    skipped.look(counters(1), 1000.0)
+    skipped.look(counters(1), 1000.0, 1000.0)
     assert skipped.account({GROUP: 1}).pending == {GROUP: 1}
-    skipped.look(counters(None, uptime=5), 1100.0)
+    skipped.look(counters(None, uptime=5), 1100.0, 1100.0)
     assert skipped.account({GROUP: 1}) == SkippedAccount(1095.0, {}, {GROUP: 1})
     assert skipped.account({}) == SkippedAccount(1095.0, {}), "it is in a summary now"
-    skipped.look(counters(None, uptime=5), 1200.0)
+    skipped.look(counters(None, uptime=5), 1200.0, 1200.0)
     assert skipped.account({}) is None, "another proxy is nothing new"
 
 
