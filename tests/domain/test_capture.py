@@ -13,7 +13,7 @@ from tests.domain.deployment.worlds import fleet
 from bannister.domain.capture.data_capture import CaptureMode, DataCapture
 from bannister.domain.capture.exchange import Exchange, Message
 from bannister.domain.capture.instructing import instructions_of
-from bannister.domain.capture.instructions import CapturedGroup
+from bannister.domain.capture.instructions import CapturedGroup, Instructions
 from bannister.domain.capture.record import destination, file_name, is_chosen, key_prefix, record_line
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.deployment.construction import new_deployment
@@ -128,25 +128,29 @@ def endpoint(capture: DataCapture | None, sampled_parts: int | None) -> Endpoint
     return Endpoint("e", 0.0, 0.0, blue=Fleet("c", (group("Main"),), 0.0, shadow, capture))
 
 
+def told_of(endpoints: list[tuple[Endpoint, Rules]]) -> Instructions:
+    return instructions_of((one, rules, plan_of(one, rules.noise_parts)) for one, rules in endpoints)
+
+
 def test_nothing_is_captured_where_nothing_is_asked() -> None:
-    assert instructions_of([(endpoint(None, None), Rules())]) == instructions_of([])
+    assert told_of([(endpoint(None, None), Rules())]) == told_of([])
 
 
 def test_each_variants_written_share_makes_up_for_what_is_observed() -> None:
     # 30 % of all requests are to be written; 60 % are copied and therefore observed: half of those.
-    told = instructions_of([(endpoint(CAPTURE, 600_000), Rules())])
+    told = told_of([(endpoint(CAPTURE, 600_000), Rules())])
     assert {one.variant: round(one.written_share, 6) for one in told.groups} == {"Main": 0.5, "Shadow": 0.3}
     compared, _noise = told.pairs
     assert (compared.shadow, compared.production, compared.endpoint) == ("e.Shadow.1", "e.Main.1", "e")
     # 10 % are copied, 30 % observed: production's whole share is written, and most have no copy.
-    told = instructions_of([(endpoint(CAPTURE, 100_000), Rules())])
+    told = told_of([(endpoint(CAPTURE, 100_000), Rules())])
     assert {one.variant: round(one.written_share, 6) for one in told.groups} == {"Main": 1.0, "Shadow": 0.3}
 
 
 @pytest.mark.parametrize("noise_parts", [0, 50_000])
 def test_the_noise_floor_is_a_pair_of_its_own(noise_parts: int) -> None:
     """Also where it was switched off: copies may be under way."""
-    told = instructions_of([(endpoint(None, TRAFFIC_PARTS), Rules(noise_parts=noise_parts))])
+    told = told_of([(endpoint(None, TRAFFIC_PARTS), Rules(noise_parts=noise_parts))])
     assert [(one.noise, one.shadow) for one in told.pairs] == [(False, "e.Shadow.1"), (True, "e.Main.1")]
     assert {one.capture for one in told.groups} == {None}
 
@@ -159,7 +163,7 @@ def test_the_noise_floor_is_not_asked_of_one_instance() -> None:
 
 def test_switched_off_nothing_is_written() -> None:
     off = dataclasses.replace(CAPTURE, enabled=False)
-    told = instructions_of([(endpoint(off, TRAFFIC_PARTS), Rules())])
+    told = told_of([(endpoint(off, TRAFFIC_PARTS), Rules())])
     assert {one.capture for one in told.groups} == {None}
 
 
@@ -186,7 +190,7 @@ def test_who_may_have_something_under_way_is_followed_until_it_is_gone(
     deployment = new_deployment("d", "e", DeploymentPolicy(given=False), blue, green, 0.0, 600.0)
     deployment = dataclasses.replace(deployment, phase=phase, step=step)
     one = Endpoint("e", 0.0, 0.0, blue=blue, deployment=deployment, deleting=deleting)
-    told = instructions_of([(one, Rules())])
+    told = told_of([(one, Rules())])
     assert {each.group for each in told.groups} == {each.id for each in (*blue.all_groups, *green.all_groups)}
     shadows = {each.shadow.group.id: each.groups[0].id for each in (blue, green) if each.shadow is not None}
     assert {each.shadow: each.production for each in told.pairs if not each.noise} == shadows
@@ -195,5 +199,5 @@ def test_who_may_have_something_under_way_is_followed_until_it_is_gone(
 
 
 def test_a_fleet_that_is_gone_is_not_followed() -> None:
-    told = instructions_of([(Endpoint("e", 0.0, 0.0, blue=fleet("v2")), Rules())])
-    assert told == instructions_of([])
+    told = told_of([(Endpoint("e", 0.0, 0.0, blue=fleet("v2")), Rules())])
+    assert told == told_of([])

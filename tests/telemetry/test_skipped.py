@@ -107,8 +107,8 @@ def test_that_all_is_told_is_said_though_another_proxy_has_skipped_nothing_yet()
     skipped.look(counters(1), 1000.0, 1000.0)
     assert skipped.account({GROUP: 1}).pending == {GROUP: 1}
     skipped.look(counters(None, uptime=5), 1100.0, 1100.0)
-    assert skipped.account({GROUP: 1}) == SkippedAccount(1095.0, {}, {GROUP: 1})
-    assert skipped.account({}) == SkippedAccount(1095.0, {}), "it is in a summary now"
+    assert skipped.account({GROUP: 1}) == SkippedAccount(1095.0, {}, {GROUP: 1}, 1095.0)
+    assert skipped.account({}) == SkippedAccount(1095.0, {}, {}, 1095.0), "it is in a summary now"
     skipped.look(counters(None, uptime=5), 1200.0, 1200.0)
     assert skipped.account({}) is None, "another proxy is nothing new"
 
