@@ -267,6 +267,8 @@ NAMES: Final[dict[str, tuple[str, ...]]] = {
     "logStreamNames": ("v/0a", "nope"),
     "filterPattern": ("hello", '"a phrase" -no', "?one ?two", "{ $.x = 1 }", '"open', "%x%"),
     "RoleName": ("role",),
+    "PolicySourceArn": ("arn:aws:iam::000000000000:role/r", "arn:aws:iam::000000000000:user/nobody-here"),
+    "ActionNames": ("sagemaker:InvokeEndpoint", "s3:*", "nothing"),
 }
 
 
@@ -368,6 +370,11 @@ LIKELY: Final[dict[str, dict[str, Any]]] = {
     "GetLogEvents": {"logGroupName": GROUP, "logStreamName": "v/0a", "startFromHead": True, "limit": 10},
     "FilterLogEvents": {"logGroupName": GROUP, "filterPattern": "hello", "interleaved": True},
     "GetRole": {"RoleName": "role"},
+    "SimulatePrincipalPolicy": {
+        "PolicySourceArn": NAMES["PolicySourceArn"][0],
+        "ActionNames": ["sagemaker:InvokeEndpoint", "s3:GetObject"],
+        "MaxItems": 1,
+    },
     "AddTags": {"ResourceArn": NAMES["ResourceArn"][0], "Tags": [{"Key": "team", "Value": "flights"}]},
 }
 

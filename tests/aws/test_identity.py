@@ -55,6 +55,44 @@ def test_a_name_that_no_role_can_have_is_refused(door: Door, name: str, says: st
     assert "' at 'roleName' failed to satisfy constraint: Member must" in text
 
 
+def test_a_role_may_do_everything_since_there_are_no_policies(door: Door) -> None:
+    client, role = door.client("iam"), f"arn:aws:iam::{ACCOUNT}:role/service-role/any"
+    actions = [f"sagemaker:Describe{number}" for number in range(5)]
+    asked = {"PolicySourceArn": role, "ActionNames": actions}
+    (whole,) = client.get_paginator("simulate_principal_policy").paginate(**asked)
+    assert [(each["EvalActionName"], each["EvalDecision"]) for each in whole["EvaluationResults"]] == [
+        (action, "allowed") for action in actions
+    ]
+    pages = list(client.get_paginator("simulate_principal_policy").paginate(**asked, PaginationConfig={"PageSize": 2}))
+    assert [len(page["EvaluationResults"]) for page in pages] == [2, 2, 1]
+    assert [each for page in pages for each in page["EvaluationResults"]] == whole["EvaluationResults"]
+    buckets = ["arn:aws:s3:::one", "arn:aws:s3:::two/*"]
+    (found,) = client.simulate_principal_policy(PolicySourceArn=role, ActionNames=["s3:Get*"], ResourceArns=buckets)[
+        "EvaluationResults"
+    ]
+    assert [each["EvalResourceName"] for each in found["ResourceSpecificResults"]] == buckets
+    assert {each["EvalResourceDecision"] for each in found["ResourceSpecificResults"]} == {"allowed"}
+
+
+@pytest.mark.parametrize(
+    ("given", "code", "says"),
+    [
+        ({"PolicySourceArn": f"arn:aws:iam::{ACCOUNT}:user/anybody"}, "NoSuchEntity", "there are only roles here"),
+        ({"PolicySourceArn": f"arn:aws:sts::{ACCOUNT}:assumed-role/any/local"}, "NoSuchEntity", "not the ARN of a role"),
+        ({"ActionNames": ["InvokeEndpoint"]}, "InvalidInput", "give service:action"),
+        ({"Marker": "nope"}, "InvalidInput", "start again without it"),
+        ({"Marker": "OTk5OTk5OTk5"}, "InvalidInput", "start again without it"),
+        ({"PolicyInputList": ["{}"]}, "ValidationError", "policies are not evaluated"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused(door: Door, given: dict[str, Any], code: str, says: str) -> None:
+    asked = {"PolicySourceArn": f"arn:aws:iam::{ACCOUNT}:role/any", "ActionNames": ["s3:GetObject"], **given}
+    with pytest.raises(ClientError, match=says) as refused:
+        door.client("iam").simulate_principal_policy(**asked)
+    found, _, status = code_and_text(refused)
+    assert (found, status) == (code, 404 if code == "NoSuchEntity" else 400)
+
+
 @pytest.mark.parametrize(
     ("service", "operation", "arguments"),
     [
@@ -70,7 +108,7 @@ def test_other_operations_are_refused_in_the_services_own_form(
         getattr(door.client(service), operation)(**arguments)
     code, text, status = code_and_text(refused)
     assert (code, status) == ("InvalidAction", 400)
-    supported = {"sts": "GetCallerIdentity", "iam": "GetRole"}[service]
+    supported = {"sts": "GetCallerIdentity", "iam": "GetRole, SimulatePrincipalPolicy"}[service]
     assert text.endswith(f"of {service}. It supports: {supported}.")
 
 

@@ -156,7 +156,16 @@ GROUPS: Final = (
         "sts",
         {"GetCallerIdentity": ("tests/aws/test_identity.py::test_the_caller_is_in_a_role_of_the_one_account",)},
     ),
-    Group("Roles", "iam", {"GetRole": ("tests/aws/test_identity.py::test_every_role_exists_and_is_always_the_same",)}),
+    Group(
+        "Roles",
+        "iam",
+        {
+            "GetRole": ("tests/aws/test_identity.py::test_every_role_exists_and_is_always_the_same",),
+            "SimulatePrincipalPolicy": (
+                "tests/aws/test_identity.py::test_a_role_may_do_everything_since_there_are_no_policies",
+            ),
+        },
+    ),
     Group(
         "Buckets",
         S3,

@@ -402,6 +402,12 @@ AROUND: Final = (
         "aws-tools.md",
     ),
     Deviation(
+        "A simulation of what a role may do says that it may do everything; a policy to be evaluated is refused",
+        "what its policies allow",
+        "tests/aws/test_identity.py::test_a_role_may_do_everything_since_there_are_no_policies",
+        "aws-tools.md",
+    ),
+    Deviation(
         "Log groups are there as long as a log is kept; an event's time is when its line was seen, within a second",
         "groups are created and deleted",
         "tests/aws/logs/test_logs.py::test_a_group_for_each_endpoint",

@@ -1,21 +1,37 @@
-"""STS and IAM, as far as tools need them before they call SageMaker: GetCallerIdentity and GetRole."""
+"""STS and IAM, as far as tools need them before they call SageMaker: GetCallerIdentity, GetRole and SimulatePrincipalPolicy."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from bannister.aws.arn import assumed_role_arn, role_arn
 from bannister.aws.call import Call, Service
-from bannister.aws.members import Members
+from bannister.aws.members import Members, Tables
 from bannister.operations import identity
+
+_NO_POLICIES: Final = "there are no policies"
+_NOT_EVALUATED: Final = "policies are not evaluated; leave it out for what a role may do here"
+MEMBERS: Final[Tables] = {
+    "GetRoleRequest": Members("RoleName"),
+    "SimulatePrincipalPolicyRequest": Members(
+        "PolicySourceArn ActionNames ResourceArns MaxItems Marker",
+        ignored=dict.fromkeys(
+            ("PolicyExclusionList", "ResourceOwner", "CallerArn", "ContextEntries", "ResourceHandlingOption"),
+            _NO_POLICIES,
+        ),
+        refused=dict.fromkeys(
+            ("PolicyInputList", "PermissionsBoundaryPolicyInputList", "ResourcePolicy"), _NOT_EVALUATED
+        ),
+    ),
+}
 
 
 def services() -> Sequence[Service]:
     """The operations of the two services that Bannister supports."""
     return [
         Service("sts", {"GetCallerIdentity": _get_caller_identity}, {"GetCallerIdentityRequest": Members()}),
-        Service("iam", {"GetRole": _get_role}, {"GetRoleRequest": Members("RoleName")}),
+        Service("iam", {"GetRole": _get_role, "SimulatePrincipalPolicy": _simulate_principal_policy}, MEMBERS),
     ]
 
 
@@ -39,3 +55,34 @@ async def _get_role(call: Call) -> dict[str, Any]:
             "CreateDate": role.created_at,
         }
     }
+
+
+async def _simulate_principal_policy(call: Call) -> dict[str, Any]:
+    params = call.params
+    allowed = identity.allowed_actions(
+        params["PolicySourceArn"],
+        params["ActionNames"],
+        params.get("MaxItems", identity.SIMULATED_DEFAULT),
+        params.get("Marker"),
+    )
+    resources = params.get("ResourceArns", [])
+    found: dict[str, Any] = {
+        "EvaluationResults": [_allowed(action, resources) for action in allowed.items],
+        "IsTruncated": allowed.token is not None,
+    }
+    return found if allowed.token is None else {**found, "Marker": allowed.token}
+
+
+def _allowed(action: str, resources: Sequence[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "EvalActionName": action,
+        "EvalResourceName": resources[0] if len(resources) == 1 else "*",
+        "EvalDecision": "allowed",
+        "MatchedStatements": [],
+        "MissingContextValues": [],
+    }
+    if resources:
+        found["ResourceSpecificResults"] = [
+            {"EvalResourceName": resource, "EvalResourceDecision": "allowed"} for resource in resources
+        ]
+    return found
