@@ -18,11 +18,13 @@ from urllib.parse import urlencode
 import botocore.parsers
 import botocore.serialize
 import pytest
-from botocore.model import OperationModel
+from botocore.model import OperationModel, Shape
 from botocore.validate import ParamValidator
 from tests.aws.control import PROTOCOLS, Control, Reply
 from tests.aws.drawn import (
     CONSTRAINTS,
+    ITEM,
+    VALUE,
     Drawing,
     Fault,
     Wrong,
@@ -146,9 +148,13 @@ def body_of(service: str, operation: str, value: Any) -> bytes:
     return as_form({"Action": operation, "Version": service_model(service).api_version}, value)
 
 
-def simple(value: Any) -> bool:
-    """In a form this is a text like any other."""
-    return not isinstance(value, list | dict)
+def sayable(site: Shape, fault: Fault) -> bool:
+    """Whether a form can say it: what is null in a list is not there at all, and a list in the place of a structure is one with an unknown member."""
+    if fault.wrong is Wrong.NULL:
+        return fault.path[-1] not in (ITEM, VALUE)
+    if fault.wrong is Wrong.TYPE:
+        return isinstance(fault.value, dict) or (isinstance(fault.value, list) and site.type_name != "structure")
+    return True
 
 
 def _bytes(body: Any) -> bytes:
@@ -173,7 +179,8 @@ def all_faults(service: str, operation: str) -> Iterator[tuple[Any, Fault]]:
         base = with_site(shape, path, rng, NAMES)
         assert violations(shape, ours(base)) is None, (path, base)
         for fault in faults(shape, path, site, base, rng):
-            yield base, fault
+            if service not in PROTOCOLS or sayable(site, fault):
+                yield base, fault
 
 
 @EACH
@@ -214,7 +221,7 @@ async def test_every_constraint_of_an_invocation_is_named_where_it_is(control: C
 @EACH
 async def test_a_value_of_another_type_is_refused(control: Control, service: str, operation: str) -> None:
     for base, fault in all_faults(service, operation):
-        if fault.wrong is Wrong.TYPE and not (service in PROTOCOLS and simple(fault.value)):
+        if fault.wrong is Wrong.TYPE:
             reply = await control.ask(service, operation, body_of(service, operation, spoilt(base, fault)))
             assert reply.status == 400, (fault, reply)
             assert reply.code in ("SerializationException", "MalformedInput"), (fault, reply)

@@ -78,7 +78,11 @@ def test_a_role_may_do_everything_since_there_are_no_policies(door: Door) -> Non
     ("given", "code", "says"),
     [
         ({"PolicySourceArn": f"arn:aws:iam::{ACCOUNT}:user/anybody"}, "NoSuchEntity", "there are only roles here"),
-        ({"PolicySourceArn": f"arn:aws:sts::{ACCOUNT}:assumed-role/any/local"}, "NoSuchEntity", "not the ARN of a role"),
+        (
+            {"PolicySourceArn": f"arn:aws:sts::{ACCOUNT}:assumed-role/any/local"},
+            "NoSuchEntity",
+            "not the ARN of a role",
+        ),
         ({"ActionNames": ["InvokeEndpoint"]}, "InvalidInput", "give service:action"),
         ({"Marker": "nope"}, "InvalidInput", "start again without it"),
         ({"Marker": "OTk5OTk5OTk5"}, "InvalidInput", "start again without it"),
