@@ -94,11 +94,11 @@ EVERYWHERE: Final = (
         "tests/scenarios/test_aws_tools.py::test_an_endpoint_from_creation_to_deletion",
     ),
     (
-        "Version 2 of SageMaker's SDK deploys, calls, updates and deletes",
+        "Version 2 of SageMaker's SDK deploys, calls, updates and deletes, also models whose code is an archive of its own (SKLearnModel, XGBoostModel)",
         "tests/scenarios/test_aws_tools.py::test_sagemakers_sdk_deploys_updates_and_deletes",
     ),
     (
-        "Version 3 of SageMaker's SDK deploys, calls, updates and deletes",
+        "Version 3 of SageMaker's SDK deploys, calls, updates and deletes, also what ModelBuilder makes of an image and an artifact, with or without source_code",
         "tests/scenarios/test_aws_tools.py::test_version_3_of_the_sdk_deploys_updates_and_deletes",
     ),
 )

@@ -1,6 +1,7 @@
 """Models and endpoint configurations that could never run are refused, and listings go on only where they stopped."""
 
 import math
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from bannister.clock import SystemClock
 from bannister.domain.deployment.admission import Retention
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Variant
-from bannister.domain.model import CONTRACT, Container, Paths
+from bannister.domain.model import CONTRACT, SUBMIT_DIRECTORY_VARIABLE, Container, Paths
 from bannister.errors import Invalid
 from bannister.ids import SeededIds
 from bannister.metrics.memory import MemoryMetrics
@@ -98,6 +99,23 @@ async def test_a_token_is_good_for_the_order_it_was_given_for(context: Context, 
     assert [model.name for model in following.items] == ["b"]
     with pytest.raises(Invalid, match="NextToken"):
         await list_models(context, ListRequest(sort_by=asked, limit=1, token=token))
+
+
+async def test_code_in_an_archive_of_its_own_must_be_there(context: Context) -> None:
+    async def content() -> AsyncIterator[bytes]:
+        yield b""
+
+    await context.objects.create_bucket("code", 0.0)
+    await context.objects.put("code", "model", content(), 0.0)
+    there = Container("i", "s3://code/model", {SUBMIT_DIRECTORY_VARIABLE: "s3://code/sourcedir"})
+    assert there.code_url == "s3://code/sourcedir"
+    with pytest.raises(Invalid, match="Could not find the code of SAGEMAKER_SUBMIT_DIRECTORY in Environment"):
+        await create_model(context, "m", there)
+    await context.objects.put("code", "sourcedir", content(), 0.0)
+    await create_model(context, "m", there)
+    for folder in ("/opt/ml/model/code", "file:///opt/ml/model/code", ""):
+        assert replace(there, environment={SUBMIT_DIRECTORY_VARIABLE: folder}).code_url is None
+    assert replace(there, artifact_url=None).code_url is None, "there is nothing that it could belong into"
 
 
 async def test_a_model_keeps_the_paths_that_it_was_created_with(context: Context) -> None:

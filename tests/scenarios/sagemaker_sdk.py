@@ -12,6 +12,7 @@ from sagemaker.model import Model
 from sagemaker.predictor import Predictor
 from sagemaker.s3 import S3Downloader, S3Uploader
 from sagemaker.serializers import JSONSerializer
+from sagemaker.sklearn import SKLearnModel
 
 folder = Path(sys.argv[1])
 url = boto3.client("sts").meta.endpoint_url
@@ -44,8 +45,15 @@ models = [
     for name in ("sdk-one", "sdk-two")
 ]
 predictor = models[0].deploy(
-    2, "ml.m5.large", JSONSerializer(), JSONDeserializer(), endpoint_name="sdk", tags=[{"Key": "team", "Value": "a"}]
+    2,
+    "ml.m5.large",
+    JSONSerializer(),
+    JSONDeserializer(),
+    endpoint_name="sdk",
+    tags=[{"Key": "team", "Value": "a"}],
+    wait=False,  # it would look every 30 s
 )
+session.wait_for_endpoint("sdk", poll=1)
 answers = [predictor.predict({"x": 1})]
 
 models[1].create(instance_type="ml.m5.large")
@@ -77,6 +85,31 @@ S3Uploader.upload_string_as_file_body("hello", f"s3://{bucket}/text/a.txt", sage
 listed = S3Downloader.list(f"s3://{bucket}/text", sagemaker_session=session)
 text = S3Downloader.read_file(listed[0], sagemaker_session=session)
 
+# The code of a scikit-learn model is uploaded as an archive of its own, which the model's Environment names.
+with tarfile.open(folder / "word.tar.gz", "w:gz") as archive:
+    archive.add(folder / "inference.py", "word.txt")
+source = folder / "source"
+source.mkdir()
+(source / "serve.py").write_text(
+    "import os\n"
+    "def model_fn(folder):\n    return sorted(os.listdir(folder))\n"
+    "def predict_fn(data, model):\n    return model\n"
+)
+own = SKLearnModel(
+    session.upload_data(str(folder / "word.tar.gz"), key_prefix="models"),
+    role,
+    entry_point="serve.py",
+    source_dir=str(source),
+    framework_version="1.2-1",
+    sagemaker_session=session,
+    name="sdk-sklearn",
+)
+own.deploy(1, "ml.m5.large", endpoint_name="sdk-sklearn", wait=False)
+session.wait_for_endpoint("sdk-sklearn", poll=1)
+files = Predictor("sdk-sklearn", session, JSONSerializer(), JSONDeserializer()).predict({})
+session.delete_endpoint("sdk-sklearn")
+own.delete_model()
+
 predictor.delete_endpoint(delete_endpoint_config=True)
 session.sagemaker_client.get_waiter("endpoint_deleted").wait(EndpointName="sdk", WaiterConfig={"Delay": 1})
 for model in models:
@@ -94,6 +127,7 @@ print(
             "tags": tags,
             "listed": listed,
             "text": text,
+            "files": files,
         }
     )
 )

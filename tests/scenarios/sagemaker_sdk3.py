@@ -23,6 +23,8 @@ from sagemaker.core.shapes import (
     TrafficRoutingConfig,
 )
 from sagemaker.core.shapes import Tag as TagShape
+from sagemaker.core.training.configs import SourceCode
+from sagemaker.serve.model_builder import ModelBuilder
 
 folder = Path(sys.argv[1])
 
@@ -132,6 +134,56 @@ S3Uploader.upload_string_as_file_body("hello", f"s3://{bucket}/text/a.txt", sage
 listed = S3Downloader.list(f"s3://{bucket}/text", sagemaker_session=session)
 text = S3Downloader.read_file(listed[0], sagemaker_session=session)
 
+# ModelBuilder with an image and an artifact; with code of its own it packs the artifact anew.
+source = folder / "source"
+source.mkdir()
+(source / "inference.py").write_text(
+    "import os\n"
+    "def model_fn(folder):\n    return os.environ['VERSION']\n"
+    "def predict_fn(data, model):\n    return {'version': model, 'built': data['x']}\n"
+)
+
+
+def built(name: str, **more: object) -> ModelBuilder:
+    builder = ModelBuilder(
+        image_uri="bannister/python",
+        s3_model_data_url=artifact,
+        env_vars={"VERSION": name},
+        instance_type="ml.m5.large",
+        sagemaker_session=session,
+        **more,
+    )
+    builder.build(model_name=name)
+    return builder
+
+
+plain = built("sdk3-built-plain")
+coded = built("sdk3-built-coded", source_code=SourceCode(source_dir=str(source), entry_script="inference.py"))
+deployed = plain.deploy(endpoint_name="sdk3-built", initial_instance_count=1, wait=False)
+deployed.wait_for_status("InService", poll=1, timeout=120)
+built_answers = [predict(deployed)]
+following = EndpointConfig.create(
+    endpoint_config_name="sdk3-built-coded",
+    production_variants=[
+        ProductionVariant(
+            variant_name="AllTraffic",
+            model_name=coded.built_model.model_name,
+            initial_instance_count=1,
+            instance_type="ml.m5.large",
+        )
+    ],
+)
+deployed.endpoint_config_name = following.endpoint_config_name
+deployed.update()
+deployed.wait_for_status("InService", poll=1, timeout=120)
+built_answers.append(predict(deployed))
+deployed.delete()
+deployed.wait_for_delete(poll=1, timeout=120)
+for name in ("sdk3-built", "sdk3-built-coded"):
+    EndpointConfig.get(name).delete()
+for builder in (plain, coded):
+    builder.built_model.delete()
+
 endpoint.delete()
 endpoint.wait_for_delete(poll=1, timeout=120)
 for name in ("sdk3-one", "sdk3-two"):
@@ -150,6 +202,7 @@ print(
             "role": role,
             "bucket": bucket,
             "answers": answers,
+            "built": built_answers,
             "updating": updating,
             "status": settled.endpoint_status,
             "config": settled.endpoint_config_name,

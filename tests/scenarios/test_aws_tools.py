@@ -341,6 +341,7 @@ def test_sagemakers_sdk_deploys_updates_and_deletes(world: World, tmp_path: Path
     assert (found["status"], found["config"]) == ("InService", "sdk-two")
     assert (found["copied"], found["tags"]) == (["InService", 1], ["b"])
     assert (found["listed"], found["text"]) == ([f"s3://{found['bucket']}/text/a.txt"], "hello")
+    assert found["files"] == ["code", "word.txt"], "the code's archive is unpacked beside what the model's holds"
 
 
 def test_version_3_of_the_sdk_deploys_updates_and_deletes(world: World, tmp_path: Path) -> None:
@@ -349,6 +350,10 @@ def test_version_3_of_the_sdk_deploys_updates_and_deletes(world: World, tmp_path
     assert found["role"] == "arn:aws:iam::000000000000:role/BannisterExecutionRole"
     assert found["bucket"] == "sagemaker-us-east-1-000000000000"
     assert found["answers"] == [{"variant": "main", "version": f"sdk3-{name}", "x": 1} for name in ("one", "two")]
+    assert found["built"] == [
+        {"variant": "AllTraffic", "version": "sdk3-built-plain", "x": 1},
+        {"variant": "AllTraffic", "version": "sdk3-built-coded", "built": 1},
+    ]
     assert (found["updating"], found["status"], found["config"]) == ("Updating", "InService", "sdk3-two")
     assert (found["alarms"], found["tags"]) == (["sdk3-errors"], ["a"])
     assert found["capacity"] == [1, 2.0]

@@ -284,7 +284,7 @@ class MemoryArtifacts:
         self._busy = asyncio.Lock()
 
     @asynccontextmanager
-    async def obtained(self, url: str) -> AsyncIterator[Path]:
+    async def obtained(self, url: str, _code_url: str | None = None) -> AsyncIterator[Path]:
         async with self._busy:
             if url.startswith("s3://slow/"):
                 await asyncio.sleep(1.5)

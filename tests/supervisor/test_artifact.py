@@ -51,6 +51,58 @@ def into(tmp_path):
         remove(each)
 
 
+def second(folder: Path, *members) -> Path:
+    """An archive of code, beside the model's."""
+    (folder / "source").mkdir(exist_ok=True)
+    return archive(folder / "source", *members)
+
+
+async def test_code_of_an_archive_of_its_own_goes_into_the_folder_code(tmp_path, into):
+    code = second(tmp_path, member("inference.py", b"new"), member("./lib/more.py", b"more"))
+    model = archive(
+        tmp_path, member("model.joblib", b"model"), member("code/inference.py", b"old"), member("code/kept")
+    )
+    folder = await unpack(model, into, LIMITS, code)
+    assert contents(folder) == {
+        "model.joblib": b"model",
+        "code/inference.py": b"new",
+        "code/lib/more.py": b"more",
+        "code/kept": b"",
+    }
+    alone = await unpack(model, into, LIMITS)
+    assert contents(alone)["code/inference.py"] == b"old"
+    assert await unpack(model, into, LIMITS, code) == folder != alone
+    other = await unpack(model, into, LIMITS, second(tmp_path, member("inference.py", b"newer")))
+    assert contents(other)["code/inference.py"] == b"newer"
+    assert contents(folder)["code/inference.py"] == b"new"
+
+
+@pytest.mark.parametrize(
+    ("members", "says"),
+    [
+        ([member("../inference.py")], "points outside the archive"),
+        ([member("link", kind=tarfile.SYMTYPE, link="../../outside")], "outside the archive"),
+        ([member("big", bytes(600_000))], "larger than 1000000 bytes"),
+        ([member(f"{number}") for number in range(15)], "more than 20 files"),
+    ],
+)
+async def test_code_is_trusted_no_more_and_counts_with_the_model(tmp_path, into, members, says):
+    code = second(tmp_path, *members)
+    model = archive(tmp_path, member("weights", bytes(500_000)), *(member(f"f{number}") for number in range(9)))
+    with pytest.raises(Invalid, match=says):
+        await unpack(model, into, LIMITS, code)
+    assert list(into.iterdir()) == []
+
+
+async def test_a_link_for_the_folder_code_is_never_written_through(tmp_path, into):
+    (tmp_path / "outside").mkdir()
+    code = second(tmp_path, member("inference.py", b"new"))
+    model = archive(tmp_path, member("code", kind=tarfile.SYMTYPE, link=str(tmp_path / "outside")))
+    with pytest.raises(Invalid, match="is a link to"):
+        await unpack(model, into, LIMITS, code)
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
 @pytest.mark.parametrize("how", ["w:gz", "w"])
 @pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
 async def test_an_artifact_is_unpacked(tmp_path, into, how, form):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from tests.supervisor.test_artifact import run_unprivileged
 
+from bannister.errors import Unavailable
 from bannister.objects.memory import MemoryObjects
 from bannister.settings import Settings
 from bannister.supervisor.artifact import unpack
@@ -69,6 +70,34 @@ async def test_what_cannot_be_removed_is_said_and_the_others_go(
     assert {path.name for path in again.iterdir()} == {"a", "b"}, "half of it is not taken for it"
     await sweep(settings, used)
     assert list(settings.artifacts_dir.iterdir()) == [used]
+
+
+class Replaced(MemoryObjects):
+    """Objects that are replaced, as often as it is told, between being found and being opened."""
+
+    def __init__(self, folder: Path, times: int) -> None:
+        super().__init__(2**30)
+        self._folder = folder
+        self._times = times
+
+    async def fetch(self, bucket: str, key: str) -> Path:
+        self._times -= 1
+        return self._folder / key if self._times < 0 else self._folder / "gone"
+
+
+@pytest.mark.parametrize(("times", "ends"), [(2, ""), (3, "s3://b/x.tar.gz is replaced again and again")])
+async def test_an_object_that_is_replaced_meanwhile_is_looked_for_again(
+    settings: Settings, tmp_path: Path, times: int, ends: str
+) -> None:
+    await unpacked(settings, tmp_path, "x")
+    artifacts = Artifacts(Replaced(tmp_path, times), settings)
+    if ends:
+        with pytest.raises(Unavailable, match=ends):
+            async with artifacts.obtained("s3://b/x.tar.gz"):
+                pass
+    else:
+        async with artifacts.obtained("s3://b/x.tar.gz") as folder:
+            assert (folder / "a").read_text() == "x"
 
 
 async def test_a_folder_without_artifacts_and_what_is_no_folder_are_left(settings: Settings) -> None:

@@ -171,6 +171,12 @@ ENDPOINTS: Final = (
         "instances.md",
     ),
     Deviation(
+        "The archive that SAGEMAKER_SUBMIT_DIRECTORY names by an s3:// address is unpacked into the artifact's folder code; CreateModel refuses one that is not there",
+        "the container fetches it when it starts",
+        "tests/supervisor/test_artifact.py::test_code_of_an_archive_of_its_own_goes_into_the_folder_code",
+        "models.md",
+    ),
+    Deviation(
         "code/requirements.txt is installed once for all instances that ask for the same; the start-up timeout begins when that is done",
         "each container installs it when it starts, within its start-up timeout",
         "tests/instances/test_environments.py::test_what_is_required_is_installed_once_for_all_who_ask_for_it",

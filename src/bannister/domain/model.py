@@ -14,6 +14,9 @@ from bannister.errors import Invalid
 PING_PATH_VARIABLE: Final = "BANNISTER_PING_PATH"
 INVOCATIONS_PATH_VARIABLE: Final = "BANNISTER_INVOCATIONS_PATH"
 PATH_CHARACTERS_MAX: Final = 512
+#: With it AWS's framework images are told where the model's code is. The SDK uploads the code of some frameworks (scikit-learn, XGBoost) as an
+#: archive of its own and gives its `s3://` address; of others it is in the artifact, and this is a folder.
+SUBMIT_DIRECTORY_VARIABLE: Final = "SAGEMAKER_SUBMIT_DIRECTORY"
 #: The characters of a URL's path, without a query or a fragment.
 _PATH: Final = re.compile(r"/(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
 
@@ -71,6 +74,12 @@ class Container:
     paths: Paths = CONTRACT
     #: What else the client gave, which has no effect here: described as it came, and never looked into.
     as_given: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def code_url(self) -> str | None:
+        """`s3://bucket/key` of an archive with the model's code, which belongs into the artifact's folder `code`; None: it is there already."""
+        submitted = self.environment.get(SUBMIT_DIRECTORY_VARIABLE, "")
+        return submitted if self.artifact_url is not None and submitted.startswith("s3://") else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from bannister.domain.model import Container, Model, paths_of
+from bannister.domain.model import SUBMIT_DIRECTORY_VARIABLE, Container, Model, paths_of
 from bannister.domain.tags import Tags, check_tags
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
 from bannister.objects.names import bucket_limitation
@@ -43,7 +43,9 @@ async def create_model(
     # What a row of images.toml says later holds for models that are created later.
     container = replace(container, paths=paths_of(context.image_paths(container.image), container.environment))
     if container.artifact_url is not None:
-        await _check_artifact(context, container.artifact_url)
+        await _check_artifact(context, container.artifact_url, "model data")
+    if container.code_url is not None:
+        await _check_artifact(context, container.code_url, f"the code of {SUBMIT_DIRECTORY_VARIABLE} in Environment")
     now = context.clock.now()
     model = Model(name, container, now, execution_role, given_as_list, network_isolation, tags, dict(as_given or {}))
     try:
@@ -83,9 +85,9 @@ def split_url(url: str) -> tuple[str, str]:
     return found[1], found[2]
 
 
-async def _check_artifact(context: Context, url: str) -> None:
+async def _check_artifact(context: Context, url: str, what: str) -> None:
     bucket, key = split_url(url)
     try:
         await context.objects.head(bucket, key)
     except NotFound:
-        raise Invalid(f"Could not find model data at {url}.") from None
+        raise Invalid(f"Could not find {what} at {url}.") from None

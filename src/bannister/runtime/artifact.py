@@ -128,7 +128,7 @@ def _user_module(model_dir: Path, environment: Mapping[str, str]) -> ModuleType 
 
 
 def _local(submit_directory: str, model_dir: Path) -> Path | None:
-    """The folder meant, or None: an `s3://` address is where the SDK once took the code from, and the artifact has it too."""
+    """The folder meant, or None: what an `s3://` address names is in the artifact's folder `code` by now."""
     path = submit_directory.removeprefix("file://")
     if not path or "://" in path:
         return None

@@ -3,6 +3,8 @@
 An artifact is a tar archive, gzipped or not, from someone we need not trust. It is unpacked into a folder named by the
 SHA-256 of its bytes: the same artifact is unpacked once, and what runs from a folder never sees its files change.
 
+* The code of a model may come as an archive of its own, and then goes into the artifact's folder `code`, where it replaces files of the same
+  name; the folder's name is then made from both archives.
 * Nothing may leave the folder: no absolute path, no `..`, no device or pipe, no link to outside. Symbolic links are made
   last and then resolved, so no file is ever written through one, whatever the order of the members.
 * Sizes are bounded on what comes out of the decompressor, also where tar itself reads (extended headers), so an archive
@@ -41,8 +43,8 @@ _HEADER_BYTES_MAX: Final = 1024 * 1024
 _TRAILER_BYTES_MAX: Final = 16 * 1024 * 1024
 
 
-async def unpack(archive: Path, into: Path, limits: Settings) -> Path:
-    """Unpack an artifact into `into/SHA256`, unless it is there already; returns that folder.
+async def unpack(archive: Path, into: Path, limits: Settings, code: Path | None = None) -> Path:
+    """Unpack an artifact into `into/SHA256`, unless it is there already; returns that folder. `code`: an archive of what belongs into its folder `code`.
 
     `limits` are the settings `artifact_bytes_max` and `artifact_files_max`.
 
@@ -50,8 +52,9 @@ async def unpack(archive: Path, into: Path, limits: Settings) -> Path:
         Invalid: It is no archive, is damaged, is too large, or holds something that may not be there; the sentence
             names the member.
         Unavailable: The disk does not take it.
+        FileNotFoundError: The archive is not there, or no longer.
     """
-    return await asyncio.to_thread(_unpack, archive, into, limits)
+    return await asyncio.to_thread(_unpack, archive, into, limits, code)
 
 
 def remove(folder: Path) -> None:
@@ -75,29 +78,45 @@ def _make_accessible(directory: Path) -> None:
             directory.chmod(0o700)
 
 
-def _unpack(archive: Path, into: Path, limits: Settings) -> Path:
+def _unpack(archive: Path, into: Path, limits: Settings, code: Path | None) -> Path:
+    with archive.open("rb") as source, contextlib.ExitStack() as opened:  # what is gone meanwhile can be fetched again
+        submitted = opened.enter_context(code.open("rb")) if code is not None else None
+        try:
+            return _unpacked(source, submitted, into, limits)
+        except OSError as error:
+            if disk_is_full(error):
+                free = shutil.disk_usage(into).free // 2**20
+                raise Unavailable(
+                    f"The model artifact cannot be unpacked, because the disk of {into} is full ({free} MiB are free)."
+                ) from error
+            raise Unavailable(f"The model artifact cannot be unpacked: {error.strerror or error}.") from error
+
+
+def _unpacked(source: BinaryIO, submitted: BinaryIO | None, into: Path, limits: Settings) -> Path:
+    folder = into / _name(source, submitted)
+    if folder.is_dir():
+        return folder
+    into.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=into))
     try:
-        with archive.open("rb") as source:
-            folder = into / hashlib.file_digest(source, "sha256").hexdigest()
-            if folder.is_dir():
-                return folder
-            source.seek(0)
-            into.mkdir(parents=True, exist_ok=True)
-            partial = Path(tempfile.mkdtemp(prefix=_PARTIAL, dir=into))
-            try:
-                _Unpacking(partial, limits).run(source)
-                _move(partial, folder)
-            finally:
-                if partial.exists():
-                    remove(partial)
-            return folder
-    except OSError as error:
-        if disk_is_full(error):
-            free = shutil.disk_usage(into).free // 2**20
-            raise Unavailable(
-                f"The model artifact cannot be unpacked, because the disk of {into} is full ({free} MiB are free)."
-            ) from error
-        raise Unavailable(f"The model artifact cannot be unpacked: {error.strerror or error}.") from error
+        unpacking = _Unpacking(partial, limits)
+        unpacking.run(source)
+        if submitted is not None:
+            unpacking.run(submitted, "code")
+        unpacking.finish()
+        _move(partial, folder)
+    finally:
+        if partial.exists():
+            remove(partial)
+    return folder
+
+
+def _name(source: BinaryIO, submitted: BinaryIO | None) -> str:
+    digests = [hashlib.file_digest(each, "sha256").hexdigest() for each in (source, submitted) if each is not None]
+    for each in (source, submitted):
+        if each is not None:
+            each.seek(0)
+    return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
 
 
 def _move(partial: Path, folder: Path) -> None:
@@ -109,16 +128,19 @@ def _move(partial: Path, folder: Path) -> None:
 
 
 class _Unpacking:
-    """One archive on its way into one empty folder."""
+    """An archive on its way into an empty folder, and perhaps another one into a folder in it."""
 
     def __init__(self, root: Path, limits: Settings) -> None:
         self._root = root
+        self._base = root
         self._limits = limits
         self._bytes = 0
         self._members = 0
         self._symlinks: list[tuple[str, Path, str]] = []
 
-    def run(self, source: BinaryIO) -> None:
+    def run(self, source: BinaryIO, below: str = "") -> None:
+        """Take what one archive holds. `below`: the folder that it goes into."""
+        self._base = self._root / below
         stream = _Forward(_decompressed(source))
         stream.expect(_HEADER_BYTES_MAX)  # opening reads the first header
         try:
@@ -135,6 +157,9 @@ class _Unpacking:
             stream.finish()
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
             raise Invalid(f"The model artifact is not a complete tar.gz archive ({error}).") from error
+
+    def finish(self) -> None:
+        """After the last archive: make the links, and let nobody write again."""
         self._make_symlinks()
         _set_modes(self._root)
 
@@ -157,7 +182,7 @@ class _Unpacking:
         if member.isdir():
             path.mkdir(parents=True, exist_ok=True)
             return
-        if path == self._root:
+        if path == self._base:
             _refuse(member.name, "has no name")
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_dir():
@@ -183,7 +208,7 @@ class _Unpacking:
             _refuse(name, "points outside the archive ('..')")
         if "\0" in name:
             _refuse(name, "has a name that the file system does not take")
-        return self._root.joinpath(*path.parts)
+        return self._base.joinpath(*path.parts)
 
     def _write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
         self._bytes += member.size

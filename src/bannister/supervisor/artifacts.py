@@ -29,26 +29,33 @@ class Artifacts:
         self._busy = asyncio.Lock()
 
     @asynccontextmanager
-    async def obtained(self, url: str) -> AsyncIterator[Path]:
-        """The folder with the artifact's files; inside the `async with` nothing is swept, so that its use can be recorded.
+    async def obtained(self, url: str, code_url: str | None = None) -> AsyncIterator[Path]:
+        """The folder with the artifact's files, and with those of an archive of code in its folder `code`.
+
+        Inside the `async with` nothing is swept, so that its use can be recorded.
 
         Raises:
             Invalid: It does not exist, is not an archive, or holds what an artifact may not hold.
         """
         async with self._busy:
-            yield await self._unpacked(url)
+            yield await self._unpacked(url, code_url)
 
-    async def _unpacked(self, url: str) -> Path:
-        bucket, _, key = url.removeprefix("s3://").partition("/")
+    async def _unpacked(self, url: str, code_url: str | None) -> Path:
         for _ in range(FETCHES_MAX):
             try:
-                archive = await self._objects.fetch(bucket, key)
-                return await unpack(archive, self._settings.artifacts_dir, self._settings)
-            except NotFound:
-                raise Invalid(f"Could not find model data at {url}.") from None
+                archive = await self._fetch(url, "model data")
+                code = await self._fetch(code_url, "the model's code") if code_url is not None else None
+                return await unpack(archive, self._settings.artifacts_dir, self._settings, code)
             except FileNotFoundError:
                 continue  # replaced by another upload since it was found
-        raise Unavailable(f"{url} is replaced again and again.")
+        raise Unavailable(f"{code_url or url} is replaced again and again.")
+
+    async def _fetch(self, url: str, what: str) -> Path:
+        bucket, _, key = url.removeprefix("s3://").partition("/")
+        try:
+            return await self._objects.fetch(bucket, key)
+        except NotFound:
+            raise Invalid(f"Could not find {what} at {url}.") from None
 
     async def sweep(self, in_use: Callable[[], Awaitable[set[str]]]) -> None:
         """Remove the folders that no group uses. One that cannot be removed is said, and left for the next time."""

@@ -195,7 +195,7 @@ class Supervisor:
         pause = self._settings.restart_backoff_seconds_min
         while row.key in self._wanted.counts:
             try:
-                async with self._artifacts.obtained(url) as folder:
+                async with self._artifacts.obtained(url, row.value.group.container.code_url) as folder:
                     await self._prepared(row, replace(row.value, artifact_dir=str(folder), prepared=True))
                 return
             except Unavailable as error:
