@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import time
+import urllib.request
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -66,7 +67,12 @@ class Cli:
         self.folder = folder
 
     def __call__(self, *arguments: str) -> str:
-        done = subprocess.run(
+        done = self.run(*arguments)
+        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
+        return done.stdout
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [self.program, *arguments],
             env=self.environment,
             cwd=self.folder,
@@ -75,8 +81,12 @@ class Cli:
             timeout=120,
             check=False,
         )
-        assert done.returncode == 0, (arguments, done.stdout, done.stderr)
-        return done.stdout
+
+    def refused(self, *arguments: str) -> str:
+        """What it says of what must not succeed."""
+        done = self.run(*arguments)
+        assert done.returncode not in (0, 1), (arguments, done.stdout, done.stderr)
+        return done.stderr
 
     def json(self, *arguments: str) -> Any:
         return json.loads(self(*arguments, "--output", "json"))
@@ -126,6 +136,91 @@ def test_files_there_and_back(aws: Cli, tmp_path: Path) -> None:
     assert aws("s3", "ls", "s3://cli").split()[:2] == ["PRE", "dir/"]
     aws("s3", "rb", "s3://cli", "--force")
     assert "cli" not in aws("s3", "ls").split()
+
+
+PROFILES = """
+[profile all]
+region = eu-west-1
+aws_access_key_id = any
+aws_secret_access_key = any
+endpoint_url = {url}
+[profile some]
+region = us-east-1
+aws_access_key_id = any
+aws_secret_access_key = any
+services = here
+[services here]
+sagemaker =
+  endpoint_url = {url}
+s3 =
+  endpoint_url = {url}
+"""
+
+
+def test_profiles_and_variables_of_one_service_say_where_it_is(world: World, aws: Cli, tmp_path: Path) -> None:
+    (tmp_path / "config").write_text(PROFILES.format(url=world.server.url))
+    url = aws.environment.pop("AWS_ENDPOINT_URL")
+    aws.environment["AWS_CONFIG_FILE"] = "config"
+    world.model("profiled")
+    named = ("sagemaker", "list-models", "--name-contains", "profiled", "--query", "Models[].ModelName")
+    for profile in ("all", "some"):
+        assert aws.json(*named, "--profile", profile) == ["profiled"]
+        assert "models" in aws("s3", "ls", "--profile", profile)
+    assert aws.json("sts", "get-caller-identity", "--profile", "all")["Account"] == "000000000000"
+    aws.environment["AWS_ENDPOINT_URL_SAGEMAKER"] = url
+    assert aws.json(*named) == ["profiled"]
+    assert aws.json(*named, "--no-sign-request") == ["profiled"]
+    shown = aws.run(*named, "--debug")
+    assert '"POST / HTTP/1.1" 200' in shown.stderr
+    assert json.loads(shown.stdout) == ["profiled"]
+
+
+def test_parts_conditions_and_addresses_of_objects(aws: Cli, tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("0123456789")
+    aws("s3", "mb", "s3://cli-parts")
+    given = ("--content-type", "text/plain", "--metadata", "a=b", "--acl", "public-read", "--sse", "AES256")
+    aws("s3", "cp", "text", "s3://cli-parts/text", *given)
+    head = aws.json("s3api", "head-object", "--bucket", "cli-parts", "--key", "text")
+    assert (head["ContentType"], head["Metadata"], head["ContentLength"]) == ("text/plain", {"a": "b"}, 10)
+    get = ("s3api", "get-object", "--bucket", "cli-parts", "--key", "text")
+    assert aws.json(*get, "--range", "bytes=2-4", "part")["ContentRange"] == "bytes 2-4/10"
+    assert (tmp_path / "part").read_text() == "234"
+    assert "(InvalidRange)" in aws.refused(*get, "--range", "bytes=10-", "part")
+    assert "(304)" in aws.refused(*get, "--if-none-match", head["ETag"], "part")
+    assert "(PreconditionFailed)" in aws.refused(*get, "--if-match", '"other"', "part")
+    assert "(NotImplemented)" in aws.refused(*get, "--part-number", "1", "part")
+    assert aws("s3", "cp", "s3://cli-parts/text", "-", "--no-sign-request") == "0123456789"
+    address = aws("s3", "presign", "s3://cli-parts/text").strip()
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        assert (answer.read(), answer.headers["Content-Type"]) == (b"0123456789", "text/plain")
+    aws("s3api", "wait", "object-exists", "--bucket", "cli-parts", "--key", "text")
+    assert "(404)" in aws.refused("s3api", "head-object", "--bucket", "cli-parts", "--key", "nope")
+    assert "(NoSuchKey)" in aws.refused("s3api", "get-object", "--bucket", "cli-parts", "--key", "nope", "part")
+    assert "(NoSuchBucket)" in aws.refused("s3api", "list-objects-v2", "--bucket", "cli-nope")
+    assert "(BucketNotEmpty)" in aws.refused("s3api", "delete-bucket", "--bucket", "cli-parts")
+    assert "(NotImplemented)" in aws.refused("s3api", "list-object-versions", "--bucket", "cli-parts")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("sagemaker describe-endpoint --endpoint-name nope", "(ValidationException)"),
+        ("sagemaker list-models --sort-by Size", "Member must satisfy enum value set: [Name, CreationTime]"),
+        ("sagemaker wait endpoint-in-service --endpoint-name nope", "Waiter EndpointInService failed"),
+        ("sagemaker list-training-jobs", "does not support the operation ListTrainingJobs"),
+        ("sagemaker-runtime invoke-endpoint --endpoint-name nope --body e30= out", "Endpoint nope of account"),
+        ("sagemaker-runtime invoke-endpoint-async --endpoint-name e --input-location s3://a/b", "InvokeEndpointAsync"),
+        ("cloudwatch put-dashboard --dashboard-name d --dashboard-body {}", "(InvalidAction)"),
+        ("logs filter-log-events --log-group-name nope", "(ResourceNotFoundException)"),
+        ("logs create-log-group --log-group-name x", "does not support the operation CreateLogGroup"),
+        ("iam list-roles", "(InvalidAction)"),
+        ("ecr describe-repositories", "It speaks: bannister, cloudwatch"),
+        ("application-autoscaling describe-scalable-targets --service-namespace sagemaker", "It speaks: bannister"),
+        ("sns list-topics", "does not speak the service 'sns'"),
+    ],
+)
+def test_what_cannot_be_is_said_in_the_form_that_the_command_line_shows(aws: Cli, command: str, says: str) -> None:
+    assert says in aws.refused(*command.split())
 
 
 def test_who_calls(aws: Cli) -> None:
@@ -226,6 +321,7 @@ def test_alarms_and_metrics(aws: Cli) -> None:
     )
     summaries = aws.json(*history, "--query", "AlarmHistoryItems[].HistorySummary")
     assert "Alarm updated from ALARM to OK" in summaries
+    aws("cloudwatch", "wait", "alarm-exists", "--alarm-names", "cli orders")
     aws("cloudwatch", "delete-alarms", "--alarm-names", "cli all")
     aws("cloudwatch", "delete-alarms", "--alarm-names", "cli orders")
     assert alarm("cli orders", "AlarmName") == ""
