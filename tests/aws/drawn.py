@@ -284,7 +284,8 @@ def faults(shape: Shape, path: Path, site: Shape, base: Any, rng: random.Random)
     inside = bool(path) and path[-1] in (ITEM, VALUE)
     simple = site.type_name not in ("structure", "list", "map")
     told = at(path[:-1] if inside and simple else path, base)
-    for wrong, value in _broken(site, _found(base, path)):
+    broken = _broken_map if site.type_name == "map" else _broken
+    for wrong, value in broken(site, _found(base, path)):
         yield Fault(wrong, path, value, told)
     if inside:
         in_map = path[-1] == VALUE
@@ -332,6 +333,16 @@ def _broken(site: Shape, good: Any) -> Iterator[tuple[Wrong, Any]]:
                 yield Wrong.LOW, least - 1
         case _:
             pass
+
+
+def _broken_map(site: Shape, good: Any) -> Iterator[tuple[Wrong, Any]]:
+    key, item = next(iter(good.items()), (texts_of(site.key)[0], _plainest(site.value)))
+    most = site.metadata.get("max")
+    if most is not None and most < 1000:
+        yield Wrong.LONG, {f"{key}{number}": item for number in range(most + 1)}
+    if site.metadata.get("min"):
+        yield Wrong.SHORT, {}
+    yield from ((wrong, {bad: item}) for wrong, bad in _broken(site.key, key))
 
 
 def _only_pattern(site: Shape, text: str) -> bool:

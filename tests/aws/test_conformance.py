@@ -53,6 +53,9 @@ WORLDS: Final = int(os.environ.get("CONFORMANCE", "24"))
 REQUESTS_OF_A_WORLD: Final = 60
 ROUND_TRIPS: Final = 5 if WORLDS < 1000 else 200
 
+#: Good requests of an operation until one is performed: they name what there is, and what there is not.
+ATTEMPTS: Final = 60
+
 NOWHERE = cast("Any", None)  # no handler is called, so none needs its context
 OPERATIONS: Final = [
     (service.name, operation)
@@ -80,6 +83,11 @@ BROKEN: Final = {
     "logs": {"InvalidParameterException"},
     "sts": {"ValidationError"},
     "iam": {"ValidationError"},
+}
+#: What must have been asked of SageMaker before an operation can be performed.
+BEFORE: Final = {
+    **dict.fromkeys(("RollbackDeployment", "DescribeDeployment", "ListDecisions"), "UpdateEndpoint"),
+    "StopInferenceExperiment": "StartInferenceExperiment",
 }
 #: What exists goes, also when something else that was named does not exist.
 PARTIAL: Final = {"DeleteAlarms"}
@@ -201,17 +209,18 @@ async def test_every_constraint_that_is_broken_is_named_where_it_is(
         assert f"at '{fault.told}' failed to satisfy constraint: " in reply.message, (fault, reply.message)
 
 
-async def test_every_constraint_of_an_invocation_is_named_where_it_is(control: Control) -> None:
+@pytest.mark.parametrize("operation", ["InvokeEndpoint", "InvokeEndpointWithResponseStream"])
+async def test_every_constraint_of_an_invocation_is_named_where_it_is(control: Control, operation: str) -> None:
     """Of an endpoint without a route, which is what arrives here."""
-    shape = model_of("sagemaker-runtime", "InvokeEndpoint").input_shape
+    shape = model_of("sagemaker-runtime", operation).input_shape
     assert shape is not None
     checked = set()
-    for base, fault in all_faults("sagemaker-runtime", "InvokeEndpoint"):
+    for base, fault in all_faults("sagemaker-runtime", operation):
         if fault.wrong not in CONSTRAINTS or not isinstance(fault.value, str) or not fault.value.isascii():
             continue
         if fault.value.strip() != fault.value or not fault.value:
             continue  # no header says so
-        reply = await control.ask("sagemaker-runtime", "InvokeEndpoint", spoilt(base, fault), "rest-json")
+        reply = await control.ask("sagemaker-runtime", operation, spoilt(base, fault), "rest-json")
         assert (reply.status, reply.code) == (400, "ValidationError"), (fault, reply)
         assert f"at '{fault.told}' failed to satisfy constraint: " in reply.message, (fault, reply.message)
         checked.add(fault.path[0])
@@ -232,6 +241,31 @@ async def test_whatever_else_is_odd_is_no_fault_of_the_server(control: Control, 
     for base, fault in all_faults(service, operation):
         if fault.wrong in (Wrong.HUGE, Wrong.ODD, Wrong.UNKNOWN, Wrong.UNION):
             await sound(control, service, operation, body_of(service, operation, spoilt(base, fault)), fault)
+
+
+# --- what is right
+
+
+@EACH
+async def test_what_is_right_is_performed(control: Control, service: str, operation: str) -> None:
+    """So that a refusal in the other tests is one of what is wrong in a request, and not of all requests."""
+    shape, rng = model_of(service, operation).input_shape, random.Random(f"{service}.{operation}")
+    assert shape is not None
+    driver = Driver(control.state, control.clock, control.context.ids, control.context.settings)
+    refusals = []
+    for _ in range(ATTEMPTS):
+        likely = LIKELY.get(operation)
+        drawing = Drawing(rng, NAMES, share=0.0)
+        given = drawing.value(shape) if likely is None else drawing.like(shape, likely)
+        reply = await sound(control, service, operation, given, "it is right")
+        if reply.status == 200:
+            return
+        refusals.append(reply.message)
+        await driver.settle()
+        await settle(control, "e")
+        if before := BEFORE.get(operation):
+            await control.ask("sagemaker", before, LIKELY[before])
+    raise AssertionError(refusals)
 
 
 # --- worlds
