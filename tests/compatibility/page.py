@@ -173,7 +173,7 @@ def _lines() -> Iterator[str]:
         yield from _deviations(title, [row for row in rows if not row.there])
     yield "## Every member"
     yield ""
-    yield "By structure of botocore's model. What lies within a member that is refused or has no effect is not listed again."
+    yield "Of requests, by structure of botocore's model. What lies within a member that is refused or has no effect is not listed again."
     yield ""
     for service in ALL_SERVICES.values():
         yield from _every_member(service)

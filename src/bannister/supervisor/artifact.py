@@ -28,6 +28,7 @@ import shutil
 import tarfile
 import tempfile
 import zlib
+from io import BufferedReader
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, NoReturn
 
@@ -92,7 +93,7 @@ def _unpack(archive: Path, into: Path, limits: Settings, code: Path | None) -> P
             raise Unavailable(f"The model artifact cannot be unpacked: {error.strerror or error}.") from error
 
 
-def _unpacked(source: BinaryIO, submitted: BinaryIO | None, into: Path, limits: Settings) -> Path:
+def _unpacked(source: BufferedReader, submitted: BufferedReader | None, into: Path, limits: Settings) -> Path:
     folder = into / _name(source, submitted)
     if folder.is_dir():
         return folder
@@ -111,12 +112,16 @@ def _unpacked(source: BinaryIO, submitted: BinaryIO | None, into: Path, limits: 
     return folder
 
 
-def _name(source: BinaryIO, submitted: BinaryIO | None) -> str:
-    digests = [hashlib.file_digest(each, "sha256").hexdigest() for each in (source, submitted) if each is not None]
-    for each in (source, submitted):
-        if each is not None:
-            each.seek(0)
+def _name(source: BufferedReader, submitted: BufferedReader | None) -> str:
+    digests = [_digest(each) for each in (source, submitted) if each is not None]
     return digests[0] if len(digests) == 1 else hashlib.sha256(" ".join(digests).encode()).hexdigest()
+
+
+def _digest(source: BufferedReader) -> str:
+    """Of all that there is; afterwards it can be read from the beginning."""
+    found = hashlib.file_digest(source, "sha256").hexdigest()
+    source.seek(0)
+    return found
 
 
 def _move(partial: Path, folder: Path) -> None:
