@@ -254,6 +254,24 @@ def _places_whatever_production_holds() -> Parts:
     return Parts()
 
 
+def _told_of_whatever_production_holds() -> Parts:
+    async def nothing(*_: object) -> None: ...
+
+    places.Places._observe = nothing  # type: ignore[assignment]
+    return Parts()
+
+
+def _never_told_of_again() -> Parts:
+    honest = places.Places._observe
+
+    async def only_off(sharing: Any, node: str, admin: Any, copies: Any) -> None:
+        if copies.observes:
+            await honest(sharing, node, admin, copies)
+
+    places.Places._observe = only_off  # type: ignore[method-assign]
+    return Parts()
+
+
 class _Taking(Publisher):
     """Begins with what no endpoint asks for yet."""
 
@@ -651,6 +669,8 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "places for copies beyond the room": _places_beyond_the_room,
     "all places for the first": _all_for_the_first,
     "places for copies whatever production holds": _places_whatever_production_holds,
+    "exchanges told of whatever production holds": _told_of_whatever_production_holds,
+    "exchanges that are never told of again": _never_told_of_again,
     "a new control plane that takes places away": lambda: Parts(publisher=_Taking),
     "skipped copies counted anew by a new telemetry": _skipped_copies_counted_anew,
     "skipped copies forgotten that were still to be told": _skipped_copies_forgotten,
