@@ -72,6 +72,8 @@ class Watched:
     baking_since: float = 0.0
     jumps: int = 0
     tripped_at: float | None = None
+    #: When blue was last seen to lack instances on its way back.
+    short_at: float = 0.0
     phase_times: dict[Phase, float] = field(default_factory=dict)
     #: When the first of green's processes ended by itself that had answered, after the first shift.
     died_at: float | None = None
@@ -634,13 +636,20 @@ class Checker:
                     "16: from ALARM to blue", f"{deployment.id} waits for what leaves for {now - shedding_since:.1f} s."
                 )
             if watched.tripped_at is not None and watched.tripped_at > self.calm_since:
-                self._check_rollback(endpoint, deployment, now - watched.tripped_at)
+                self._check_rollback(endpoint, deployment, watched)
 
-    def _check_rollback(self, endpoint: Endpoint, deployment: Deployment, seconds: float) -> None:
-        blue = () if deployment.blue is None else deployment.blue.groups
-        short = any(one.blue < whole(blue, one.variant) for one in deployment.retreat)
-        if seconds <= ROLLBACK_SECONDS_MAX or short:
-            return  # the rest of a rolling update goes back as blue gets its instances
+    def _check_rollback(self, endpoint: Endpoint, deployment: Deployment, watched: Watched) -> None:
+        now, blue = self._world.loop.time(), () if deployment.blue is None else deployment.blue.groups
+        if any(one.blue < whole(blue, one.variant) for one in deployment.retreat):
+            watched.short_at = now  # the rest of a rolling update goes back as blue gets its instances
+        begins = max(watched.tripped_at or 0.0, watched.short_at)
+        plane = self._world.plane
+        if plane is not None and deployment.retreat and plane.number > 1:
+            # A new control plane first looks for the instances that its predecessor has just ended.
+            begins = max(begins, min(plane.up_at + self._world.settings.proxy_adoption_seconds, now))
+        seconds = now - begins
+        if seconds <= ROLLBACK_SECONDS_MAX:
+            return
         green = {group.id for group in deployment.green.groups}
         for proxy in self._proxies():
             if any(one.group in green and one.parts for one in proxy.weights(endpoint.name)):

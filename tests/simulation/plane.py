@@ -116,6 +116,7 @@ class ControlPlane:
             image_refusal=lambda image: "Nobody can run it." if image == "refused" else None,
             ready_instances=dict,
         )
+        self.up_at = world.loop.time()
         world.note("plane", f"{self.number} is up with epoch {state.epoch}")
         loops = [
             publisher.run(), follow_endpoints(publisher, state, settings.state_read_again_seconds), evaluator.run(), supervisor.run(), deployer.run(),

@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from tests.simulation.story import Caller, Release
 from tests.simulation.world import Model, World
 
 from bannister.domain.alarm.definition import Definition
+from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
+from bannister.domain.deployment.recorder import DECIDED
 from bannister.domain.metric.identity import identity
 from bannister.instances.memory import Behaviour
 from bannister.operations.alarms import Extras, put_metric_alarm
@@ -31,20 +33,31 @@ class Outcome:
     running: list[str]
     failed: bool
     points: list[str] = field(default_factory=list, compare=False)
+    #: The phases that decisions led to.
+    reached: set[str] = field(default_factory=set, compare=False)
 
 
-def _policy(routing: Routing) -> DeploymentPolicy:
-    step = None if routing is Routing.ALL_AT_ONCE else CapacitySize(CapacityType.CAPACITY_PERCENT, 50)
-    return DeploymentPolicy(routing, step, wait_seconds=3, termination_wait_seconds=4, alarms=("errors",))
+HALF = CapacitySize(CapacityType.CAPACITY_PERCENT, 50)
 
 
-async def _release(world: World, routing: Routing, bad: bool, crash_at: int | None) -> Outcome:
+def _policy(routing: Routing, back: CapacitySize | None) -> DeploymentPolicy:
+    step = None if routing is Routing.ALL_AT_ONCE else HALF
+    wait_seconds = 3 if back is None else 15  # what was answered well before counts for ten seconds
+    return DeploymentPolicy(
+        routing, step, wait_seconds, termination_wait_seconds=4, alarms=("errors",), rollback_step=back
+    )
+
+
+async def _release(
+    world: World, routing: Routing, bad: bool, crash_at: int | None, back: CapacitySize | None
+) -> Outcome:
     world.begin()
     caller, release = Caller(world), Release(world, "e")
     first = await release.version(Model("one", Behaviour(ready_after_seconds=0.3)), 2)
     await caller.ask(lambda context: create_endpoint(context, "e", first))
     await release.at_rest()
-    second = await release.version(Model("two", Behaviour(ready_after_seconds=0.3), error_rate=float(bad)), 2)
+    fails_at_once = bad and back is None
+    second = await release.version(Model("two", Behaviour(ready_after_seconds=0.3), error_rate=float(fails_at_once)), 2)
     dimensions = {"EndpointName": "e", "VariantName": "a", "EndpointConfigName": second}
     alarm = Definition(
         metric=identity("AWS/SageMaker", "Invocation5XXErrors", dimensions),
@@ -59,10 +72,12 @@ async def _release(world: World, routing: Routing, bad: bool, crash_at: int | No
     points, before = world.point_names, world.points
     world.crash_at = lambda number, _: number - before == crash_at
     await caller.ask(
-        lambda context: update_endpoint(context, "e", second, _policy(routing)),
+        lambda context: update_endpoint(context, "e", second, _policy(routing, back)),
         lambda: len(world.checker.watched) > 1,  # the answer may be lost, and the deployment not
     )
-    while world.endpoints()["e"].deployment is not None:
+    while (running := world.endpoints()["e"].deployment) is not None:
+        if back is not None and running.step > 0:  # in the second batch, when some of blue is gone
+            world.models["two"] = replace(world.models["two"], error_rate=1.0)
         await asyncio.sleep(0.5)
     world.crash_at = None
     await asyncio.sleep(QUIET_SECONDS)
@@ -77,14 +92,15 @@ async def _release(world: World, routing: Routing, bad: bool, crash_at: int | No
         sorted(world.image_of[world.machine.group_of[one]] for one in world.machine.running),
         endpoint.failure_reason is not None,
         list(points),
+        {entry.body["to"] for entry in world.medium.entries if entry.kind == DECIDED},
     )
 
 
-def _run(routing: Routing, bad: bool, crash_at: int | None) -> Outcome:
+def _run(routing: Routing, bad: bool, crash_at: int | None, back: CapacitySize | None = None) -> Outcome:
     logging.disable(logging.CRITICAL)
     world = World(7)
     try:
-        return world.loop.run(_release(world, routing, bad, crash_at))
+        return world.loop.run(_release(world, routing, bad, crash_at, back))
     finally:
         logging.disable(logging.NOTSET)
 
@@ -98,4 +114,13 @@ def test_every_crash_point_has_the_same_outcome(routing: Routing, bad: bool) -> 
         assert any(point.startswith(kind) for point in uninterrupted.points), kind
     for number, point in enumerate(uninterrupted.points, start=1):
         outcome = _run(routing, bad, number)
+        assert outcome == uninterrupted, f"crashed {point} (point {number})"
+
+
+def test_a_crash_at_every_point_of_a_way_back_in_batches_has_the_same_outcome() -> None:
+    uninterrupted = _run(Routing.ROLLING, True, None, HALF)
+    assert uninterrupted.phases[-1] == "rolled back"
+    assert uninterrupted.reached >= {Phase.RESTORING.value, Phase.SHEDDING.value}
+    for number, point in enumerate(uninterrupted.points, start=1):
+        outcome = _run(Routing.ROLLING, True, number, HALF)
         assert outcome == uninterrupted, f"crashed {point} (point {number})"

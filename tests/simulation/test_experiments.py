@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import pytest
 from tests.simulation.experiments import ByExperiment, Experimenting, script_of, seeds_of_experiments, situation
+from tests.simulation.room import Room
 from tests.simulation.simulate import simulate
 from tests.simulation.story import tell
 from tests.simulation.world import Model, Violation, World
@@ -77,8 +78,8 @@ class Outcome:
 
 
 async def _experiment(world: World, stop: dict[str, Action] | None, crash_at: int | None) -> Outcome:
+    world.shadows, world.room = ByExperiment(world), Room(world, varies=False)
     world.begin()
-    world.shadows = ByExperiment(world)
     release = Experimenting(world, "e")
     first = await release.version(Model("one", Behaviour(ready_after_seconds=0.3)), 2)
     second = await release.version(Model("two", Behaviour(ready_after_seconds=0.3)), 1)

@@ -10,6 +10,8 @@ from tests.simulation.simulate import simulate
 from tests.simulation.soak import Tally, faults_by_phase, keep_in, kept, soak, summary
 from tests.simulation.story import Script
 
+from bannister.domain.deployment.deployment import Phase
+
 #: What `make test` does. `make soak-simulation` does more.
 DEPLOYMENTS = int(os.environ.get("SIMULATED_DEPLOYMENTS", "10000"))
 FIRST_SEED = 10_000
@@ -77,4 +79,6 @@ def test_ten_thousand_deployments_with_faults(capsys: pytest.CaptureFixture[str]
     assert tally.violations == []
     assert tally.deployments >= DEPLOYMENTS, f"Only {tally.deployments} in {SECONDS_MAX:.0f} s."
     by_phase = faults_by_phase(tally)
+    # Over as soon as the proxies have acknowledged what began it: `test_crash_points.py` and the situations lead there.
+    del by_phase[Phase.SHEDDING.value]
     assert min(by_phase.values()) > DEPLOYMENTS / 1000, f"Hardly any faults in some phase: {by_phase}"
