@@ -28,8 +28,10 @@ TERMINATION_WAIT_SECONDS = 8
 ERRORS_MAX = 5.0
 #: A 99th percentile above this, twice in a row, trips the latency alarm; the models need a few milliseconds.
 P99_MICROSECONDS_MAX = 1_000_000.0
-#: More answers in ten seconds that say another label than v2 trip the alarm on a shadow; it answers about a thousand.
-DISAGREEMENTS_MAX = 50.0
+#: A larger share of the answers of a minute that say another label than v2 trips the alarm on a shadow. A share and not a number, for a busy machine
+#: compares fewer; and of the first few answers a single one is a large share, so fewer than 200 count as 200.
+DISAGREEING_PERCENT_MAX = 10.0
+DISAGREEING_PERCENT = "100 * differing / IF(compared > 200, compared, 200)"
 #: Two models' probabilities are never the same; that they are near is enough. Labels must be the same.
 PROBABILITY_TOLERANCE = 0.5
 #: Versions that are put beside v2 as its shadow.
@@ -152,21 +154,33 @@ class FlightsEndpoint:
 
     def guard_shadow(self, version: str) -> None:
         """An ordinary alarm, on how often the shadow's answers differ from production's."""
-        self._cloudwatch.put_metric_alarm(
-            AlarmName=disagreement_alarm(version),
-            Namespace="/bannister/Shadow",
-            MetricName="Disagreements",
-            Dimensions=[
+        disagreements = {
+            "Namespace": "/bannister/Shadow",
+            "MetricName": "Disagreements",
+            "Dimensions": [
                 {"Name": "EndpointName", "Value": ENDPOINT},
                 {"Name": "VariantName", "Value": SHADOW},
                 {"Name": "EndpointConfigName", "Value": shadow_config_name(version)},
             ],
-            Statistic="Sum",
-            Period=10,
+        }
+        read = [("differing", "Sum"), ("compared", "SampleCount")]
+        self._cloudwatch.put_metric_alarm(
+            AlarmName=disagreement_alarm(version),
+            Metrics=[
+                {"Id": "percent", "Expression": DISAGREEING_PERCENT, "Label": "disagreeing answers, %"},
+                *(
+                    {
+                        "Id": name,
+                        "MetricStat": {"Metric": disagreements, "Period": 60, "Stat": statistic},
+                        "ReturnData": False,
+                    }
+                    for name, statistic in read
+                ),
+            ],
             EvaluationPeriods=1,
-            Threshold=DISAGREEMENTS_MAX,
+            Threshold=DISAGREEING_PERCENT_MAX,
             ComparisonOperator="GreaterThanThreshold",
-            TreatMissingData="notBreaching",
+            TreatMissingData="ignore",
         )
 
     def in_alarm(self, alarm: str) -> bool:
