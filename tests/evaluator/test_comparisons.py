@@ -362,3 +362,31 @@ async def test_what_cannot_be_written_waits(settings: Settings, world: ShadowWor
     row = await state.get(SHADOWS, "shadow")
     assert row is not None
     assert row.value.tally.slower == Sketch.of([1.0])
+
+
+async def test_what_was_counted_before_the_first_pair_was_compared_is_the_shadows_too(
+    settings: Settings, world: ShadowWorld
+) -> None:
+    """Exchanges are counted a second or two before their pairs."""
+    tallies = Tallies(world.state, world.clock, settings)
+    counts = (
+        CaptureCount("shadow", Counted.CAPTURED, 7),
+        CaptureCount("g", Counted.CAPTURED, 8),
+        CaptureCount("g", Counted.DROPPED, 2, "there was no answer"),
+        CaptureCount("elsewhere", Counted.CAPTURED, 9),
+        CaptureCount("", Counted.DROPPED, 3, "capture was busy"),
+    )
+    for _ in range(2):
+        assert await tallies.add(replace(world.comparison(None), counts=counts))
+    noise = replace(tallied(START, group="g"), noise=True)
+    await tallies.add(world.comparison(None, noise))
+    world.clock.time += 3
+    more = (CaptureCount("g", Counted.CAPTURED, 1),)
+    assert await tallies.add(replace(world.comparison(None, tallied(START)), counts=more))
+    row = await world.state.get(SHADOWS, "shadow")
+    assert row is not None
+    assert {(one.group, one.what, one.reason): one.count for one in row.value.counts} == {
+        ("shadow", Counted.CAPTURED, ""): 14,
+        ("g", Counted.CAPTURED, ""): 17,
+        ("g", Counted.DROPPED, "there was no answer"): 4,
+    }

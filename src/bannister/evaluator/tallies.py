@@ -12,10 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from dataclasses import replace
+from typing import Final
 
 from bannister.clock import Clock
 from bannister.domain.comparison.record import ShadowRecord, counted_together, record_key
-from bannister.domain.comparison.report import ComparisonReport, GroupTally
+from bannister.domain.comparison.report import CaptureCount, ComparisonReport, GroupTally
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.comparison.tally import merge, without_bodies
 from bannister.domain.endpoint import Endpoint
@@ -26,6 +27,9 @@ from bannister.state.store import Put, Remove, Row, State
 from bannister.state.tables import COMPARISON_RULES, ENDPOINTS, GROUPS, SHADOWS
 
 log = logging.getLogger(__name__)
+
+#: Groups without a record whose counts are kept for it: most are of endpoints that are captured and have no shadow.
+_EARLY_GROUPS_MAX: Final = 1000
 
 
 class Tallies:
@@ -40,6 +44,8 @@ class Tallies:
         self._records: dict[str, ShadowRecord] = {}
         self._revisions: dict[str, int] = {}
         self._unwritten: set[str] = set()
+        #: By group that is in no record yet, what was counted; those that were counted last come last. Exchanges are counted before their pairs are compared.
+        self._early: dict[str, tuple[CaptureCount, ...]] = {}
         self._write_again_at = 0.0
         #: The one that was counted last.
         self._newest: ComparisonReport | None = None
@@ -60,9 +66,7 @@ class Tallies:
             key = record_key(one.group, noise=one.noise)
             if not _has(stored, key, report):
                 counted = await self._counted_in(one, key)
-                record = self._records.get(counted) or ShadowRecord(
-                    one.endpoint, one.group, one.production_group, one.noise, since=one.second, until=one.second
-                )
+                record = self._records.get(counted) or self._new(one)
                 self._records[counted] = replace(
                     record,
                     production_group=one.production_group,
@@ -82,6 +86,19 @@ class Tallies:
         if self._unwritten and self._clock.monotonic() >= self._write_again_at:
             await self._write(report)
         return not self._unwritten
+
+    def _new(self, one: GroupTally) -> ShadowRecord:
+        groups = () if one.noise else (one.group, one.production_group)
+        counts = counted_together(each for group in groups for each in self._early.pop(group, ()))
+        return ShadowRecord(
+            one.endpoint,
+            one.group,
+            one.production_group,
+            one.noise,
+            since=one.second,
+            until=one.second,
+            counts=counts,
+        )
 
     def _strip(self, endpoint: str) -> None:
         """Bodies of an endpoint are not kept any more: those of before go too."""
@@ -117,12 +134,20 @@ class Tallies:
 
     def _count(self, stored: dict[str, Row[ShadowRecord]], report: ComparisonReport) -> None:
         """What was done with the exchanges of either side belongs to the shadow's row."""
+        unclaimed = {one.group for one in report.counts if one.group}
         for key, record in self._records.items() if report.counts else ():
+            if key != record_key(record.group, noise=False):
+                continue
+            unclaimed -= {record.group, record.production_group}
             counts = [one for one in report.counts if one.group in (record.group, record.production_group)]
-            present = key == record_key(record.group, noise=False)
-            if counts and present and not _has(stored, key, report):
+            if counts and not _has(stored, key, report):
                 self._records[key] = replace(record, counts=counted_together([*record.counts, *counts]))
                 self._unwritten.add(key)
+        for group in sorted(unclaimed):
+            of_group = [one for one in report.counts if one.group == group]
+            self._early[group] = counted_together([*self._early.pop(group, ()), *of_group])
+        while len(self._early) > _EARLY_GROUPS_MAX:
+            del self._early[next(iter(self._early))]
 
     async def _read(self) -> dict[str, Row[ShadowRecord]]:
         """Without what is stored, counting would begin anew: it is tried for as long as it takes."""
