@@ -371,3 +371,23 @@ def test_a_recorded_decision_is_the_same_when_taken_again_and_a_false_record_is_
     assert disagreements(bodies) == []
     bodies[1]["observation"]["now"] = 10.0
     assert len(disagreements(bodies)) == 1
+
+
+@pytest.mark.parametrize("desired", [(), (ExperimentVariant("Shadow-01", "candidate", "ml.m5.xlarge", 1),)])
+def test_what_is_retained_copies_the_share_that_was_asked_for_just_before(
+    desired: tuple[ExperimentVariant, ...],
+) -> None:
+    """The stop comes before the experimenter has looked at the new share."""
+    world = World().running()
+    world.experiment = moved(replace(world.experiment, sampling_percent=10), Event.SAMPLING_ASKED, world.now)
+    stop(world, Stop(Ending.RETAIN, Status.COMPLETED, desired=desired))
+    world.settle()
+    if desired:
+        world.deployed()
+        world.settle()
+    assert world.experiment.status is Status.COMPLETED
+    assert world.endpoint is not None
+    assert world.endpoint.blue is not None
+    assert world.endpoint.blue.shadow is not None
+    assert world.endpoint.blue.shadow.sampled_parts == 100_000
+    assert world.endpoint.blue.shadow.group.weight == pytest.approx(0.1)

@@ -355,7 +355,8 @@ def _end(experiment: Experiment, seen: Observation, limits: Limits) -> Decision:
     endpoint, stop = seen.endpoint, _stop(experiment)
     assert endpoint is not None
     assert endpoint.blue is not None
-    green = fleet_afterwards(experiment, stop, endpoint.blue, seen.fresh_id, seen.now)
+    running = resampled(endpoint.blue, experiment.sampling_percent)
+    green = fleet_afterwards(experiment, stop, running, seen.fresh_id, seen.now)
     # What was found has a configuration already, or had one; what runs has the one that was made at the beginning.
     made = green.config_name not in {endpoint.blue.config_name, experiment.found and experiment.found.config_name}
     return Decision(
@@ -425,8 +426,10 @@ def _settle(experiment: Experiment, noticed: Noticed, seen: Observation) -> Deci
     ended = replace(experiment, completed_at=seen.now, reason=_short(reason))
     if endpoint is None or endpoint.experiment != experiment.name or experiment.begun is None:
         return Decision(ended)
-    freed = replace(endpoint, experiment=None)
     stop = _stop(experiment)
+    # What stays copies the share that was asked for last, which may not have been brought about before the stop.
+    resampled_now = _resampled(experiment, seen) if stop.ending is Ending.RETAIN else None
+    freed = replace(resampled_now or endpoint, experiment=None)
     left_over = (
         asked is not None and stop.ending is Ending.RESTORE and endpoint.deployment is None and not endpoint.deleting
     )
