@@ -207,6 +207,28 @@ async def with_a_shadow_that_dies(world: World) -> None:
     _came_to(world, Phase.RETIRING if starts else Phase.REMOVING)
 
 
+async def green_dies_while_its_next_batch_starts(world: World) -> None:
+    """What serves of the new version dies while more of it starts: the number of those that are ready comes right again, and an instance was lost."""
+    rng, release = world.rng, Release(world, "e1")
+    if not await release.create(3):
+        return
+    one = CapacitySize(CapacityType.INSTANCE_COUNT, 1)
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=2 + rng.random())), 3)
+    await release.update(config, DeploymentPolicy(Routing.ROLLING, one, 1, 0))
+    while (running := world.endpoints()["e1"].deployment) is not None:
+        if running.phase is Phase.GROWING and running.step > 0:
+            (green,) = running.green.groups
+            serving = [
+                one for one in world.machine.in_group(green.id) if world.machine.up(world.machine.address_of[one])
+            ]
+            if serving:
+                world.machine.end(serving[0])
+                break
+        await asyncio.sleep(0.2 + rng.random() * 0.3)
+    await release.at_rest()
+    _came_to(world, Phase.ROLLING_BACK)
+
+
 async def shadows_in_one_room(world: World) -> None:
     """The shadows of two endpoints share too little room: one comes, is replaced, and goes; production fills the proxies' heaps, telemetry and the control plane are replaced."""
     rng, room = world.rng, world.room
@@ -344,6 +366,7 @@ SITUATIONS: dict[str, Situation] = {
     "deleted while it serves": deleted_while_it_serves,
     "made larger and smaller while it serves": made_larger_and_smaller,
     "with a shadow that dies": with_a_shadow_that_dies,
+    "green dies while its next batch starts": green_dies_while_its_next_batch_starts,
     "shadows in one room": shadows_in_one_room,
     "a shadow whose captures are killed": a_shadow_whose_capture_is_killed,
     "an instant in alarm beneath a composite": an_instant_in_alarm_beneath,
