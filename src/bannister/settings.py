@@ -277,6 +277,8 @@ class Settings:
     capture_small_body_bytes_max: int = 64 * 1024
     #: Envoy gives up what the capture process has not taken this long after the exchange is over.
     capture_close_seconds: float = 1.0
+    #: A proxy that tells of no exchanges, because its heap is full, tells of none for at least so long: long enough that alarms on compared answers take it for a time that nobody has seen.
+    capture_shed_seconds_min: float = 6.0
     #: The longest body that is captured, of a request and of an answer each; also the longest that an encoded answer is decoded to, to be compared.
     capture_body_bytes_max: int = 6 * 1024 * 1024
     #: What the capture process holds of exchanges that are not over: so many, with so many bytes of bodies, each for so long.

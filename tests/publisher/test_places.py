@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from tests.operations.hand_clock import HandClock
 
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.clock import SystemClock
@@ -22,6 +23,7 @@ from bannister.envoy.snapshot import Snapshot
 from bannister.errors import Unavailable
 from bannister.publisher.places import Places, next_places, shares
 from bannister.publisher.publisher import Publisher
+from bannister.reporting.coverage import GAP_SECONDS
 from bannister.settings import PROXY_COPIES_SHARE, Settings
 from bannister.signals import Signal
 
@@ -174,7 +176,10 @@ class Asked:
 async def test_each_proxy_has_its_own_room_and_one_that_is_silent_holds_up_nobody() -> None:
     admins = {"a": Asked(), "b": Asked(), "c": Asked()}
     admins["a"].answers = False
-    places, proxies = Places(admins.__getitem__, SETTINGS), [Proxy(node, stream=object()) for node in admins]
+    places, proxies = (
+        Places(admins.__getitem__, SETTINGS, HandClock()),
+        [Proxy(node, stream=object()) for node in admins],
+    )
     assert not places.open("b", shadow(0))
     assert not await places.look(proxies, ways(1))
     assert admins["b"].places == admins["c"].places == shares(ways(1), SETTINGS)
@@ -187,7 +192,7 @@ async def test_each_proxy_has_its_own_room_and_one_that_is_silent_holds_up_nobod
 
 async def test_production_comes_first_when_the_heap_is_nearly_full() -> None:
     admin = Asked()
-    places, proxies = Places(lambda _node: admin, SETTINGS), [Proxy("a", stream=object())]
+    places, proxies = Places(lambda _node: admin, SETTINGS, HandClock()), [Proxy("a", stream=object())]
     await places.look(proxies, ways(2))
     admin.heap_share = PROXY_COPIES_SHARE
     assert await places.look(proxies, ways(2)), "places were taken away"
@@ -207,7 +212,7 @@ async def test_production_comes_first_when_the_heap_is_nearly_full() -> None:
 async def test_without_shadows_a_proxy_is_asked_once_and_left_alone() -> None:
     admin = Asked()
     admin.places = {f"shadow/earlier/{size}": 1 for size in Size}
-    places, proxies = Places(lambda _node: admin, SETTINGS), [Proxy("a", stream=object())]
+    places, proxies = Places(lambda _node: admin, SETTINGS, HandClock()), [Proxy("a", stream=object())]
     assert await places.look(proxies, []), "what an earlier control plane gave is taken back"
     for _ in range(3):
         await places.look(proxies, [])
@@ -216,11 +221,13 @@ async def test_without_shadows_a_proxy_is_asked_once_and_left_alone() -> None:
 
 async def test_what_capture_does_not_take_never_fills_the_heap() -> None:
     """Also where there is no shadow; and it goes on when there is room again, though nothing is captured any more."""
-    admin = Asked(PROXY_COPIES_SHARE)
-    places, proxies = Places(lambda _node: admin, SETTINGS), [Proxy("a", stream=object())]
-    await places.look(proxies, [], captures=True)
-    assert not admin.observes
-    admin.heap_share = 0.5
+    admin, clock = Asked(PROXY_COPIES_SHARE), HandClock()
+    places, proxies = Places(lambda _node: admin, SETTINGS, clock), [Proxy("a", stream=object())]
+    for heap_share in (PROXY_COPIES_SHARE, 0.5, PROXY_COPIES_SHARE, 0.5):
+        admin.heap_share = heap_share
+        await places.look(proxies, [], captures=True)
+        assert not admin.observes, "a heap that comes and goes is one time without exchanges"
+        clock.time += SETTINGS.capture_shed_seconds_min / 2
     await places.look(proxies, [])
     assert admin.observes
     asked = admin.asked
@@ -228,11 +235,26 @@ async def test_what_capture_does_not_take_never_fills_the_heap() -> None:
     assert admin.asked == asked, "nobody asks what does not matter"
 
 
+async def test_a_time_without_exchanges_that_an_earlier_control_plane_began_is_a_gap_too() -> None:
+    admin, clock = Asked(0.5), HandClock()
+    admin.observes = False
+    places, proxies = Places(lambda _node: admin, SETTINGS, clock), [Proxy("a", stream=object())]
+    await places.look(proxies, [], captures=True)
+    assert not admin.observes
+    clock.time += SETTINGS.capture_shed_seconds_min
+    await places.look(proxies, [], captures=True)
+    assert admin.observes
+
+
+def test_a_time_without_exchanges_is_longer_than_what_is_no_gap() -> None:
+    assert SETTINGS.capture_shed_seconds_min > GAP_SECONDS
+
+
 async def test_a_proxy_that_does_not_let_places_be_set_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
     """An earlier version started it."""
     old, new = Asked(), Asked()
     old.lets_set = False
-    places = Places({"old": old, "new": new}.__getitem__, SETTINGS)
+    places = Places({"old": old, "new": new}.__getitem__, SETTINGS, HandClock())
     proxies = [Proxy("new", stream=object()), Proxy("old", stream=object())]
     await places.look(proxies, [])
     assert places.trouble is None, "nobody wants copies"

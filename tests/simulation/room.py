@@ -280,6 +280,8 @@ class RoomRules:
         seconds = SETTLED_LOOKS * world.settings.shadow_share_seconds
         if now - since >= seconds:
             self._is_settled(proxy, heap_share)
+        if now - since >= seconds + world.settings.capture_shed_seconds_min:
+            self._is_told_of(proxy, heap_share)
         short = self._is_short(proxy, heap_share)
         known = self._short.get(node, {})
         self._short[node] = known = {name: known.get(name, now) for name in short}
@@ -312,9 +314,6 @@ class RoomRules:
         """Nothing has changed for long enough, but that copies begin and end."""
         settings, places = self._world.settings, proxy.places
         self._world.counts["rooms judged"] += 1
-        most = heap_share + settings.shadow_bytes_max / settings.proxy_heap_bytes_max  # whatever is under way
-        if not proxy.observes and most < PROXY_COPIES_SHARE - PERCENT:
-            self._violated(SHARED, f"{proxy.node}: no exchange is told of, and the heap is at most {most:.0%} full.")
         left = (PROXY_COPIES_SHARE + PERCENT - heap_share) * settings.proxy_heap_bytes_max
         given = sum(count * self._bytes_of(name) for name, count in places.items())
         if given > max(left, 0):
@@ -326,6 +325,12 @@ class RoomRules:
         for name, count in places.items():
             if count > max(1, parts.get(name, 0)) or name not in parts:
                 self._violated(SHARED, f"{proxy.node}: {name} has {count} places, its part are {parts.get(name)}.")
+
+    def _is_told_of(self, proxy: MemoryProxy, heap_share: float) -> None:
+        settings = self._world.settings
+        most = heap_share + settings.shadow_bytes_max / settings.proxy_heap_bytes_max  # whatever is under way
+        if not proxy.observes and most < PROXY_COPIES_SHARE - PERCENT:
+            self._violated(SHARED, f"{proxy.node}: no exchange is told of, and the heap is at most {most:.0%} full.")
 
     def _is_short(self, proxy: MemoryProxy, heap_share: float) -> list[str]:
         """The hops that have fewer places than their part, though there is room for more."""

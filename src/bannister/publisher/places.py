@@ -14,17 +14,20 @@ without a control plane keeps the places as they are.
 Places are a runtime setting of the proxy: another bound on a cluster would make it a new cluster, which does not count what the old one still has under way.
 
 **Production comes first.** A proxy whose heap is over `PROXY_COPIES_SHARE` of its bound loses all places until it is below again, and tells the capture process of no more exchanges: answers that this does not
-take have no bound of their own (`bannister.envoy.resources.observing`). It refuses requests only at `PROXY_SHEDDING_SHARE`.
+take have no bound of their own (`bannister.envoy.resources.observing`). It refuses requests only at `PROXY_SHEDDING_SHARE`. A time without exchanges lasts `capture_shed_seconds_min` at least: a shorter one would be
+no gap to who judges compared answers (`bannister.reporting.coverage`), and what was not told in it would pass for requests that were not made.
 
 **A proxy that does not let places be set** makes no copies: an earlier version started it, and its bootstrap document lacks the layer for it. That is said, in the log and to whoever asks (`trouble`).
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol
 
+from bannister.clock import Clock
 from bannister.domain.routing import Mirror
 from bannister.envoy.admin import Copies, HopStatus, NotDone
 from bannister.envoy.discovery import Proxy
@@ -110,13 +113,14 @@ def next_places(
 class Places:
     """Keeps every proxy's places at what the hops should have."""
 
-    def __init__(self, admin_of: Callable[[str], Admin], settings: Settings) -> None:
+    def __init__(self, admin_of: Callable[[str], Admin], settings: Settings, clock: Clock) -> None:
         self._admin_of = admin_of
         self._settings = settings
+        self._clock = clock
         #: By proxy: the hops that have places.
         self._open: dict[str, frozenset[str]] = {}
-        #: Proxies that tell the capture process of nothing.
-        self._unobserved: set[str] = set()
+        #: By proxy that tells the capture process of nothing: until when it tells of nothing at least.
+        self._unobserved: dict[str, float] = {}
         #: By proxy: why it makes no copies, as a sentence.
         self._troubles: dict[str, str] = {}
 
@@ -135,22 +139,27 @@ class Places:
 
         `captures`: the capture process is told of some exchanges, whether they are copied or not.
         """
-        lowered = False
         hops = tuple(hops)
         nodes = {proxy.node for proxy in proxies}
         self._troubles = {node: why for node, why in self._troubles.items() if node in nodes and hops}
-        for proxy in proxies:
-            is_idle = self._open.get(proxy.node) == frozenset() and proxy.node not in self._unobserved
-            if is_idle and not hops and not captures:
-                continue
-            try:
-                lowered |= await self._look_at(proxy.node, hops)
-            except NotDone as error:
-                if hops:
-                    self._note(proxy.node, error)
-            except Unavailable as error:
-                log.debug("proxy.places_unknown node=%s: %s", proxy.node, error)
-        return lowered
+        # One that does not answer holds up no other.
+        lowered = await asyncio.gather(
+            *(self._look_if_needed(proxy.node, hops, captures=captures) for proxy in proxies)
+        )
+        return any(lowered)
+
+    async def _look_if_needed(self, node: str, hops: Sequence[Mirror], *, captures: bool) -> bool:
+        is_idle = self._open.get(node) == frozenset() and node not in self._unobserved
+        if is_idle and not hops and not captures:
+            return False
+        try:
+            return await self._look_at(node, hops)
+        except NotDone as error:
+            if hops:
+                self._note(node, error)
+        except Unavailable as error:
+            log.debug("proxy.places_unknown node=%s: %s", node, error)
+        return False
 
     async def _look_at(self, node: str, hops: Iterable[Mirror]) -> bool:
         admin = self._admin_of(node)
@@ -162,21 +171,27 @@ class Places:
         changes = next_places(share, copies.hops, self._settings, room)
         if changes:
             await admin.set_places(changes)
-        if self._troubles.pop(node, None) is not None:
-            log.info("proxy.copies_made node=%s again", node)
+            if self._troubles.pop(node, None) is not None:
+                log.info("proxy.copies_made node=%s again", node)
         places = {name: one.places for name, one in copies.hops.items()} | changes
         self._open[node] = frozenset(name for name, count in places.items() if count > 0)
         await self._observe(node, admin, copies)
         return any(name in copies.hops and count < copies.hops[name].places for name, count in changes.items())
 
     async def _observe(self, node: str, admin: Admin, copies: Copies) -> None:
-        observes = copies.heap_share < PROXY_COPIES_SHARE
+        now, shed_seconds = self._clock.monotonic(), self._settings.capture_shed_seconds_min
+        if copies.heap_share >= PROXY_COPIES_SHARE:
+            self._unobserved[node] = now + shed_seconds
+        elif not copies.observes:  # an earlier control plane has seen to it, nobody knows when
+            self._unobserved.setdefault(node, now + shed_seconds)
+        observes = self._unobserved.get(node, now) <= now
         if observes is not copies.observes:
             log.warning(
                 "proxy.capture_%s node=%s heap=%.0f%%", "on" if observes else "shed", node, copies.heap_share * 100
             )
             await admin.observe(on=observes)
-        (self._unobserved.discard if observes else self._unobserved.add)(node)
+        if observes:
+            self._unobserved.pop(node, None)
 
     def _note(self, node: str, error: NotDone) -> None:
         self._open[node] = frozenset()

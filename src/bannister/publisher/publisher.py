@@ -113,7 +113,7 @@ class Publisher:
         self._clock = clock
         self._server = server
         self._sight = Sight(admin_of)
-        self._places = Places(admin_of, settings)
+        self._places = Places(admin_of, settings, clock)
         self._builder = SnapshotBuilder(messages or EnvoyMessages(settings, texts))
         self._plans: tuple[RoutePlan, ...] | None = None
         self._traits: Mapping[str, Traits] = _NO_TRAITS

@@ -27,7 +27,7 @@ _CLOCK_STEP_SECONDS: Final = 1.0
 #: A heartbeat is given up after a second; one that ended later than this after it was sent, or so much before, says nothing about when.
 _ROUND_TRIP_SECONDS_MAX: Final = 2.0
 #: Heartbeats that ended this far apart leave a gap between them.
-_GAP_SECONDS: Final = 5.0
+GAP_SECONDS: Final = 5.0
 #: Heartbeats on their way that are remembered.
 _SENT_MAX: Final = 100
 
@@ -70,7 +70,7 @@ class Coverage:
             return
         if abs(ended_at - self._sent_at[number]) > _ROUND_TRIP_SECONDS_MAX:
             return
-        if not self._gapless or ended_at - self._newest_at > _GAP_SECONDS:
+        if not self._gapless or ended_at - self._newest_at > GAP_SECONDS:
             self._gapless = True
             self.covered_since = ended_at
         self._newest_at = ended_at
