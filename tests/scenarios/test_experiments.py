@@ -5,6 +5,8 @@ Source of the first: aws/amazon-sagemaker-examples, sm-shadow_variant_shadow_api
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import re
@@ -16,11 +18,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 from tests.crashes.harm import kill, part
 from tests.scenarios.recorder import check_decisions, entries
-from tests.scenarios.world import Load, Server, World, wait_for
+from tests.scenarios.world import INFERENCE, Load, Server, World, wait_for
 
 from bannister.domain.experiment.recorder import DECIDED
 
@@ -125,23 +128,69 @@ def served(world: World, endpoint: str) -> list[tuple[Any, ...]]:
     ]
 
 
-def inference_ids(world: World, variant: str) -> set[str]:
-    """Of the captured records of a variant: the notebook joins both variants' by them."""
-    listed = world.s3.list_objects_v2(Bucket="captured", Prefix="notebook/").get("Contents", [])
+def captured(world: World, prefix: str, variant: str) -> dict[str, dict[str, Any]]:
+    """The captured records of a variant by inference id: the notebook joins both variants' by it."""
+    listed = world.s3.list_objects_v2(Bucket="captured", Prefix=prefix).get("Contents", [])
     bodies = [
         world.s3.get_object(Bucket="captured", Key=one["Key"])["Body"].read()
         for one in listed
         if f"/{variant}/" in one["Key"]
     ]
     records = [json.loads(line) for body in bodies for line in body.splitlines()]
-    return {one["eventMetadata"]["inferenceId"] for one in records if "inferenceId" in one["eventMetadata"]}
+    return {one["eventMetadata"]["inferenceId"]: one for one in records if "inferenceId" in one["eventMetadata"]}
+
+
+#: It answers as the notebook's model does: with an array, where one is accepted.
+ARRAYS = """
+import io, json
+import numpy as np
+
+def output_fn(prediction, accept):
+    if accept != NPY:
+        return json.dumps(prediction), "application/json"
+    array = io.BytesIO()
+    np.save(array, np.array([float(prediction["version"][-1])]))
+    return array.getvalue(), accept
+
+NPY = "application/x-npy"
+"""
+NPY = "application/x-npy"
+
+
+def npy(number: float) -> bytes:
+    array = io.BytesIO()
+    np.save(array, np.array([[number, 2.0]]))
+    return array.getvalue()
 
 
 def test_the_notebook_promotes_the_shadow(world: World, record: Path) -> None:
     sagemaker, endpoint = world.sagemaker, "notebook"
     world.s3.create_bucket(Bucket="captured")
-    world.endpoint(endpoint, world.config("notebook-1"))
-    candidate = world.model("notebook-2")
+    first, candidate = (
+        world.model(name, files={"code/inference.py": (INFERENCE + ARRAYS).encode()})
+        for name in ("notebook-1", "notebook-2")
+    )
+    own_capture = {
+        "EnableCapture": True,
+        "InitialSamplingPercentage": 100,
+        "DestinationS3Uri": "s3://captured/own",
+        "CaptureOptions": [{"CaptureMode": "Input"}, {"CaptureMode": "Output"}],
+        "CaptureContentTypeHeader": {"CsvContentTypes": ["text/csv"], "JsonContentTypes": ["application/json"]},
+    }
+    sagemaker.create_endpoint_config(
+        EndpointConfigName=first,
+        ProductionVariants=[
+            {
+                "VariantName": "AllTraffic",
+                "ModelName": first,
+                "InitialInstanceCount": 2,
+                "InstanceType": "ml.m5.large",
+                "InitialVariantWeight": 1.0,
+            }
+        ],
+        DataCaptureConfig=own_capture,
+    )
+    world.endpoint(endpoint, first)
     name = "notebook-shadow"
     arn = sagemaker.create_inference_experiment(
         Name=name,
@@ -158,24 +207,34 @@ def test_the_notebook_promotes_the_shadow(world: World, record: Path) -> None:
         assert [one["Status"] for one in found["ModelVariants"]] == ["InService", "InService"]
         config = found["EndpointMetadata"]["EndpointConfigName"]
         assert sagemaker.describe_endpoint_config(EndpointConfigName=config)["ShadowProductionVariants"]
-        for number in range(20):
+        asked = {str(number) for number in range(20)}
+        for number in asked:
             world.runtime.invoke_endpoint(
-                EndpointName=endpoint, Body=b'{"x": 1}', ContentType="application/json", InferenceId=str(number)
+                EndpointName=endpoint, Body=npy(float(number)), ContentType=NPY, Accept=NPY, InferenceId=number
             )
         wait_for("copies for the shadow", lambda: copies(world, endpoint) >= 20)
+        wait_for(
+            "both variants' answers are captured",
+            lambda: all(asked <= captured(world, "notebook/", one).keys() for one in ("AllTraffic", "Shadow-01")),
+        )
+        for number in asked:
+            both = [captured(world, "notebook/", one)[number] for one in ("AllTraffic", "Shadow-01")]
+            assert both[0]["eventMetadata"]["eventId"] == both[1]["eventMetadata"]["eventId"]
+            for one, answered in zip(both, (1.0, 2.0), strict=True):
+                assert base64.b64decode(one["captureData"]["endpointInput"]["data"]) == npy(float(number))
+                output = one["captureData"]["endpointOutput"]
+                assert (output["encoding"], output["observedContentType"]) == ("BASE64", NPY)
+                assert np.load(io.BytesIO(base64.b64decode(output["data"]))) == [answered]
+        assert not captured(world, "own/", "AllTraffic"), "for the time of the experiment it has the endpoint's place"
         stop(world, name, PROMOTE, DesiredState="Completed", Reason="The shadow is better.")
         assert sagemaker.describe_endpoint(EndpointName=endpoint)["EndpointStatus"] in ("InService", "Updating")
         found = until(world, name, "Completed")
         assert {one.version for one in load.nothing_lost()} == {"notebook-1", "notebook-2"}
-    asked = {str(number) for number in range(20)}
-    wait_for(
-        "both variants' answers are captured",
-        lambda: asked <= inference_ids(world, "AllTraffic") & inference_ids(world, "Shadow-01"),
-    )
     assert found["StatusReason"] == "The shadow is better."
     assert [one["Status"] for one in found["ModelVariants"]] == ["Deleted", "InService"]
     assert world.invoke(endpoint)["version"] == "notebook-2"
     assert [one[0] for one in served(world, endpoint)] == ["Shadow-01"]
+    assert world.describe(endpoint)["DataCaptureConfig"]["DestinationS3Uri"] == own_capture["DestinationS3Uri"]
     sagemaker.delete_inference_experiment(Name=name)
     sagemaker.delete_endpoint(EndpointName=endpoint)
     with pytest.raises(sagemaker.exceptions.ResourceNotFound):

@@ -66,6 +66,8 @@ def test_a_shadow_costs_a_caller_no_time(world: World, tmp_path: Path) -> None:
     for endpoint in ("plain", "shadowed"):
         world.sagemaker.delete_endpoint(EndpointName=endpoint)
     if "SECONDS" not in os.environ:
+        if not found:
+            pytest.skip("every run is void: this machine is too busy to say anything")
         assert all(difference < ROUGHLY_SECONDS for difference, _ in found)
         return
     assert len(found) >= RUNS / 2, "most runs are void: this machine is too busy to say anything"
