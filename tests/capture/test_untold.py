@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bannister.capture.untold import AWAY, BUSY, LOOKS, UNHEARD, Accounting, Missing
+from bannister.capture.untold import AWAY, BUSY, BUSY_LARGE, LOOKS, UNHEARD, Accounting, Missing
 from bannister.domain.comparison.report import Account, Compared, Pending
 
 
@@ -78,7 +78,7 @@ def test_nothing_is_found_before_the_greeting() -> None:
     one.go_on_from(account)
     one.go_on_from(None)  # a later connection's
     found = [one.look(counters(120, busy=9), 0, 1000.0, 1000.0) for _ in range(LOOKS)]
-    assert (found[0], found[-1]) == ({BUSY: 6}, {UNHEARD: 20})
+    assert found == [{}] * (LOOKS - 1) + [{BUSY: 6, UNHEARD: 20}]
 
 
 def test_an_account_from_before_the_machine_was_started_again_says_nothing() -> None:
@@ -144,3 +144,47 @@ def test_a_wall_clock_that_is_set_makes_no_other_proxy(step: int) -> None:
             wall = now + (step if number % 2 else 0)
             assert [one.look(counters(100, away=5, uptime=uptime), 0, now, wall) for _ in range(LOOKS + 2)] == [{}] * 7
             account = one.close_books(0) or account
+
+
+@pytest.mark.parametrize(
+    ("heartbeats", "left"),
+    [
+        (0, {BUSY: 8, AWAY: 4, UNHEARD: 2, BUSY_LARGE: 5}),
+        (8, {AWAY: 4, UNHEARD: 2, BUSY_LARGE: 5}),
+        (11, {AWAY: 1, UNHEARD: 2, BUSY_LARGE: 5}),
+        (13, {UNHEARD: 1, BUSY_LARGE: 5}),
+        (20, {BUSY_LARGE: 5}),
+    ],
+)
+def test_heartbeats_that_are_lost_are_no_exchanges(heartbeats: int, left: dict[str, int]) -> None:
+    """Those that were seen, and those that the proxy did not answer, are not among what is lost."""
+    one = Accounting()
+    one.go_on_from(None)
+    for number in range(heartbeats + 50):
+        one.heartbeats.sent(number)
+    for number in range(heartbeats, heartbeats + 50):
+        one.heartbeats.over(number)
+    told = counters(100, busy=8, away=4) + "cluster.capture-large.upstream_rq_active_overflow: 5\n"
+    found = [one.look(told, 98, 1000.0, 1000.0) for _ in range(2 * LOOKS)]
+    assert found == [{}] * (LOOKS - 1) + [left] + [{}] * LOOKS
+
+
+def test_only_heartbeats_are_lost_second_by_second() -> None:
+    """Each look sees a heartbeat that is answered and not yet counted by the proxy when it is asked."""
+    one = Accounting()
+    one.go_on_from(None)
+    for second in range(20):
+        for number in range(5):
+            one.heartbeats.sent(5 * second + number)
+        assert one.look(counters(0, busy=max(5 * second - 1, 0)), 0, 1000.0, 1000.0) == {}
+
+
+def test_heartbeats_that_a_proxy_did_not_tell_of_hide_nothing_that_the_next_does_not_tell_of() -> None:
+    one = Accounting()
+    one.go_on_from(None)
+    for number in range(9):
+        one.heartbeats.sent(number)
+    for _ in range(LOOKS - 1):
+        assert one.look(counters(100, busy=0), 100, 1000.0, 1000.0) == {}
+    found = [one.look(counters(4, busy=7, uptime=5), 104, 1060.0, 1060.0) for _ in range(2 * LOOKS)]
+    assert [each for each in found if each] == [{BUSY: 7}]

@@ -198,6 +198,8 @@ class Capture:
         except (KeyError, ValueError):
             return
         self._coverage.heartbeat_seen(run, number, now)
+        if run == self._run:
+            self._accounting.heartbeats.over(number)
 
     # --- what becomes of an exchange
 
@@ -246,7 +248,9 @@ class Capture:
         while True:
             begun_at = self._clock.monotonic()
             number = self._coverage.next_heartbeat(self._clock.now(), begun_at)
-            await send_heartbeat(self._settings.port, HEARTBEAT_PATH, self._run, number)
+            self._accounting.heartbeats.sent(number)
+            if not await send_heartbeat(self._settings.port, HEARTBEAT_PATH, self._run, number):
+                self._accounting.heartbeats.over(number)
             await asyncio.sleep(max(interval - (self._clock.monotonic() - begun_at), 0))
 
     async def _count_overflow(self) -> None:

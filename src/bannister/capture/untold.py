@@ -7,6 +7,9 @@
 The first loss the proxy counts by itself. The others are differences between two numbers that only grow: how many streams were asked for, how many were opened, how many were
 heard. (Its counter of connections that failed does not tell these two apart.)
 
+This process's own heartbeats are told of like exchanges, and lost like them. Those that the proxy answered and nobody saw are known by number (`Heartbeats`), and are taken off what is
+found lost.
+
 **A process that ends takes nothing with it silently.** How far these numbers are accounted for goes with the reports that account for it (`Account`), and is stored with them, all or
 nothing. The control plane greets the next process with what it has, and that goes on from there: what nobody took meanwhile, and what the one before had heard and not reported, is counted as
 lost. What it had heard and not yet put into a tally (`Account.pending`: half a pair, a pair that was to be compared, a second that was open) the next one counts as unpaired, under the
@@ -29,8 +32,9 @@ UNTOLD: Final = f"^(http\\.[a-z]+\\.ext_proc\\.streams_started|cluster\\.capture
 _ASKED: Final = re.compile(r"^http\.[a-z]+\.ext_proc\.streams_started: (\d+)$", re.MULTILINE)
 _OPENED: Final = re.compile(r"^cluster\.capture(?:-large)?\.upstream_rq_total: (\d+)$", re.MULTILINE)
 _OVERFLOW: Final = re.compile(
-    r"^(?P<name>cluster\.capture(?P<large>-large)?\.upstream_rq_(active|pending)_overflow): (?P<value>\d+)$"
+    r"^(?P<name>cluster\.capture(-large)?\.upstream_rq_(active|pending)_overflow): (?P<value>\d+)$"
 )
+_LARGE: Final = "cluster.capture-large."
 
 BUSY: Final = "capture was busy"
 BUSY_LARGE: Final = "capture was busy with large bodies"
@@ -45,21 +49,25 @@ _NOTHING: Final = Account(0.0, {}, unopened=0, streams=0)
 
 
 class Overflow:
-    """Turns the proxy's counters of what was not told into what was added since the last look, by reason."""
+    """Turns the proxy's counters of what was not told into what was added between two looks, by reason, `LOOKS` later."""
 
     def __init__(self, seen: Mapping[str, int]) -> None:
         """`seen`: the counters at the last look of the process before."""
         self._increments = Increments(seen)
-        #: The counters at the last look.
+        self._looks: deque[dict[str, int]] = deque(maxlen=LOOKS)
+        #: The counters as far as they are accounted for: by then it is known which heartbeats are among them.
         self.seen = seen
 
     def added(self, counters: str) -> dict[str, int]:
         """`counters`: the proxy's answer, one `name: value` a line."""
-        matches = {match["name"]: match for match in map(_OVERFLOW.match, counters.splitlines()) if match}
-        self.seen = {name: int(one["value"]) for name, one in matches.items()}
+        matches = filter(None, map(_OVERFLOW.match, counters.splitlines()))
+        self._looks.append({match["name"]: int(match["value"]) for match in matches})
         found: dict[str, int] = {}
+        if len(self._looks) < LOOKS:
+            return found
+        self.seen = self._looks[0]
         for name, more in self._increments.of(self.seen).items():
-            reason = BUSY_LARGE if matches[name]["large"] else BUSY
+            reason = BUSY_LARGE if name.startswith(_LARGE) else BUSY
             found[reason] = found.get(reason, 0) + more
         return found
 
@@ -91,6 +99,29 @@ class Missing:
         return more
 
 
+class Heartbeats:
+    """This process's own heartbeats that were not seen on their way through the proxy."""
+
+    def __init__(self) -> None:
+        #: Looks at each, by number.
+        self._unseen: dict[int, int] = {}
+
+    def sent(self, number: int) -> None:
+        self._unseen[number] = 0
+
+    def over(self, number: int) -> None:
+        """It was seen; or the proxy did not answer it, and nobody knows whether it told of it."""
+        self._unseen.pop(number, None)
+
+    def lost(self) -> int:
+        """How many more are lost since the last look."""
+        self._unseen = {number: looks + 1 for number, looks in self._unseen.items()}
+        lost = [number for number, looks in self._unseen.items() if looks >= LOOKS]
+        for number in lost:
+            del self._unseen[number]
+        return len(lost)
+
+
 class Accounting:
     """All of it. `go_on_from` what was stored, then `look` once a second, and `close_books` with each report of it."""
 
@@ -102,6 +133,10 @@ class Accounting:
         self._overflow = Overflow({})
         self._unopened = Missing()
         self._unheard = Missing()
+        self.heartbeats = Heartbeats()
+        #: Heartbeats that are lost, and were not taken off yet.
+        self._own = 0
+        self._asked = 0
         self._last: Account | None = None
 
     @property
@@ -126,6 +161,7 @@ class Accounting:
             monotonic: `Clock.monotonic`.
             now: `Clock.now`.
         """
+        self._own += self.heartbeats.lost()
         start = proxy_start(counters or "", monotonic, now)
         if not self._greeted or counters is None or start is None:
             return {}
@@ -133,8 +169,15 @@ class Accounting:
             self._proxy = self._go_on(start, counters)
         self._proxy = self._proxy.follow(start)
         asked, opened = _asked(counters), _opened(counters)
+        if asked < self._asked:  # a proxy that was started again: what the one before did not tell of is not looked for any more
+            self._own, self.heartbeats = 0, Heartbeats()
+        self._asked = asked
         found = self._overflow.added(counters)
         found |= {AWAY: self._unopened.added(asked, opened), UNHEARD: self._unheard.added(opened, heard)}
+        for reason in (BUSY, AWAY, UNHEARD):
+            own = min(self._own, found.get(reason, 0))
+            self._own -= own
+            found[reason] = found.get(reason, 0) - own
         return {reason: count for reason, count in found.items() if count}
 
     def _go_on(self, start: ProxyStart, counters: str) -> ProxyStart:

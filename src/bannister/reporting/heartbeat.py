@@ -9,11 +9,12 @@ import contextlib
 _TIMEOUT_SECONDS = 1.0
 
 
-async def send_heartbeat(port: int, path: str, run: str, number: int) -> None:
+async def send_heartbeat(port: int, path: str, run: str, number: int) -> bool:
     """Send one heartbeat to this path through Envoy on a connection of its own, so that they spread over Envoy's threads.
 
-    A failure needs no answer here: what counts is whether it is seen on its way.
+    Returns whether it was answered as it should be. What counts is whether it is seen on its way.
     """
+    answer = b""
     request = (
         f"GET {path}?run={run}&n={number} HTTP/1.1\r\n"
         f"Host: 127.0.0.1:{port}\r\nUser-Agent: bannister-heartbeat\r\nConnection: close\r\n\r\n"
@@ -24,6 +25,7 @@ async def send_heartbeat(port: int, path: str, run: str, number: int) -> None:
             try:
                 writer.write(request.encode())
                 # Not until it closes the connection: Envoy waits a second for the client to do so.
-                await reader.readuntil(b"\r\n\r\n")
+                answer = await reader.readuntil(b"\r\n\r\n")
             finally:
                 writer.close()
+    return answer.startswith(b"HTTP/1.1 200 ")
