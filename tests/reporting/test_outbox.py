@@ -108,3 +108,31 @@ def test_what_is_dropped_may_be_absorbed_by_the_next_but_never_by_one_that_was_r
     assert seconds == sorted(second for second in range(1, 12) if second <= read or second % 3)
     for one in rest(outbox):
         assert one.covered_since == (0.5 if one.sequence <= read else max(outbox._dropped_until, 0.5))
+
+
+@pytest.mark.parametrize(
+    ("acknowledged", "told_next"),
+    [
+        (0, [(3, [1, 2, 3]), (4, [4]), (5, [5])]),
+        (1, [(4, [4]), (5, [5])]),
+        (3, [(4, [4]), (5, [5])]),
+        (4, [(5, [5])]),
+    ],
+    ids=["none", "the first", "all that were dropped", "more"],
+)
+def test_what_is_dropped_after_it_was_read_is_told_to_the_next_connection_unless_it_is_acknowledged(
+    acknowledged: int, told_next: list[tuple[int, list[int]]]
+) -> None:
+    outbox = Outbox("run", 2, Report, absorb=absorbing)
+    told: list[Report] = []
+    for second in range(1, 6):
+        outbox.put(float(second), 0.5, summaries(1, second))
+        told += rest(outbox, second - 1)
+    assert [(one.sequence, len(one.summaries)) for one in told] == [(number, 1) for number in range(1, 6)]
+    outbox.acknowledge(Acknowledgement("run", acknowledged))
+    found = rest(outbox)
+    assert [(one.sequence, [each.second for each in one.summaries]) for one in found] == told_next
+    assert all(one.covered_since == 3.0 for one in found), "it is no proof of what is not told one by one"
+    assert [one.sequence for one in rest(outbox, 1)] == [4, 5][max(acknowledged - 3, 0) :], (
+        "it has read some of them itself"
+    )

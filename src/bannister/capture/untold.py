@@ -169,7 +169,9 @@ class Accounting:
             self._proxy = self._go_on(start, counters)
         self._proxy = self._proxy.follow(start)
         asked, opened = _asked(counters), _opened(counters)
-        if asked < self._asked:  # a proxy that was started again: what the one before did not tell of is not looked for any more
+        if (
+            asked < self._asked
+        ):  # a proxy that was started again: what the one before did not tell of is not looked for any more
             self._own, self.heartbeats = 0, Heartbeats()
         self._asked = asked
         found = self._overflow.added(counters)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +17,8 @@ ItemT = TypeVar("ItemT")
 #: Makes a report of its run, sequence, watermark, covered_since and items.
 Pack: TypeAlias = Callable[[str, int, float | None, float | None, tuple[ItemT, ...]], ReportT]
 
+_log = logging.getLogger(__name__)
+
 #: Items in one report: bounds the length of a line.
 _ITEMS_MAX = 100
 
@@ -24,6 +27,9 @@ class Outbox(Generic[ItemT, ReportT]):
     """Numbers reports and keeps them until they are acknowledged, at most `limit`: then the oldest that nobody has read is dropped.
 
     What a dropped report covered is a gap, so every later one claims to be gapless from there on only. What must not be lost with it, `absorb` puts into the one after it.
+
+    Where all were read, the oldest of those is dropped: whoever read it is expected to store it. If it ends instead, the next connection is given all of them as one report, under the last
+    one's number: a reader that has stored that one knows it. Once some of them are acknowledged nobody can tell the rest apart, and it is left to the reader.
     """
 
     def __init__(
@@ -33,9 +39,9 @@ class Outbox(Generic[ItemT, ReportT]):
         pack: Pack[ItemT, ReportT],
         *,
         items_per_report_max: int = _ITEMS_MAX,
-        absorb: Callable[[ReportT, ReportT], ReportT] = lambda _dropped, following: following,
+        absorb: Callable[[ReportT, ReportT], ReportT] | None = None,
     ) -> None:
-        """`absorb`: given a report that is dropped and the one after it, what to send in place of the latter."""
+        """`absorb`: given a report that is dropped and the one after it, what to send in place of the latter; None: nothing of it is kept."""
         self._run = run
         self._limit = limit
         self._pack = pack
@@ -51,6 +57,9 @@ class Outbox(Generic[ItemT, ReportT]):
         #: Of those that were dropped: the greatest number, and how far they were.
         self._dropped = 0
         self._dropped_until = 0.0
+        #: Of those that were dropped after they were read, and are not acknowledged: the sum, and the first one's number.
+        self._unsure: ReportT | None = None
+        self._unsure_from = 0
         self.changed = Signal()
 
     def put(
@@ -81,6 +90,8 @@ class Outbox(Generic[ItemT, ReportT]):
         """The oldest report with a greater number."""
         if not self._reports or self._reports[-1].sequence <= sequence:
             return None
+        if self._unsure is not None and sequence < self._unsure_from:
+            return self._unsure
         report = self._reports[self._place_after(sequence)]
         self._read = max(self._read, report.sequence)
         since = report.covered_since
@@ -94,6 +105,8 @@ class Outbox(Generic[ItemT, ReportT]):
             return
         while self._reports and self._reports[0].sequence <= acknowledgement.sequence:
             self._reports.popleft()
+        if self._unsure is not None and self._unsure_from <= acknowledgement.sequence:
+            self._unsure = None
 
     def __len__(self) -> int:
         return len(self._reports)
@@ -114,17 +127,32 @@ class Outbox(Generic[ItemT, ReportT]):
             self._drop()
 
     def _drop(self) -> None:
-        """What was read may be counted already, and would be counted again by another report; where all but the newest was read, what is lost is lost."""
+        """What was read may be counted already, and would be counted again by a report of another number."""
         place = self._place_after(self._read)
         if place + 1 < len(self._reports):
             dropped = self._reports[place]
-            self._reports[place + 1] = self._absorb(dropped, self._reports[place + 1])
+            if self._absorb is not None:
+                self._reports[place + 1] = self._absorb(dropped, self._reports[place + 1])
             self._newest_is_bare &= place + 2 < len(self._reports)  # it holds what must not be lost
             del self._reports[place]
         else:
             dropped = self._reports.popleft()
+            if self._absorb is not None and dropped.sequence <= self._read:
+                self._keep_unsure(dropped, self._absorb)
         self._dropped = max(self._dropped, dropped.sequence)
         self._dropped_until = max(self._dropped_until, dropped.watermark or 0.0)
+
+    def _keep_unsure(self, dropped: ReportT, absorb: Callable[[ReportT, ReportT], ReportT]) -> None:
+        if self._unsure is None:
+            _log.warning(
+                "Reports from %d on were sent and not acknowledged, and are not kept one by one any more.",
+                dropped.sequence,
+            )
+            self._unsure_from = dropped.sequence
+            self._unsure = dropped
+        else:
+            # It claims to cover nothing: those before it are not there one by one.
+            self._unsure = dataclasses.replace(absorb(self._unsure, dropped), covered_since=dropped.watermark)
 
     def _place_after(self, sequence: int) -> int:
         return bisect_right(self._reports, sequence, key=lambda one: one.sequence)
