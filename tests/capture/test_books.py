@@ -5,6 +5,7 @@ The capture process without its sockets: streams are put in as the proxy's messa
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections import Counter
 from dataclasses import replace
@@ -329,3 +330,21 @@ def test_wherever_a_process_is_killed_each_is_counted_once(
     expected = Counter(f"shadow{number}" for number, _ in {tuple(identity.split("/")) for identity, _ in accounted})
     assert found == expected
     assert books.dropped.total() == len(ended) - len(accounted)
+
+
+@pytest.mark.parametrize(("answered", "seen", "lost"), [(True, False, 1), (True, True, 0), (False, False, 0)])
+async def test_a_heartbeat_that_was_answered_and_not_seen_is_no_exchange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: bool, seen: bool, lost: int
+) -> None:
+    books = Books(tmp_path)
+
+    async def send(_port: int, path: str, run: str, number: int) -> bool:
+        if seen:
+            books.capture._heartbeat(f"{path}?run={run}&n={number}", books.clock.now())
+        return answered
+
+    monkeypatch.setattr("bannister.capture.program.send_heartbeat", send)
+    beating = asyncio.create_task(books.capture._beat())
+    await asyncio.sleep(0)
+    beating.cancel()
+    assert sum(books.capture._accounting.heartbeats.lost() for _ in range(LOOKS)) == lost
