@@ -135,6 +135,13 @@ PAGINATORS: Final[dict[tuple[str, str], tuple[dict[str, Any], int | None]]] = {
         1,
     ),
     ("cloudwatch", "ListMetrics"): ({"Namespace": "N"}, None),
+    ("iam", "SimulatePrincipalPolicy"): (
+        {
+            "PolicySourceArn": "arn:aws:iam::000000000000:role/r",
+            "ActionNames": ["s3:GetObject", "s3:PutObject", "sagemaker:CreateModel"],
+        },
+        1,
+    ),
     ("logs", "DescribeLogGroups"): ({}, 1),
     ("logs", "DescribeLogStreams"): ({"logGroupName": GROUP}, 1),
     ("logs", "FilterLogEvents"): ({"logGroupName": GROUP}, 1),
