@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from bannister.errors import Unavailable
-from bannister.instances.ping import WARNING_CHARACTERS_MAX, WARNINGS_MAX, Answer, answers_ping, asked
+from bannister.instances.ping import WARNING_CHARACTERS_MAX, WARNINGS_MAX, Answer, asked
 from bannister.instances.ports import Ports
 
 
@@ -63,7 +63,7 @@ async def _ping(answer: bytes | None, timeout_seconds: float = 5.0) -> bool:
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        return await answers_ping("127.0.0.1", server.sockets[0].getsockname()[1], "/ping", timeout_seconds)
+        return (await asked("127.0.0.1", server.sockets[0].getsockname()[1], "/ping", timeout_seconds)).up
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ async def test_a_ping_does_not_wait_for_ever():
 
 
 async def test_nobody_there_is_no_answer(first):
-    assert await answers_ping("127.0.0.1", first, "/ping", 5.0) is False
+    assert (await asked("127.0.0.1", first, "/ping", 5.0)).up is False
 
 
 @pytest.mark.parametrize(

@@ -42,11 +42,6 @@ async def asked(host: str, port: int, path: str, timeout_seconds: float) -> Answ
     return Answer(up=status == 200, warnings=_warnings(body))
 
 
-async def answers_ping(host: str, port: int, path: str, timeout_seconds: float) -> bool:
-    """Whether a server answers `path` with 200 in time."""
-    return (await asked(host, port, path, timeout_seconds)).up
-
-
 def _warnings(body: bytes) -> tuple[str, ...]:
     """Each once, without what could disturb a terminal; a body of another kind has none."""
     if not body.startswith(b"{") or b'"warnings"' not in body:
