@@ -15,6 +15,8 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 	$$each -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$each; break; }; done)
 
 .DEFAULT_GOAL := help
+# Where it is set, every process that a test or the demo starts would compile all sources again.
+unexport PYTHONDONTWRITEBYTECODE
 .PHONY: help setup demo test bench bench-alarms bench-shadow shadow-inert crashes soak conformance compatibility aws-tools frameworks check simulate soak-simulation format constraints clean
 
 help: ## List the verbs
