@@ -26,5 +26,6 @@ def test_the_rules_of_captured_traffic_have_something_to_judge() -> None:
         *rooms,
         "requests sampled",
         "copies of a process that was killed",
+        "exchanges due at the end",
     ):
         assert counts[what] > 0, (what, counts)
