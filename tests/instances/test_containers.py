@@ -253,6 +253,15 @@ def test_a_file_that_nobody_listens_on_is_no_engine(tmp_path):
         Engines(str(tmp_path / "docker.sock")).find()
 
 
+@pytest.mark.parametrize("name", ["closed/podman.sock", f"{'a' * 300}/docker.sock"], ids=["closed", "no name"])
+def test_a_place_that_may_not_be_looked_at_is_passed_over(tmp_path, name):
+    """As Podman's for the whole machine, which only root may look into."""
+    (tmp_path / "closed").mkdir(mode=0)
+    engines = Engines(environment={"DOCKER_HOST": f"unix://{tmp_path}/{name}"})
+    with pytest.raises(Unavailable, match="No container engine answers here"):
+        engines.find()
+
+
 @pytest.fixture
 def table(tmp_path):
     settings = Settings(data_dir=tmp_path)

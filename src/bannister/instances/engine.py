@@ -242,9 +242,7 @@ class Engines:
 
 
 def _answers(path: Path) -> bool:
-    """Whether an engine listens there, asked at once: between two other things that the control plane does."""
-    if not path.exists():
-        return False
+    """Whether an engine listens there, and lets this user in, asked at once: between two other things that the control plane does."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_FIND_SECONDS)
         try:
