@@ -171,6 +171,40 @@ async def test_a_failure_is_said_once_with_its_decisive_lines(models: Models) ->
     assert models.environments() == []
 
 
+async def test_what_addresses_hold_before_an_at_is_in_no_reason_and_no_log(models: Models) -> None:
+    """git says whose password it could not read, with all that the address had."""
+    models.held.write_text(
+        f'#!/bin/sh\nif [ "$2" != build ]; then exec {sys.executable} "$@"; fi\n'
+        'echo Cloning; printf "ERROR: no Password for \'https://me:ses"\n'
+        f"while [ -e {models.gate} ]; do sleep 0.02; done\n"
+        "echo \"ame@git.example/tiny'\"; printf 'no end of line: https://sesame@git.example'; exit 1\n"
+    )
+    models.gate.touch()
+    backend = await models.place.started()
+    await backend.ensure(models.spec("one", "tiny\n", image="held:1"), 1, epoch=1)
+    (one,) = await models.place.until(backend, lambda found: found[0].reason is not None)
+    log = models.place.settings.instances_dir / "running" / one.id / "log"
+    await eventually(lambda: log.exists() and "Cloning" in log.read_text())
+    models.gate.unlink()
+    (one,) = await models.place.until_all(backend, FAILED)
+    assert one.reason is not None
+    said_lines = ["ERROR: no Password for 'https://git.example/tiny'", "no end of line: https://git.example"]
+    assert one.reason.splitlines()[1:] == said_lines
+    assert await backend.log_tail(one.id, 1000) == ["Cloning", *said_lines]
+
+
+async def test_what_is_printed_at_once_is_in_the_log_whole(models: Models) -> None:
+    count = 300_000
+    models.held.write_text(
+        f'#!/bin/sh\nif [ "$2" = build ]; then seq {count}; exit 1; fi\nexec {sys.executable} "$@"\n'
+    )
+    backend = await _with(models.place, instance_log_bytes_max=16 * MEBIBYTE).started()
+    await backend.ensure(models.spec("one", "tiny\n", image="held:1"), 1, epoch=1)
+    (one,) = await models.place.until_all(backend, FAILED)
+    log = models.place.settings.instances_dir / "running" / one.id / "log"
+    assert log.read_text().splitlines() == [str(number) for number in range(1, count + 1)]
+
+
 async def test_an_image_with_a_command_of_its_own_is_left_alone(models: Models) -> None:
     backend = await models.place.started()
     await backend.ensure(models.spec("one", "nosuch==1.0\n", image="own:1"), 1, epoch=1)

@@ -137,7 +137,7 @@ def build_variables(text: str, environment: Mapping[str, str]) -> dict[str, str]
 
 
 def without_credentials(text: str) -> str:
-    """An installer's configuration without what its addresses hold before an @: with another password the packages are the same."""
+    """What configures an installer, or what it prints, without what addresses hold before an @: with another password the packages are the same."""
     return _CREDENTIALS.sub("://", text)
 
 

@@ -29,7 +29,7 @@ from typing import Final
 import msgspec
 
 from bannister.clock import Clock
-from bannister.domain.requirements import Kept, to_evict
+from bannister.domain.requirements import Kept, to_evict, without_credentials
 from bannister.errors import Unavailable, disk_is_full
 from bannister.instances.host import Unprepared
 from bannister.instances.installing import REQUIREMENTS, Plan, Wanted, install, planned
@@ -43,6 +43,8 @@ MARK: Final = "bannister-environment.json"
 _GONE: Final = ".gone-"
 #: What is printed goes on to those who wait this often.
 _FOLLOW_SECONDS: Final = 0.1
+#: At most so much of it at once.
+_FOLLOWED_BYTES_MAX: Final = 1024 * 1024
 
 
 class _Mark(msgspec.Struct):
@@ -113,7 +115,7 @@ class Environments:
             waits(f"The instance waits until its {REQUIREMENTS} is installed.")
             folder = await self._built(plan, log)
         else:
-            _append(log, f"{REQUIREMENTS} is installed already, in {folder}\n".encode())
+            _append(log, f"{REQUIREMENTS} is installed already, in {folder}\n")
         self._fence()
         with contextlib.suppress(OSError):  # on a full disk it counts as unused for longer than it is
             os.utime(folder / MARK)
@@ -228,17 +230,22 @@ class Environments:
 
 
 async def _follow(build: _Build, log: Path) -> None:
-    """Copy what is printed until it is built, or cannot be."""
-    position, done = 0, False
-    while not done:
-        done = build.task.done()
+    """Copy what is printed until it is built, or cannot be: whole lines, without credentials."""
+    position, over = 0, False
+    while not over:
+        ended, printed = build.task.done(), b""
         with contextlib.suppress(OSError), build.output.open("rb") as source:  # nothing has been printed yet
             source.seek(position)
-            printed = source.read()
-            _append(log, printed)
-            position += len(printed)
-        if not done:
-            await asyncio.wait([build.task], timeout=_FOLLOW_SECONDS)
+            printed = source.read(_FOLLOWED_BYTES_MAX)
+        is_all = len(printed) < _FOLLOWED_BYTES_MAX
+        over = ended and is_all
+        whole = printed.rfind(b"\n") + 1
+        if not over and (whole or is_all):  # else it is a line longer than that
+            printed = printed[:whole]
+        _append(log, without_credentials(printed.decode("utf-8", "surrogateescape")))
+        position += len(printed)
+        if not over:
+            await asyncio.wait([build.task], timeout=_FOLLOW_SECONDS if is_all else 0)
 
 
 async def _ended(task: asyncio.Task[None]) -> None:
@@ -263,9 +270,9 @@ def _write_mark(folder: Path, mark: _Mark) -> None:
     partial.replace(folder / MARK)
 
 
-def _append(log: Path, printed: bytes) -> None:
+def _append(log: Path, printed: str) -> None:
     with contextlib.suppress(OSError), log.open("ab") as target:  # its instance may be gone, its disk full
-        target.write(printed)
+        target.write(printed.encode("utf-8", "surrogateescape"))
 
 
 def _size(folder: Path) -> int:

@@ -23,6 +23,7 @@ from bannister.domain.requirements import (
     decisive_lines,
     environment_key,
     installer,
+    without_credentials,
 )
 from bannister.errors import Invalid, Unavailable
 from bannister.instances import program
@@ -156,7 +157,8 @@ def _read(requirements: Path) -> str:
 
 
 def _last_lines(output: Path) -> list[str]:
+    """Of what was printed, for people to read: what an installer starts (git) may name an address with all that is in it."""
     with contextlib.suppress(OSError), output.open("rb") as source:
         source.seek(max(0, output.stat().st_size - _SEARCHED_BYTES))
-        return source.read().decode(errors="replace").splitlines()
+        return without_credentials(source.read().decode(errors="replace")).splitlines()
     return []
