@@ -154,6 +154,21 @@ async def test_options_and_files_are_relative_to_the_code(models: Models) -> Non
     assert len(models.environments()) == 2, "the text is the same, the files are not"
 
 
+async def test_other_constraints_of_the_machine_have_another_environment(
+    models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for version in ("1.0", "2.0"):
+        make_wheel(models.wheels, "tiny", version)
+    constraints = tmp_path / "constraints.txt"
+    monkeypatch.setenv("PIP_CONSTRAINT", str(constraints))
+    backend = await models.place.started()
+    for count, version in enumerate(("1.0", "2.0"), start=1):
+        constraints.write_text(f"tiny=={version}\n")
+        await backend.ensure(models.spec(version, "tiny\n"), 1, epoch=1)
+        instances = await models.place.until_all(backend, READY, count)
+        assert (await said(backend, instances[-1].id))["found"]["tiny"][0] == version
+
+
 async def test_a_failure_is_said_once_with_its_decisive_lines(models: Models) -> None:
     backend = await models.place.started()
     await backend.ensure(models.spec("one", "nosuch==1.0\n"), 2, epoch=1)

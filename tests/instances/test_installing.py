@@ -47,26 +47,28 @@ def test_uv_reads_a_configuration_file_only_where_the_model_names_one(monkeypatc
 
 def test_what_decides_which_packages_are_taken_is_known(tmp_path: Path) -> None:
     python = str(tmp_path / "venv" / "bin" / "python")
-    home = tmp_path / "home"
+    home, requirements = tmp_path / "home", tmp_path / "requirements.txt"
     given = {"HOME": str(home), "XDG_CONFIG_DIRS": str(tmp_path)}
-    assert configuration(given, python, tmp_path) == ()
+    assert configuration(given, python, requirements, tmp_path) == ()
     of_no_consequence = {"PIP_CACHE_DIR": "/c", "PIP_PROXY": "http://p.example", "HTTPS_PROXY": "x", "UV_OFFLINE": "1"}
-    assert configuration(given | of_no_consequence, python, tmp_path) == ()
+    assert configuration(given | of_no_consequence, python, requirements, tmp_path) == ()
     (home / ".pip").mkdir(parents=True)
     (home / ".pip" / "pip.conf").write_text("[global]\nindex-url = https://me:secret@a.example/simple\n")
     (tmp_path / "named.conf").write_text("[install]\npre = true\n")
     given |= {"PIP_INDEX_URL": "https://token@b.example/simple", "UV_INDEX": "https://c.example/simple"}
     options = ("PIP_INDEX_URL=https://b.example/simple", "UV_INDEX=https://c.example/simple")
     of_the_user = "[global]\nindex-url = https://a.example/simple\n"
-    assert configuration(given, python, tmp_path) == (*options, of_the_user), "another password is the same index"
+    assert configuration(given, python, requirements, tmp_path) == (*options, of_the_user), (
+        "another password is the same index"
+    )
     named = str(tmp_path / "named.conf")
-    assert configuration(given | {"PIP_CONFIG_FILE": named}, python, tmp_path) == (
+    assert configuration(given | {"PIP_CONFIG_FILE": named}, python, requirements, tmp_path) == (
         f"PIP_CONFIG_FILE={named}",
         *options,
         of_the_user,
         "[install]\npre = true\n",
     )
-    assert configuration(given | {"PIP_CONFIG_FILE": "/dev/null"}, python, tmp_path) == (
+    assert configuration(given | {"PIP_CONFIG_FILE": "/dev/null"}, python, requirements, tmp_path) == (
         "PIP_CONFIG_FILE=/dev/null",
         *options,
     )
@@ -86,7 +88,7 @@ def test_what_decides_which_packages_are_taken_is_known(tmp_path: Path) -> None:
         ({}, "home/pip.conf", False),
     ],
 )
-def testpip_is_configured_by_a_variable_or_a_file(
+def test_pip_is_configured_by_a_variable_or_a_file(
     tmp_path: Path, variables: dict[str, str], file: str | None, expected: bool
 ) -> None:
     if file is not None:
@@ -94,3 +96,64 @@ def testpip_is_configured_by_a_variable_or_a_file(
         (tmp_path / file).touch()
     given = {"HOME": str(tmp_path / "home"), "XDG_CONFIG_DIRS": str(tmp_path / "machine"), **variables}
     assert pip_is_configured(given, str(tmp_path / "venv" / "bin" / "python"), tmp_path) is expected
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> Path:
+    """The folder `code` of an artifact, and beside it one of the machine's files."""
+    for folder in ("code", "machine", "home/.pip"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path / "code"
+
+
+@pytest.mark.parametrize(
+    ("variables", "of_pip", "text"),
+    [
+        ({"PIP_CONSTRAINT": "{machine}/c.txt"}, "", ""),
+        ({"PIP_CONSTRAINT": "https://a.example/c.txt {machine}/c.txt"}, "", ""),
+        ({"PIP_BUILD_CONSTRAINT": "../machine/c.txt"}, "", ""),
+        ({"PIP_REQUIREMENT": "file://{machine}/c.txt"}, "", ""),
+        ({"UV_OVERRIDE": "{machine}/c.txt"}, "", ""),
+        ({"UV_CONFIG_FILE": "{machine}/c.txt"}, "", ""),
+        ({}, "[install]\nconstraint = {machine}/c.txt\n", ""),
+        ({}, "[global]\nbuild_constraint =\n  ../machine/none.txt\n  ../machine/c.txt\n", ""),
+        ({}, "", "tiny\n-c {machine}/c.txt  # of the machine\n"),
+        ({}, "", "--constraint=../machine/c.txt"),
+        ({}, "", "-r more.txt"),
+        ({"PIP_CONSTRAINT": "{machine}/more.txt"}, "", ""),
+    ],
+)
+def test_what_is_in_files_that_are_named_is_known_too(
+    tmp_path: Path, code: Path, variables: dict[str, str], of_pip: str, text: str
+) -> None:
+    machine = str(tmp_path / "machine")
+    given = {"HOME": str(tmp_path / "home"), "XDG_CONFIG_DIRS": str(tmp_path)}
+    given |= {name: value.replace("{machine}", machine) for name, value in variables.items()}
+    (code / "requirements.txt").write_text(text.replace("{machine}", machine))
+    (code / "more.txt").write_text("-c ../machine/c.txt\n-r more.txt\n")
+    (tmp_path / "machine" / "more.txt").write_text("other\n-cc.txt\n")
+    (tmp_path / "home" / ".pip" / "pip.conf").write_text(of_pip.replace("{machine}", machine))
+
+    def told(content: str) -> tuple[str, ...]:
+        (tmp_path / "machine" / "c.txt").write_text(content)
+        return configuration(given, "/no/bin/python", code / "requirements.txt", tmp_path)
+
+    before = told("tiny @ https://me:secret@a.example/tiny.whl\n")
+    assert before[-1] == "tiny @ https://a.example/tiny.whl\n"
+    assert told("tiny==2\n") == (*before[:-1], "tiny==2\n")
+
+
+def test_files_that_name_each_other_without_end_end(tmp_path: Path, code: Path) -> None:
+    for number in range(200):
+        (code / f"{number}.txt").write_text(f"-r {number + 1}.txt\n-r {number}.txt\n")
+    (code / "requirements.txt").write_text("-r 0.txt\n")
+    assert len(configuration({}, "/no/bin/python", code / "requirements.txt", tmp_path)) == 64
+
+
+def test_a_place_that_may_not_be_looked_at_holds_no_file_of_pips(tmp_path: Path) -> None:
+    """As the home of another user, whom the server's variables still name."""
+    (tmp_path / "closed").mkdir(mode=0)
+    for home in (tmp_path / "closed", tmp_path / ("a" * 300)):
+        given = {"HOME": str(home), "XDG_CONFIG_DIRS": str(tmp_path)}
+        assert not pip_is_configured(given, "/no/bin/python", tmp_path)
+        assert configuration(given, "/no/bin/python", tmp_path / "requirements.txt", tmp_path) == ()

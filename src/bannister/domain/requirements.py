@@ -55,6 +55,8 @@ _OPTIONS_WITHOUT_FILES: Final = frozenset(
         "--hash",
     ]
 )
+#: A line that names another file of requirements, or one of constraints.
+_NAMES_A_FILE: Final = re.compile(r"(?:-[rc]|--(?:requirement|constraint))(?:\s+|=)?(\S+)")
 _VARIABLE: Final = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _CREDENTIALS: Final = re.compile(r"://[^/@\s]*@")
 #: What pip and uv take their options from.
@@ -128,6 +130,11 @@ def is_plain(text: str) -> bool:
 def reaches_files(text: str) -> bool:
     """Whether what is installed may depend on files of the artifact beside this text."""
     return any(_may_reach_a_file(line) for line in _lines(text))
+
+
+def files_named(text: str) -> list[str]:
+    """The further files of requirements and of constraints that a text names, as it writes them: relative to its own folder, or addresses."""
+    return [found[1].strip("'\"") for line in _lines(text) if (found := _NAMES_A_FILE.match(line))]
 
 
 def build_variables(text: str, environment: Mapping[str, str]) -> dict[str, str]:

@@ -10,12 +10,13 @@ some in any folder above an artifact. One that a model names itself (`UV_CONFIG_
 
 from __future__ import annotations
 
+import configparser
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from bannister.domain.requirements import without_credentials
+from bannister.domain.requirements import files_named, without_credentials
 
 #: How to find the user's files, to speak, to reach an index through a proxy and to believe it, and to compile.
 _INHERITED: Final = frozenset(
@@ -140,8 +141,11 @@ _OF_NO_CONSEQUENCE: Final = frozenset(
 )
 #: `UV_INDEX_NAME_USERNAME` and `…_PASSWORD`: of an index that has a name.
 _NAMED_INDEX: Final = "UV_INDEX_"
-#: Of a configuration file, so much decides.
-_FILE_BYTES_MAX: Final = 64 * 1024
+#: Options that name files which decide, too, as pip's files call them; as variables they have PIP_ or UV_ before their names.
+_NAME_FILES: Final = frozenset(["constraint", "build-constraint", "requirement", "override"])
+#: Of a file, so much decides, and of so many files.
+_FILE_BYTES_MAX: Final = 1024 * 1024
+_FILES_MAX: Final = 64
 
 
 def environment(path: str, variables: Mapping[str, str]) -> dict[str, str]:
@@ -164,20 +168,75 @@ def pip_is_configured(environment: Mapping[str, str], python: str, root: Path = 
     """Whether pip would do otherwise than by default: by its variables, or a file that it reads."""
     if any(name.startswith("PIP_") and name not in _OF_NO_CONSEQUENCE for name in environment):
         return True
-    return any(file.is_file() for file in _pip_files(environment, python, root))
+    return any(_content(file) is not None for file in _pip_files(environment, python, root))
 
 
-def configuration(environment: Mapping[str, str], python: str, root: Path = Path("/")) -> tuple[str, ...]:
-    """What decides which packages an installer with this environment takes, beside what it is asked for: options and pip's files, without credentials."""
+def configuration(
+    environment: Mapping[str, str], python: str, requirements: Path, root: Path = Path("/")
+) -> tuple[str, ...]:
+    """What decides which packages an installer with this environment takes, beside the text of the requirements, without credentials.
+
+    That is options and pip's files, and what is in the files that these or the requirements name: constraints, further requirements, and what those name.
+    """
     options = [f"{name}={value}" for name, value in sorted(environment.items()) if name in _WHICH_PACKAGES]
-    files = []
-    for file in _pip_files(environment, python, root):
+    files = [text for file in _pip_files(environment, python, root) if (text := _content(file)) is not None]
+    folder = requirements.parent
+    named = [*files_named(_content(requirements) or ""), *_named_by_options(environment), *_named_by_pip(files)]
+    contents = _contents([_path(folder, name) for name in named])
+    return tuple(without_credentials(one) for one in [*options, *files, *contents])
+
+
+def _named_by_options(environment: Mapping[str, str]) -> list[str]:
+    found = [name for name in [environment.get("UV_CONFIG_FILE")] if name]
+    for name, value in sorted(environment.items()):
+        installer, _, option = name.partition("_")
+        if installer in ("PIP", "UV") and option.lower().replace("_", "-") in _NAME_FILES:
+            found += value.split()
+    return found
+
+
+def _named_by_pip(files: Iterable[str]) -> list[str]:
+    found = []
+    for text in files:
+        parser = configparser.RawConfigParser(strict=False)
         try:
-            with file.open("rb") as source:
-                files.append(source.read(_FILE_BYTES_MAX).decode(errors="replace"))
-        except OSError:  # there is none
+            parser.read_string(text)
+        except configparser.Error:  # pip says what is wrong with it
             continue
-    return tuple(without_credentials(one) for one in [*options, *files])
+        for section in parser.sections():
+            for option, value in parser.items(section):
+                if option.replace("_", "-") in _NAME_FILES:
+                    found += value.split()
+    return found
+
+
+def _contents(files: Iterable[Path]) -> list[str]:
+    """What is in files, and in those that they name. An address names none, nor does one that is not there: pip says so."""
+    waiting, seen = list(files), set[Path]()
+    found = []
+    while waiting and len(seen) < _FILES_MAX:
+        file = waiting.pop(0)
+        text = None if file in seen else _content(file)
+        seen.add(file)
+        if text is not None:
+            found.append(text)
+            waiting += [_path(file.parent, name) for name in files_named(text)]
+    return found
+
+
+def _path(folder: Path, name: str) -> Path:
+    return folder / name.removeprefix("file://")
+
+
+def _content(file: Path) -> str | None:
+    """None: there is no such file, or it may not be looked at. A pipe would keep whoever reads it waiting."""
+    try:
+        if not file.is_file():
+            return None
+        with file.open("rb") as source:
+            return source.read(_FILE_BYTES_MAX).decode(errors="replace")
+    except (OSError, ValueError):  # the latter: no name that a file can have
+        return None
 
 
 def _is_inherited(name: str) -> bool:

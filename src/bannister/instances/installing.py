@@ -83,7 +83,7 @@ async def planned(wanted: Wanted, interpreters: Interpreters) -> Plan:
     interpreter = await interpreters.described(wanted.python, wanted.path)
     variables = build_variables(text, wanted.variables)
     given = environment(wanted.path, variables)
-    told = await asyncio.to_thread(configuration, given, interpreter.path)
+    told = await asyncio.to_thread(configuration, given, interpreter.path, wanted.requirements)
     key = environment_key(text, wanted.artifact.name, interpreter, variables, told)
     return Plan(key, wanted, text, interpreter, given)
 
