@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.instances.container_engine import LARGE
 
 from bannister.clock import SystemClock
 from bannister.domain.instance import GroupSpec, Instance, InstancePhase
@@ -260,7 +261,8 @@ class EngineProgram:
     def __init__(self) -> None:
         self.socket = Path(tempfile.mkdtemp(prefix="engine-", dir="/tmp")) / "engine.sock"  # a socket's path is short
         program = [sys.executable, str(Path(__file__).with_name("container_engine.py")), str(self.socket)]
-        self._running = subprocess.Popen([*program, *(f"bannister-test/{mode}:1" for mode in MODES)])
+        images = [f"bannister-test/{name}:1" for name in (*MODES, LARGE)]
+        self._running = subprocess.Popen([*program, *images])
         deadline = time.monotonic() + TIMEOUT_SECONDS
         while not self.socket.exists():
             assert time.monotonic() < deadline

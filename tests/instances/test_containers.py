@@ -9,10 +9,12 @@ import os
 from pathlib import Path
 
 import pytest
+from tests.instances.container_engine import LARGE
 
 from bannister.domain.instance import InstancePhase
 from bannister.errors import Unavailable
 from bannister.instances.container_request import capability, limits_of, told
+from bannister.instances.containers import _trouble
 from bannister.instances.engine import NONE, Engine, EngineRefused, Engines
 from bannister.instances.images import ImageTable
 from bannister.settings import Settings
@@ -131,6 +133,37 @@ async def test_an_image_that_nobody_has_is_said(container_place):
     await backend.ensure(spec, 1, epoch=1)
     (one,) = await place.until_all(backend, InstancePhase.FAILED)
     assert "cannot be started: the image 'bannister-test-nobody/has:1' cannot be pulled (" in one.reason
+
+
+@real
+async def test_a_pull_may_tell_any_amount(place_of_own_engine):
+    """An hour's progress of large layers is more than any other answer may have."""
+    place, _ = place_of_own_engine
+    row = f'[[image]]\nmatch = "*/{LARGE}:*"\ncontainer = true\ncommand = ["python3", "{{model_dir}}/model_server.py", "good", "{{port}}", "0.0.0.0"]\n'
+    place.settings.images_path.write_text(row)
+    backend = await place.started()
+    await backend.ensure(dataclasses.replace(place.spec(), image=f"bannister-test/{LARGE}:1"), 1, epoch=1)
+    (one,) = await place.until_all(backend, READY)
+    assert one.restarts == 0
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        (b'{"status": "Pulling"}\r\n{"status": "Complete"}\r\n', None),
+        (b'{"status": "Pulling"}\r\n{"errorDetail": {"message": "m"}, "error": "no\\nspace"}\r\n', "no space"),
+        (b'{"error": "unauthorized"}', "unauthorized"),
+        (b'no JSON\n[1]\n{"error": "unauthorized"}\n{"status": "x"}', "unauthorized"),
+        (b"", None),
+    ],
+)
+async def test_what_goes_wrong_in_a_pull_is_told_in_a_line(size, told, expected):
+    async def pieces():
+        for start in range(0, len(told), size):
+            yield told[start : start + size]
+
+    assert await _trouble(pieces()) == expected
 
 
 @real

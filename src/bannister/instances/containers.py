@@ -26,7 +26,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -74,6 +74,7 @@ _SWEEP_SECONDS: Final = 60.0
 _SIGNALS: Final = range(1, 65)
 _FRAME_HEADER_BYTES: Final = 8
 _LINE_BYTES_MAX: Final = 64 * 1024
+_MESSAGE_CHARACTERS_MAX: Final = 400
 _TIME: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 
 
@@ -213,26 +214,18 @@ class ContainerHost:
         _logger.info("Image %s is pulled", name)
         login = await asyncio.to_thread(login_for, name, os.environ)
         instead = "" if login.why_none is None else f" {login.why_none}"
+        headers = {} if login.header is None else {"X-Registry-Auth": login.header}
+        seconds = self.settings.container_pull_timeout_seconds
         try:
-            told = await engine.call(
-                "POST",
-                "/images/create",
-                {"fromImage": _with_tag(name)},
-                headers={} if login.header is None else {"X-Registry-Auth": login.header},
-                timeout_seconds=self.settings.container_pull_timeout_seconds,
-            )
+            async with asyncio.timeout(seconds):
+                told = engine.stream("POST", "/images/create", {"fromImage": _with_tag(name)}, headers=headers)
+                trouble = await _trouble(told)
         except EngineRefused as error:
-            raise _Failed(
-                f"cannot be started: the image {name!r} cannot be pulled ({error}){_clause(instead)}"
-            ) from None
-        except Unavailable:
-            seconds = self.settings.container_pull_timeout_seconds
+            trouble = str(error)
+        except TimeoutError:
             raise _Failed(f"cannot be started: the image {name!r} was not pulled within {seconds:g} seconds") from None
-        trouble = next((line["error"] for line in _progress(told) if "error" in line), None)
-        if trouble is not None:  # the answer had begun with 200 by then
-            raise _Failed(
-                f"cannot be started: the image {name!r} cannot be pulled ({' '.join(str(trouble).split())[:400]}){_clause(instead)}"
-            )
+        if trouble is not None:
+            raise _Failed(f"cannot be started: the image {name!r} cannot be pulled ({trouble}){_clause(instead)}")
 
     async def can_share(self, engine: Engine) -> bool:
         """Whether the engine can give a running container another share of the processor; Podman learned it late."""
@@ -608,15 +601,23 @@ def _with_tag(name: str) -> str:
     return name if ":" in last or "@" in last else f"{name}:latest"
 
 
-def _progress(told: Any) -> list[dict[str, Any]]:
-    """What was said of a pull, line by line."""
-    if isinstance(told, dict):
-        return [told]
-    lines = []
-    for line in str(told or "").splitlines():
-        with contextlib.suppress(ValueError):
-            lines.append(json.loads(line))
-    return [line for line in lines if isinstance(line, dict)]
+async def _trouble(told: AsyncGenerator[bytes, None]) -> str | None:
+    """What went wrong in a pull whose answer had begun with 200; None: nothing. It is told line by line, and of many layers, or slow ones, there are any number."""
+    found, rest = None, b""
+    async with contextlib.aclosing(told) as stream:
+        async for piece in stream:
+            *lines, rest = (rest + piece).split(b"\n")
+            found = next(filter(None, map(_error, lines)), found)
+            rest = rest[-_LINE_BYTES_MAX:]
+    return _error(rest) or found
+
+
+def _error(line: bytes) -> str | None:
+    with contextlib.suppress(ValueError):
+        said = json.loads(line) if b'"error"' in line else None
+        if isinstance(said, dict) and "error" in said:
+            return " ".join(str(said["error"]).split())[:_MESSAGE_CHARACTERS_MAX]
+    return None
 
 
 async def _frames(stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
