@@ -443,3 +443,21 @@ def test_a_large_copy_goes_in_parts(s3: Any, served: Any) -> None:
     s3.copy({"Bucket": "bucket", "Key": "source"}, "bucket", "target", Config=config)
     assert read(s3, "target") == data
     assert served.files() == ["bucket/source", "bucket/target"]
+
+
+@pytest.mark.parametrize(
+    "asked", ["bytes=0-10", "bytes=10-10", "bytes=5-2", "bytes=5-", "bytes=-5", "bytes=5", "0-5", "bytes=0-1,3-4", ""]
+)
+def test_a_part_is_copied_from_a_range_that_is_there_or_not_at_all(s3: Any, asked: str) -> None:
+    s3.put_object(Bucket="bucket", Key="source", Body=b"0123456789")
+    where = {"Bucket": "bucket", "Key": "k"}
+    upload = where | {"UploadId": s3.create_multipart_upload(**where)["UploadId"], "PartNumber": 1}
+    with pytest.raises(ClientError) as raised:
+        s3.upload_part_copy(**upload, CopySource="bucket/source", CopySourceRange=asked)
+    assert error_of(raised) == ("InvalidArgument", 400)
+    del upload["PartNumber"]
+    assert "Parts" not in s3.list_parts(**upload)
+    copied = s3.upload_part_copy(**upload, PartNumber=1, CopySource="bucket/source", CopySourceRange="bytes=9-9")
+    parts = [{"PartNumber": 1, "ETag": copied["CopyPartResult"]["ETag"]}]
+    s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    assert read(s3, "k") == b"9"

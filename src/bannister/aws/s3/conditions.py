@@ -10,6 +10,7 @@ from typing import Final
 from bannister.aws.s3.faults import Fault
 from bannister.objects.store import ObjectInfo
 
+_COPIED_RANGE: Final = re.compile(r"bytes=([0-9]{1,18})-([0-9]{1,18})")
 _RANGE: Final = re.compile(r"\s*bytes=([0-9]{0,18})-([0-9]{0,18})\s*")
 
 
@@ -53,6 +54,27 @@ def byte_range(headers: dict[str, str], info: ObjectInfo) -> tuple[int, int] | N
             "The requested range is not satisfiable",
             headers={"content-range": f"bytes */{info.size}"},
         )
+    return start, end
+
+
+def copied_range(headers: dict[str, str], info: ObjectInfo) -> tuple[int, int]:
+    """The part of its source that a copy into a part takes, as [start, end). Unlike a reader's it must be all there: nothing says afterwards what was taken.
+
+    Raises:
+        Fault: `InvalidArgument`.
+    """
+    given = headers.get("x-amz-copy-source-range")
+    if given is None:
+        return 0, info.size
+    found = _COPIED_RANGE.fullmatch(given)
+    if found is None:
+        raise Fault(
+            "InvalidArgument",
+            "The x-amz-copy-source-range value must be of the form bytes=first-last, the offsets of the first and the last byte to copy",
+        )
+    start, end = int(found[1]), int(found[2]) + 1
+    if not start < end <= info.size:
+        raise Fault("InvalidArgument", f"Range specified is not valid for source object of size: {info.size}")
     return start, end
 
 

@@ -17,7 +17,7 @@ import msgspec
 
 from bannister.aws.s3 import xml
 from bannister.aws.s3.checksums import ALGORITHMS, HASHERS, digest_of
-from bannister.aws.s3.conditions import byte_range
+from bannister.aws.s3.conditions import copied_range
 from bannister.aws.s3.faults import Fault
 from bannister.aws.s3.objects import (
     content_type,
@@ -106,8 +106,7 @@ class Uploads:
         upload_id, upload = await self._find(request)
         name = _part_name(upload_id, request)
         opened = await open_copy_source(request, self._objects)
-        asked = {"range": request.header("x-amz-copy-source-range") or ""}
-        start, end = byte_range(asked, opened.info) or (0, opened.info.size)
+        start, end = copied_range(request.headers, opened.info)
         checksums: dict[str, str] = {}
         content = hashed(opened.read(start, end), upload.algorithm, checksums)
 
