@@ -196,13 +196,17 @@ async def filter_log_events(context: Context, group: str, request: FilterRequest
     """Events of several streams that match, in the order of their times.
 
     Raises:
-        NotFound: There is no such group.
+        NotFound: There is no such group, or no stream of a name that is asked for.
         Invalid: The token is not one that was given here.
     """
     resume = _Resume() if request.token is None else _read_resume(request.token)
+    there = await _streams(context.logs, group)
+    unknown = set(request.names or ()) - {one.name for one in there}
+    if unknown:
+        raise NotFound(Resource.LOG_STREAM, min(unknown))
     streams = [
         one
-        for one in await _streams(context.logs, group)
+        for one in there
         if one.name.startswith(request.prefix) and (request.names is None or one.name in request.names)
     ]
     cursors = [

@@ -286,7 +286,10 @@ def test_streams_and_lines_are_chosen(world: Logs) -> None:
     assert world.filter(filterPattern="ERROR") == ["ERROR in 0a", "ERROR in 0b", "ERROR in 0c"]
     assert world.filter(filterPattern='"fine: 0b"') == ["fine: 0b"]
     assert world.filter(filterPattern="-ERROR", logStreamNamePrefix="blue/") == ["fine: 0a", "fine: 0b"]
-    assert world.filter(logStreamNames=["green/0c", "none/0d"]) == ["ERROR in 0c", "fine: 0c"]
+    assert world.filter(logStreamNames=["green/0c"]) == ["ERROR in 0c", "fine: 0c"]
+    with pytest.raises(ClientError) as refused:
+        world.filter(logStreamNames=["green/0c", "none/0d"])
+    assert code_and_text(refused) == ("ResourceNotFoundException", "The specified log stream does not exist.", 400)
 
 
 def test_who_asks_again_from_the_newest_time_on_sees_everything_once(world: Logs) -> None:
