@@ -192,6 +192,24 @@ error: metadata-generation-failed
 
 note: This is an issue with the package mentioned above, not pip.
 """
+GIT = """\
+  Running command git clone --filter=blob:none --quiet http://127.0.0.1:1/none.git /tmp/x
+  fatal: unable to access 'http://127.0.0.1:1/none.git/': Failed to connect to 127.0.0.1 port 1
+  error: subprocess-exited-with-error
+
+  × git clone --filter=blob:none --quiet http://127.0.0.1:1/none.git /tmp/x did not run successfully.
+  │ exit code: 128
+  ╰─> See above for output.
+
+  note: This error originates from a subprocess, and is likely not a problem with pip.
+error: subprocess-exited-with-error
+
+× git clone --filter=blob:none --quiet http://127.0.0.1:1/none.git /tmp/x did not run successfully.
+│ exit code: 128
+╰─> See above for output.
+
+note: This error originates from a subprocess, and is likely not a problem with pip.
+"""
 FULL = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device\n"
 OF_UV = """\
 Using Python 3.11.7 environment at: /e
@@ -208,12 +226,23 @@ Using Python 3.11.7 environment at: /e
         (UNREACHABLE, UNREACHABLE.splitlines()[1:]),
         (CONFLICT, [CONFLICT.splitlines()[number] for number in (2, 4, 5, 6, 12)]),
         (OWN_BUILD, [OWN_BUILD.splitlines()[number] for number in (3, 5 + 2, 5 + 3, 5 + 5)]),
+        (GIT, [GIT.splitlines()[number] for number in (1, 4)]),
         (FULL, FULL.splitlines()),
         (OF_UV, OF_UV.splitlines()[1:]),
         ("a\n\nb\nc\n", ["b", "c"]),
         ("", []),
     ],
-    ids=["not found", "unreachable", "conflict", "own build", "full disk", "uv", "nothing recognised", "silence"],
+    ids=[
+        "not found",
+        "unreachable",
+        "conflict",
+        "own build",
+        "git",
+        "full disk",
+        "uv",
+        "nothing recognised",
+        "silence",
+    ],
 )
 def test_the_decisive_lines_of_what_was_printed(output: str, expected: list[str]) -> None:
     assert decisive_lines(output.splitlines(), 2) == expected

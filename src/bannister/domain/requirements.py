@@ -173,7 +173,7 @@ def to_evict(kept: Iterable[Kept], bytes_max: int) -> list[str]:
 
 # --- what pip says
 
-_BEGINS: Final = re.compile(r"\s*(ERROR:|error:|×|The conflict is caused by:)")
+_BEGINS: Final = re.compile(r"\s*(ERROR:|error:|fatal:|×|The conflict is caused by:)")
 _RETRIES: Final = "after connection broken by"
 _QUOTED: Final = re.compile(r"\s*╰─> \[\d+ lines? of output\]")
 _QUOTED_ENDS: Final = "[end of output]"
@@ -192,7 +192,7 @@ _SAYS_NOTHING: Final = (
 def decisive_lines(output: Sequence[str], otherwise: int = 12) -> list[str]:
     """The lines of a failed installer's output that say why; where none is recognised, so many of its last.
 
-    An error is a line that begins as one and what follows it up to an empty line. Of what a package's own build printed, which is quoted in it,
+    An error is a line that begins as one and what follows it up to an empty line, and said once. Of what a package's own build printed, which is quoted in it,
     the last lines count. pip takes an index that cannot be reached for one without the package, so the last failure to connect belongs to it.
     """
     found: list[str] = []
@@ -210,7 +210,7 @@ def decisive_lines(output: Sequence[str], otherwise: int = 12) -> list[str]:
         inside = bool(text) and (inside or _BEGINS.match(line) is not None)
         if inside and _QUOTED.match(line):
             quoted = []
-        elif inside and not text.startswith(_SAYS_NOTHING):
+        elif inside and not text.startswith(_SAYS_NOTHING) and all(text != one.strip() for one in found):
             found.append(line.rstrip())
     found += (quoted or [])[-_QUOTED_LINES_MAX:]
     if not found:
