@@ -1,6 +1,7 @@
 """Models and endpoint configurations that could never run are refused, and listings go on only where they stopped."""
 
 import math
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from bannister.domain.deployment.admission import Retention
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Variant
 from bannister.domain.model import CONTRACT, SUBMIT_DIRECTORY_VARIABLE, Container, Paths
-from bannister.errors import Invalid
+from bannister.errors import Invalid, NotFound
 from bannister.ids import SeededIds
 from bannister.metrics.memory import MemoryMetrics
 from bannister.objects.memory import MemoryObjects
@@ -20,7 +21,7 @@ from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import create_endpoint_config
 from bannister.operations.endpoints import create_endpoint, describe_endpoint, update_endpoint
 from bannister.operations.listing import ListRequest
-from bannister.operations.models import create_model, list_models
+from bannister.operations.models import create_model, describe_model, list_models
 from bannister.settings import Settings
 from bannister.state.memory import MemoryState
 from bannister.state.store import Put
@@ -89,6 +90,24 @@ async def test_a_weight_that_is_no_finite_number_of_32_bits_is_refused(context: 
 async def test_an_environment_that_no_process_can_have_is_refused(context: Context) -> None:
     with pytest.raises(Invalid, match="The value of KEY in Environment has a NUL"):
         await create_model(context, "m", Container("bannister/python", environment={"KEY": "a\0b"}))
+
+
+@pytest.mark.parametrize(
+    ("lines", "says"),
+    [
+        ("{", "Line 1 of BANNISTER_WARMUP is no warm-up request: "),
+        ('{"body": [1]}\n{"body": "a,b"}', "Line 2 of BANNISTER_WARMUP is no warm-up request: give its content_type."),
+        ('{"body": [1], "count": 1001}', "BANNISTER_WARMUP has 1001 warm-up requests; it may have 1000."),
+    ],
+)
+async def test_warm_up_requests_that_are_none_are_refused(context: Context, lines: str, says: str) -> None:
+    container = Container("bannister/python", environment={"BANNISTER_WARMUP": lines})
+    with pytest.raises(Invalid, match=re.escape(says)):
+        await create_model(context, "m", container)
+    with pytest.raises(NotFound):
+        await describe_model(context, "m")
+    for good in ("", '{"body": [1], "count": 1000}\n'):
+        await create_model(context, f"m{len(good)}", replace(container, environment={"BANNISTER_WARMUP": good}))
 
 
 @pytest.mark.parametrize(("given", "asked"), [("Name", "CreationTime"), ("CreationTime", "Name"), ("Name", "Status")])

@@ -9,6 +9,8 @@ from typing import Any
 
 from bannister.domain.model import SUBMIT_DIRECTORY_VARIABLE, Container, Model, paths_of
 from bannister.domain.tags import Tags, check_tags
+from bannister.domain.warmup import WARMUP_VARIABLE
+from bannister.domain.warmup import parse as warmup_requests
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
 from bannister.objects.names import bucket_limitation
 from bannister.operations.context import Context
@@ -40,6 +42,8 @@ async def create_model(
         raise Invalid(
             f"The value of {unusable} in Environment has a NUL character, which no process's environment can hold."
         )
+    warmup = container.environment.get(WARMUP_VARIABLE, "")
+    warmup_requests(warmup.encode(), WARMUP_VARIABLE, context.settings.warmup_requests_max)
     # What a row of images.toml says later holds for models that are created later.
     container = replace(container, paths=paths_of(context.image_paths(container.image), container.environment))
     if container.artifact_url is not None:
