@@ -48,7 +48,7 @@ def test_a_timeout_says_so_and_has_no_status_of_the_model() -> None:
     assert body["Message"].startswith(
         'Received server error (0) from primary with message "Your invocation timed out while waiting for a response'
     )
-    assert body["Message"].endswith("of endpoint flights in account 000000000000 for more information.")
+    assert body["Message"].endswith("/aws/sagemaker/Endpoints/flights in account 000000000000 for more information.")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_models_own_error_is_repeated_whole(
     filled = text.about(endpoint="flights", status=str(status))
     inside = json.dumps(answer)[1:-1]
     body = json.loads(filled.opening + inside + filled.middle + inside + filled.closing)
-    logs = "See the logs of endpoint flights in account 000000000000 for more information."
+    logs = "See the log group /aws/sagemaker/Endpoints/flights in account 000000000000 for more information."
     assert body == {
         "ErrorCode": code,
         "LogStreamArn": "",

@@ -266,6 +266,16 @@ INVOKING: Final = (
         "invoking.md",
     ),
     Deviation(
+        "A ModelError names the endpoint's log group in its Message, and LogStreamArn is empty: the proxy does not know the instance's stream",
+        "Message has an address in CloudWatch's console, and LogStreamArn an ARN",
+        "tests/aws/test_runtime_errors.py::test_a_models_own_error_is_repeated_whole",
+    ),
+    Deviation(
+        "A ModelError repeats at most the first 64 KiB of what the model answered",
+        "its Message says that it could not load the entire response body",
+        "tests/publisher/test_runtime_errors.py::test_any_bytes_can_be_repeated_in_a_model_error",
+    ),
+    Deviation(
         "A stream that the model breaks off ends without its last chunk, which boto3 raises as a ProtocolError",
         "an event says ModelStreamError, StreamBroken",
         "tests/publisher/test_streams.py::test_a_stream_that_the_model_breaks_is_not_taken_for_a_whole_one",

@@ -74,7 +74,7 @@ MEMBERS: Final[Tables] = {
     ),
     "InvokeEndpointWithResponseStreamInput": Members(_TAKEN, ignored=_BY_PREFIX, refused=_COMPONENTS),
 }
-_SEE_LOGS = ". See the logs of endpoint {endpoint} in account {account} for more information."
+_SEE_LOGS = ". See the log group /aws/sagemaker/Endpoints/{endpoint} in account {account} for more information."
 
 
 def unknown_endpoint(name: str, account_id: str) -> Reply:
