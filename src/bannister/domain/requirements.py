@@ -196,6 +196,7 @@ def decisive_lines(output: Sequence[str], otherwise: int = 12) -> list[str]:
     the last lines count. pip takes an index that cannot be reached for one without the package, so the last failure to connect belongs to it.
     """
     found: list[str] = []
+    said: set[str] = set()
     quoted: list[str] | None = None
     inside = False
     for line in output:
@@ -210,8 +211,9 @@ def decisive_lines(output: Sequence[str], otherwise: int = 12) -> list[str]:
         inside = bool(text) and (inside or _BEGINS.match(line) is not None)
         if inside and _QUOTED.match(line):
             quoted = []
-        elif inside and not text.startswith(_SAYS_NOTHING) and all(text != one.strip() for one in found):
+        elif inside and not text.startswith(_SAYS_NOTHING) and text not in said:
             found.append(line.rstrip())
+            said.add(text)
     found += (quoted or [])[-_QUOTED_LINES_MAX:]
     if not found:
         return [line.rstrip() for line in output if line.strip()][-otherwise:]
