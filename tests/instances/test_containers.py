@@ -341,6 +341,7 @@ def test_where_containers_are_switched_off_only_rows_count(table):
     "row",
     [
         'container = true\npython = "/usr/bin/python3"',
+        'container = true\ncommand = ["{python}", "-m", "server"]',
         'pull = "always"\ncommand = ["x"]',
         'container = true\npull = "sometimes"',
     ],

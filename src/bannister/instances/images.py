@@ -229,6 +229,10 @@ def _read(file: Path) -> tuple[ImageRow, ...]:
             raise Invalid(
                 f"{file} cannot be used: the row {row.match!r} is a container, which brings its own interpreter: leave python out."
             )
+        if row.container and any("{python}" in part for part in row.command or ()):
+            raise Invalid(
+                f"{file} cannot be used: the row {row.match!r} is a container, which brings its own interpreter: name that instead of {{python}}."
+            )
         if row.pull is not None and not row.container:
             raise Invalid(f"{file} cannot be used: the row {row.match!r} says pull and is no container.")
         if (
