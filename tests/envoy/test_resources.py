@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from envoy.config.cluster.v3 import cluster_pb2
 
 from bannister.aws.runtime_errors import runtime_texts
 from bannister.domain.routing import Forwarding, Mirror, Weight
+from bannister.envoy.resources.clusters import group_cluster
 from bannister.envoy.resources.lua import lua_string
 from bannister.envoy.resources.names import INVOCATION, INVOCATION_COPIED, TARGET_VARIANT_HEADER
 from bannister.envoy.resources.routes import (
@@ -130,6 +132,13 @@ def test_a_snapshot_with_endpoints_of_no_cluster_is_refused():
 
 
 @pytest.mark.real
+def test_without_a_strategy_the_less_busy_of_two_that_are_drawn_gets_a_request(tmp_path: Path):
+    cluster = group_cluster("g1", Settings(tmp_path))
+    assert cluster.lb_policy == cluster_pb2.Cluster.LEAST_REQUEST
+    assert not cluster.HasField("load_balancing_policy"), "which would say how many are looked at: two, by default"
+    assert not cluster.HasField("least_request_lb_config")
+
+
 async def test_envoy_accepts_the_bootstrap_document(tmp_path: Path):
     document = json.dumps(bootstrap_document(Settings(data_dir=tmp_path)))
     process = await asyncio.create_subprocess_exec(

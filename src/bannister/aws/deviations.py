@@ -266,6 +266,12 @@ INVOKING: Final = (
         "invoking.md",
     ),
     Deviation(
+        "Without RoutingConfig a request goes to the less busy of two instances that are drawn at random",
+        "to any instance, at random",
+        "tests/envoy/test_resources.py::test_without_a_strategy_the_less_busy_of_two_that_are_drawn_gets_a_request",
+        "invoking.md",
+    ),
+    Deviation(
         "A ModelError names the endpoint's log group in its Message, and LogStreamArn is empty: the proxy does not know the instance's stream",
         "Message has an address in CloudWatch's console, and LogStreamArn an ARN",
         "tests/aws/test_runtime_errors.py::test_a_models_own_error_is_repeated_whole",
