@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bannister.aws.runtime_errors import LENGTHS_MAX, runtime_texts, unknown_endpoint
+from bannister.aws.runtime_errors import HEADER_LIMITS, runtime_texts, unknown_endpoint
 from bannister.aws.wire.models import operation_model
 from bannister.domain.runtime_texts import ModelErrorText, Reply
 
@@ -87,22 +87,30 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("operation", ["InvokeEndpoint", "InvokeEndpointWithResponseStream"])
-def test_every_member_in_a_header_has_the_length_that_aws_gives_it(operation: str) -> None:
+def test_every_member_in_a_header_has_the_length_and_the_pattern_that_aws_gives_it(operation: str) -> None:
     model = operation_model("sagemaker-runtime", operation)
     assert model is not None
     asked = {
-        shape.serialization["name"].lower(): (name[0].lower() + name[1:], shape.metadata["max"])
+        shape.serialization["name"].lower(): (
+            name[0].lower() + name[1:],
+            shape.metadata["max"],
+            shape.metadata["pattern"],
+        )
         for name, shape in model.input_shape.members.items()
         if shape.serialization.get("location") == "header" and name not in ELSEWHERE
     }
-    assert asked.items() <= LENGTHS_MAX.items()
+    assert asked.items() <= HEADER_LIMITS.items()
 
 
-@pytest.mark.parametrize("header", LENGTHS_MAX)
-def test_what_is_too_long_is_said_in_the_form_of_awss_constraints(header: str) -> None:
-    member, most = LENGTHS_MAX[header]
-    reply = TEXTS.long_headers[header].reply
-    assert (reply.status, reply.error_type) == (400, "ValidationError")
-    assert json.loads(reply.body)["Message"] == (
-        f"1 validation error detected: Value at '{member}' failed to satisfy constraint: Member must have length less than or equal to {most}"
-    )
+@pytest.mark.parametrize("header", HEADER_LIMITS)
+def test_what_is_beyond_a_limit_is_said_in_the_form_of_awss_constraints(header: str) -> None:
+    member, most, pattern = HEADER_LIMITS[header]
+    limit = TEXTS.header_limits[header]
+    for reply, constraint in (
+        (limit.too_long, f"Member must have length less than or equal to {most}"),
+        (limit.malformed, f"Member must satisfy regular expression pattern: {pattern}"),
+    ):
+        assert (reply.status, reply.error_type) == (400, "ValidationError")
+        assert json.loads(reply.body)["Message"] == (
+            f"1 validation error detected: Value at '{member}' failed to satisfy constraint: {constraint}"
+        )

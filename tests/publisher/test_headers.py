@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from bannister.aws.runtime_errors import LENGTHS_MAX
+from bannister.aws.runtime_errors import HEADER_LIMITS
 
 pytestmark = pytest.mark.real
 
@@ -114,7 +114,7 @@ async def test_a_models_error_brings_nothing_of_its_own_either(edge, steady, ans
 async def test_a_header_that_is_too_long_is_refused_before_a_model_sees_it(edge, steady, way):
     model = await edge.model("g1")
     await edge.serve(steady("flights", "g1"))
-    for header, (member, most) in LENGTHS_MAX.items():
+    for header, (member, most, _) in HEADER_LIMITS.items():
         path = f"/endpoints/flights/{way}"
         assert (await edge.client().call(path, b"1", {header: "a" * most})).status == 200, header
         for length in (most + 1, 40_000):
@@ -122,7 +122,29 @@ async def test_a_header_that_is_too_long_is_refused_before_a_model_sees_it(edge,
             assert (found.status, found.headers["x-amzn-errortype"]) == (400, "ValidationError"), header
             assert f"Value at '{member}' failed" in str(found.json["Message"])
             assert str(found.json["Message"]).endswith(f"less than or equal to {most}")
-    assert len(model.invocations) == len(LENGTHS_MAX)
+    assert len(model.invocations) == len(HEADER_LIMITS)
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_header_that_has_not_its_form_is_refused_before_a_model_sees_it(edge, steady, way):
+    model = await edge.model("g1")
+    await edge.serve(steady("flights", "g1"))
+    path, passed = f"/endpoints/flights/{way}", 0
+    for header, (member, most, pattern) in HEADER_LIMITS.items():
+        good, wrong = ["a b~", "a" * most], ["a\xc3\xa9", "a\xff", "a" * (most - 1) + "\x80"]
+        # Characters that can be seen, or all of ASCII; of its control characters no header may have another than the tab.
+        (wrong if "Print" in pattern else good).extend(["", "a\tb"])
+        for value in wrong:
+            found = await edge.client().call(path, b"1", {header: value})
+            assert (found.status, found.headers.get("x-amzn-errortype")) == (400, "ValidationError"), (header, value)
+            assert found.json["Message"] == (
+                f"1 validation error detected: Value at '{member}' failed to satisfy constraint: "
+                f"Member must satisfy regular expression pattern: {pattern}"
+            )
+        assert len(model.invocations) == passed
+        for value in good:
+            assert (await edge.client().call(path, b"1", {header: value})).status == 200, (header, value)
+        passed += len(good)
 
 
 async def test_elsewhere_a_header_may_be_as_long_as_it_likes(edge, steady):

@@ -306,7 +306,7 @@ INVOKING: Final = (
         "shadow.md",
     ),
     Deviation(
-        "A header that is longer than its member may be (CustomAttributes: 1,024 characters) is a ValidationError; all headers together may have 60 KiB, and 431 says if they have more",
+        "A header that is longer than its member may be (CustomAttributes: 1,024 characters), or not of its pattern, is a ValidationError; all headers together may have 60 KiB, and 431 says if they have more",
         "",
         "tests/publisher/test_headers.py::test_a_header_that_is_too_long_is_refused_before_a_model_sees_it",
         "invoking.md",

@@ -11,7 +11,7 @@ import json
 from typing import Final
 
 from bannister.aws.members import Members, Tables
-from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts, StreamErrorText, TooLong
+from bannister.domain.runtime_texts import HeaderLimit, ModelErrorText, Reply, RuntimeTexts, StreamErrorText
 
 #: As much of a model's answer as an error repeats.
 ORIGINAL_BYTES_MAX = 64 * 1024
@@ -44,15 +44,19 @@ _UNSUPPORTED_HEADERS: Final = {
         None,
     ),
 }
-#: By header: the member that it carries, and the most characters of that in AWS's model, which clients leave to the server to check. What TargetVariant and SessionId
-#: name is looked for, and not found if it is too long.
-LENGTHS_MAX: Final = {
-    "content-type": ("contentType", 1024),
-    "accept": ("accept", 1024),
-    "x-amzn-sagemaker-accept": ("accept", 1024),
-    "x-amzn-sagemaker-custom-attributes": ("customAttributes", 1024),
-    "x-amzn-sagemaker-inference-id": ("inferenceId", 64),
-    "x-amzn-sagemaker-prefix-aware-id": ("prefixAwareId", 64),
+#: Patterns of AWS's model, and what they are in RE2.
+_ASCII: Final = r"\p{ASCII}*"
+_PRINTED: Final = r"\A\S[\p{Print}]*\z"
+_IN_RE2: Final = {_ASCII: r"[\x00-\x7f]*", _PRINTED: r"[^\t\n\v\f\r ][ -~]*"}
+#: By header: the member that it carries, and the most characters of that and its pattern in AWS's model, which clients leave to the server to check. What
+#: TargetVariant and SessionId name is looked for, and not found if it is none.
+HEADER_LIMITS: Final = {
+    "content-type": ("contentType", 1024, _ASCII),
+    "accept": ("accept", 1024, _ASCII),
+    "x-amzn-sagemaker-accept": ("accept", 1024, _ASCII),
+    "x-amzn-sagemaker-custom-attributes": ("customAttributes", 1024, _ASCII),
+    "x-amzn-sagemaker-inference-id": ("inferenceId", 64, _PRINTED),
+    "x-amzn-sagemaker-prefix-aware-id": ("prefixAwareId", 64, _PRINTED),
 }
 _TAKEN: Final = "EndpointName Body ContentType Accept CustomAttributes TargetVariant InferenceId SessionId"
 _BY_PREFIX: Final = {"PrefixAwareId": "the model sees it; no instance is chosen by it"}
@@ -108,7 +112,7 @@ def runtime_texts(account_id: str, body_bytes_max: int) -> RuntimeTexts:
             header: _plain(400, "ValidationError", message, code)
             for header, (message, code) in _UNSUPPORTED_HEADERS.items()
         },
-        long_headers={header: _too_long(member, most) for header, (member, most) in LENGTHS_MAX.items()},
+        header_limits={header: _limit(*limit) for header, limit in HEADER_LIMITS.items()},
         no_healthy_instance=_plain(
             503,
             "ServiceUnavailable",
@@ -141,11 +145,16 @@ def _of_any_service(status: int, error_type: str, message: str) -> Reply:
     return Reply(status, error_type, json.dumps({"__type": error_type, "Message": message}))
 
 
-def _too_long(member: str, length_max: int) -> TooLong:
-    """In the form of AWS's constraints, without the value: it is long, and nobody knows what is in it."""
-    constraint = f"Member must have length less than or equal to {length_max}"
+def _limit(member: str, length_max: int, pattern: str) -> HeaderLimit:
+    too_long = f"Member must have length less than or equal to {length_max}"
+    malformed = f"Member must satisfy regular expression pattern: {pattern}"
+    return HeaderLimit(length_max, _violation(member, too_long), _IN_RE2[pattern], _violation(member, malformed))
+
+
+def _violation(member: str, constraint: str) -> Reply:
+    """In the form of AWS's constraints, without the value: nobody knows what is in it."""
     message = f"1 validation error detected: Value at '{member}' failed to satisfy constraint: {constraint}"
-    return TooLong(length_max, _plain(400, "ValidationError", message))
+    return _plain(400, "ValidationError", message)
 
 
 def _broken(original: str, account_id: str) -> Reply:

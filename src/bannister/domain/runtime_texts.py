@@ -73,11 +73,14 @@ class StreamErrorText:
 
 
 @dataclass(frozen=True, slots=True)
-class TooLong:
-    """How long a request's header may be, and what is answered where it is longer."""
+class HeaderLimit:
+    """What a request's header may hold, and what is answered where it holds something else."""
 
     length_max: int
-    reply: Reply
+    too_long: Reply
+    #: What all of its value matches, as Google's RE2 has regular expressions.
+    pattern: str
+    malformed: Reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +97,8 @@ class RuntimeTexts:
     no_session_by_stream: Reply
     #: By header: it asks for what no endpoint here has.
     unsupported_headers: Mapping[str, Reply]
-    #: By header: its value is longer than the member that it carries.
-    long_headers: Mapping[str, TooLong]
+    #: By header: what the member that it carries may be.
+    header_limits: Mapping[str, HeaderLimit]
     #: The endpoint exists and has no instance that could be asked: none is healthy, or none accepted the connection.
     no_healthy_instance: Reply
     #: The request's body is over the limit.

@@ -3,7 +3,7 @@
 The filters, in the order in which a request passes them:
 
     stream   off; a route of InvokeEndpointWithResponseStream switches it on: on the way back only, and last of all, it frames the answer (streaming.py)
-    lengths  refuses headers that are too long (header_lengths.py)
+    limits   refuses headers that hold what their members may not (header_limits.py)
     session  off; routes of sessions switch it on: it finds the instance that holds one (sessions.py)
     buffer   off; a route switches it on for bodies without a Content-Length, to count them against the limit
     lua      on the way back only: turns a model's error into AWS's ModelError (model_errors.lua)
@@ -29,7 +29,7 @@ from envoy.type.tracing.v3 import custom_tag_pb2
 from google.protobuf import wrappers_pb2
 
 from bannister.domain.runtime_texts import ModelErrorText, RuntimeTexts
-from bannister.envoy.resources.header_lengths import header_length_filter
+from bannister.envoy.resources.header_limits import header_limit_filter
 from bannister.envoy.resources.local_replies import local_replies
 from bannister.envoy.resources.lua import Table, lua_filter
 from bannister.envoy.resources.messages import from_ads, packed, seconds, socket_address
@@ -86,7 +86,7 @@ def _manager(settings: Settings, texts: RuntimeTexts) -> _Manager:
         rds=http_connection_manager_pb2.Rds(route_config_name=ROUTE_TABLE, config_source=from_ads()),
         http_filters=[
             stream_filter(settings, texts),
-            header_length_filter(texts.long_headers),
+            header_limit_filter(texts.header_limits),
             session_filter(),
             _buffer(settings),
             _model_errors(texts),

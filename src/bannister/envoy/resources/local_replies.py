@@ -16,7 +16,7 @@ from envoy.extensions.filters.network.http_connection_manager.v3 import http_con
 from google.protobuf import wrappers_pb2
 
 from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts
-from bannister.envoy.resources.header_lengths import refusal_details
+from bannister.envoy.resources.header_limits import malformed_details, too_long_details
 from bannister.envoy.resources.messages import packed, set_header
 from bannister.envoy.resources.names import API, ERROR_TYPE_HEADER, METADATA
 from bannister.envoy.resources.sessions import SESSION_ID, SESSION_METADATA
@@ -50,7 +50,8 @@ def local_replies(texts: RuntimeTexts) -> http_connection_manager_pb2.LocalReply
         _mapper(_both(_flags("UH"), _cel(_OF_SESSION)), texts.unknown_session),
         _mapper(_flags("UH", "UF", "UO", "NC", "URX"), texts.no_healthy_instance),
         _mapper(_details("request_payload_too_large"), texts.body_too_large),
-        *(_mapper(_details(refusal_details(header)), one.reply) for header, one in texts.long_headers.items()),
+        *(_mapper(_details(too_long_details(header)), one.too_long) for header, one in texts.header_limits.items()),
+        *(_mapper(_details(malformed_details(header)), one.malformed) for header, one in texts.header_limits.items()),
         *_error_too_large(texts),
         _malformed(texts.malformed_request),
     ]
