@@ -291,8 +291,10 @@ def test_a_place_that_may_not_be_looked_at_is_passed_over(tmp_path, name):
     """As Podman's for the whole machine, which only root may look into."""
     (tmp_path / "closed").mkdir(mode=0)
     engines = Engines(environment={"DOCKER_HOST": f"unix://{tmp_path}/{name}"})
-    with pytest.raises(Unavailable, match="No container engine answers here"):
+    with pytest.raises(Unavailable, match="No container engine answers here") as refused:
         engines.find()
+    says_why = str(refused.value).endswith(f"{name} (which this user may not use).")
+    assert says_why == (name.startswith("closed") and os.geteuid() != 0), refused.value
 
 
 @pytest.fixture

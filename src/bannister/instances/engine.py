@@ -217,10 +217,13 @@ class Engines:
             candidates = self._candidates()
         except ValueError as error:
             return _Look(now, None, str(error))
-        found = next((one for one in candidates if _answers(one)), None)
-        if found is not None:
-            return _Look(now, Engine(found), "")
-        where = ", ".join(map(str, candidates))
+        looked = []
+        for one in candidates:
+            why_not = _why_not(one)
+            if why_not is None:
+                return _Look(now, Engine(one), "")
+            looked.append(f"{one}{why_not}")
+        where = ", ".join(looked)
         return _Look(now, None, f"No container engine answers here: looked for Docker or Podman at {where}.")
 
     def _candidates(self) -> Sequence[Path]:
@@ -241,13 +244,15 @@ class Engines:
         return [Path("/var/run/docker.sock"), *mine, *desktop, Path("/run/podman/podman.sock")]
 
 
-def _answers(path: Path) -> bool:
-    """Whether an engine listens there, and lets this user in, asked at once: between two other things that the control plane does."""
+def _why_not(path: Path) -> str | None:
+    """Whether an engine listens there, asked at once: between two other things that the control plane does. None: it does; otherwise what is to be said of the place."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         connection.settimeout(_FIND_SECONDS)
         try:
             connection.connect(str(path))
             connection.sendall(_request("GET", "/_ping", None, None))
-            return connection.recv(256).split(b" ", 2)[1:2] == [b"200"]
+            return None if connection.recv(256).split(b" ", 2)[1:2] == [b"200"] else ""
+        except PermissionError:
+            return " (which this user may not use)"
         except OSError:
-            return False
+            return ""
