@@ -205,6 +205,7 @@ def test_an_answer_may_be_given_other_headers(bucket: Any) -> None:
         _, headers, _ = connection.receive()
     assert (headers["content-type"], headers["content-disposition"]) == ("c/d", "inline")
     assert re.fullmatch("[0-9a-f-]{36}", headers["x-amz-request-id"])
+    assert headers["x-amzn-requestid"] == headers["x-amz-request-id"], "it is one, whoever asks for it"
 
 
 def test_a_range_of_a_version_that_is_no_longer_there_gets_everything(bucket: Any) -> None:

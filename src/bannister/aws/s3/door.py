@@ -175,7 +175,8 @@ def _fault_reply(fault: Fault, scope: MutableMapping[str, Any], request_id: str)
 
 
 async def _send(reply: Reply, head_only: bool, request_id: str, receive: Receive, send: Send) -> None:
-    headers = {"x-amz-request-id": request_id} | reply.headers
+    # S3 has the first, other services the second, which the proxy would add with an id of its own, and boto3 would show.
+    headers = {"x-amz-request-id": request_id, "x-amzn-requestid": request_id} | reply.headers
     if isinstance(reply.body, bytes) and reply.status not in _NO_BODY:
         headers.setdefault("content-length", str(len(reply.body)))
     raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
