@@ -271,6 +271,14 @@ async def test_what_an_endpoint_says_of_what_it_runs(tmp_path: Path) -> None:
             "inference pipelines are not supported",
         ),
         (
+            "CreateModel",
+            {
+                "ModelName": "n",
+                "PrimaryContainer": {"Image": "i", "ModelDataUrl": "https://b.s3.us-east-1.amazonaws.com/k"},
+            },
+            "is not an s3://bucket/key URL",
+        ),
+        (
             "CreateEndpointConfig",
             {"EndpointConfigName": "n", "ProductionVariants": [{"VariantName": "v", "InitialInstanceCount": 1}]},
             "inference components are not supported",
