@@ -134,6 +134,12 @@ ENDPOINTS: Final = (
         "model-servers.md",
     ),
     Deviation(
+        "The artifact of a model that is a process is in a folder that SM_MODEL_DIR, model_fn's argument and {model_dir} name; it has this machine's files, and no credentials",
+        "it is at /opt/ml/model, in a container with its role's credentials",
+        "tests/instances/test_local.py::test_a_model_gets_a_small_environment_and_a_folder_of_its_own",
+        "models.md",
+    ),
+    Deviation(
         "A model's server may answer elsewhere than at /ping and /invocations: its image's row says where, or BANNISTER_PING_PATH and BANNISTER_INVOCATIONS_PATH in Environment",
         "these two, always",
         "tests/operations/test_resources.py::test_a_model_keeps_the_paths_that_it_was_created_with",
