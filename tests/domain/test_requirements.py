@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
@@ -13,10 +14,12 @@ from bannister.domain.requirements import (
     build_variables,
     decisive_lines,
     environment_key,
+    files_named,
     installer,
     is_plain,
     reaches_files,
     to_evict,
+    without_credentials,
 )
 
 PYTHON = Interpreter("/venv/bin/python", "3.11.7", "linux-x86_64", ("numpy-2.1.0.dist-info",))
@@ -84,6 +87,33 @@ def test_options_and_addresses_reach_no_file(line: str) -> None:
 def test_what_lies_beside_the_text_is_reached(line: str) -> None:
     assert not is_plain(line)
     assert reaches_files(line)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a{}b",
+        "a{}!",
+        "a[b]{}!",
+        "a [{}",
+        "{}#",
+        "#{}",
+        "-r{}",
+        "-r {}b",
+        "a @ {}b",
+        "://{}",
+        "${{{}",
+        "\\{}",
+        "a --hash{}",
+    ],
+)
+@pytest.mark.parametrize("filling", [" ", "a", "\t", "[", "$", "://", "\\\n", "-", "#", "="])
+def test_no_text_takes_longer_than_its_length_asks_for(text: str, filling: str) -> None:
+    text = text.format(filling * (100_000 // len(filling)))
+    began = time.process_time()
+    is_plain(text), reaches_files(text), files_named(text), build_variables(text, {"A": "b"})
+    without_credentials(text), decisive_lines(text.splitlines())
+    assert time.process_time() - began < 2.0
 
 
 def test_the_same_requirements_of_two_artifacts_have_one_environment() -> None:

@@ -20,9 +20,10 @@ _FORM: Final = 1
 _KEY_CHARACTERS: Final = 32
 
 _CONTINUED: Final = re.compile(r"\\\r?\n")
-_COMMENT: Final = re.compile(r"(^|\s+)#.*$")
+# Patterns are such that no text takes longer than its length asks for: an artifact's may be of anybody.
+_COMMENT: Final = re.compile(r"(?<!\S)#.*$")
 #: A name, perhaps with extras, and versions, a marker or hashes.
-_NAMED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(\[[^\]]*\])?\s*([(<>=!~;].*)?")
+_NAMED: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\]\s*)?(?:[(<>=!~;].*)?")
 #: As pip has them: a bare file name that ends so is a file, not a name.
 _ARCHIVES: Final = (
     ".whl",
