@@ -11,6 +11,7 @@ some in any folder above an artifact. One that a model names itself (`UV_CONFIG_
 from __future__ import annotations
 
 import configparser
+import hashlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -176,14 +177,14 @@ def configuration(
 ) -> tuple[str, ...]:
     """What decides which packages an installer with this environment takes, beside the text of the requirements, without credentials.
 
-    That is options and pip's files, and what is in the files that these or the requirements name: constraints, further requirements, and what those name.
+    That is options and pip's files, and, as digests, what is in the files that these or the requirements name: constraints, further requirements, and what those name.
     """
     options = [f"{name}={value}" for name, value in sorted(environment.items()) if name in _WHICH_PACKAGES]
     files = [text for file in _pip_files(environment, python, root) if (text := _content(file)) is not None]
     folder = requirements.parent
     named = [*files_named(_content(requirements) or ""), *_named_by_options(environment), *_named_by_pip(files)]
     contents = _contents([_path(folder, name) for name in named])
-    return tuple(without_credentials(one) for one in [*options, *files, *contents])
+    return (*map(without_credentials, [*options, *files]), *contents)
 
 
 def _named_by_options(environment: Mapping[str, str]) -> list[str]:
@@ -211,7 +212,7 @@ def _named_by_pip(files: Iterable[str]) -> list[str]:
 
 
 def _contents(files: Iterable[Path]) -> list[str]:
-    """What is in files, and in those that they name. An address names none, nor does one that is not there: pip says so."""
+    """Digests of what is in files, and in those that they name. An address names none, nor does one that is not there: pip says so."""
     waiting, seen = list(files), set[Path]()
     found = []
     while waiting and len(seen) < _FILES_MAX:
@@ -219,7 +220,7 @@ def _contents(files: Iterable[Path]) -> list[str]:
         text = None if file in seen else _content(file)
         seen.add(file)
         if text is not None:
-            found.append(text)
+            found.append(hashlib.sha256(without_credentials(text).encode()).hexdigest())
             waiting += [_path(file.parent, name) for name in files_named(text)]
     return found
 
