@@ -8,6 +8,7 @@ import gzip
 import http.client
 import json
 import logging
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from hypothesis import strategies as st
 from tests.aws.door import ACCOUNT, BODY_BYTES_MAX, Backend, Door, code_and_text
 
 from bannister.aws.call import Service
-from bannister.aws.gateway import Gateway
+from bannister.aws.gateway import _SCOPE, Gateway
 from bannister.clock import SystemClock
 from bannister.errors import AlreadyExists, Busy, Conflict, Fenced, Invalid, NotFound, Resource, Unavailable
 from bannister.ids import RandomIds
@@ -72,6 +73,17 @@ def test_cloudwatch_answers_in_json_1_0(door: Door) -> None:
     answer = door.client("cloudwatch").describe_alarms()
     assert answer["MetricAlarms"] == [{"AlarmName": "a", "Threshold": 0.5}]
     assert answer["ResponseMetadata"]["HTTPHeaders"]["content-type"] == "application/x-amz-json-1.0"
+
+
+def test_no_signature_takes_long_to_read() -> None:
+    began = time.process_time()
+    for begun in ("Credential=", "Credential=a/", "Credential=/a/", "Credential=a/b/c/"):
+        assert _SCOPE.search(begun * (60_000 // len(begun))) is None
+    assert time.process_time() - began < 0.5
+    key = "A" * 512
+    found = _SCOPE.search(f"AWS4-HMAC-SHA256 Credential={key}/20261123/us-east-1/sagemaker/aws4_request, Signature=x")
+    assert found is not None
+    assert found[1] == "sagemaker"
 
 
 # --- operations that are refused

@@ -69,7 +69,8 @@ _RPC = re.compile(r"(?:/.*)?/service/([^/]+)/operation/([^/]+)")
 _LOCAL = r"(?:(?:[a-z0-9._-]+\.)?localhost|127\.0\.0\.1|\[::1\])(?::\d{1,5})?"
 _LOCAL_HOST = re.compile(_LOCAL, re.IGNORECASE)
 _LOCAL_ORIGIN = re.compile(r"https?://" + _LOCAL, re.IGNORECASE)
-_SCOPE = re.compile(r"Credential=[^/,\s]*/[^/]*/[^/]*/([^/,\s]+)/aws4_request")
+# Each part has a bound: a long header in which it begins again and again must not be read to its end each time.
+_SCOPE = re.compile(r"Credential=[^/,\s]{0,512}/[^/]{0,64}/[^/]{0,64}/([^/,\s]{1,64})/aws4_request")
 
 #: A longer body is parsed outside of the event loop: one of this length takes about 10 ms at worst.
 _LONG_BODY_BYTES: Final = 16 * 1024
