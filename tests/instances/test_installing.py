@@ -100,10 +100,10 @@ def test_pip_is_configured_by_a_variable_or_a_file(
 
 @pytest.fixture
 def code(tmp_path: Path) -> Path:
-    """The folder `code` of an artifact, and beside it one of the machine's files."""
-    for folder in ("code", "machine", "home/.pip"):
+    """The folder `code` of an artifact; elsewhere there is one of the machine's files."""
+    for folder in ("artifact/code", "machine", "home/.pip"):
         (tmp_path / folder).mkdir(parents=True)
-    return tmp_path / "code"
+    return tmp_path / "artifact" / "code"
 
 
 @pytest.mark.parametrize(
@@ -111,14 +111,14 @@ def code(tmp_path: Path) -> Path:
     [
         ({"PIP_CONSTRAINT": "{machine}/c.txt"}, "", ""),
         ({"PIP_CONSTRAINT": "https://a.example/c.txt {machine}/c.txt"}, "", ""),
-        ({"PIP_BUILD_CONSTRAINT": "../machine/c.txt"}, "", ""),
+        ({"PIP_BUILD_CONSTRAINT": "../../machine/c.txt"}, "", ""),
         ({"PIP_REQUIREMENT": "file://{machine}/c.txt"}, "", ""),
         ({"UV_OVERRIDE": "{machine}/c.txt"}, "", ""),
         ({"UV_CONFIG_FILE": "{machine}/c.txt"}, "", ""),
         ({}, "[install]\nconstraint = {machine}/c.txt\n", ""),
-        ({}, "[global]\nbuild_constraint =\n  ../machine/none.txt\n  ../machine/c.txt\n", ""),
+        ({}, "[global]\nbuild_constraint =\n  ../../machine/none.txt\n  ../../machine/c.txt\n", ""),
         ({}, "", "tiny\n-c {machine}/c.txt  # of the machine\n"),
-        ({}, "", "--constraint=../machine/c.txt"),
+        ({}, "", "--constraint=../../machine/c.txt"),
         ({}, "", "-r more.txt"),
         ({"PIP_CONSTRAINT": "{machine}/more.txt"}, "", ""),
     ],
@@ -130,7 +130,7 @@ def test_what_is_in_files_that_are_named_is_known_too(
     given = {"HOME": str(tmp_path / "home"), "XDG_CONFIG_DIRS": str(tmp_path)}
     given |= {name: value.replace("{machine}", machine) for name, value in variables.items()}
     (code / "requirements.txt").write_text(text.replace("{machine}", machine))
-    (code / "more.txt").write_text("-c ../machine/c.txt\n-r more.txt\n")
+    (code / "more.txt").write_text("-c ../../machine/c.txt\n-r more.txt\n")
     (tmp_path / "machine" / "more.txt").write_text("other\n-cc.txt\n")
     (tmp_path / "home" / ".pip" / "pip.conf").write_text(of_pip.replace("{machine}", machine))
 
@@ -147,9 +147,19 @@ def test_what_is_in_files_that_are_named_is_known_too(
 
 def test_files_that_name_each_other_without_end_end(tmp_path: Path, code: Path) -> None:
     for number in range(200):
-        (code / f"{number}.txt").write_text(f"-r {number + 1}.txt\n-r {number}.txt\n")
-    (code / "requirements.txt").write_text("-r 0.txt\n")
+        (tmp_path / f"{number}.txt").write_text(f"-r {number + 1}.txt\n-r ./{number}.txt\n")
+    (code / "requirements.txt").write_text("-r ../../0.txt\n")
     assert len(configuration({}, "/no/bin/python", code / "requirements.txt", tmp_path)) == 64
+
+
+def test_what_requirements_name_in_their_artifact_is_the_artifacts(tmp_path: Path, code: Path) -> None:
+    (code / "more.txt").write_text("tiny\n")
+    (code / "requirements.txt").write_text("-r more.txt\n-c ../code/more.txt\n")
+    assert configuration({}, "/no/bin/python", code / "requirements.txt", tmp_path) == ()
+    given = {"PIP_CONSTRAINT": "more.txt"}
+    named, *contents = configuration(given, "/no/bin/python", code / "requirements.txt", tmp_path)
+    assert named == "PIP_CONSTRAINT=more.txt"
+    assert len(contents) == 1, "any artifact may have such requirements, and another file of this name"
 
 
 def test_a_place_that_may_not_be_looked_at_holds_no_file_of_pips(tmp_path: Path) -> None:

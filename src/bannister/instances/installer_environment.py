@@ -177,13 +177,15 @@ def configuration(
 ) -> tuple[str, ...]:
     """What decides which packages an installer with this environment takes, beside the text of the requirements, without credentials.
 
-    That is options and pip's files, and, as digests, what is in the files that these or the requirements name: constraints, further requirements, and what those name.
+    That is options and pip's files, and, as digests, what is in the files that these or the requirements name: constraints, further requirements, and what those name. What
+    lies beside the requirements in their artifact is left out where they name it: the artifact itself decides then.
     """
     options = [f"{name}={value}" for name, value in sorted(environment.items()) if name in _WHICH_PACKAGES]
     files = [text for file in _pip_files(environment, python, root) if (text := _content(file)) is not None]
-    folder = requirements.parent
-    named = [*files_named(_content(requirements) or ""), *_named_by_options(environment), *_named_by_pip(files)]
-    contents = _contents([_path(folder, name) for name in named])
+    code = requirements.parent
+    by_text = [_path(code, name) for name in files_named(_content(requirements) or "")]
+    by_others = [_path(code, name) for name in [*_named_by_options(environment), *_named_by_pip(files)]]
+    contents = [*_contents(by_text, besides=code.parent), *_contents(by_others)]
     return (*map(without_credentials, [*options, *files]), *contents)
 
 
@@ -211,8 +213,8 @@ def _named_by_pip(files: Iterable[str]) -> list[str]:
     return found
 
 
-def _contents(files: Iterable[Path]) -> list[str]:
-    """Digests of what is in files, and in those that they name. An address names none, nor does one that is not there: pip says so."""
+def _contents(files: Iterable[Path], besides: Path | None = None) -> list[str]:
+    """Digests of what is in files, and in those that they name, other than those in the folder `besides`. An address names none, nor does one that is not there: pip says so."""
     waiting, seen = list(files), set[Path]()
     found = []
     while waiting and len(seen) < _FILES_MAX:
@@ -220,13 +222,14 @@ def _contents(files: Iterable[Path]) -> list[str]:
         text = None if file in seen else _content(file)
         seen.add(file)
         if text is not None:
-            found.append(hashlib.sha256(without_credentials(text).encode()).hexdigest())
+            if besides is None or not file.is_relative_to(besides):
+                found.append(hashlib.sha256(without_credentials(text).encode()).hexdigest())
             waiting += [_path(file.parent, name) for name in files_named(text)]
     return found
 
 
 def _path(folder: Path, name: str) -> Path:
-    return folder / name.removeprefix("file://")
+    return Path(os.path.normpath(folder / name.removeprefix("file://")))
 
 
 def _content(file: Path) -> str | None:
