@@ -6,6 +6,8 @@ import asyncio
 import dataclasses
 import json
 import os
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -284,6 +286,31 @@ def test_a_file_that_nobody_listens_on_is_no_engine(tmp_path):
     (tmp_path / "docker.sock").touch()
     with pytest.raises(Unavailable, match="No container engine answers here"):
         Engines(str(tmp_path / "docker.sock")).find()
+
+
+def test_an_engine_that_hangs_is_looked_at_ever_less_often_than_one_that_is_not_there(tmp_path):
+    later = 0.0
+    engines = Engines(os.path.relpath(tmp_path / "s"), now=lambda: time.monotonic() + later)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(tmp_path / "s"))
+        listener.listen(16)
+        listener.setblocking(False)
+        looks = []
+        for passed in (
+            0.0,
+            2.5,
+            2.0,
+            5.0,
+        ):  # in all: 0, 2.5, 4.5 and 9.5 s after a look that took a quarter of a second
+            later += passed
+            with pytest.raises(Unavailable):
+                engines.find()
+            try:
+                listener.accept()
+                looks.append(True)
+            except BlockingIOError:
+                looks.append(False)
+        assert looks == [True, False, False, True]
 
 
 @pytest.mark.parametrize("name", ["closed/podman.sock", f"{'a' * 300}/docker.sock"], ids=["closed", "no name"])

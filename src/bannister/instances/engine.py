@@ -12,7 +12,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,9 @@ from bannister.errors import Unavailable
 _CALL_SECONDS: Final = 30.0
 #: `_ping` is asked in between other work and answered in a millisecond; one that takes longer is no engine to start models with.
 _FIND_SECONDS: Final = 0.25
+#: What a look has shown is believed for so long, and so many times as long as it took: one that hangs must not keep the control plane from all else.
 _FOUND_FOR_SECONDS: Final = 2.0
+_FOUND_FOR_TIMES: Final = 20
 _HEAD_BYTES_MAX: Final = 64 * 1024
 _DOCUMENT_BYTES_MAX: Final = 16 * 1024 * 1024
 _PIECE_BYTES: Final = 64 * 1024
@@ -178,7 +180,6 @@ def _document(content: bytes) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    at: float
     engine: Engine | None
     why_not: str
 
@@ -186,9 +187,16 @@ class _Look:
 class Engines:
     """Where this machine's container engine is. It may come and go: each look is believed for a moment."""
 
-    def __init__(self, setting: str = AUTO, environment: Mapping[str, str] | None = None) -> None:
-        """`setting`: the path of a socket, `auto` to look where engines listen, `none` for none."""
+    def __init__(
+        self,
+        setting: str = AUTO,
+        environment: Mapping[str, str] | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`setting`: the path of a socket, `auto` to look where engines listen, `none` for none. `now`: in seconds, never set back."""
         self._setting = setting
+        self._now = now
+        self._believed_until = 0.0
         self._environment = os.environ if environment is None else environment
         self._last: _Look | None = None
 
@@ -203,28 +211,30 @@ class Engines:
         Raises:
             Unavailable: There is none; the sentence says where it was looked for.
         """
-        now = time.monotonic()
-        if self._last is None or now - self._last.at > _FOUND_FOR_SECONDS:
-            self._last = self._look(now)
+        began = self._now()
+        if self._last is None or began > self._believed_until:
+            self._last = self._look()
+            ended = self._now()
+            self._believed_until = ended + max(_FOUND_FOR_SECONDS, _FOUND_FOR_TIMES * (ended - began))
         if self._last.engine is None:
             raise Unavailable(self._last.why_not)
         return self._last.engine
 
-    def _look(self, now: float) -> _Look:
+    def _look(self) -> _Look:
         if self._setting == NONE:
-            return _Look(now, None, "Containers are switched off here (container_engine is none).")
+            return _Look(None, "Containers are switched off here (container_engine is none).")
         try:
             candidates = self._candidates()
         except ValueError as error:
-            return _Look(now, None, str(error))
+            return _Look(None, str(error))
         looked = []
         for one in candidates:
             why_not = _why_not(one)
             if why_not is None:
-                return _Look(now, Engine(one), "")
+                return _Look(Engine(one), "")
             looked.append(f"{one}{why_not}")
         where = ", ".join(looked)
-        return _Look(now, None, f"No container engine answers here: looked for Docker or Podman at {where}.")
+        return _Look(None, f"No container engine answers here: looked for Docker or Podman at {where}.")
 
     def _candidates(self) -> Sequence[Path]:
         """Sockets, the likeliest first. What somebody names is the only one."""
