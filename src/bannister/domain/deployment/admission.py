@@ -71,6 +71,7 @@ def admit(endpoint: Endpoint, asked: UpdateRequest) -> Admitted:
     blue = updatable(endpoint)
     policy = _policy(endpoint, asked.policy, asked.retention)
     variants = tuple(_retained(one, blue.group_of(one.name), asked.retention) for one in asked.config.variants)
+    _check_weights(asked.config, variants)
     shadow = _retained_shadow(asked.config, blue, asked.retention)
     if is_guarded(policy):
         _check_names(asked.config, blue)
@@ -148,6 +149,17 @@ def _retained(variant: Variant, group: Group | None, retention: Retention) -> Va
     if not retention.except_weight:
         variant = replace(variant, weight=group.weight)
     return variant
+
+
+def _check_weights(config: EndpointConfig, variants: tuple[Variant, ...]) -> None:
+    """The configuration has a weight above 0; what is kept of a variant that was taken out of production has none."""
+    if not any(variant.weight > 0 for variant in variants):
+        names = ", ".join(variant.name for variant in variants)
+        raise Invalid(
+            f'With the weights that RetainAllVariantProperties keeps, no variant of endpoint configuration "{config.name}" would get '
+            f"requests: {names} has DesiredWeight 0. Take it from the configuration (DesiredWeight in ExcludeRetainedVariantProperties), or give it "
+            "one above 0 first (UpdateEndpointWeightsAndCapacities)."
+        )
 
 
 def _retained_shadow(config: EndpointConfig, blue: Fleet, retention: Retention) -> Variant | None:
