@@ -104,6 +104,12 @@ DEPLOYMENTS: Final = (
         "decisions/0018-rolling-updates.md",
     ),
     Deviation(
+        "An update of an endpoint with ml.inf1 instances is all at once and without a final bake, and its deployment warns of it; alarms still hold and stop it",
+        "it is, in silence",
+        "tests/aws/test_updates.py::test_an_update_without_guardrails_says_so_and_keeps_the_policy_that_was_given",
+        "reading-a-deployment.md",
+    ),
+    Deviation(
         "DesiredInstanceCount 0 is refused",
         "the model allows it",
         "tests/compatibility/test_members.py::test_what_aws_has_and_is_not_here",

@@ -109,7 +109,7 @@ async def update_endpoint(
         deployment = await with_shortage(context, deployment)
         now = context.clock.now()
         # An update that names no policy is all at once and without alarms; it does not forget the one to retain.
-        retained = admitted.policy if policy is not None else row.value.last_policy
+        retained = policy if policy is not None else row.value.last_policy
         endpoint = replace(row.value, deployment=deployment, modified_at=now, failure_reason=None, last_policy=retained)
         if await _written(context, row, endpoint, _started(deployment, now, _evidence(row.value, asked))):
             return endpoint
@@ -209,7 +209,8 @@ async def _deployment(context: Context, endpoint: str, admitted: Admitted) -> De
         shadow = Shadow(group, sampled_parts(group.weight, groups[0].weight))
     green = Fleet(config.name, groups, now, shadow, config.data_capture)
     timeout = context.settings.deployment_timeout_seconds_default
-    return new_deployment(identifier, endpoint, admitted.policy, admitted.blue, green, now, timeout)
+    deployment = new_deployment(identifier, endpoint, admitted.policy, admitted.blue, green, now, timeout)
+    return replace(deployment, unguarded=admitted.unguarded)
 
 
 async def _group(context: Context, endpoint: str, variant: Variant, config_name: str, deployment: str) -> Group:

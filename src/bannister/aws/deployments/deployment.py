@@ -13,7 +13,7 @@ from bannister.domain.deployment.model_warning import KIND, REMEDY, ModelWarning
 from bannister.domain.deployment.observation import AlarmObservation
 from bannister.domain.deployment.outlook import DeploymentStatus, Waiting, deployment_status, step_states
 from bannister.domain.deployment.plan import Step
-from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.deployment.policy import UNGUARDED_KIND, UNGUARDED_REMEDY, DeploymentPolicy, Unguarded
 from bannister.domain.deployment.room import Shortage
 from bannister.domain.fleet import Fleet
 from bannister.domain.traffic import TRAFFIC_PARTS, Split
@@ -97,6 +97,7 @@ def _description(view: DeploymentView) -> dict[str, Any]:
         "Shadow": _shadow(view.shadow) if view.shadow is not None else None,
         "Alarms": [_alarm(alarm) for alarm in view.alarms],
         "Warnings": [
+            *_unguarded(deployment.unguarded),
             *_shortage(deployment.shortage),
             *(_model_warning(one) for one in deployment.model_warnings),
             *(_warning(one) for one in deployment.caveats),
@@ -241,6 +242,12 @@ def _warning(caveat: Caveat) -> dict[str, Any]:
         "Reason": caveat.reason,
         "Remedy": caveat.remedy,
     }
+
+
+def _unguarded(found: Unguarded | None) -> list[dict[str, Any]]:
+    if found is None:
+        return []
+    return [{"VariantName": found.variant, "Kind": UNGUARDED_KIND, "Reason": str(found), "Remedy": UNGUARDED_REMEDY}]
 
 
 def _shortage(found: Shortage | None) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from bannister.domain.deployment.plan import Step, steps
-from bannister.domain.deployment.policy import DeploymentPolicy, refusal
+from bannister.domain.deployment.policy import UNGUARDED_TYPES, DeploymentPolicy, Unguarded, refusal, without_guardrails
 from bannister.domain.endpoint import Endpoint, EndpointConfig, Variant
 from bannister.domain.fleet import Fleet, Group
 from bannister.errors import Busy, Invalid, NotFound, Refused, Resource, Unsupported
@@ -56,6 +56,8 @@ class Admitted:
     variants: tuple[Variant, ...]
     policy: DeploymentPolicy
     shadow: Variant | None = None
+    #: Why the policy is not the one that was asked for; None: it is.
+    unguarded: Unguarded | None = None
 
 
 def admit(endpoint: Endpoint, asked: UpdateRequest) -> Admitted:
@@ -87,7 +89,10 @@ def admit(endpoint: Endpoint, asked: UpdateRequest) -> Admitted:
     for model in asked.missing_models:
         raise NotFound(Resource.MODEL, model)
     _check_time(steps(policy, counts), policy)
-    return Admitted(blue, asked.config, variants, policy, shadow)
+    excluded = _unguarded(policy, blue, variants)
+    if excluded is not None:
+        policy = without_guardrails(policy)
+    return Admitted(blue, asked.config, variants, policy, shadow, excluded)
 
 
 def replay_admission(body: Mapping[str, Any]) -> str | None:
@@ -187,6 +192,19 @@ def _check_names(config: EndpointConfig, blue: Fleet) -> None:
             f'Endpoint configuration "{config.name}" has the variants {", ".join(new)}; a guarded update must keep the '
             f"endpoint's variant names: {', '.join(old)}."
         )
+
+
+def _unguarded(policy: DeploymentPolicy, blue: Fleet, variants: tuple[Variant, ...]) -> Unguarded | None:
+    """AWS: endpoints with some instance types fall back, in silence, to all at once without a final bake; None: this one does not."""
+    if without_guardrails(policy) == policy:
+        return None
+    types = [(one.name, one.instance_type) for one in variants] + [
+        (one.variant, one.instance_type) for one in blue.groups
+    ]
+    for variant, instance_type in types:
+        if instance_type is not None and instance_type.startswith(UNGUARDED_TYPES):
+            return Unguarded(variant, instance_type)
+    return None
 
 
 def _check_time(plan: tuple[Step, ...], policy: DeploymentPolicy) -> None:

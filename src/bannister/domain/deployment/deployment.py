@@ -10,7 +10,7 @@ from bannister.domain.alarm.caveats import Caveat
 from bannister.domain.deployment.capacity import Retreat
 from bannister.domain.deployment.model_warning import ModelWarning
 from bannister.domain.deployment.plan import Step
-from bannister.domain.deployment.policy import DeploymentPolicy, Routing
+from bannister.domain.deployment.policy import DeploymentPolicy, Routing, Unguarded
 from bannister.domain.deployment.room import Shortage
 from bannister.domain.fleet import Fleet
 
@@ -93,6 +93,8 @@ class Deployment:
     retreat: tuple[Retreat, ...] = ()
     #: What green's models say against themselves.
     model_warnings: tuple[ModelWarning, ...] = ()
+    #: Why its policy is not the one that was asked for; None: it is.
+    unguarded: Unguarded | None = None
 
     @property
     def rolling(self) -> bool:

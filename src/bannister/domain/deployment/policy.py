@@ -8,14 +8,20 @@ API reference.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import Final
 
 CANARY_PERCENT_MAX = 50
 LINEAR_PERCENT_MIN = 10
 LINEAR_PERCENT_MAX = 50
 ROLLING_PERCENT_MIN = 5
 ROLLING_PERCENT_MAX = 50
+#: AWS excludes instances of these types from guardrails.
+UNGUARDED_TYPES: Final = "ml.inf1."
+#: What a deployment says of that, in a few words, and what to do about it.
+UNGUARDED_KIND: Final = "guardrails do not apply"
+UNGUARDED_REMEDY: Final = "Give the variant another InstanceType to release it as asked."
 
 
 class Routing(StrEnum):
@@ -61,6 +67,27 @@ class DeploymentPolicy:
     given: bool = True
     #: The batches in which a rolling update goes back; None: all at once.
     rollback_step: CapacitySize | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Unguarded:
+    """Why guardrails do not apply to an update that asked for them: a variant has instances that AWS excludes."""
+
+    variant: str
+    instance_type: str
+
+    def __str__(self) -> str:
+        return (
+            f'Variant "{self.variant}" has instances of type {self.instance_type}, which AWS excludes from deployment guardrails: the update is '
+            "all at once and without a final bake, whatever policy it asked for. Its alarms still hold it, and stop it while the old instances are there."
+        )
+
+
+def without_guardrails(policy: DeploymentPolicy) -> DeploymentPolicy:
+    """What AWS makes of a policy where guardrails do not apply: all at once, and nothing bakes. Alarms stay; here they watch without a bake, too."""
+    return replace(
+        policy, routing=Routing.ALL_AT_ONCE, step=None, wait_seconds=0, termination_wait_seconds=0, rollback_step=None
+    )
 
 
 #: By routing: the member that holds the size, and its least and most per cent of a variant's instances.

@@ -54,6 +54,7 @@ def started(deployment: Deployment, version: str, decided_on: Mapping[str, Any] 
         "policy": msgspec.to_builtins(deployment.policy),
         "steps": msgspec.to_builtins(deployment.steps),
         "caveats": msgspec.to_builtins(deployment.caveats),
+        "unguarded": msgspec.to_builtins(deployment.unguarded),
         "shortage": msgspec.to_builtins(deployment.shortage),
         "version": version,
         **(decided_on or {}),
