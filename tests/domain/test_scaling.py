@@ -84,6 +84,43 @@ def test_what_the_facts_amount_to(phase, observed, follows):
     assert (noticed.phase if noticed is not None else None) == follows
 
 
+@pytest.mark.parametrize(
+    ("weights", "a", "b", "follows"),
+    [
+        # Requests come to b, where nobody answers.
+        ((1.0, 1.0), 2, 0, None),
+        ((0.0, 1.0), 2, 0, None),
+        ((1.0, 1.0), 2, 1, ScalingPhase.WEIGHING),
+        # They leave b: nobody waits for it.
+        ((9.0, 0.5), 2, 0, ScalingPhase.WEIGHING),
+        ((9.0, 0.0), 1, 0, ScalingPhase.WEIGHING),
+        # The shares are as they were.
+        ((18.0, 2.0), 0, 0, ScalingPhase.WEIGHING),
+    ],
+)
+def test_no_larger_share_goes_to_a_variant_of_which_no_instance_is_healthy(weights, a, b, follows):
+    asked = rescaled(BEFORE, [Desired(name, weight) for name, weight in zip("ab", weights, strict=True)], 100)
+    one = Scaling("s", BEFORE, asked, 0.0, 100.0)
+    noticed = notice(one, seen(a, b))
+    assert (noticed.phase if noticed is not None else None) == follows
+    if follows is None:
+        late = notice(one, seen(a, b, now=100.0))
+        assert late is not None
+        assert late.back
+        assert late.reason == (
+            "It was not done within 100 seconds: of 1 instances of b 0 are ready, and every proxy sees 0 healthy."
+        )
+
+
+def test_nor_to_one_whose_only_instance_has_fallen_silent():
+    """The proxies keep the last instance of a group, and may not have missed it yet; we have."""
+    asked = rescaled(BEFORE, [Desired("a", 0.0)], 100)
+    one = Scaling("s", BEFORE, asked, 0.0, 100.0)
+    assert notice(one, seen(2, 0, healthy_b=1)) is None
+    assert notice(one, seen(2, 1, healthy_b=0)) is None
+    assert notice(one, seen(2, 1)) is not None
+
+
 def test_what_is_taken_back_says_why():
     noticed = notice(scaling(), seen(2, 1, now=100.0))
     assert noticed is not None

@@ -3,7 +3,7 @@
 The fleet in production walks through three forms, so that capacity comes before the traffic that needs it, and goes after the traffic that used it:
 
     GROWING    every group has the greater of its two counts, and its old weight
-    WEIGHING   what has grown is healthy in every proxy, and the new weights are asked
+    WEIGHING   what has grown is healthy in every proxy, whoever gets a larger share has an instance that is, and the new weights are asked
     SHRINKING  every group has its new count; what is too many drains and goes
 
 `fleet_of` is the fleet in each. An instance that cannot start takes the change back: the fleet is what it was, and the endpoint says why. As with
@@ -23,6 +23,7 @@ import msgspec
 
 from bannister.domain.deployment.room import Shortage
 from bannister.domain.fleet import Fleet, Group, Shadow, check_weight, sampled_parts
+from bannister.domain.traffic import apportion
 from bannister.errors import Invalid
 
 #: The kind of a journal entry that holds a decision about a scaling.
@@ -167,19 +168,34 @@ def notice(scaling: Scaling, seen: Observation) -> Noticed | None:
     for one in growing:
         if one.failure is not None:
             return Noticed(ScalingPhase.SHRINKING, one.failure, back=True)
-    done = _done(scaling, seen, growing, wanted)
+    helpless = [one for one in seen.groups if min(one.ready, one.healthy) == 0 and one.group in _gaining(scaling)]
+    done = _done(scaling, seen, growing, helpless, wanted)
     if done is None and seen.now >= scaling.deadline_at:
-        return Noticed(ScalingPhase.SHRINKING, _too_late(scaling, growing, wanted), back=True)
+        awaited = [one for one in seen.groups if one in growing or one in helpless]
+        return Noticed(ScalingPhase.SHRINKING, _too_late(scaling, awaited, wanted), back=True)
     return done
 
 
+def _gaining(scaling: Scaling) -> frozenset[str]:
+    """The production groups that are to get a larger share of the requests than they have."""
+    if scaling.phase is not ScalingPhase.GROWING:
+        return frozenset()
+    before, after = (apportion([group.weight for group in fleet.groups]) for fleet in (scaling.before, scaling.after))
+    parts = zip(scaling.after.groups, before, after, strict=True)
+    return frozenset(group.id for group, had, gets in parts if gets > had)
+
+
 def _done(
-    scaling: Scaling, seen: Observation, growing: Sequence[GroupCount], wanted: Mapping[str, Group]
+    scaling: Scaling,
+    seen: Observation,
+    growing: Sequence[GroupCount],
+    helpless: Sequence[GroupCount],
+    wanted: Mapping[str, Group],
 ) -> Noticed | None:
     if scaling.phase is ScalingPhase.WEIGHING:
         acknowledged = "Every proxy has acknowledged the weights."
         return Noticed(ScalingPhase.SHRINKING, acknowledged) if seen.acknowledged else None
-    if any(min(one.ready, one.healthy) < wanted[one.group].instance_count for one in growing):
+    if helpless or any(min(one.ready, one.healthy) < wanted[one.group].instance_count for one in growing):
         return None
     return Noticed(
         ScalingPhase.WEIGHING,
@@ -187,11 +203,11 @@ def _done(
     )
 
 
-def _too_late(scaling: Scaling, growing: Sequence[GroupCount], wanted: Mapping[str, Group]) -> str:
+def _too_late(scaling: Scaling, awaited: Sequence[GroupCount], wanted: Mapping[str, Group]) -> str:
     counts = [
         f"of {wanted[one.group].instance_count} instances of {wanted[one.group].variant} {one.ready} are ready, and every proxy sees "
         f"{one.healthy} healthy"
-        for one in growing
+        for one in awaited
     ]
     why = "; ".join(counts) or "the proxies did not acknowledge the weights"
     return f"It was not done within {scaling.deadline_at - scaling.started_at:.0f} seconds: {why}."
