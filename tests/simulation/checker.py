@@ -22,11 +22,13 @@ from tests.simulation.listeners import EventRules
 from tests.simulation.room import RoomRules
 from tests.simulation.scaling import ScalingRules
 from tests.simulation.shadow import ShadowRules
+from tests.simulation.variants import RetentionRules
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.deployment.capacity import batch, whole
 from bannister.domain.deployment.deployment import STOPPABLE, Deployment, Phase
+from bannister.domain.deployment.recorder import STARTED
 from bannister.domain.deployment.targets import wanted_instances as wanted_of
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.routing import Membership, Plans, Weight, wanted_instances
@@ -111,12 +113,17 @@ class Checker:
         self.room = RoomRules(world)
         self._composites = CompositeRules(world)
         self.scalings = ScalingRules(world)
+        self._retention = RetentionRules(world)
         self.events = EventRules(world)
 
     # --- told by the world
 
     def harmed(self, group: str) -> None:
         self._harmed[group] = self._world.loop.time()
+
+    def harmed_for(self, group: str) -> float:
+        """How long ago a fault hit an instance of it last, in seconds; never, or it has healed: for ever."""
+        return self._world.loop.time() - self._harmed.get(group, -math.inf)
 
     def died(self, instance: str, group: str) -> None:
         """A program has ended by itself, or used too much."""
@@ -158,6 +165,8 @@ class Checker:
         if self._world.composites is not None and any(write.table.name == ALARMS.name for write in writes):
             self._composites.committed(self._all(ALARMS), records)
         for record in records:
+            if record.kind == STARTED:
+                self._retention.started(record)
             for one in record.body.get("model_warnings", ()):
                 self._model_warned(record.body["deployment"], one["variant"], one["text"])
             if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
@@ -399,7 +408,8 @@ class Checker:
             model = self._world.models[group.container.image]
             over = (deployment.baking_since or 0.0) + deployment.steps[-1].bake_seconds
             told = [second for second in self._world.telemetry.errors_told.get(group.id, ()) if second + 1 <= over]
-            if model.error_rate >= 1.0 and told:
+            # Alarms watch the first variant.
+            if model.error_rate >= 1.0 and told and group.variant == "a":
                 raise self._world.violated(
                     "8: the outcome is truthful", f"{deployment.id} passed; all its answers were errors."
                 )

@@ -30,7 +30,7 @@ from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.capture.exchange import Exchange
 from bannister.domain.capture.instructions import ComparedGroups, Instructions
 from bannister.domain.comparison.report import Directive, Greeting, Pending
-from bannister.domain.deployment import machine
+from bannister.domain.deployment import admission, machine
 from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.deployment.machine import Event, Noticed
 from bannister.domain.deployment.observation import Observation
@@ -603,6 +603,23 @@ def _attempted_once() -> Parts:
     )
 
 
+def _retention_forgotten() -> Parts:
+    admission._retained = lambda variant, group, retention: variant
+    return Parts()
+
+
+def _batch_of_one_variant() -> Parts:
+    """Only the first variant's instances are waited for before a batch gets traffic."""
+    honest = machine._green_grown
+    _rules()[Phase.GROWING] = lambda deployment, seen: honest(deployment, replace(seen, green=seen.green[:1]))
+    return Parts()
+
+
+def _shares_for_nobody() -> Parts:
+    scaling._gaining = lambda one: frozenset()
+    return Parts()
+
+
 def _cold_instances() -> Parts:
     async def none(_: Life) -> None:
         return None
@@ -690,6 +707,9 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "weights before what has grown is ready": _weights_before_capacity,
     "a smaller group stopped at once": _no_draining,
     "instances that are not warm yet": _cold_instances,
+    "a larger share for a variant of which nobody answers": _shares_for_nobody,
+    "what an update is to keep forgotten": _retention_forgotten,
+    "a batch of which only one variant is waited for": _batch_of_one_variant,
     "a start-up timeout that begins before what is needed is installed": _installing_is_starting,
 }
 

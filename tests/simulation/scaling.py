@@ -10,12 +10,15 @@ from tests.simulation.shadow import VARIANT
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet
 from bannister.domain.scaling import Desired, fleet_of
+from bannister.domain.traffic import apportion
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
 #: An instance that drains may be ended with requests in flight after its time, which the control plane counts from its own start.
 TOLERANCE_SECONDS = 1.0
+#: That no instance of a group answers is known after so long, also to a control plane that has only just come up.
+SILENCE_KNOWN_SECONDS_MAX = 8.0
 
 
 class Scalings:
@@ -30,6 +33,11 @@ class Scalings:
         if rng.random() < 0.5:
             return ()
         production = Desired("a", rng.choice((None, 0.5, 2.0)), rng.choice((1, 2, 3, 4)))
+        if others := [group.variant for group in fleet.groups if group.variant != production.variant]:
+            if rng.random() < 0.2:
+                production = Desired("a", 0.0, production.instance_count)
+            second = Desired(others[0], rng.choice((None, 0.0, 0.5, 2.0)), rng.choice((1, 2, 3)))
+            return rng.choice(((production,), (second,), (production, second)))
         if fleet.shadow is None or rng.random() < 0.5:
             return (production,)
         return (production, Desired(VARIANT, rng.choice((0.25, 1.0)), rng.choice((1, 2))))
@@ -87,6 +95,18 @@ class ScalingRules:
             if moved and up < group.instance_count and not machine.ever_harmed(group.id):
                 raise self._world.violated(
                     "2: capacity before traffic", f"{group.id} gets its new weight; {up} of its instances answer."
+                )
+        self._answered(before.blue, after.blue)
+
+    def _answered(self, before: Fleet, after: Fleet) -> None:
+        """Who gets a larger share of the requests has somebody to answer them; that nobody is left may not be known for a moment."""
+        machine = self._world.machine
+        had, gets = (apportion([group.weight for group in fleet.groups]) for fleet in (before, after))
+        for group, less, more in zip(after.groups, had, gets, strict=True):
+            up = any(machine.up(machine.address_of[one]) for one in machine.in_group(group.id))
+            if more > less and not up and self._world.checker.harmed_for(group.id) > SILENCE_KNOWN_SECONDS_MAX:
+                raise self._world.violated(
+                    "2: capacity before traffic", f"{group.id} gets a larger share, and no instance of it answers."
                 )
 
     def may_stop(self, instance: str, wanted: int) -> bool:

@@ -12,9 +12,11 @@ from typing import Any
 
 from tests.simulation.faults import Faults
 from tests.simulation.story import LOOK_SECONDS, Release, Script
+from tests.simulation.variants import SECOND
 from tests.simulation.world import Model, World
 
 from bannister.domain.alarm.alarm import AlarmValue
+from bannister.domain.deployment.admission import Retention
 from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.scaling import Desired
@@ -188,6 +190,72 @@ async def made_larger_and_smaller(world: World) -> None:
         (group,) = blue.groups
         if world.calm and (group.weight, group.instance_count) != (weight, count):
             raise world.violated("The situation was not reached", f"{group.instance_count} instead of {count}.")
+
+
+async def variants_kept_by_an_update(world: World) -> None:
+    """Two variants are rescaled, and an update keeps what they have then: at once, by a canary or batch by batch."""
+    assert world.variants is not None
+    world.variants.always_sound = True
+    rng, release = world.rng, Release(world, "e1")
+    if not await release.create(2):
+        return
+    if not await release.scale(Desired("a", 0.5, 4), Desired(SECOND, rng.choice((0.0, 2.0)), 2)):
+        return
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=rng.random())), 1)
+    half = CapacitySize(CapacityType.CAPACITY_PERCENT, 50)
+    routing = rng.choice((Routing.ALL_AT_ONCE, Routing.CANARY, Routing.ROLLING))
+    policy = DeploymentPolicy(routing, None if routing is Routing.ALL_AT_ONCE else half, 1, 1)
+    await release.update(config, policy, Retention(variant_properties=True))
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+    blue = world.endpoints()["e1"].blue if world.calm else None
+    found = {} if blue is None else {group.variant: (group.config_name, group.instance_count) for group in blue.groups}
+    if world.calm and found != {"a": (config, 4), SECOND: (config, 2)}:
+        raise world.violated("The situation was not reached", str(found))
+
+
+async def a_variant_that_is_slower(world: World) -> None:
+    """Two variants are replaced batch by batch, and the second one's instances take longer to come up."""
+    assert world.variants is not None
+    world.variants.always_sound = True
+    rng, release = world.rng, Release(world, "e1")
+    if not await release.create(2):
+        return
+    if not await release.scale(Desired("a", 1.0, 2), Desired(SECOND, 1.0, 4)):
+        return
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=0.1)), 2)
+    world.machine.behaviours[f"{config}-{SECOND}"] = Behaviour(ready_after_seconds=3 + rng.random())
+    half = CapacitySize(CapacityType.CAPACITY_PERCENT, 50)
+    await release.update(config, DeploymentPolicy(Routing.ROLLING, half, 1), Retention(variant_properties=True))
+    await release.at_rest()
+    _came_to(world, Phase.GROWING)
+    _came_to(world, Phase.RETIRING)
+
+
+async def variants_of_which_one_is_silent(world: World) -> None:
+    """All requests are to go to a variant whose only instance hangs; after a while it answers again."""
+    assert world.variants is not None
+    world.variants.always_sound = True
+    rng, release, machine = world.rng, Release(world, "e1"), world.machine
+    if not await release.create(2):
+        return
+    if not await release.scale(Desired("a", 1.0, 2), Desired(SECOND, 0.0, 1)):
+        return
+    blue = world.endpoints()["e1"].blue
+    assert blue is not None
+    second = next(group.id for group in blue.groups if group.variant == SECOND)
+    for instance in machine.in_group(second):
+        machine.harm(instance)
+        machine.hang(instance)
+    await asyncio.sleep(10 + rng.random() * 5)
+    scaled = asyncio.create_task(release.scale(Desired("a", 0.0), Desired(SECOND, 1.0)))
+    await asyncio.sleep(1 + rng.random() * 2)
+    for instance in machine.in_group(second):
+        machine.answer(instance)
+    await scaled
+    blue = world.endpoints()["e1"].blue
+    if world.calm and blue is not None and [group.weight for group in blue.groups] != [0.0, 1.0]:
+        raise world.violated("The situation was not reached", str([group.weight for group in blue.groups]))
 
 
 async def with_a_shadow_that_dies(world: World) -> None:
@@ -365,6 +433,9 @@ SITUATIONS: dict[str, Situation] = {
     "requirements to install": requirements_to_install,
     "deleted while it serves": deleted_while_it_serves,
     "made larger and smaller while it serves": made_larger_and_smaller,
+    "variants kept by an update": variants_kept_by_an_update,
+    "variants of which one is slower": a_variant_that_is_slower,
+    "variants of which one is silent": variants_of_which_one_is_silent,
     "with a shadow that dies": with_a_shadow_that_dies,
     "green dies while its next batch starts": green_dies_while_its_next_batch_starts,
     "shadows in one room": shadows_in_one_room,
@@ -383,6 +454,7 @@ def scripts(name: str) -> tuple[Script, Script]:
             captures="captures" in name,
             rooms="room" in name,
             composites="composite" in name,
+            variants="variants" in name,
             situation=SITUATIONS[name],
         ),
         Script(
@@ -392,6 +464,7 @@ def scripts(name: str) -> tuple[Script, Script]:
             captures="captures" in name,
             rooms="room" in name,
             composites="composite" in name,
+            variants="variants" in name,
             situation=SITUATIONS[name],
         ),
     )

@@ -15,10 +15,12 @@ from tests.simulation.listeners import Listeners
 from tests.simulation.room import Room
 from tests.simulation.scaling import Scalings
 from tests.simulation.shadow import VARIANT, Shadows
+from tests.simulation.variants import SECOND, Variants
 from tests.simulation.world import Model, World
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.alarm.definition import Definition
+from bannister.domain.deployment.admission import Retention
 from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Variant
@@ -75,6 +77,8 @@ class Script:
     rolling: bool = False
     #: Some models bring a warm-up.
     warmups: bool = False
+    #: Where there are no shadows: some endpoints have two production variants, and some updates keep what there is.
+    variants: bool = False
     #: Happens instead of endpoints with deployments of every kind.
     situation: Callable[[World], Coroutine[Any, Any, None]] | None = None
 
@@ -94,6 +98,7 @@ class Script:
             rolling=random.Random(f"rolling in {seed}").random() < 0.5,
             scalings=random.Random(f"scalings in {seed}").random() < 0.4,
             warmups=random.Random(f"warm-ups in {seed}").random() < 0.3,
+            variants=random.Random(f"variants in {seed}").random() < 0.5,
         )
 
 
@@ -138,6 +143,7 @@ class Release:
         self._caller = Caller(world)
         self.name = name
         self.versions = 0
+        self._several = world.variants is not None and world.variants.several()
 
     async def run(self, deployments: int) -> None:
         if not await self.create(self._rng.choice((1, 2, 2, 3))):
@@ -166,7 +172,8 @@ class Release:
             await self.set_alarm(alarm, AlarmValue.ALARM)  # the first shift is held until it clears
         over = [] if alarm is None else await self._composites(config, alarm)
         await self._compare()
-        await self.update(config, self._policy(instances, over[-1] if over else alarm))
+        retention = self._world.variants.retention() if self._world.variants is not None else None
+        await self.update(config, self._policy(instances, over[-1] if over else alarm), retention)
         rests = await self.at_rest()
         if alarm is not None and self._rng.random() < 0.8:
             for name in reversed(over):
@@ -206,9 +213,9 @@ class Release:
                 raise self._world.violated("A composite alarm was refused", f"{rule}: {error}")
         return [name for name, _ in rules]
 
-    async def update(self, config: str, policy: DeploymentPolicy) -> None:
+    async def update(self, config: str, policy: DeploymentPolicy, retention: Retention | None = None) -> None:
         """Ask for a deployment."""
-        error = await self._caller.ask(lambda context: update_endpoint(context, self.name, config, policy))
+        error = await self._caller.ask(lambda context: update_endpoint(context, self.name, config, policy, retention))
         self._world.note("caller", f"update {self.name} to {config}: {error or policy}")
         if error is None:
             self._world.counts["deployments"] += 1
@@ -228,10 +235,20 @@ class Release:
         container = Container(model.image, model.artifact, model.environment | paths)
         ask = self._caller.ask
         await ask(lambda context: _create_model(context, name, container))
-        variants, shadows = [Variant("a", name, instances)], await self._shadow(name, shadow)
+        variants = [Variant("a", name, instances), *await self._second(name)]
+        shadows = await self._shadow(name, shadow)
         capture = self._world.shadows.data_capture() if self._world.shadows is not None else None
         await ask(lambda context: create_endpoint_config(context, name, variants, shadows, capture))
         return name
+
+    async def _second(self, version: str) -> list[Variant]:
+        variants = self._world.variants
+        if variants is None or not self._several:
+            return []
+        name, (behaviour, error_rate) = f"{version}-{SECOND}", variants.behaviour(sound=self.versions == 1)
+        self._world.add_model(Model(name, behaviour, error_rate))
+        await self._caller.ask(lambda context: _create_model(context, name, Container(name)))
+        return [Variant(SECOND, name, *variants.size())]
 
     async def _compare(self) -> None:
         """Perhaps other rules of comparison."""
@@ -488,6 +505,7 @@ async def tell(world: World, script: Script) -> None:
     world.rolling = random.Random(f"rolling of {world.seed}") if script.rolling else None
     world.scalings = Scalings(world.seed) if script.scalings else None
     world.warmups = script.warmups
+    world.variants = Variants(world.seed) if script.variants and not script.shadows else None
     world.begin()
     works = [asyncio.create_task(work) for work in _works(world, script)]
     disturbing = []

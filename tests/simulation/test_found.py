@@ -35,7 +35,16 @@ def test_what_was_found_stays_mended(seed: int) -> None:
 @pytest.mark.parametrize("seed", FOUND_SINCE, ids=map(str, FOUND_SINCE))
 def test_what_was_found_since_stays_mended(seed: int) -> None:
     simulate(
-        seed, replace(Script.of(seed), captures=False, composites=False, scalings=False, rolling=False, listeners=False)
+        seed,
+        replace(
+            Script.of(seed),
+            captures=False,
+            composites=False,
+            scalings=False,
+            rolling=False,
+            listeners=False,
+            variants=False,
+        ),
     )
 
 

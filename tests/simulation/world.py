@@ -19,6 +19,7 @@ from tests.simulation.room import Room
 from tests.simulation.scaling import Scalings
 from tests.simulation.shadow import Shadows
 from tests.simulation.telemetry import Telemetry
+from tests.simulation.variants import Variants
 from tests.simulation.virtual_time import PROCESS, VirtualClock, VirtualLoop
 
 from bannister.domain.comparison.report import ComparisonReport
@@ -225,6 +226,8 @@ class World:
         self.rolling: random.Random | None = None
         #: Some models bring a warm-up.
         self.warmups = False
+        #: None: there is one production variant, and no update keeps anything.
+        self.variants: Variants | None = None
         self.telemetry: Telemetry = None  # type: ignore[assignment]  # made when the loop runs
         self.checker = Checker(self)
         self.trace: deque[str] = deque(maxlen=TRACE_LINES_MAX)
