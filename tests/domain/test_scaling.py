@@ -162,3 +162,9 @@ def test_a_shadow_has_another_share_of_requests():
 def test_what_cannot_be_asked(asked):
     with pytest.raises(Invalid):
         rescaled(BEFORE, asked, 100)
+
+
+def test_an_endpoint_that_runs_two_configurations_is_updated_first():
+    other = replace(group("a", 1, 1.0), id="e.a.2", config_name="d")
+    with pytest.raises(Invalid, match=r"runs two configurations, .*Call UpdateEndpoint"):
+        rescaled(replace(BEFORE, groups=(*BEFORE.groups, other)), ASKED, 100)

@@ -81,9 +81,45 @@ DEPLOYMENTS: Final = (
         "tests/domain/deployment/test_machine.py::test_a_time_out_rolls_back_until_blue_begins_to_retire_and_completes_afterwards",
     ),
     Deviation(
-        "Both policies at once, an alarm that does not exist and sizes outside the limits are ValidationExceptions with the reason; the endpoint is not touched",
+        "Both policies at once, the size of another strategy, an alarm that does not exist, sizes outside the limits and a MaximumExecutionTimeoutInSeconds that the waits use up are ValidationExceptions with the reason; the endpoint is not touched",
         "",
         "tests/scenarios/test_bad_input.py::test_deployment_configurations_that_cannot_be",
+    ),
+    Deviation(
+        "RetainDeploymentConfig is refused together with DeploymentConfig, and where no DeploymentConfig was ever given",
+        "",
+        "tests/aws/test_updates.py::test_what_cannot_be_retained",
+    ),
+    Deviation(
+        "An update is refused whose variants would all have the weight 0, because RetainAllVariantProperties keeps it",
+        "",
+        "tests/domain/deployment/test_admission.py::test_an_update_that_would_leave_no_variant_any_requests_is_refused",
+    ),
+    Deviation(
+        "An update without DeploymentConfig does not forget the one that RetainDeploymentConfig uses",
+        "",
+        "tests/operations/test_resources.py::test_an_update_without_a_policy_does_not_forget_the_one_to_retain",
+    ),
+    Deviation(
+        "A guarded update must keep the names of the production variants; one without DeploymentConfig may change them",
+        "",
+        "tests/operations/test_shadow.py::test_a_plain_update_promotes_the_shadow_under_its_own_name",
+    ),
+    Deviation(
+        "An update to the configuration that is in use brings new instances of it",
+        "",
+        "tests/aws/test_updates.py::test_an_update_to_the_configuration_in_use_brings_new_instances_of_it",
+    ),
+    Deviation(
+        "Guarded updates go together with a shadow variant",
+        "",
+        "tests/scenarios/test_shadow.py::test_a_guarded_update_to_and_from_a_shadow_loses_nothing",
+        "shadow.md",
+    ),
+    Deviation(
+        "CurrentInstanceCount counts the instances that are ready, whether they have traffic or not",
+        "",
+        "tests/domain/test_endpoint_event.py::test_the_shape_of_a_deployments_event",
     ),
     Deviation(
         "A DeploymentConfig that no update could use is refused by CreateEndpoint already",
@@ -98,7 +134,7 @@ DEPLOYMENTS: Final = (
         "reading-a-deployment.md",
     ),
     Deviation(
-        "When a batch of a failed rolling update cannot be restored, both versions serve on with what they have, as UpdateRollbackFailed; any update leads out",
+        "When a batch of a failed rolling update cannot be restored, both versions serve on with what they have, as UpdateRollbackFailed; any update leads out, and UpdateEndpointWeightsAndCapacities is refused until then",
         "",
         "tests/domain/deployment/test_rolling.py::test_a_rollback_that_fails_leaves_both_serving_with_what_they_have",
         "decisions/0018-rolling-updates.md",
@@ -113,6 +149,18 @@ DEPLOYMENTS: Final = (
         "DesiredInstanceCount 0 is refused",
         "the model allows it",
         "tests/compatibility/test_members.py::test_what_aws_has_and_is_not_here",
+        "decisions/0014-capacity-changes-in-place.md",
+    ),
+    Deviation(
+        "One UpdateEndpointWeightsAndCapacities may change the counts of several variants",
+        "the weights of several, or the capacity of one",
+        "tests/scenarios/test_scaling.py::test_weights_and_counts_change_under_load_and_nothing_is_lost",
+        "decisions/0014-capacity-changes-in-place.md",
+    ),
+    Deviation(
+        "A variant of which no instance is ready gets no larger share of the requests: the change waits, and is taken back if none comes up",
+        "",
+        "tests/domain/test_scaling.py::test_no_larger_share_goes_to_a_variant_of_which_no_instance_is_healthy",
         "decisions/0014-capacity-changes-in-place.md",
     ),
     Deviation(
@@ -213,6 +261,16 @@ ENDPOINTS: Final = (
         "InitialInstanceCount is bounded by the setting instances_per_variant_max",
         "quotas of the account",
         "tests/scenarios/test_bad_input.py::test_variants_that_cannot_be",
+    ),
+    Deviation(
+        "An endpoint runs copies of its configuration and models: they may be deleted, and it is updated from what it runs",
+        "they may be deleted, and later updates fail without the configuration that was in use",
+        "tests/scenarios/test_bad_input.py::test_deleting_what_an_endpoint_runs_does_not_touch_it",
+    ),
+    Deviation(
+        "NameContains does not distinguish between upper and lower case",
+        "",
+        "tests/operations/test_listing.py::test_filters",
     ),
     Deviation(
         "Names in ARNs are in lower case",
