@@ -153,5 +153,11 @@ async def test_every_other_operation_is_refused_naming_those_that_are_supported(
             assert (reply.status, reply.parsed["Error"].get("QueryErrorCode", reply.code)) == (400, code), operation
             assert reply.message.startswith(f"Bannister does not support the operation {operation} of {service.name}.")
             assert all(name in reply.message for name in service.handlers)
+    for target in ("SageMaker.CreateWhatComesNext", "SageMaker."):  # of a newer client; of none
+        headers = {"X-Amz-Target": target, "Content-Type": "application/x-amz-json-1.1"}
+        model = service_model("sagemaker").operation_model("CreateModel")
+        reply = await control.send("POST", "/", headers, b"{}", model, "json")
+        assert (reply.status, reply.code) == (400, "UnknownOperationException")
+        assert all(name in reply.message for name in control.services[0].handlers)
     supported = set(control.services[0].handlers)
     assert not {"CreateTransformJob", "CreateTrainingJob", "CreatePipeline", "CreateInferenceComponent"} & supported

@@ -203,18 +203,18 @@ def too_large(bytes_max: int, operation: str = "") -> Fault:
 
 
 def unknown_operation(service: str, operation: str, supported: Iterable[str]) -> Fault:
-    """AWS knows the operation and Bannister does not do it, or nobody knows it."""
+    """AWS knows the operation and Bannister does not do it, or nobody here knows it: a client may be newer. `operation`: empty: none is named."""
+    listed = ", ".join(sorted(supported)) or "none"
     if not operation:
         text = (
             f"The request names no operation of {service}. JSON names it in X-Amz-Target, "
-            "a form as its Action, RPC v2 at the end of the path."
+            f"a form as its Action, RPC v2 at the end of the path. Bannister supports: {listed}."
         )
         return Fault("UnknownOperationException", 400, text, query_code="MissingAction")
     if operation in service_model(service).operation_names:
-        listed = ", ".join(sorted(supported)) or "none"
         text = f"Bannister does not support the operation {operation} of {service}. It supports: {listed}."
     else:
-        text = f"There is no operation {operation!r} of {service}."
+        text = f"There is no operation {operation!r} of {service}. Bannister supports: {listed}."
     return Fault("UnknownOperationException", 400, text, query_code="InvalidAction")
 
 
