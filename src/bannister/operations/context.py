@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -60,3 +61,5 @@ class Context:
     copies_trouble: Callable[[], str | None] = lambda: None
     #: Where the servers of an image that can be run answer, if their models say nothing else.
     image_paths: Callable[[str], Paths] = lambda _image: CONTRACT
+    #: Held while an endpoint's name is looked for and taken. One control plane acts at a time, so a lock of this process is enough.
+    naming: asyncio.Lock = field(default_factory=asyncio.Lock)

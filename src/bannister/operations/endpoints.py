@@ -60,10 +60,7 @@ async def create_endpoint(
     why_not = refusal(policy, {}) if policy is not None else None
     if why_not is not None:
         raise Invalid(why_not)
-    existing = await context.state.rows(ENDPOINTS)
-    # AWS: names are unique regardless of case, and invoked with exactly the case given here.
-    if any(row.key.lower() == name.lower() for row in existing):
-        raise AlreadyExists(Resource.ENDPOINT, name)
+    await _check_is_free(context, name)
     config = await describe_endpoint_config(context, config_name)
     if config.why_not_served is not None:
         raise Unsupported(config.why_not_served)
@@ -81,10 +78,13 @@ async def create_endpoint(
         tags=tags,
     )
     change = endpoint_change(None, endpoint, now, context.ready_instances())
-    try:
-        await context.state.commit([change.write], [_started(deployment, now), *change.events])
-    except Conflict:
-        raise AlreadyExists(Resource.ENDPOINT, name) from None
+    # Names that differ in case only are rows of their own: the look and the write are one step.
+    async with context.naming:
+        await _check_is_free(context, name)
+        try:
+            await context.state.commit([change.write], [_started(deployment, now), *change.events])
+        except Conflict:
+            raise AlreadyExists(Resource.ENDPOINT, name) from None
     return endpoint
 
 
@@ -180,6 +180,12 @@ async def list_endpoints(context: Context, request: ListRequest) -> Page[Endpoin
 
 
 # --- parts ------------------------------------------------------------------------------------------
+
+
+async def _check_is_free(context: Context, name: str) -> None:
+    """AWS: names are unique regardless of case, and invoked with exactly the case that was given."""
+    if any(row.key.lower() == name.lower() for row in await context.state.rows(ENDPOINTS)):
+        raise AlreadyExists(Resource.ENDPOINT, name)
 
 
 async def _row(context: Context, name: str) -> Row[Endpoint]:
