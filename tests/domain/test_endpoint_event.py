@@ -15,6 +15,7 @@ from bannister.deployer.loop import _settled
 from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.machine import Event, Noticed, advance
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
+from bannister.domain.deployment.progress import blue_progress
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.endpoint_event import DetailType, changes, event
 from bannister.domain.scaling import Desired, Scaling, ScalingPhase, fleet_of, rescaled
@@ -159,6 +160,15 @@ def test_a_change_of_weights_and_counts(desired: Desired, stages: list[str]) -> 
         "IN_SERVICE",
         "IN_SERVICE | ",
     ]
+
+
+def test_weights_that_wait_for_an_instance_to_answer() -> None:
+    blue = fleet("v1", variants=("a", "b"))
+    scaling = Scaling("s", blue, rescaled(blue, [Desired("a", 0.0)], 10), 0.0, 60.0)
+    scaled_ = replace(AT_REST, blue=fleet_of(scaling), scaling=scaling)
+    waits = "No instance is ready; weights change when one is."
+    for a, b, told in ((2, 0, [None, waits]), (0, 1, [None, None])):
+        assert [one.message for one in blue_progress(scaled_, {"e.a.v1": a, "e.b.v1": b})] == told
 
 
 def test_one_that_is_taken_back() -> None:

@@ -616,7 +616,7 @@ def _batch_of_one_variant() -> Parts:
 
 
 def _shares_for_nobody() -> Parts:
-    scaling._gaining = lambda one: frozenset()
+    scaling.gaining = lambda one: frozenset()
     return Parts()
 
 

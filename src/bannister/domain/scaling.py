@@ -168,7 +168,7 @@ def notice(scaling: Scaling, seen: Observation) -> Noticed | None:
     for one in growing:
         if one.failure is not None:
             return Noticed(ScalingPhase.SHRINKING, one.failure, back=True)
-    helpless = [one for one in seen.groups if min(one.ready, one.healthy) == 0 and one.group in _gaining(scaling)]
+    helpless = [one for one in seen.groups if min(one.ready, one.healthy) == 0 and one.group in gaining(scaling)]
     done = _done(scaling, seen, growing, helpless, wanted)
     if done is None and seen.now >= scaling.deadline_at:
         awaited = [one for one in seen.groups if one in growing or one in helpless]
@@ -176,7 +176,7 @@ def notice(scaling: Scaling, seen: Observation) -> Noticed | None:
     return done
 
 
-def _gaining(scaling: Scaling) -> frozenset[str]:
+def gaining(scaling: Scaling) -> frozenset[str]:
     """The production groups that are to get a larger share of the requests than they have."""
     if scaling.phase is not ScalingPhase.GROWING:
         return frozenset()

@@ -11,7 +11,7 @@ from bannister.domain.deployment.deployment import RETURNING, Deployment, Phase
 from bannister.domain.deployment.targets import asked_split, wanted_instances
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
-from bannister.domain.scaling import Scaling, ScalingPhase
+from bannister.domain.scaling import Scaling, ScalingPhase, gaining
 from bannister.domain.traffic import TRAFFIC_PARTS
 
 
@@ -132,6 +132,8 @@ def _scaled(scaling: Scaling | None, one: VariantProgress) -> VariantProgress:
         message = f"Scaling out desired instance count to {desired}." if desired > before else None
         if message is not None and scaling.shortage is not None:
             message = f"{message} {scaling.shortage.reason}"
+        if message is None and one.current_instance_count == 0 and group.id in gaining(scaling):
+            message = "No instance is ready; weights change when one is."
     elif scaling.phase is ScalingPhase.WEIGHING:
         message = f"Changing desired weight to {group.weight:g}." if weights.get(group.id) != group.weight else None
     else:
