@@ -15,7 +15,7 @@ from tests.simulation.listeners import Listeners
 from tests.simulation.room import Room
 from tests.simulation.scaling import Scalings
 from tests.simulation.shadow import VARIANT, Shadows
-from tests.simulation.variants import SECOND, Variants
+from tests.simulation.variants import Variants
 from tests.simulation.world import Model, World
 
 from bannister.domain.alarm.alarm import AlarmValue
@@ -143,7 +143,6 @@ class Release:
         self._caller = Caller(world)
         self.name = name
         self.versions = 0
-        self._several = world.variants is not None and world.variants.several()
 
     async def run(self, deployments: int) -> None:
         if not await self.create(self._rng.choice((1, 2, 2, 3))):
@@ -166,14 +165,16 @@ class Release:
 
     async def deploy(self, model: Model, instances: int) -> bool:
         """One update; False: the endpoint is gone."""
-        config = await self.version(self._warmed(model), instances)
+        others = self._world.variants is not None and self._world.variants.others()
+        config = await self.version(self._warmed(model), instances, other_variants=others)
         alarm = await self._alarm(config) if self._rng.random() < 0.75 else None
         if alarm is not None and self._rng.random() < 0.1:
             await self.set_alarm(alarm, AlarmValue.ALARM)  # the first shift is held until it clears
         over = [] if alarm is None else await self._composites(config, alarm)
         await self._compare()
         retention = self._world.variants.retention() if self._world.variants is not None else None
-        await self.update(config, self._policy(instances, over[-1] if over else alarm), retention)
+        policy = self._policy(instances, over[-1] if over else alarm)
+        await self.update(config, None if others else policy, retention)
         rests = await self.at_rest()
         if alarm is not None and self._rng.random() < 0.8:
             for name in reversed(over):
@@ -213,8 +214,8 @@ class Release:
                 raise self._world.violated("A composite alarm was refused", f"{rule}: {error}")
         return [name for name, _ in rules]
 
-    async def update(self, config: str, policy: DeploymentPolicy, retention: Retention | None = None) -> None:
-        """Ask for a deployment."""
+    async def update(self, config: str, policy: DeploymentPolicy | None, retention: Retention | None = None) -> None:
+        """Ask for a deployment; without a policy it is all at once, and the variants may be others."""
         error = await self._caller.ask(lambda context: update_endpoint(context, self.name, config, policy, retention))
         self._world.note("caller", f"update {self.name} to {config}: {error or policy}")
         if error is None:
@@ -225,8 +226,15 @@ class Release:
         self._world.note("caller", f"delete {self.name}")
         await self._caller.ask(lambda context: delete_endpoint(context, self.name))
 
-    async def version(self, model: Model, instances: int, shadow: tuple[float, Behaviour] | None = None) -> str:
-        """A configuration of a model. `shadow`: weight and behaviour of its shadow; None: as the world has it."""
+    async def version(
+        self,
+        model: Model,
+        instances: int,
+        shadow: tuple[float, Behaviour] | None = None,
+        *,
+        other_variants: bool = False,
+    ) -> str:
+        """A configuration of a model. `shadow`: weight and behaviour of its shadow; None: as the world has it. `other_variants`: beside the first, others than now."""
         self.versions += 1
         name = f"{self.name}-v{self.versions}"
         model = self._warning(model, name)
@@ -235,20 +243,23 @@ class Release:
         container = Container(model.image, model.artifact, model.environment | paths)
         ask = self._caller.ask
         await ask(lambda context: _create_model(context, name, container))
-        variants = [Variant("a", name, instances), *await self._second(name)]
+        variants = [Variant("a", name, instances), *await self._second(name, another=other_variants)]
         shadows = await self._shadow(name, shadow)
         capture = self._world.shadows.data_capture() if self._world.shadows is not None else None
         await ask(lambda context: create_endpoint_config(context, name, variants, shadows, capture))
         return name
 
-    async def _second(self, version: str) -> list[Variant]:
-        variants = self._world.variants
-        if variants is None or not self._several:
+    async def _second(self, version: str, *, another: bool) -> list[Variant]:
+        variants, endpoint = self._world.variants, self._world.endpoints().get(self.name)
+        if variants is None:
             return []
-        name, (behaviour, error_rate) = f"{version}-{SECOND}", variants.behaviour(sound=self.versions == 1)
+        second = variants.second(endpoint.blue if endpoint is not None else None, another=another)
+        if second is None:
+            return []
+        name, (behaviour, error_rate) = f"{version}-{second}", variants.behaviour(sound=self.versions == 1)
         self._world.add_model(Model(name, behaviour, error_rate))
         await self._caller.ask(lambda context: _create_model(context, name, Container(name)))
-        return [Variant(SECOND, name, *variants.size())]
+        return [Variant(second, name, *variants.size())]
 
     async def _compare(self) -> None:
         """Perhaps other rules of comparison."""

@@ -7,14 +7,17 @@ import random
 from typing import TYPE_CHECKING, Any
 
 from bannister.domain.deployment.admission import Retention
+from bannister.domain.fleet import Fleet
 from bannister.instances.memory import Behaviour
 from bannister.state.store import Record
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
 
-#: The second one; the first is `a`.
+#: The second one; the first is `a`, which alarms watch.
 SECOND = "b"
+#: Another one, to which an update without a policy may change.
+ANOTHER = "c"
 
 
 class Variants:
@@ -25,9 +28,16 @@ class Variants:
         #: Its model comes up and answers, whatever the seed says.
         self.always_sound = False
 
-    def several(self) -> bool:
-        """Whether the next endpoint has a second variant: in all its versions, because guarded updates must keep the names."""
-        return self.always_sound or self.rng.random() < 0.7
+    def others(self) -> bool:
+        """Whether the next update changes which variants there are, which only one without a policy may."""
+        return not self.always_sound and self.rng.random() < 0.2
+
+    def second(self, present: Fleet | None, *, another: bool) -> str | None:
+        """The second variant of the next version; None: it has none. `present`: what runs; None: nothing yet."""
+        if present is None:
+            return SECOND if self.always_sound or self.rng.random() < 0.7 else None
+        now = next((group.variant for group in present.groups if group.variant != "a"), None)
+        return self.rng.choice([one for one in (None, SECOND, ANOTHER) if one != now]) if another else now
 
     def size(self) -> tuple[int, float]:
         """Instances and weight of a version's second variant."""

@@ -140,7 +140,7 @@ DEPLOYMENTS: Final = (
         "decisions/0018-rolling-updates.md",
     ),
     Deviation(
-        "An update of an endpoint with ml.inf1 instances is all at once and without a final bake, and its deployment warns of it; alarms still hold and stop it",
+        "An update of an endpoint with ml.inf1 instances is all at once and without a final bake, and its deployment warns of it and has events; alarms still hold and stop it",
         "it is, in silence",
         "tests/aws/test_updates.py::test_an_update_without_guardrails_says_so_and_keeps_the_policy_that_was_given",
         "reading-a-deployment.md",
