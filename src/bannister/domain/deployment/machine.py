@@ -110,6 +110,10 @@ TRANSITIONS: Final[Mapping[Phase, Mapping[Event, Phase]]] = {
 }
 
 
+#: In the reason of a rollback that has failed, between why it failed and why it was rolled back.
+BECAUSE: Final = "\nIt was rolled back because of this: "
+
+
 class IllegalEvent(AssertionError):
     """The table lists no transition for this phase and event: a bug in the caller."""
 
@@ -437,7 +441,7 @@ def advance(deployment: Deployment, noticed: Noticed, seen: Observation) -> Depl
         case Phase.SHEDDING:
             return replace(after, retreat=without_surplus(deployment))
         case Phase.ROLLBACK_FAILED:
-            reason = f"{noticed.reason}\nIt was rolled back because of this: {deployment.reason}"
+            reason = f"{noticed.reason}{BECAUSE}{deployment.reason}"
             return replace(after, reason=reason, ended_at=seen.now)
         case Phase.COMPLETED | Phase.ROLLED_BACK:
             return replace(after, ended_at=seen.now)

@@ -1,0 +1,37 @@
+"""FailureReason: within AWS's 1,024 characters, and with all that somebody has to know."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from tests.domain.deployment.worlds import deployment
+
+from bannister.deployer.loop import _settled
+from bannister.domain.deployment.deployment import Phase
+from bannister.domain.deployment.machine import BECAUSE
+from bannister.domain.endpoint import Endpoint
+
+LOG = "Its log: " + "line after line; " * 100
+ALARM = 'Alarm "errors" tripped at 2026-11-28T12:00:00Z: because.'
+
+
+@pytest.mark.parametrize("log", ["It broke.", LOG], ids=["short", "long"])
+@pytest.mark.parametrize("cause", [ALARM, LOG], ids=["an alarm", "a long log"])
+def test_a_rollback_that_failed_says_why_it_did_and_why_there_was_one(log: str, cause: str) -> None:
+    failed = replace(
+        deployment(), phase=Phase.ROLLBACK_FAILED, reason=f"The old fleet could not be restored. {log}{BECAUSE}{cause}"
+    )
+    found = _settled(Endpoint("e", 0.0, 0.0, blue=failed.blue, deployment=failed), failed, 1.0).failure_reason or ""
+    assert len(found) <= 1024
+    assert found.startswith('The update to "v2" could not be rolled back to "v1"; both serve. Call UpdateEndpoint with')
+    assert f"The old fleet could not be restored. {log[:20]}"[:50] in found
+    assert BECAUSE + cause[:60] in found
+    assert found.endswith(cause if cause == ALARM else "…")
+
+
+def test_a_rollback_says_why_there_was_one() -> None:
+    back = replace(deployment(), phase=Phase.ROLLED_BACK, reason=LOG)
+    found = _settled(Endpoint("e", 0.0, 0.0, blue=back.blue, deployment=back), back, 1.0).failure_reason or ""
+    assert (len(found), found[-1]) == (1024, "…")
+    assert found.startswith('The update to "v2" was rolled back to "v1". Its log: line')
