@@ -345,8 +345,8 @@ METRIC: Final = {"Namespace": "N", "MetricName": "M", "Dimensions": []}
 SINCE, UNTIL = (datetime.fromtimestamp(NOW + seconds, UTC) for seconds in (-3600, 3600))
 
 
-def experiment_variant(name: str, model: str) -> dict[str, Any]:
-    real_time = {"InstanceType": "ml.m5.large", "InstanceCount": 2}
+def experiment_variant(name: str, model: str, instances: int = 2) -> dict[str, Any]:
+    real_time = {"InstanceType": "ml.m5.large", "InstanceCount": instances}
     infrastructure = {"InfrastructureType": "RealTimeInference", "RealTimeInferenceConfig": real_time}
     return {"VariantName": name, "ModelName": model, "InfrastructureConfig": infrastructure}
 

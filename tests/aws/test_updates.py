@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.aws.control import Control
-from tests.aws.test_conformance import CANARY, VARIANT, settle, world
+from tests.aws.test_conformance import CANARY, EXPERIMENT, VARIANT, experiment_variant, settle, world
 
 from bannister.state.tables import ENDPOINTS
 
@@ -56,6 +56,42 @@ async def test_what_cannot_be_retained(control: Control, given: dict[str, Any], 
     code, message = await control.refused("UpdateEndpoint", EndpointName="e", EndpointConfigName="c2", **given)
     assert code == "ValidationException"
     assert says in message
+    assert control.state._medium.writes == before
+
+
+@pytest.mark.parametrize(
+    ("operation", "given", "member"),
+    [
+        (
+            "CreateEndpointConfig",
+            {"EndpointConfigName": "many", "ProductionVariants": [{**VARIANT, "InitialInstanceCount": 65}]},
+            "InitialInstanceCount",
+        ),
+        (
+            "UpdateEndpointWeightsAndCapacities",
+            {"EndpointName": "e", "DesiredWeightsAndCapacities": [{"VariantName": "v", "DesiredInstanceCount": 65}]},
+            "DesiredInstanceCount",
+        ),
+        (
+            "CreateInferenceExperiment",
+            {
+                **EXPERIMENT,
+                "EndpointName": "fresh",
+                "ModelVariants": [experiment_variant("v", "m", 65), experiment_variant("w", "m2")],
+            },
+            "InstanceCount",
+        ),
+    ],
+    ids=["configuration", "capacity", "experiment"],
+)
+async def test_more_instances_than_there_may_be_are_a_limit_that_is_exceeded(
+    control: Control, operation: str, given: dict[str, Any], member: str
+) -> None:
+    before = dict(control.state._medium.writes)
+    assert await control.refused(operation, **given) == (
+        "ResourceLimitExceeded",
+        f'{member} of variant "v" is 65; the setting instances_per_variant_max allows 64.',
+    )
     assert control.state._medium.writes == before
 
 

@@ -201,7 +201,7 @@ async def test_of_two_created_at_the_same_moment_one_is_refused(context: Context
         ({"starts_at": 20_000.0, "ends_at": 19_000.0}, "would run for -1000 seconds"),
         ({"sampling_percent": -1}, "SamplingPercentage is -1"),
         ({"shadow": replace(SHADOW, instance_count=0)}, 'InstanceCount of variant "Shadow-01" is 0'),
-        ({"production": replace(PRODUCTION, instance_count=65)}, "must be 1 to 64"),
+        ({"production": replace(PRODUCTION, instance_count=65)}, "instances_per_variant_max allows 64"),
         ({"shadow": replace(SHADOW, name="AllTraffic")}, "names must differ"),
         ({"shadow": replace(SHADOW, model_name="nope")}, 'Model "nope" of the shadow variant does not exist'),
         ({"production": replace(PRODUCTION, model_name="candidate")}, 'runs model "model-v1"'),

@@ -96,7 +96,6 @@ def test_deployment_configurations_that_cannot_be(world: World, endpoint: str, c
     ("variant", "words"),
     [
         ({"ServerlessConfig": {"MemorySizeInMB": 1500, "MaxConcurrency": 5}}, "multiple of 1024"),
-        ({"InitialInstanceCount": 100000, "InstanceType": "ml.m5.large"}, "instances_per_variant_max"),
         ({"InitialInstanceCount": 1, "InstanceType": "ml.none.large"}, "enum"),
     ],
 )

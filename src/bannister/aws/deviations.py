@@ -258,9 +258,9 @@ ENDPOINTS: Final = (
         "tests/compatibility/test_members.py::test_what_an_endpoint_says_of_what_it_runs",
     ),
     Deviation(
-        "InitialInstanceCount is bounded by the setting instances_per_variant_max",
-        "quotas of the account",
-        "tests/scenarios/test_bad_input.py::test_variants_that_cannot_be",
+        "The instances of a variant are bounded by the setting instances_per_variant_max: more are a ResourceLimitExceeded",
+        "quotas of the account bound those of a type",
+        "tests/aws/test_updates.py::test_more_instances_than_there_may_be_are_a_limit_that_is_exceeded",
     ),
     Deviation(
         "An endpoint runs copies of its configuration and models: they may be deleted, and it is updated from what it runs",

@@ -28,6 +28,19 @@ def check_weight(member: str, variant: str, weight: float) -> None:
         raise Invalid(f'{member} of variant "{variant}" is {weight:g}; it must be a number from 0 to {WEIGHT_MAX:g}.')
 
 
+def check_count(member: str, variant: str, count: int, most: int) -> None:
+    """Turn down more instances than the setting allows, which is what a quota of the account is on AWS. `member`: what AWS calls it in this request.
+
+    Raises:
+        Invalid: (ResourceLimitExceeded) There are more.
+    """
+    if count > most:
+        raise Invalid(
+            f'{member} of variant "{variant}" is {count}; the setting instances_per_variant_max allows {most}.',
+            code="ResourceLimitExceeded",
+        )
+
+
 class RoutingStrategy(StrEnum):
     """How a group's instances share its requests. Where none is given: the less busy of two that are drawn."""
 

@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from bannister.domain.deployment.room import Shortage
-from bannister.domain.fleet import Fleet, Group, Shadow, check_weight, sampled_parts
+from bannister.domain.fleet import Fleet, Group, Shadow, check_count, check_weight, sampled_parts
 from bannister.domain.traffic import apportion
 from bannister.errors import Invalid
 
@@ -118,11 +118,14 @@ def rescaled(fleet: Fleet, desired: Sequence[Desired], instances_max: int) -> Fl
             raise Invalid(f'Variant "{one.variant}" is not one of this endpoint\'s: {", ".join(sorted(known))}.')
         if one.weight is not None:
             check_weight("DesiredWeight", one.variant, one.weight)
-        if one.instance_count is not None and not 1 <= one.instance_count <= instances_max:
+        if one.instance_count is None:
+            continue
+        if one.instance_count < 1:
             raise Invalid(
-                f'DesiredInstanceCount of variant "{one.variant}" is {one.instance_count}; it must be 1 to {instances_max} '
-                "(the setting instances_per_variant_max). To take a variant out of production give it DesiredWeight 0."
+                f'DesiredInstanceCount of variant "{one.variant}" is {one.instance_count}; it must be 1 or more. To take a variant out '
+                "of production give it DesiredWeight 0."
             )
+        check_count("DesiredInstanceCount", one.variant, one.instance_count, instances_max)
     by_variant = {one.variant: one for one in desired}
     if len(by_variant) < len(desired):
         raise Invalid("DesiredWeightsAndCapacities names a variant twice.")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from bannister.domain.capture.data_capture import DataCapture
 from bannister.domain.endpoint import EndpointConfig, Variant
-from bannister.domain.fleet import check_weight
+from bannister.domain.fleet import check_count, check_weight
 from bannister.domain.tags import Tags, check_tags
 from bannister.domain.unserved import AsyncInference
 from bannister.errors import AlreadyExists, Conflict, Invalid, NotFound, Resource
@@ -47,11 +47,8 @@ async def create_endpoint_config(
     if not any(variant.weight for variant in variants):
         raise Invalid("At least one variant must have an InitialVariantWeight above 0.")
     for variant in everyone:
-        if variant.instance_count > context.settings.instances_per_variant_max:
-            raise Invalid(
-                f'InitialInstanceCount of variant "{variant.name}" is {variant.instance_count}; the setting '
-                f"instances_per_variant_max allows {context.settings.instances_per_variant_max}."
-            )
+        most = context.settings.instances_per_variant_max
+        check_count("InitialInstanceCount", variant.name, variant.instance_count, most)
         if await context.state.get(MODELS, variant.model_name) is None:
             raise NotFound(Resource.MODEL, variant.model_name)
     config = EndpointConfig(

@@ -21,6 +21,7 @@ from typing import Final
 
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.experiment.experiment import SECONDS_MAX, Ending, Experiment, ExperimentVariant, Status, Stop
+from bannister.domain.fleet import check_count
 from bannister.domain.model import Container
 from bannister.errors import Invalid
 
@@ -194,8 +195,6 @@ def _check_desired(
 
 
 def _check_count(variant: ExperimentVariant, bounds: Bounds) -> None:
-    if not 1 <= variant.instance_count <= bounds.instances_max:
-        raise Invalid(
-            f'InstanceCount of variant "{variant.name}" is {variant.instance_count}; it must be 1 to {bounds.instances_max} '
-            "(the setting instances_per_variant_max)."
-        )
+    if variant.instance_count < 1:
+        raise Invalid(f'InstanceCount of variant "{variant.name}" is {variant.instance_count}; it must be 1 or more.')
+    check_count("InstanceCount", variant.name, variant.instance_count, bounds.instances_max)
