@@ -26,6 +26,7 @@ from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Observation
 from bannister.domain.deployment.outlook import DeploymentStatus, StepState
+from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.endpoint_event import DetailType
 from bannister.domain.metric.identity import identity
@@ -109,6 +110,21 @@ async def test_a_running_deployment_is_described_whole(client: Any, state: Memor
     assert (alarm["State"], alarm["Value"], alarm["Threshold"]) == ("OK", 0.01, 0.05)
     assert alarm["Rule"] == "Average of Invocation5XXErrors over 10 s > 0.05 in 1 of 1 periods (missing data: missing)"
     assert len(alarm["Datapoints"]) == 1
+
+
+async def test_a_rolling_updates_batches_are_described_both_ways(client: Any, state: MemoryState) -> None:
+    half, one = CapacitySize(CapacityType.CAPACITY_PERCENT, 50), CapacitySize(CapacityType.INSTANCE_COUNT, 1)
+    await put_running(state, deployment(DeploymentPolicy(Routing.ROLLING, half, 30, rollback_step=one)))
+    assert client.describe_deployment(EndpointName="e")["Policy"] == {
+        "RoutingType": "ROLLING",
+        "StepType": "CAPACITY_PERCENT",
+        "StepValue": 50,
+        "RollbackStepType": "INSTANCE_COUNT",
+        "RollbackStepValue": 1,
+        "WaitSeconds": 30,
+        "TerminationWaitSeconds": 0,
+        "AlarmNames": [],
+    }
 
 
 async def test_lists_come_by_pages(client: Any, state: MemoryState) -> None:
@@ -215,5 +231,7 @@ def test_the_model_says_what_the_code_says() -> None:
     assert model.shape_for("DeploymentPhase").enum == [one.value for one in Phase]
     assert model.shape_for("StepState").enum == [one.value for one in StepState]
     assert model.shape_for("EventDetailType").enum == [one.value for one in DetailType]
+    assert model.shape_for("RoutingType").enum == [one.value for one in Routing]
+    assert model.shape_for("CapacityType").enum == [one.value for one in CapacityType]
     named = {shape.name for shape in model.error_shapes}
     assert {code for code, _ in TABLES["bannister"].values()} <= named

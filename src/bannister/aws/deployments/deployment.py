@@ -110,6 +110,8 @@ def _policy(policy: DeploymentPolicy) -> dict[str, Any]:
         "RoutingType": policy.routing.value,
         "StepType": policy.step.type.value if policy.step is not None else None,
         "StepValue": policy.step.value if policy.step is not None else None,
+        "RollbackStepType": policy.rollback_step.type.value if policy.rollback_step is not None else None,
+        "RollbackStepValue": policy.rollback_step.value if policy.rollback_step is not None else None,
         "WaitSeconds": policy.wait_seconds,
         "TerminationWaitSeconds": policy.termination_wait_seconds,
         "AlarmNames": list(policy.alarms),
