@@ -23,7 +23,7 @@ from bannister.metrics.memory import MemoryMetrics
 from bannister.objects.memory import MemoryObjects
 from bannister.operations.context import Context
 from bannister.operations.endpoint_configs import delete_endpoint_config
-from bannister.operations.endpoints import delete_endpoint, update_endpoint
+from bannister.operations.endpoints import create_endpoint, delete_endpoint, update_endpoint
 from bannister.operations.experiments import (
     ExperimentChange,
     ExperimentRequest,
@@ -151,6 +151,21 @@ async def test_deleting_models_and_configurations_changes_nothing_that_runs(cont
     await driver.settle()
     await driver.complete("e")
     assert (await driver.experiment("x")).status is Status.COMPLETED
+
+
+async def test_it_makes_no_endpoint_of_a_name_that_differs_in_case_from_one_made_meanwhile(
+    context: Context, driver: Driver, clock: SetClock
+) -> None:
+    await create_experiment(context, "x", replace(ASKED, endpoint="new", starts_at=clock.at + HOUR))
+    await create_endpoint(context, "New", "v1")
+    clock.at += HOUR
+    await driver.settle()
+    one = await driver.experiment("x")
+    assert one.status is Status.CANCELLED
+    assert one.reason == (
+        'The experiment could not start. There is no endpoint "new", and "New" is too like it for another one.'
+    )
+    assert [row.key for row in await context.state.rows(ENDPOINTS)] == ["New", "e"]
 
 
 async def test_two_experiments_on_one_endpoint_are_refused_also_for_later(

@@ -96,8 +96,12 @@ class Experimenter:
                 model = await self._state.get(MODELS, variant.model_name)
                 if model is not None:
                     containers[variant.model_name] = model.value.container
+        too_like = None
+        if endpoint is None and experiment.begun is None:
+            wanted, names = experiment.endpoint, [row.key for row in await self._state.rows(ENDPOINTS)]
+            too_like = next((name for name in names if name != wanted and name.lower() == wanted.lower()), None)
         found = endpoint.value if endpoint is not None else None
-        return Observation(self._clock.now(), found, containers, self._ids.short())
+        return Observation(self._clock.now(), found, containers, self._ids.short(), too_like)
 
     async def _record(
         self,

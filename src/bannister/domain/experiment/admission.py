@@ -79,8 +79,17 @@ def check_length(experiment: Experiment, bounds: Bounds) -> None:
         )
 
 
-def why_not_begin(experiment: Experiment, endpoint: Endpoint | None, containers: Mapping[str, Container]) -> str | None:
-    """Why the experiment cannot begin on this endpoint, as a sentence; None: it can, once the endpoint is at rest."""
+def why_not_begin(
+    experiment: Experiment, endpoint: Endpoint | None, containers: Mapping[str, Container], too_like: str | None = None
+) -> str | None:
+    """Why the experiment cannot begin on this endpoint, as a sentence; None: it can, once the endpoint is at rest.
+
+    Args:
+        experiment: That has not begun.
+        endpoint: Of its name; None: there is none.
+        containers: By model, those of its models that exist.
+        too_like: An endpoint whose name differs in case only. AWS: names are unique regardless of case.
+    """
     if experiment.shadow.model_name not in containers:
         return f'Model "{experiment.shadow.model_name}" of the shadow variant does not exist.'
     if endpoint is None:
@@ -88,6 +97,8 @@ def why_not_begin(experiment: Experiment, endpoint: Endpoint | None, containers:
             return f'Endpoint "{experiment.endpoint}" does not exist any more.'
         if experiment.production.model_name not in containers:
             return f'Model "{experiment.production.model_name}" of the production variant does not exist.'
+        if too_like is not None:
+            return f'There is no endpoint "{experiment.endpoint}", and "{too_like}" is too like it for another one.'
         return None
     if endpoint.deleting:
         return f'Endpoint "{endpoint.name}" is being deleted.'

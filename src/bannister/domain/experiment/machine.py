@@ -126,6 +126,8 @@ class Observation:
     containers: dict[str, Container] = field(default_factory=dict)
     #: An identifier nobody has, for a deployment that this decision may begin.
     fresh_id: str = ""
+    #: Where there is no endpoint of that name: one whose name differs from it in case only.
+    too_like: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,7 +207,7 @@ def _starting(experiment: Experiment, seen: Observation, limits: Limits) -> Noti
 
 
 def _before_beginning(experiment: Experiment, seen: Observation) -> Noticed | None:
-    why_not = why_not_begin(experiment, seen.endpoint, seen.containers)
+    why_not = why_not_begin(experiment, seen.endpoint, seen.containers, seen.too_like)
     if why_not is not None:
         return Noticed(Event.CANCELLED, f"The experiment could not start. {why_not}")
     changing = seen.endpoint is not None and seen.endpoint.changing
