@@ -19,11 +19,17 @@ def is_whole(url: str) -> bool:
 
 
 def cut(url: str) -> str:
-    """An address for logs and errors: its scheme and host. What follows, or stands before the host, is often a secret."""
+    """An address for logs and errors: its scheme, host and port. What follows, or stands before the host, is often a secret."""
+    scheme = url.partition(":")[0].lower()
     try:
         parts = urlsplit(url)
         host = parts.hostname
     except ValueError:
-        host = None
-    scheme = url.partition(":")[0].lower()
-    return f"{scheme}://{host}/…" if host else f"{scheme}:…"
+        return f"{scheme}:…"
+    if not host:
+        return f"{scheme}:…"
+    try:
+        port = f":{parts.port}" if parts.port is not None else ""
+    except ValueError:  # what stands there is no number
+        port = ""
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}{port}/…"

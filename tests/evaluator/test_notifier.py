@@ -193,5 +193,5 @@ async def test_a_fault_of_ours_is_one_addresss_failure(world: World, caplog: pyt
     (entry,) = await world.history(1)
     assert (entry.body["outcome"], entry.body["error"]) == ("failed", "KeyError")
     assert entry.body["action"].endswith("/services/T0KEN?key=T0KEN")  # the history has the action as AWS's has
-    assert "webhook.fault https://hooks.example.com/…" in caplog.text
+    assert "webhook.fault https://hooks.example.com:8443/…" in caplog.text
     assert "T0KEN" not in caplog.text

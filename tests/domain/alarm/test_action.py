@@ -13,13 +13,13 @@ from bannister.errors import Invalid
     ("url", "shown"),
     [
         ("https://hooks.example.com/services/T0KEN", "https://hooks.example.com/…"),
-        ("HTTP://me:T0KEN@Example.com:81?T0KEN#T0KEN", "http://example.com/…"),
-        ("http://[::1]:x/T0KEN", "http://::1/…"),
+        ("HTTP://me:T0KEN@Example.com:81?T0KEN#T0KEN", "http://example.com:81/…"),
+        ("http://[::1]:x/T0KEN", "http://[::1]/…"),
         ("http://[T0KEN", "http:…"),
         ("http:T0KEN", "http:…"),
     ],
 )
-def test_logs_and_errors_show_scheme_and_host(url: str, shown: str) -> None:
+def test_logs_and_errors_show_scheme_host_and_port(url: str, shown: str) -> None:
     assert cut(url) == shown
 
 
