@@ -119,6 +119,11 @@ def test_nor_to_one_whose_only_instance_has_fallen_silent():
     assert notice(one, seen(2, 0, healthy_b=1)) is None
     assert notice(one, seen(2, 1, healthy_b=0)) is None
     assert notice(one, seen(2, 1)) is not None
+    given_up = notice(one, seen(2, 0, failure="It broke."))
+    assert given_up is not None
+    assert (given_up.phase, given_up.reason, given_up.back) == (ScalingPhase.SHRINKING, "It broke.", True)
+    elsewhere = replace(one, after=rescaled(BEFORE, [Desired("b", 0.0)], 100))
+    assert notice(elsewhere, seen(2, 0, failure="It broke.")) == notice(elsewhere, seen(2, 1)), "they leave it"
 
 
 def test_what_is_taken_back_says_why():

@@ -168,13 +168,13 @@ def notice(scaling: Scaling, seen: Observation) -> Noticed | None:
         return Noticed(ScalingPhase.ENDED, "Every group has as many instances as it should.")
     before = {group.id: group.instance_count for group in scaling.before.all_groups}
     growing = [one for one in seen.groups if wanted[one.group].instance_count > before[one.group]]
-    for one in growing:
+    helpless = [one for one in seen.groups if min(one.ready, one.healthy) == 0 and one.group in gaining(scaling)]
+    awaited = [one for one in seen.groups if one in growing or one in helpless]
+    for one in awaited:
         if one.failure is not None:
             return Noticed(ScalingPhase.SHRINKING, one.failure, back=True)
-    helpless = [one for one in seen.groups if min(one.ready, one.healthy) == 0 and one.group in gaining(scaling)]
     done = _done(scaling, seen, growing, helpless, wanted)
     if done is None and seen.now >= scaling.deadline_at:
-        awaited = [one for one in seen.groups if one in growing or one in helpless]
         return Noticed(ScalingPhase.SHRINKING, _too_late(scaling, awaited, wanted), back=True)
     return done
 
