@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from typing import Final
 
 from bannister import __version__
 from bannister.clock import Clock
+from bannister.deployer.failure_reason import of_deployment
 from bannister.deployer.observe import Judge, Observer, Traffic
 from bannister.deployer.scaling import Scaler
 from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
-from bannister.domain.deployment.machine import BECAUSE, Noticed, advance, heard, notice
+from bannister.domain.deployment.machine import Noticed, advance, heard, notice
 from bannister.domain.deployment.observation import Limits, Observation
 from bannister.domain.deployment.recorder import DECIDED, WARNED, evidence, warned
 from bannister.domain.deployment.targets import mixed_fleet
@@ -29,9 +29,6 @@ from bannister.state.store import Put, Record, Remove, Row, State
 from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
 
 log = logging.getLogger(__name__)
-
-#: AWS: of FailureReason.
-FAILURE_REASON_CHARACTERS_MAX: Final = 1024
 
 
 class Deployer:
@@ -132,29 +129,9 @@ def _settled(endpoint: Endpoint, deployment: Deployment, now: float) -> Endpoint
         case Phase.COMPLETED:
             return replace(endpoint, blue=deployment.green, deployment=None)
         case Phase.ROLLBACK_FAILED:
-            reason = _failure_reason(deployment)
+            reason = of_deployment(deployment)
             return replace(endpoint, blue=mixed_fleet(deployment), deployment=None, failure_reason=reason)
         case Phase.ROLLED_BACK:
-            return replace(endpoint, deployment=None, failure_reason=_failure_reason(deployment))
+            return replace(endpoint, deployment=None, failure_reason=of_deployment(deployment))
         case _:
             return replace(endpoint, deployment=deployment)
-
-
-def _failure_reason(deployment: Deployment) -> str:
-    """What DescribeEndpoint says, within what AWS's model allows; of a rollback that has failed also why there was one, however much an instance's log says."""
-    reason = deployment.reason or "The deployment was rolled back."
-    if deployment.phase is Phase.ROLLBACK_FAILED and deployment.blue is not None:
-        failure, because, cause = reason.partition(BECAUSE)
-        failure = (
-            f'The update to "{deployment.green.config_name}" could not be rolled back to "{deployment.blue.config_name}"; both serve. '
-            f"Call UpdateEndpoint with either. {failure}"
-        )
-        tail = because + _cut(cause, FAILURE_REASON_CHARACTERS_MAX // 2 - len(because))
-        return _cut(failure, FAILURE_REASON_CHARACTERS_MAX - len(tail)) + tail
-    if deployment.blue is not None:
-        reason = f'The update to "{deployment.green.config_name}" was rolled back to "{deployment.blue.config_name}". {reason}'
-    return _cut(reason, FAILURE_REASON_CHARACTERS_MAX)
-
-
-def _cut(text: str, characters_max: int) -> str:
-    return text if len(text) <= characters_max else text[: characters_max - 1] + "…"

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from bannister import __version__
 from bannister.clock import Clock
+from bannister.deployer.failure_reason import of_scaling
 from bannister.deployer.observe import Traffic
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.instance import InstancePhase
@@ -78,7 +79,7 @@ def _settled(endpoint: Endpoint, scaling: Scaling, now: float) -> Endpoint:
     ended = scaling.phase is ScalingPhase.ENDED
     failure = None
     if scaling.reason is not None:
-        failure = f"The change of weights and instance counts was taken back. {scaling.reason}"[:1024]
+        failure = of_scaling(scaling.reason)
     return replace(
         endpoint,
         modified_at=now,
