@@ -101,7 +101,8 @@ class ObservedMachine(MemoryMachine):
         self.group_of: dict[str, str] = {}
         #: Instances that a fault has hit, or that end by themselves.
         self.harmed: dict[str, None] = {}
-        self.asked_to_end: dict[str, None] = {}
+        #: By instance: the address of its program that was asked to end last.
+        self.asked_to_end: dict[str, str] = {}
 
     def start(self, instance: str, image: str, now: float = 0.0) -> Identity:
         address = f"127.0.0.1:{self.next_port}"
@@ -121,18 +122,22 @@ class ObservedMachine(MemoryMachine):
             self._world.note("machine", f"{instance} of {self.group_of[instance]} is asked to end")
             if self._programs[instance].strained:
                 self.harm(instance)  # it is ended though it is wanted, perhaps long after it began to use too much
-            else:
+            elif not self._was_asked_to_end(instance):  # else it cannot be kept, whatever is wanted by now
                 self._world.checker.stopping(instance)
-            self.asked_to_end[instance] = None
+            self.asked_to_end[instance] = self.address_of[instance]
         super().terminate(instance)
 
     def end(self, instance: str, status: int = -9) -> None:
         if instance in self._programs:
             self._world.note("machine", f"{instance} of {self.group_of[instance]} ends with {status}")
-            if instance not in self.asked_to_end or self._programs[instance].strained:
+            if not self._was_asked_to_end(instance) or self._programs[instance].strained:
                 self.harm(instance)
                 self._world.checker.died(instance, self.group_of[instance])
         super().end(instance, status)
+
+    def _was_asked_to_end(self, instance: str) -> bool:
+        """Whether its present program was."""
+        return self.asked_to_end.get(instance) == self.address_of[instance]
 
     def up(self, address: str) -> bool:
         """Whether the program that was given this address runs and answers."""
