@@ -70,6 +70,8 @@ class Engine:
         self.images: dict[str, str] = {}
         self.ids: set[str] = set()
         self.containers: dict[str, Container] = {}
+        #: So many signals are still refused, as by an engine that has other trouble.
+        self.kills_refused = 0
 
     async def serve(self, path: str) -> None:
         stop = asyncio.Event()
@@ -124,6 +126,9 @@ class Engine:
                 return 200, {"Id": self._image("/".join(name))}
             case "POST", ["images", "create"]:
                 return await self._pull(query["fromImage"])
+            case "POST", ["test", "refuse-kills"]:
+                self.kills_refused = int(query["times"])
+                return 204, None
             case "GET", ["containers", "json"]:
                 return 200, self._list(query)
             case "POST", ["containers", "create"]:
@@ -142,6 +147,9 @@ class Engine:
                 if container.status != "created":
                     await container.ended.wait()
                 return 200, {"StatusCode": container.exit_code}
+            case "POST", ["kill"] if self.kills_refused:
+                self.kills_refused -= 1
+                raise Refusal(500, f"Cannot kill container: {container.name}: the runtime did not answer")
             case "POST", ["kill"]:
                 return self._kill(container, query["signal"])
             case "POST", ["update"]:

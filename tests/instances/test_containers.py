@@ -245,6 +245,19 @@ async def test_containers_serve_on_while_the_engine_is_away(place_of_own_engine)
 
 
 @real
+async def test_a_signal_that_the_engine_cannot_send_is_sent_again(place_of_own_engine):
+    """The first of a stop, well before the grace is over and it would be killed."""
+    place, _ = place_of_own_engine
+    place.settings = dataclasses.replace(place.settings, stop_grace_seconds=1000.0)
+    backend = await place.started()
+    await backend.ensure(place.spec(), 1, epoch=1)
+    await place.until_all(backend, READY)
+    place.ask("POST", "/test/refuse-kills", {"times": 2})
+    await backend.remove("shop-good/1", epoch=1)
+    await place.until(backend, lambda found: not found)
+
+
+@real
 async def test_what_must_be_started_waits_for_the_engine(place_of_own_engine):
     place, engine = place_of_own_engine
     place.settings = dataclasses.replace(place.settings, startup_attempts_max=100)

@@ -518,13 +518,16 @@ class ContainerProcess:
         task.add_done_callback(self._acts.discard)
 
     async def _signal(self, signal: str) -> None:
-        """Again and again while the engine is away: nobody else ends it."""
+        """Again and again while the engine is away, or cannot: nobody else ends it."""
         while not self._ended.done():
             try:
                 self._host.fence()
                 await self._host.engines.find().call("POST", f"/containers/{self._name}/kill", {"signal": signal})
-            except EngineRefused:
-                return  # it does not run any more, or is not there
+            except EngineRefused as refusal:
+                if refusal.status in (404, 409):  # it is not there, or does not run any more
+                    return
+                _logger.warning("Container %s is not ended by %s: %s", self._name, signal, refusal)
+                await asyncio.sleep(_AGAIN_SECONDS)
             except Unavailable as error:
                 _logger.warning("Container %s: %s", self._name, error)
                 await asyncio.sleep(_AGAIN_SECONDS)
