@@ -69,6 +69,8 @@ class Engine:
         #: By name, what it means now; and all that there ever were.
         self.images: dict[str, str] = {}
         self.ids: set[str] = set()
+        #: What the registry gives by its digest.
+        self.sources: dict[str, str] = {}
         self.containers: dict[str, Container] = {}
         #: So many signals are still refused, as by an engine that has other trouble.
         self.kills_refused = 0
@@ -123,7 +125,19 @@ class Engine:
             case "GET", ["info"]:
                 return 200, {"NCPU": 4, "MemTotal": 2**34, "MemoryLimit": True, "CpuCfsQuota": True}
             case "GET", ["images", *name, "json"]:
-                return 200, {"Id": self._image("/".join(name))}
+                found = self._image("/".join(name))
+                return 200, {
+                    "Id": found,
+                    "RepoDigests": [source for source, each in self.sources.items() if each == found],
+                }
+            case "DELETE", ["images", *name]:
+                removed = self._image("/".join(name))
+                self.ids.remove(removed)
+                self.images = {name: each for name, each in self.images.items() if each != removed}
+                return 200, [{"Deleted": removed}]
+            case "POST", ["test", "forget-digests"]:
+                self.sources.clear()
+                return 204, None
             case "POST", ["images", "create"]:
                 return await self._pull(query["fromImage"])
             case "POST", ["test", "refuse-kills"]:
@@ -173,6 +187,9 @@ class Engine:
 
     async def _pull(self, name: str):
         await asyncio.sleep(PULLED_SECONDS)
+        if name in self.sources:
+            self.ids.add(self.sources[name])
+            return 200, json.dumps({"status": "Download complete"}).encode()
         if name not in self.registry:
             raise Refusal(
                 404,
@@ -181,6 +198,8 @@ class Engine:
         # Each pull brings what the registry has now: another image under the same name.
         self.images[name] = "sha256:" + hashlib.sha256(f"{name} {time.time_ns()}".encode()).hexdigest()
         self.ids.add(self.images[name])
+        digest = hashlib.sha256(f"manifest of {self.images[name]}".encode()).hexdigest()
+        self.sources[f"{name.partition(':')[0]}@sha256:{digest}"] = self.images[name]
         lines = [{"status": "Pulling from library"}, {"status": "Download complete", "id": "1"}]
         told = b"".join(json.dumps(line).encode() + b"\r\n" for line in lines)
         return 200, told * (LARGE_TOLD_BYTES // len(told) if LARGE in name else 1)

@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 from tests.instances.container_engine import LARGE
 
+from bannister.clock import SystemClock
 from bannister.domain.instance import InstancePhase
 from bannister.errors import Unavailable
 from bannister.instances.container_request import capability, limits_of, told
 from bannister.instances.containers import _trouble
 from bannister.instances.engine import NONE, Engine, EngineRefused, Engines
+from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.images import ImageTable
+from bannister.instances.records import FolderRecords, PinnedImage
 from bannister.settings import Settings
 
 READY = InstancePhase.READY
@@ -124,6 +127,63 @@ async def test_all_of_a_group_run_the_image_that_its_first_one_ran(container_pla
     images = [place.container(each.id)["Image"] for each in found]
     assert images[:2] == [first, first]
     assert images[2] != first
+
+
+@real
+@pytest.mark.parametrize("policy", ["missing", "always"])
+async def test_a_pinned_image_that_was_removed_is_pulled_again_by_its_digest(place_of_own_engine, policy):
+    place, _ = place_of_own_engine
+    place.settings = dataclasses.replace(place.settings, container_pull=policy)
+    backend, one = await _ready(place)
+    first = place.container(one.id)["Image"]
+    place.move("bannister-test/good:1")
+    place.ask("DELETE", f"/images/{first}")
+    place.crash(one.id)
+    await place.until(backend, lambda found: found[0].phase is READY and found[0].restarts == 1)
+    assert place.container(one.id)["Image"] == first
+
+
+@real
+@pytest.mark.parametrize(
+    ("policy", "forgotten", "expected"),
+    [
+        ("missing", True, "was removed, and the image 'bannister-test/good@sha256:"),
+        ("never", False, "was removed, and container_pull is never: docker pull bannister-test/good@sha256:"),
+    ],
+)
+async def test_a_pinned_image_that_cannot_be_had_again_is_said_with_what_to_do(
+    place_of_own_engine, policy, forgotten, expected
+):
+    """Although its name means an image that is there: another."""
+    place, _ = place_of_own_engine
+    backend, one = await _ready(place)
+    first = place.container(one.id)["Image"]
+    await backend.close(stop_instances=False)
+    place.settings = dataclasses.replace(place.settings, container_pull=policy, startup_attempts_max=1)
+    backend = await place.started()
+    place.move("bannister-test/good:1")
+    place.ask("DELETE", f"/images/{first}")
+    if forgotten:
+        place.ask("POST", "/test/forget-digests")
+    place.crash(one.id)
+    (one,) = await place.until(backend, lambda found: "was removed" in (found[0].reason or ""))
+    assert f"the image {first} that this fleet runs, 'bannister-test/good:1' when it began, {expected}" in one.reason
+    assert "or update the endpoint: a new fleet takes what the name means now" in one.reason
+
+
+async def _ready(place):
+    backend = await place.started()
+    await backend.ensure(place.spec(), 1, epoch=1)
+    (one,) = await place.until_all(backend, READY)
+    return backend, one
+
+
+@pytest.mark.parametrize("content", ['"sha256:1"', '{"id":"sha256:1"}'])
+def test_an_image_that_an_earlier_version_pinned_stays_pinned(tmp_path, content):
+    records = FolderRecords(tmp_path, FolderLogs(tmp_path, SystemClock(), 1, 1))
+    (tmp_path / "groups").mkdir()
+    (tmp_path / "groups" / "shop-good%2F1.image").write_text(content)
+    assert records.pinned_image("shop-good/1") == PinnedImage("sha256:1")
 
 
 @real

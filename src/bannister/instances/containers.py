@@ -57,7 +57,7 @@ from bannister.instances.images import ImageTable, RunCommand
 from bannister.instances.ping import asked
 from bannister.instances.ports import Ports
 from bannister.instances.process import Identity
-from bannister.instances.records import FolderRecords
+from bannister.instances.records import FolderRecords, PinnedImage
 from bannister.instances.registry_logins import login_for
 from bannister.instances.warmup import warm_up
 from bannister.settings import Settings, Switch
@@ -188,17 +188,19 @@ class ContainerHost:
     async def image(self, engine: Engine, making: _Making) -> str:
         """The id of the image that the group runs, pulled if need be."""
         pinned = self.records.pinned_image(making.spec.id)
-        if pinned is not None:
-            return pinned
-        name = making.spec.image
-        async with self._pulls.setdefault(name, asyncio.Lock()):
-            pinned = self.records.pinned_image(making.spec.id)  # another instance may have been faster
-            if pinned is None:
-                pinned = await self._found_or_pulled(engine, name, making.run.pull or self.settings.container_pull)
-                self.records.pin_image(making.spec.id, pinned)
-        return pinned
+        if pinned is None or await _inspect_image(engine, pinned.id) is None:
+            name = making.spec.image
+            async with self._pulls.setdefault(name, asyncio.Lock()):
+                pinned = self.records.pinned_image(making.spec.id)  # another instance may have been faster
+                policy = making.run.pull or self.settings.container_pull
+                if pinned is None:
+                    pinned = await self._found_or_pulled(engine, name, policy)
+                    self.records.pin_image(making.spec.id, pinned)
+                elif await _inspect_image(engine, pinned.id) is None:
+                    await self._pull_again(engine, name, pinned, policy)
+        return pinned.id
 
-    async def _found_or_pulled(self, engine: Engine, name: str, policy: str) -> str:
+    async def _found_or_pulled(self, engine: Engine, name: str, policy: str) -> PinnedImage:
         if policy != "always" and (found := await _inspect_image(engine, name)) is not None:
             return found
         if policy == "never":
@@ -208,6 +210,22 @@ class ContainerHost:
         if found is None:
             raise _Failed(f"cannot be started: the image {name!r} was pulled, and is not there")
         return found
+
+    async def _pull_again(self, engine: Engine, name: str, pinned: PinnedImage, policy: str) -> None:
+        """The image that the group runs, when somebody has removed it: by its digest, never by a name that may mean another by now."""
+        removed = f"cannot be started: the image {pinned.id} that this fleet runs, {name!r} when it began, was removed"
+        remedy = "load it again (docker load), or update the endpoint: a new fleet takes what the name means now"
+        if pinned.source is None:
+            raise _Failed(f"{removed}, and no registry is known that has it: {remedy}")
+        if policy == "never":
+            raise _Failed(f"{removed}, and container_pull is never: docker pull {pinned.source}, {remedy}")
+        try:
+            await self._pull(engine, pinned.source)
+        except _Failed as failure:
+            why = str(failure).removeprefix("cannot be started: ")
+            raise _Failed(f"{removed}, and {why}: pull it, {remedy}") from None
+        if await _inspect_image(engine, pinned.id) is None:
+            raise _Failed(f"{removed}, and {pinned.source} is another by its id: {remedy}")
 
     async def _pull(self, engine: Engine, name: str) -> None:
         self.fence()
@@ -583,14 +601,14 @@ async def remove(engine: Engine, container: str) -> None:
             raise
 
 
-async def _inspect_image(engine: Engine, name: str) -> str | None:
+async def _inspect_image(engine: Engine, name: str) -> PinnedImage | None:
     try:
         found = await engine.call("GET", f"/images/{quote(name, safe='/:@')}/json")
     except EngineRefused as refusal:
         if refusal.status == 404:
             return None
         raise
-    return str(found["Id"])
+    return PinnedImage(str(found["Id"]), next(map(str, found.get("RepoDigests") or ()), None))
 
 
 def _clause(sentence: str) -> str:

@@ -2,7 +2,7 @@
 
     instances/
       backend.json            the highest epoch seen, where the search for a port goes on
-      groups/ID.json          a group that is wanted: its spec and count (ID.image: the image of its containers, by its id)
+      groups/ID.json          a group that is wanted: its spec and count (ID.image: the image of its containers)
       running/ID/             an instance: record.json, log (with log.1, what came before, and log.times), work (its working directory)
       past/ID.log             what the last instances printed that are gone (with ID.log.times and ID.json, the record)
 
@@ -15,7 +15,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -27,6 +27,19 @@ from bannister.instances.host import GroupRecord, InstanceRecord, Remembered
 T = TypeVar("T")
 
 _logger = logging.getLogger(__name__)
+
+
+class PinnedImage(msgspec.Struct, frozen=True):
+    """The image that a group runs."""
+
+    #: Whatever names it had, or will have.
+    id: str
+    #: `REPOSITORY@DIGEST`, by which a registry gave it; None: it was made here, or loaded.
+    source: str | None = None
+
+
+#: An image as it is kept; its id alone, as earlier versions kept it.
+_PINNED: Final[Any] = str | PinnedImage
 
 
 class FolderRecords:
@@ -97,11 +110,12 @@ class FolderRecords:
         found = [_read(folder / "record.json", InstanceRecord) for folder in self._running.iterdir()]
         return {record.environment for record in found if record is not None and record.environment is not None}
 
-    def pinned_image(self, group: str) -> str | None:
-        """The image that all containers of a group are made from, by its id; None: it is not decided yet."""
-        return _read(self._image_file(group), str)
+    def pinned_image(self, group: str) -> PinnedImage | None:
+        """The image that all containers of a group are made from; None: it is not decided yet."""
+        found: str | PinnedImage | None = _read(self._image_file(group), _PINNED)
+        return PinnedImage(found) if isinstance(found, str) else found
 
-    def pin_image(self, group: str, image: str) -> None:
+    def pin_image(self, group: str, image: PinnedImage) -> None:
         self._fence()
         _write(self._image_file(group), image)
 
