@@ -105,6 +105,23 @@ async def test_a_session_is_closed_by_the_model_under_the_callers_name_for_it(ed
     assert (await invoke(session, b"close"))["ClosedSessionId"] == session
 
 
+@pytest.mark.parametrize("said", ["m-1", "m-1; Expires=tomorrow", "m_1; Expires=2099-01-01T00:00:00Z"])
+async def test_a_session_whose_id_cannot_be_read_is_said_in_the_log_and_not_again_and_again(
+    edge, steady, answer, invoke, until, said
+):
+    async def begins(request):
+        return answer(200, b"ok", {"x-amzn-sagemaker-new-session-id": said})
+
+    model = await edge.model("g1", begins)
+    await edge.serve(steady("flights", "g1"))
+    for _ in range(20):
+        assert "NewSessionId" not in await invoke("NEW_SESSION")
+    sentence = f"The model at 127.0.0.1:{model.port} began a session that its caller is not told of"
+    await until(lambda: sentence in edge.log(), "it is said")
+    assert f'is "{said}", and not an id' in edge.log()
+    assert edge.log().count(sentence) <= 8, "threads of Envoy's"
+
+
 @pytest.mark.parametrize("lifetime", [60.0, -1.0], ids=["lives", "is over"])
 async def test_a_session_lives_until_it_expires(edge, steady, answer, invoke, lifetime):
     await edge.model("g1", Stateful(answer, "m", lifetime_seconds=lifetime))

@@ -30,6 +30,17 @@ local function made(text)
   return id, expires, epoch(unpack(parts))
 end
 
+-- Addresses of which it was said that their sessions cannot be read: once each, by each thread, for a caller may ask any number of times.
+local told, told_count, TOLD_MAX, SHOWN_MAX = {}, 0, 1000, 200
+
+local function tell(handle, address, text)
+  if told[address] or told_count >= TOLD_MAX then return end
+  told[address], told_count = true, told_count + 1
+  handle:logWarn(string.format(
+    'The model at %s began a session that its caller is not told of: %s is %q, and not an id of letters, digits and '
+      .. 'hyphens with "; Expires=yyyy-mm-ddThh:mm:ssZ" after it', address, NEW, text:sub(1, SHOWN_MAX)))
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local id = headers:get(ID)
@@ -66,6 +77,8 @@ function envoy_on_response(handle)
     if id ~= nil and seconds >= 0 and seconds < 4294967296 then
       local token = string.format('%s%08x%s', group, seconds, hex(address))
       headers:replace(NEW, id .. '-' .. token .. '; Expires=' .. expires)
+    else
+      tell(handle, address, new)
     end
   end
 end
