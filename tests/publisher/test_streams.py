@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import queue
 import threading
 import time
@@ -121,6 +122,19 @@ async def test_tokens_arrive_one_by_one(edge, steady, answer, stream):
     assert request.headers["accept"] == "application/jsonlines"
     assert request.headers["x-request-id"] == headers["x-amzn-requestid"]
     assert "x-amzn-sagemaker-accept" not in request.headers
+
+
+async def test_what_a_model_has_compressed_stays_so_and_the_frames_are_not_taken_for_it(edge, steady, answer, stream):
+    """A Content-Encoding would be that of the whole answer, which is frames: a client would undo it there, or fail."""
+    compressed = gzip.compress(b"all of it")
+    source = Source(answer, **{"content-encoding": "gzip"})
+    model = await edge.model("g1", source)
+    await edge.serve(steady("flights", "g1"))
+    call = stream()
+    source.say(compressed[:7], compressed[7:], None)
+    assert gzip.decompress(b"".join(await call.rest())) == b"all of it"
+    assert "content-encoding" not in call.answer["ResponseMetadata"]["HTTPHeaders"]
+    assert "accept-encoding" not in model.invocations[0].headers, "no model is asked to"
 
 
 async def test_the_accept_of_the_stream_itself_is_not_the_models(edge, steady):

@@ -71,7 +71,7 @@ function envoy_on_response(handle)
   local content_type, announced = headers:get('content-type'), tonumber(headers:get('content-length') or '')
   if content_type ~= nil then headers:replace('x-amzn-sagemaker-content-type', content_type) end
   headers:replace('content-type', 'application/vnd.amazon.eventstream')
-  headers:remove('content-encoding')
+  headers:remove('content-encoding') -- of the pieces: a client would look for it in the frames
   headers:remove('content-length')
 
   if announced ~= nil and announced <= STREAM.frame_bytes_max then -- not a stream: one frame, when all of it is there
