@@ -140,11 +140,8 @@ def test_what_may_differ_has_environments_of_its_own() -> None:
 
 def test_of_a_models_environment_only_what_installing_needs_is_taken() -> None:
     environment = {"PIP_INDEX_URL": "https://a/simple", "UV_OFFLINE": "1", "TOKEN": "t", "OTHER": "o", "VERSION": "7"}
-    assert build_variables("--index-url https://${TOKEN}@a/simple\ntiny", environment) == {
-        "PIP_INDEX_URL": "https://a/simple",
-        "UV_OFFLINE": "1",
-        "TOKEN": "t",
-    }
+    found = build_variables(["--index-url https://${TOKEN}@a/simple\n-r more.txt", "tiny==${VERSION}"], environment)
+    assert found == {"PIP_INDEX_URL": "https://a/simple", "UV_OFFLINE": "1", "TOKEN": "t", "VERSION": "7"}
 
 
 @pytest.mark.parametrize(

@@ -154,6 +154,20 @@ async def test_options_and_files_are_relative_to_the_code(models: Models) -> Non
     assert len(models.environments()) == 2, "the text is the same, the files are not"
 
 
+async def test_what_a_nested_file_names_is_taken_from_the_models_environment(models: Models) -> None:
+    elsewhere = make_wheel(models.wheels.parent / "elsewhere", "tiny", "1.0").parent
+    more = models.wheels / "more.txt"
+    more.write_text("--find-links ${WHERE}\ntiny==1.0\n")
+    spec = dataclasses.replace(
+        models.spec("one", "-r more/more.txt\n", more=more), environment={"WHERE": str(elsewhere)}
+    )
+    backend = await models.place.started()
+    await backend.ensure(spec, 1, epoch=1)
+    (one,) = await models.place.until(backend, lambda found: [each.phase for each in found] in ([READY], [FAILED]))
+    assert one.phase is READY, one.reason
+    assert (await said(backend, one.id))["found"]["tiny"][0] == "1.0"
+
+
 async def test_other_constraints_of_the_machine_have_another_environment(
     models: Models, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

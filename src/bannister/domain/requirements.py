@@ -138,9 +138,9 @@ def files_named(text: str) -> list[str]:
     return [found[1].strip("'\"") for line in _lines(text) if (found := _NAMES_A_FILE.match(line))]
 
 
-def build_variables(text: str, environment: Mapping[str, str]) -> dict[str, str]:
-    """What a model's environment has for those who install: their options, and what the text names as `${NAME}`."""
-    named = set(_VARIABLE.findall(text))
+def build_variables(texts: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """What a model's environment has for those who install: their options, and what these texts name as `${NAME}`."""
+    named = {name for text in texts for name in _VARIABLE.findall(text)}
     return {name: value for name, value in environment.items() if name.startswith(_OPTION_VARIABLES) or name in named}
 
 

@@ -183,9 +183,9 @@ def configuration(
     options = [f"{name}={value}" for name, value in sorted(environment.items()) if name in _WHICH_PACKAGES]
     files = [text for file in _pip_files(environment, python, root) if (text := _content(file)) is not None]
     code = requirements.parent
-    by_text = [_path(code, name) for name in files_named(_content(requirements) or "")]
-    by_others = [_path(code, name) for name in [*_named_by_options(environment), *_named_by_pip(files)]]
-    contents = [*_contents(by_text, besides=code.parent), *_contents(by_others)]
+    by_text = [text for file, text in _named(requirements) if not file.is_relative_to(code.parent)]
+    by_others = _texts([_path(code, name) for name in [*_named_by_options(environment), *_named_by_pip(files)]])
+    contents = [_digest(text) for text in [*by_text, *(text for _, text in by_others)]]
     return (*map(without_credentials, [*options, *files]), *contents)
 
 
@@ -213,8 +213,17 @@ def _named_by_pip(files: Iterable[str]) -> list[str]:
     return found
 
 
-def _contents(files: Iterable[Path], besides: Path | None = None) -> list[str]:
-    """Digests of what is in files, and in those that they name, other than those in the folder `besides`. An address names none, nor does one that is not there: pip says so."""
+def named_texts(requirements: Path) -> list[str]:
+    """The texts of further requirements and constraints that requirements name, and of what those name."""
+    return [text for _, text in _named(requirements)]
+
+
+def _named(requirements: Path) -> list[tuple[Path, str]]:
+    return _texts([_path(requirements.parent, name) for name in files_named(_content(requirements) or "")])
+
+
+def _texts(files: Iterable[Path]) -> list[tuple[Path, str]]:
+    """What is in files, and in those that they name. An address names none, nor does one that is not there: pip says so."""
     waiting, seen = list(files), set[Path]()
     found = []
     while waiting and len(seen) < _FILES_MAX:
@@ -222,10 +231,13 @@ def _contents(files: Iterable[Path], besides: Path | None = None) -> list[str]:
         text = None if file in seen else _content(file)
         seen.add(file)
         if text is not None:
-            if besides is None or not file.is_relative_to(besides):
-                found.append(hashlib.sha256(without_credentials(text).encode()).hexdigest())
+            found.append((file, text))
             waiting += [_path(file.parent, name) for name in files_named(text)]
     return found
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(without_credentials(text).encode()).hexdigest()
 
 
 def _path(folder: Path, name: str) -> Path:

@@ -28,7 +28,7 @@ from bannister.domain.requirements import (
 from bannister.errors import Invalid, Unavailable
 from bannister.instances import program
 from bannister.instances.host import Unprepared
-from bannister.instances.installer_environment import configuration, environment, pip_is_configured
+from bannister.instances.installer_environment import configuration, environment, named_texts, pip_is_configured
 from bannister.instances.interpreters import ENVIRONMENT_PROGRAM, Interpreters
 from bannister.settings import Settings
 
@@ -81,7 +81,8 @@ async def planned(wanted: Wanted, interpreters: Interpreters) -> Plan:
     """
     text = await asyncio.to_thread(_read, wanted.requirements)
     interpreter = await interpreters.described(wanted.python, wanted.path)
-    variables = build_variables(text, wanted.variables)
+    further = await asyncio.to_thread(named_texts, wanted.requirements)
+    variables = build_variables([text, *further], wanted.variables)
     given = environment(wanted.path, variables)
     told = await asyncio.to_thread(configuration, given, interpreter.path, wanted.requirements)
     key = environment_key(text, wanted.artifact.name, interpreter, variables, told)
