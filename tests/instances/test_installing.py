@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
-from bannister.instances.installer_environment import configuration, environment, pip_is_configured
+from bannister.clock import SystemClock
+from bannister.domain.requirements import Interpreter
+from bannister.instances.installer_environment import configuration, environment, what_configures_pip
+from bannister.instances.installing import Plan, Wanted, install
+from bannister.settings import Settings
 
 
 def test_an_installer_gets_how_to_reach_packages_and_no_other_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +100,7 @@ def test_pip_is_configured_by_a_variable_or_a_file(
         (tmp_path / file).parent.mkdir(parents=True)
         (tmp_path / file).touch()
     given = {"HOME": str(tmp_path / "home"), "XDG_CONFIG_DIRS": str(tmp_path / "machine"), **variables}
-    assert pip_is_configured(given, str(tmp_path / "venv" / "bin" / "python"), tmp_path) is expected
+    assert bool(what_configures_pip(given, str(tmp_path / "venv" / "bin" / "python"), tmp_path)) is expected
 
 
 @pytest.fixture
@@ -167,5 +172,34 @@ def test_a_place_that_may_not_be_looked_at_holds_no_file_of_pips(tmp_path: Path)
     (tmp_path / "closed").mkdir(mode=0)
     for home in (tmp_path / "closed", tmp_path / ("a" * 300)):
         given = {"HOME": str(home), "XDG_CONFIG_DIRS": str(tmp_path)}
-        assert not pip_is_configured(given, "/no/bin/python", tmp_path)
+        assert not what_configures_pip(given, "/no/bin/python", tmp_path)
         assert configuration(given, "/no/bin/python", tmp_path / "requirements.txt", tmp_path) == ()
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("has_pip", [False, True])
+async def test_where_uv_has_to_install_what_it_ignores_of_pips_configuration_is_said(
+    tmp_path: Path, code: Path, has_pip: bool
+) -> None:
+    uv = tmp_path / "bin" / "uv"
+    uv.parent.mkdir()
+    uv.write_text("#!/bin/sh\necho uv installs\n")
+    uv.chmod(0o700)
+    text = "" if has_pip else "tiny==1\n"  # by pip, there is nothing to be installed
+    (code / "requirements.txt").write_text(text)
+    path = f"{uv.parent}:/usr/bin:/bin"
+    configured = {"PIP_CONSTRAINT": "/c.txt", "PIP_CONFIG_FILE": "/dev/null"}
+    given = {"PATH": path, "HOME": str(tmp_path / "home"), "PIP_NO_INDEX": "1", **({} if has_pip else configured)}
+    interpreter = Interpreter(sys.executable, sys.version, "any", (), has_pip=has_pip)
+    plan = Plan("key", Wanted(code.parent, sys.executable, {}, path), text, interpreter, given)
+    output = tmp_path / "output"
+
+    async def enough() -> None:
+        pass
+
+    settings = Settings(data_dir=tmp_path / "data")
+    await install(plan, tmp_path / "environment", output, settings, SystemClock(), lambda: None, enough)
+    printed = output.read_text()
+    said = f"{sys.executable} has no pip, so uv installs, and uv heeds nothing of pip's configuration (PIP_CONFIG_FILE, PIP_CONSTRAINT, PIP_NO_INDEX)"
+    assert (said in printed) is not has_pip
+    assert ("uv installs" in printed.replace(said, "")) is not has_pip

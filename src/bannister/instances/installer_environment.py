@@ -165,11 +165,13 @@ def environment(path: str, variables: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def pip_is_configured(environment: Mapping[str, str], python: str, root: Path = Path("/")) -> bool:
-    """Whether pip would do otherwise than by default: by its variables, or a file that it reads."""
-    if any(name.startswith("PIP_") and name not in _OF_NO_CONSEQUENCE for name in environment):
-        return True
-    return any(_content(file) is not None for file in _pip_files(environment, python, root))
+def what_configures_pip(environment: Mapping[str, str], python: str, root: Path = Path("/")) -> list[str]:
+    """The variables and the files by which pip would do otherwise than by default, by their names."""
+    variables = [name for name in environment if name.startswith("PIP_") and name not in _OF_NO_CONSEQUENCE]
+    return [
+        *sorted(variables),
+        *(str(file) for file in _pip_files(environment, python, root) if _content(file) is not None),
+    ]
 
 
 def configuration(

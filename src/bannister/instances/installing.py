@@ -28,7 +28,7 @@ from bannister.domain.requirements import (
 from bannister.errors import Invalid, Unavailable
 from bannister.instances import program
 from bannister.instances.host import Unprepared
-from bannister.instances.installer_environment import configuration, environment, named_texts, pip_is_configured
+from bannister.instances.installer_environment import configuration, environment, named_texts, what_configures_pip
 from bannister.instances.interpreters import ENVIRONMENT_PROGRAM, Interpreters
 from bannister.settings import Settings
 
@@ -40,6 +40,11 @@ OUTPUT_BYTES_MAX: Final = 64 * 1024 * 1024
 _SEARCHED_BYTES: Final = 1024 * 1024
 #: How an installer says that a disk is full, in the system's words.
 _NO_ROOM: Final = os.strerror(errno.ENOSPC)
+#: Said before uv installs what pip, with its configuration, might have installed otherwise.
+_IGNORED: Final = (
+    "WARNING: {python} has no pip, so uv installs, and uv heeds nothing of pip's configuration ({ignored}): other indexes and "
+    "constraints may count. Give it the same as UV_DEFAULT_INDEX, UV_INDEX, UV_CONSTRAINT, …, or install pip for that interpreter.\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ async def install(
     temporary.mkdir(parents=True)
     given = {**plan.environment, "TMPDIR": str(temporary)}
     directory = plan.wanted.requirements.parent
-    started = program.Program(_command(plan, folder, given), given, directory, output, folder.name)
+    started = program.Program(_command(plan, folder, given, output), given, directory, output, folder.name)
 
     async def look() -> None:
         await check_room()
@@ -138,12 +143,16 @@ async def install(
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _command(plan: Plan, folder: Path, given: Mapping[str, str]) -> list[str]:
+def _command(plan: Plan, folder: Path, given: Mapping[str, str], output: Path) -> list[str]:
     uv = shutil.which("uv", path=plan.wanted.path)
-    configured = pip_is_configured(given, plan.interpreter.path)
-    by = installer(plan.text, plan.interpreter, has_uv=uv is not None, pip_is_configured=configured)
+    ignored = what_configures_pip(given, plan.interpreter.path)
+    by = installer(plan.text, plan.interpreter, has_uv=uv is not None, pip_is_configured=bool(ignored))
     command = [plan.interpreter.path, str(ENVIRONMENT_PROGRAM), "build", str(folder), str(plan.wanted.requirements)]
-    return [*command, uv] if uv is not None and by is Installer.UV else command
+    if uv is None or by is not Installer.UV:
+        return command
+    if ignored:
+        output.write_text(_IGNORED.format(python=plan.interpreter.path, ignored=", ".join(ignored)))
+    return [*command, uv]
 
 
 def _read(requirements: Path) -> str:
