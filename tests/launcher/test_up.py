@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -34,6 +35,22 @@ def test_prints_one_line_once_it_answers(start: Start) -> None:
     assert up.process.stdout is not None
     assert up.process.stdout.read() == ""
     assert up.said() == ""
+
+
+def test_in_a_data_directory_that_is_open_to_others_what_is_kept_is_not(start: Start, tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    for folder in (data_dir, data_dir / "instances"):
+        folder.mkdir()
+        folder.chmod(0o755)
+    up = start(data_dir=data_dir)
+    up.wait_ready()
+    assert up.stop() == 0
+    assert f"may look into the data directory {data_dir} (mode 755)" in up.said()
+    assert f"`chmod 700 {data_dir}`" in up.said()
+    assert stat.S_IMODE(data_dir.stat().st_mode) == 0o755, "it may be somebody's for more than this"
+    modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in data_dir.iterdir() if each.is_dir()}
+    assert {"logs", "instances", "artifacts", "environments", "run"} <= modes.keys()
+    assert set(modes.values()) == {0o700}
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

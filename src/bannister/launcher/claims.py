@@ -7,10 +7,12 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 from pathlib import Path
 
 from bannister.errors import Invalid, Refused
 from bannister.launcher.readiness import answers_ready
+from bannister.privacy import close_folder, is_open
 from bannister.settings import Settings
 
 LOOPBACK = "127.0.0.1"
@@ -53,8 +55,21 @@ def make_directories(settings: Settings) -> None:
     """
     for directory in (settings.data_dir, settings.data_dir / "run", settings.logs_dir):
         _make(directory)
+    for directory in (settings.logs_dir, settings.instances_dir, settings.artifacts_dir, settings.environments_dir):
+        close_folder(directory)
     if not os.access(settings.data_dir, os.W_OK | os.X_OK):
         raise Refused(f"Cannot write to {settings.data_dir}. Choose another with --data-dir.")
+
+
+def open_to_others(settings: Settings) -> str | None:
+    """What is to be said of a data directory that other users may look into; None: none may."""
+    if not is_open(settings.data_dir):
+        return None
+    mode = stat.S_IMODE(settings.data_dir.stat().st_mode)
+    return (
+        f"Other users of this machine may look into the data directory {settings.data_dir} (mode {mode:o}). What Bannister keeps there is for you "
+        f"alone; what you put there (bannister.toml) is as you made it. `chmod 700 {settings.data_dir}` closes all of it."
+    )
 
 
 def claim_run_dir(settings: Settings) -> None:

@@ -12,6 +12,7 @@ from bannister.launcher.claims import (
     check_port_number,
     claim_run_dir,
     make_directories,
+    open_to_others,
     remove_run_dir,
 )
 from bannister.launcher.interruptions import Interruptions
@@ -37,6 +38,8 @@ def up(settings: Settings, parts_for: Callable[[Settings], Sequence[Part]] = par
         lock = DataDirectoryLock(settings)
         try:
             claim_run_dir(settings)
+            if (sentence := open_to_others(settings)) is not None:
+                screen.say(sentence)
             # Before everything that writes: on a full disk this is what there is to start with.
             DiskReserve(settings.reserve_path, settings.disk_reserve_bytes, settings.disk_free_bytes_min).prepare()
             supervision = _prepare(settings, parts_for, interruptions, screen)

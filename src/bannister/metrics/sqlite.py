@@ -49,6 +49,7 @@ from bannister.metrics.schema import migrate
 from bannister.metrics.store import Additions, Datum, GroupDimensions, refuse_more_metrics, tiers_of
 from bannister.metrics.stretches import Look, Stretches
 from bannister.metrics.window import MetricWindow, counted, in_order, kinds_of, metrics_of
+from bannister.privacy import close_database
 from bannister.settings import Settings
 
 #: A question about older data lets other tasks run after this many rows of each group or so.
@@ -152,6 +153,7 @@ class SqliteMetrics:
         self.lost = 0
         with _unavailable():
             settings.metrics_path.parent.mkdir(parents=True, exist_ok=True)
+            close_database(settings.metrics_path)
             self._connection = sqlite3.connect(settings.metrics_path, timeout=1.0, isolation_level=None)
             try:
                 self._open()

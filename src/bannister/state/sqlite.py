@@ -22,6 +22,7 @@ from typing import Any, Final, Protocol, TypeVar
 import msgspec
 
 from bannister.errors import Conflict, Fenced, Unavailable
+from bannister.privacy import close_database
 from bannister.signals import Signal
 from bannister.state.known import KnownRows
 from bannister.state.schema import migrate, transaction
@@ -65,6 +66,7 @@ class SqliteState:
         self._changed = Signal()
         self._reserve = reserve
         self._known = KnownRows()
+        close_database(path)
         with _reported():
             self._connection = sqlite3.connect(path, isolation_level=None, timeout=5.0)
             try:
