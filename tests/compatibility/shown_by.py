@@ -194,6 +194,8 @@ GROUPS: Final = (
             ),
             "HeadObject": ("tests/aws/s3/test_client.py::test_an_object_comes_back_with_all_that_was_given",),
             "GetObjectTagging": ("tests/aws/s3/test_client.py::test_objects_have_no_tags",),
+            "PutObjectTagging": ("tests/aws/s3/test_client.py::test_tags_are_accepted_and_not_kept",),
+            "DeleteObjectTagging": ("tests/aws/s3/test_client.py::test_tags_are_accepted_and_not_kept",),
             "CopyObject": ("tests/aws/s3/test_client.py::test_copies",),
             "DeleteObject": ("tests/aws/s3/test_client.py::test_keys_are_raw",),
             "CreateMultipartUpload": (_UPLOAD,),

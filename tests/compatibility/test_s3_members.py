@@ -76,7 +76,14 @@ VALUES: Final[dict[str, Any]] = {
     "UploadId": "none",
     "MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": "e"}]},
 }
-OF_TYPE: Final[dict[str, Any]] = {"string": "x", "integer": 1, "long": 1, "boolean": True, "timestamp": 1.0}
+OF_TYPE: Final[dict[str, Any]] = {
+    "string": "x",
+    "integer": 1,
+    "long": 1,
+    "boolean": True,
+    "timestamp": 1.0,
+    "structure": {"TagSet": []},  # the one that is required: Tagging
+}
 
 
 async def ask(store: MemoryObjects, settings: Settings, operation: str, given: dict[str, Any]) -> tuple[int, str]:

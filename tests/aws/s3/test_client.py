@@ -250,12 +250,51 @@ def test_objects_have_no_tags(s3: Any) -> None:
     assert error_of(raised) == ("NoSuchKey", 404)
 
 
+def _tags(*pairs: tuple[str, str]) -> dict[str, Any]:
+    return {"TagSet": [{"Key": key, "Value": value} for key, value in pairs]}
+
+
+def test_tags_are_accepted_and_not_kept(s3: Any) -> None:
+    """As MLflow gives one to each artifact that it has uploaded for SageMaker."""
+    s3.put_object(Bucket="bucket", Key="k", Body=b"content")
+    before = s3.head_object(Bucket="bucket", Key="k")
+    s3.put_object_tagging(Bucket="bucket", Key="k", Tagging=_tags(("SageMaker", "true")))
+    assert s3.get_object_tagging(Bucket="bucket", Key="k")["TagSet"] == []
+    assert s3.delete_object_tagging(Bucket="bucket", Key="k")["ResponseMetadata"]["HTTPStatusCode"] == 204
+    after = s3.head_object(Bucket="bucket", Key="k")
+    assert (after["ETag"], after["LastModified"]) == (before["ETag"], before["LastModified"]), "it is the same object"
+    for call in (
+        lambda: s3.put_object_tagging(Bucket="bucket", Key="none", Tagging=_tags(("a", "b"))),
+        lambda: s3.delete_object_tagging(Bucket="bucket", Key="none"),
+    ):
+        with pytest.raises(ClientError) as raised:
+            call()
+        assert error_of(raised) == ("NoSuchKey", 404)
+
+
+@pytest.mark.parametrize(
+    ("pairs", "code"),
+    [
+        ([(f"k{number}", "") for number in range(11)], "BadRequest"),
+        ([("a", "1"), ("a", "2")], "InvalidTag"),
+        ([("a" * 129, "")], "InvalidTag"),
+        ([("a", "v" * 257)], "InvalidTag"),
+    ],
+    ids=["eleven", "twice", "a long key", "a long value"],
+)
+def test_tags_that_s3_would_refuse_are_refused(s3: Any, pairs: list[tuple[str, str]], code: str) -> None:
+    s3.put_object(Bucket="bucket", Key="k", Body=b"")
+    with pytest.raises(ClientError) as raised:
+        s3.put_object_tagging(Bucket="bucket", Key="k", Tagging=_tags(*pairs))
+    assert error_of(raised) == (code, 400)
+
+
 def test_what_is_not_offered_says_so(s3: Any) -> None:
     s3.put_object(Bucket="bucket", Key="k", Body=b"")
     for call in (
         lambda: s3.get_bucket_versioning(Bucket="bucket"),
         lambda: s3.put_bucket_policy(Bucket="bucket", Policy="{}"),
-        lambda: s3.put_object_tagging(Bucket="bucket", Key="k", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]}),
+        lambda: s3.put_bucket_tagging(Bucket="bucket", Tagging={"TagSet": [{"Key": "a", "Value": "b"}]}),
         lambda: s3.get_object(Bucket="bucket", Key="k", VersionId="1"),
         lambda: s3.put_object(Bucket="bucket", Key="k", Body=b"", IfNoneMatch="*"),
     ):

@@ -34,7 +34,16 @@ MODEL: Final = service_model("s3")
 OPERATIONS: Final = [name for name in SUPPORTED if name in MODEL.operation_names]
 #: Those that a request of its own must not be answered with; AWS lists them, too.
 CODES: Final = {
-    *("BadDigest", "BucketNotEmpty", "EntityTooLarge", "EntityTooSmall", "IncompleteBody", "InvalidArgument"),
+    *(
+        "BadDigest",
+        "BadRequest",
+        "InvalidTag",
+        "BucketNotEmpty",
+        "EntityTooLarge",
+        "EntityTooSmall",
+        "IncompleteBody",
+        "InvalidArgument",
+    ),
     *("InvalidBucketName", "InvalidDigest", "InvalidEncryptionAlgorithmError", "InvalidPart", "InvalidPartOrder"),
     *("InvalidRange", "InvalidRequest", "InvalidStorageClass", "InvalidURI", "KeyTooLongError", "MalformedXML"),
     *("MetadataTooLarge", "MethodNotAllowed", "MissingContentLength", "NoSuchBucket", "NoSuchKey", "NoSuchUpload"),
@@ -56,6 +65,9 @@ DOCUMENTS: Final = (
     b"<CompleteMultipartUpload><Part/></CompleteMultipartUpload>",
     b"<CompleteMultipartUpload><Part><PartNumber>zz</PartNumber><ETag>x</ETag></Part></CompleteMultipartUpload>",
     b"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber></Part></CompleteMultipartUpload>",
+    b"<Tagging/>",
+    b"<Tagging><TagSet><Tag><Key/><Value/></Tag></TagSet></Tagging>",
+    b"<Tagging><TagSet><Tag><Key>a</Key></Tag></TagSet></Tagging>",
     b"<a>" * 100,
     b'<!DOCTYPE a [<!ENTITY e "e">]><a>&e;</a>',
     b'<?xml version="1.0" encoding="nope"?><a/>',
@@ -116,6 +128,7 @@ class World:
             "UploadId": self.upload,
             "PartNumber": 1,
             "Delete": {"Objects": [{"Key": "there"}]},
+            "Tagging": {"TagSet": [{"Key": "a", "Value": "b"}]},
             "MultipartUpload": {"Parts": [{"PartNumber": 1, "ETag": '"70f3f2d02a2cfd7e5f1f1d3a1a8b8a1f"'}]},
         }
         if operation == "CopyObject":

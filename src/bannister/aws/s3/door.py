@@ -96,6 +96,8 @@ class S3Door:
             ("object", "PUT", ""): single.put,
             ("object", "GET", ""): single.get,
             ("object", "GET", "tagging"): single.tags,
+            ("object", "PUT", "tagging"): single.put_tags,
+            ("object", "DELETE", "tagging"): single.delete_tags,
             ("object", "HEAD", ""): single.get,
             ("object", "DELETE", ""): single.delete,
             ("object", "COPY", ""): single.copy,

@@ -42,6 +42,8 @@ SUPPORTED: Final[Mapping[str, str]] = {
     "GetObject": _READ,
     "HeadObject": _READ,
     "GetObjectTagging": "Bucket Key",
+    "PutObjectTagging": "Bucket Key ContentMD5 ChecksumAlgorithm",
+    "DeleteObjectTagging": "Bucket Key",
     "DeleteObject": "Bucket Key",
     "CopyObject": f"Bucket Key {_SOURCE} MetadataDirective {_KEPT}",
     "CreateMultipartUpload": f"Bucket Key ChecksumAlgorithm ChecksumType {_KEPT}",

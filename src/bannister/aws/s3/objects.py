@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from bannister.aws.s3 import xml
 from bannister.aws.s3.conditions import byte_range, is_unmodified
 from bannister.aws.s3.faults import Fault
 from bannister.aws.s3.patience import Patience
-from bannister.aws.s3.payload import payload
+from bannister.aws.s3.payload import payload, read_whole
 from bannister.aws.s3.reply import Reply, checksum_headers, checksum_members, http_date, iso_date, xml_reply
 from bannister.aws.s3.request import Request, check_bucket_name, decode
 from bannister.clock import Clock
@@ -26,6 +27,12 @@ _KEPT_HEADERS: Final = ("cache-control", "content-disposition", "content-encodin
 #: `response-content-type` and its like, in the query of a GET.
 _OVERRIDABLE_HEADERS: Final = ("content-type", *_KEPT_HEADERS)
 _CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f]|[^\x00-\xff]")
+
+
+#: S3's bounds of the tags of an object, and in characters.
+_TAGS_MAX: Final = 10
+_TAG_KEY_MAX: Final = 128
+_TAG_VALUE_MAX: Final = 256
 
 
 class Objects:
@@ -55,6 +62,34 @@ class Objects:
         """None, which the AWS CLI wants to hear before it copies a large object."""
         await self._objects.head(request.bucket, request.key)
         return xml_reply("Tagging", [("TagSet", [])])
+
+    async def put_tags(self, request: Request) -> Reply:
+        """They are not kept, as those of a new object are not: what deploys to SageMaker (MLflow) tags the artifact that it has uploaded, and never looks again."""
+        root = xml.parse(await read_whole(request, self._settings.request_body_bytes_max))
+        tags = [{part.tag: part.text or "" for part in tag} for tag in root.findall("TagSet/Tag")]
+        if (
+            root.tag != "Tagging"
+            or root.find("TagSet") is None
+            or not all({"Key", "Value"} <= tag.keys() for tag in tags)
+        ):
+            raise Fault("MalformedXML", "A Tagging document has a TagSet, and in it each Tag has a Key and a Value.")
+        if len(tags) > _TAGS_MAX:
+            raise Fault("BadRequest", f"Object tags cannot be greater than {_TAGS_MAX}")
+        if len({tag["Key"] for tag in tags}) < len(tags):
+            raise Fault("InvalidTag", "Cannot provide multiple Tags with the same key")
+        for tag in tags:
+            if not 0 < len(tag["Key"]) <= _TAG_KEY_MAX or len(tag["Value"]) > _TAG_VALUE_MAX:
+                raise Fault(
+                    "InvalidTag",
+                    f"A tag has a key of 1 to {_TAG_KEY_MAX} characters and a value of at most {_TAG_VALUE_MAX}.",
+                )
+        await self._objects.head(request.bucket, request.key)
+        return Reply(200)
+
+    async def delete_tags(self, request: Request) -> Reply:
+        """There are none."""
+        await self._objects.head(request.bucket, request.key)
+        return Reply(204)
 
     async def get(self, request: Request) -> Reply:
         opened = await request.held.enter_async_context(self._objects.open(request.bucket, request.key))
