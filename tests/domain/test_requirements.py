@@ -16,6 +16,7 @@ from bannister.domain.requirements import (
     environment_key,
     files_named,
     installer,
+    is_editable,
     is_plain,
     reaches_files,
     to_evict,
@@ -142,6 +143,22 @@ def test_of_a_models_environment_only_what_installing_needs_is_taken() -> None:
     environment = {"PIP_INDEX_URL": "https://a/simple", "UV_OFFLINE": "1", "TOKEN": "t", "OTHER": "o", "VERSION": "7"}
     found = build_variables(["--index-url https://${TOKEN}@a/simple\n-r more.txt", "tiny==${VERSION}"], environment)
     assert found == {"PIP_INDEX_URL": "https://a/simple", "UV_OFFLINE": "1", "TOKEN": "t", "VERSION": "7"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("-e ./ours", True),
+        ("tiny\n  --editable=./ours  # ours", True),
+        ("-e.", True),
+        ("./ours", False),
+        ("-r more.txt", False),
+        ("--extra-index-url https://a.example", False),
+        ("# -e ./ours", False),
+    ],
+)
+def test_what_is_used_where_it_lies(text: str, expected: bool) -> None:
+    assert is_editable(text) is expected
 
 
 @pytest.mark.parametrize(

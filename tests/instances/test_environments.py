@@ -55,6 +55,23 @@ exec {python} "$@"
 """
 
 
+#: A backend that needs no other packages, and leaves a folder among the sources, as setuptools does: a second build there would fail.
+BACKEND = """
+import os, zipfile
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    os.mkdir("build")
+    name = "tiny-3.0-py3-none-any.whl"
+    info = "tiny-3.0.dist-info/"
+    with zipfile.ZipFile(os.path.join(wheel_directory, name), "w") as wheel:
+        wheel.write("tiny.py")
+        wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: tiny\\nVersion: 3.0\\n")
+        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n")
+        wheel.writestr(info + "RECORD", "")
+    return name
+"""
+
+
 class Models:
     """A place with an image whose models ask for what there is a wheel of."""
 
@@ -166,6 +183,29 @@ async def test_what_a_nested_file_names_is_taken_from_the_models_environment(mod
     (one,) = await models.place.until(backend, lambda found: [each.phase for each in found] in ([READY], [FAILED]))
     assert one.phase is READY, one.reason
     assert (await said(backend, one.id))["found"]["tiny"][0] == "1.0"
+
+
+async def test_packages_are_built_beside_the_artifact_and_not_in_it(models: Models) -> None:
+    """Two interpreters at once build from the same sources."""
+    spec = models.spec("one", "./ours\n")
+    sources = Path(spec.artifact_dir or "") / "code" / "ours"
+    sources.mkdir()
+    (sources / "pyproject.toml").write_text(
+        '[build-system]\nrequires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    )
+    (sources / "backend.py").write_text(BACKEND)
+    (sources / "tiny.py").write_text("VERSION = '3.0'\n")
+    backend = await models.place.started()
+    await backend.ensure(spec, 1, epoch=1)
+    await backend.ensure(dataclasses.replace(spec, id="two", image="held:1"), 1, epoch=1)
+    found = await models.place.until(
+        backend, lambda found: len(found) == 2 and all(each.phase in (READY, FAILED) for each in found)
+    )
+    assert [each.reason for each in found] == [None, None]
+    assert [(await said(backend, each.id))["found"]["tiny"][0] for each in found] == ["3.0", "3.0"]
+    assert len(models.environments()) == 2
+    left = {each.name for each in sources.parent.rglob("*") if each.name != "__pycache__" and each.suffix != ".pyc"}
+    assert left == {"requirements.txt", "ours", "pyproject.toml", "backend.py", "tiny.py"}
 
 
 async def test_other_constraints_of_the_machine_have_another_environment(

@@ -58,6 +58,7 @@ _OPTIONS_WITHOUT_FILES: Final = frozenset(
 )
 #: A line that names another file of requirements, or one of constraints.
 _NAMES_A_FILE: Final = re.compile(r"(?:-[rc]|--(?:requirement|constraint))(?:\s+|=)?(\S+)")
+_EDITABLE: Final = re.compile(r"-e|--editable\b")
 _VARIABLE: Final = re.compile(r"\$\{([A-Z0-9_]+)\}")
 _CREDENTIALS: Final = re.compile(r"://[^/@\s]*@")
 #: What pip and uv take their options from.
@@ -136,6 +137,11 @@ def reaches_files(text: str) -> bool:
 def files_named(text: str) -> list[str]:
     """The further files of requirements and of constraints that a text names, as it writes them: relative to its own folder, or addresses."""
     return [found[1].strip("'\"") for line in _lines(text) if (found := _NAMES_A_FILE.match(line))]
+
+
+def is_editable(text: str) -> bool:
+    """Whether a package is to be used where its sources are."""
+    return any(_EDITABLE.match(line) for line in _lines(text))
 
 
 def build_variables(texts: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:

@@ -23,6 +23,7 @@ from bannister.domain.requirements import (
     decisive_lines,
     environment_key,
     installer,
+    is_editable,
     without_credentials,
 )
 from bannister.errors import Invalid, Unavailable
@@ -40,6 +41,8 @@ OUTPUT_BYTES_MAX: Final = 64 * 1024 * 1024
 _SEARCHED_BYTES: Final = 1024 * 1024
 #: How an installer says that a disk is full, in the system's words.
 _NO_ROOM: Final = os.strerror(errno.ENOSPC)
+#: Files that make a folder the sources of a package.
+_OF_SOURCES: Final = frozenset(["pyproject.toml", "setup.py"])
 #: Said before uv installs what pip, with its configuration, might have installed otherwise.
 _IGNORED: Final = (
     "WARNING: {python} has no pip, so uv installs, and uv heeds nothing of pip's configuration ({ignored}): other indexes and "
@@ -115,8 +118,9 @@ async def install(
     temporary = folder / "tmp"
     temporary.mkdir(parents=True)
     given = {**plan.environment, "TMPDIR": str(temporary)}
-    directory = plan.wanted.requirements.parent
-    started = program.Program(_command(plan, folder, given, output), given, directory, output, folder.name)
+    requirements = await asyncio.to_thread(_requirements_to_install, plan.wanted, temporary / "artifact")
+    command = _command(plan, folder, requirements, given, output)
+    started = program.Program(command, given, requirements.parent, output, folder.name)
 
     async def look() -> None:
         await check_room()
@@ -143,11 +147,33 @@ async def install(
     shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _command(plan: Plan, folder: Path, given: Mapping[str, str], output: Path) -> list[str]:
+def _requirements_to_install(wanted: Wanted, folder: Path) -> Path:
+    """The artifact's own; where packages may be built from sources beside them, those of a copy of its code, made in `folder`.
+
+    A build leaves files among its sources, and two at once would be in each other's way. What is to be used where it lies is built there.
+    """
+    code = wanted.requirements.parent
+    has_sources = any(not _OF_SOURCES.isdisjoint(files) for _, _, files in os.walk(code))
+    if not has_sources or any(map(is_editable, [_read(wanted.requirements), *named_texts(wanted.requirements)])):
+        return wanted.requirements
+    folder.mkdir()
+    for each in wanted.artifact.iterdir():
+        if each != code:  # a model may be large: only the code is copied
+            (folder / each.name).symlink_to(each.absolute())
+    try:
+        shutil.copytree(code, folder / code.name, symlinks=True)
+    except shutil.Error as error:  # all that went wrong, as text
+        if _NO_ROOM in str(error):
+            raise OSError(errno.ENOSPC, _NO_ROOM) from error
+        raise
+    return folder / wanted.requirements.relative_to(wanted.artifact)
+
+
+def _command(plan: Plan, folder: Path, requirements: Path, given: Mapping[str, str], output: Path) -> list[str]:
     uv = shutil.which("uv", path=plan.wanted.path)
     ignored = what_configures_pip(given, plan.interpreter.path)
     by = installer(plan.text, plan.interpreter, has_uv=uv is not None, pip_is_configured=bool(ignored))
-    command = [plan.interpreter.path, str(ENVIRONMENT_PROGRAM), "build", str(folder), str(plan.wanted.requirements)]
+    command = [plan.interpreter.path, str(ENVIRONMENT_PROGRAM), "build", str(folder), str(requirements)]
     if uv is None or by is not Installer.UV:
         return command
     if ignored:
