@@ -222,6 +222,7 @@ async def place(tmp_path: Path) -> LocalPlace:
 
 
 @pytest.mark.real
+@pytest.mark.alone
 async def test_one_that_uses_too_much_memory_ends_with_a_reason(place: LocalPlace, small: str) -> None:
     backend = await place.started()
     await backend.ensure(of_type(place.spec(), small), 1, epoch=1)
@@ -245,6 +246,7 @@ async def test_one_that_uses_too_much_memory_ends_with_a_reason(place: LocalPlac
 
 
 @pytest.mark.real
+@pytest.mark.alone
 async def test_one_that_takes_too_much_to_load_fails_with_a_reason(place: LocalPlace, small: str) -> None:
     backend = await place.started()
     await backend.ensure(of_type(place.spec("hungry"), small), 1, epoch=1)
@@ -255,6 +257,7 @@ async def test_one_that_takes_too_much_to_load_fails_with_a_reason(place: LocalP
 
 
 @pytest.mark.real
+@pytest.mark.alone
 @pytest.mark.skipif(len(machine.cores()) < 2, reason="a core cannot be given out where there is one")
 async def test_each_instance_has_its_cores_also_for_the_next_control_plane(place: LocalPlace, small: str) -> None:
     backend = await place.started()
@@ -281,6 +284,7 @@ async def test_each_instance_has_its_cores_also_for_the_next_control_plane(place
 
 
 @pytest.mark.real
+@pytest.mark.alone
 async def test_memory_is_measured_over_all_processes_of_a_session(place: LocalPlace) -> None:
     backend = await place.started()
     await backend.ensure(place.spec("family"), 1, epoch=1)

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Final
 
 from bannister.domain.instance import Usage
+from bannister.instances.listening import listening
 
 #: The marks in an instance's environment.
 MARK_INSTANCE: Final = "BANNISTER_INSTANCE"
@@ -34,13 +35,8 @@ MARK_DATA_DIR: Final = "BANNISTER_DATA_DIR"
 _POLL_SECONDS: Final = 0.1
 _PROC: Final = Path("/proc")
 _LINUX: Final = sys.platform == "linux"
-_LISTEN: Final = "0A"
 #: Of 1000, which stands for all memory: as if it used half of it more than it does.
 _FIRST_TO_END: Final = 500
-#: Local addresses that take a connection to 127.0.0.1, as `/proc/net/tcp` and `tcp6` print them (little-endian words).
-_REACHED_BY_LOOPBACK: Final = frozenset(
-    {"0100007F", "00000000", "0" * 32, "0000000000000000FFFF00000100007F", "0000000000000000FFFF000000000000"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,7 +270,7 @@ def listens(leader: int, port: int) -> bool:
     """Whether everything that takes connections to 127.0.0.1:`port` belongs to the session."""
     if not _LINUX:
         return True
-    sockets = set(_listening(port))
+    sockets = listening(port)
     if not sockets:
         return False
     owned = _sockets(leader)  # usually enough, and much cheaper than to look at every process
@@ -422,21 +418,6 @@ def _sockets(pid: int) -> set[str]:
     except OSError:
         pass
     return found
-
-
-def _listening(port: int) -> Iterator[str]:
-    """The inodes of the sockets that take connections to 127.0.0.1:`port`."""
-    suffix = f"{port:04X}"
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = (_PROC / "net" / table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split(maxsplit=10)
-            address, _, at = fields[1].partition(":")
-            if fields[3] == _LISTEN and at == suffix and address in _REACHED_BY_LOOPBACK:
-                yield fields[9]
 
 
 def _ask(*command: str) -> str:
