@@ -27,9 +27,10 @@ setup: $(SET_UP) ## Install everything into .venv (once; again when pyproject.to
 demo: setup ## Will this flight land late? A canary takes back a bad version, a shadow finds a wrong one (under 3 minutes; DEMO_OPTIONS=--keep leaves it up)
 	@$(BIN)/python -m bannister.demo $(DEMO_OPTIONS)
 
-test: setup ## Run all tests: pure ones two at a time, then those with real Envoy and real processes (about 30 minutes)
+test: setup ## Run all tests: pure ones, then those with real Envoy and real processes, which mostly wait, then alone those that measure (about 25 minutes)
 	@$(PYTEST) -n 2 --dist worksteal -m "not real" $(TEST_OPTIONS)
-	@$(PYTEST) -m real $(TEST_OPTIONS)
+	@$(PYTEST) -n 3 --dist loadfile -m "real and not alone" $(TEST_OPTIONS)
+	@$(PYTEST) -m alone $(TEST_OPTIONS)
 
 bench: setup ## Measure rollback, start-up and creation times, 30 and 10 times (about 8 minutes)
 	@REPEATS=30 $(BIN)/python -m pytest -q -s tests/scenarios/test_times.py -k rollback

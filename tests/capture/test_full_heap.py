@@ -15,7 +15,7 @@ from bannister.envoy.admin import Admin
 from bannister.reporting.counters import counters_of
 from bannister.settings import Settings
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 MIB = 1024 * 1024
 HEAP_BYTES = 300 * MIB

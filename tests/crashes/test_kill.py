@@ -28,7 +28,7 @@ from tests.crashes.harm import (
 )
 from tests.scenarios.world import Answer, World, wait_for
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.slow]
 
 
 @pytest.mark.parametrize("number", range(REPEATS))

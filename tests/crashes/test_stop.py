@@ -37,7 +37,7 @@ from tests.scenarios.world import Load, Server, World, wait_for
 
 from bannister.launcher.processes import is_alive
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.slow]
 
 BOTH = (PRODUCTION, SHADOW)
 

@@ -119,6 +119,7 @@ async def after_every_write(state: State, look: Callable[[], Awaitable[None]]) -
 
 
 @pytest.mark.real
+@pytest.mark.alone
 async def test_ten_alarms_on_each_endpoint(tmp_path: Path) -> None:
     memory_before = resident_bytes()
     garbage.begin()  # as the product does at its start

@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 TOKENS = 1000
 PAUSE_SECONDS = 0.001

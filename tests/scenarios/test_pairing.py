@@ -8,7 +8,7 @@ import pytest
 from tests.scenarios.shadow import CAPTURE, PRODUCTION, SHADOW, dropped, quick_models, shadow_config, total
 from tests.scenarios.world import Load, Server, World, wait_for
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 SECONDS = 15.0
 RATE = 200.0

@@ -13,7 +13,7 @@ import pytest
 from tests.scenarios.shadow import PRODUCTION, SHADOW, quick_models, shadow_config, stats, total, variant
 from tests.scenarios.world import Server, World, wait_for
 
-pytestmark = pytest.mark.real
+pytestmark = [pytest.mark.real, pytest.mark.alone]
 
 MIB = 1024 * 1024
 HEAP_BYTES, SHADOW_BYTES = 160 * MIB, 60 * MIB

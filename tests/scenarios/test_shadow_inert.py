@@ -25,7 +25,7 @@ from tests.scenarios.world import World, wait_for
 from bannister.envoy.resources.shadow import copies_bytes_max
 from bannister.settings import Settings
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.slow]
 
 KIB, MIB = 1024, 1024 * 1024
 #: Requests by the size of their bodies, and how many are under way at the same time.

@@ -16,7 +16,7 @@ import pytest
 from tests.scenarios.shadow import PRODUCTION, quick_models, shadow_config, variant
 from tests.scenarios.world import World
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.slow]
 
 PER_SECOND = 50
 SECONDS = float(os.environ.get("SECONDS", "3"))

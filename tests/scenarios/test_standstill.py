@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from tests.scenarios.world import Load, World, wait_for
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.slow]
 
 CANARY = {
     "Type": "CANARY",

@@ -149,6 +149,7 @@ RUNS = int(os.environ.get("RUNS", "3"))
 TOKENS = 1000
 
 
+@pytest.mark.alone
 def test_a_token_is_hardly_later_than_without_us(world: World) -> None:
     """A thousand tokens a millisecond apart, from the same program in the same run: straight from its socket, and as boto3 reads them."""
     quick_models(world, "tokens")

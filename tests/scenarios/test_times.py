@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tests.scenarios.world import INFERENCE, Load, Server, World, free_port, wait_for
 
-pytestmark = [pytest.mark.real, pytest.mark.slow]
+pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.slow]
 
 REPEATS = int(os.environ.get("REPEATS", "3"))
 #: Three runs on a machine that does other things are judged by the least disturbed one.
