@@ -276,25 +276,56 @@ async def with_a_shadow_that_dies(world: World) -> None:
 
 
 async def green_dies_while_its_next_batch_starts(world: World) -> None:
-    """What serves of the new version dies while more of it starts: the number of those that are ready comes right again, and an instance was lost."""
+    """What serves of the new version dies while more of it starts: the number of those that are ready comes right again, and an instance was lost.
+
+    The control plane is away in between, and sees the number only when it is right.
+    """
+    rng, release, machine = world.rng, Release(world, "e1"), world.machine
+    if not await release.create(3):
+        return
+    one, starts_for = CapacitySize(CapacityType.INSTANCE_COUNT, 1), 2 + rng.random()
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=starts_for)), 3)
+    await release.update(config, DeploymentPolicy(Routing.ROLLING, one, 1, 0))
+    while (running := world.endpoints()["e1"].deployment) is not None:
+        (green,) = running.green.groups
+        up = {one: machine.up(machine.address_of[one]) for one in machine.in_group(green.id)}
+        if (
+            running.phase is Phase.GROWING
+            and running.step > 0
+            and [*up.values()].count(False) == 1
+            and any(up.values())
+        ):
+            await asyncio.sleep(starts_for - 0.1)
+            if world.plane is not None:
+                world.kill_plane(world.plane, "is killed")
+            machine.end(next(instance for instance, answers in up.items() if answers))
+            break
+        await asyncio.sleep(0.05)
+    await release.at_rest()
+    _came_to(world, Phase.ROLLING_BACK)
+
+
+async def back_batch_by_batch_under_a_long_request(world: World) -> None:
+    """A rolling update goes back batch by batch while each instance of the new version is still answering somebody: blue grows meanwhile."""
     rng, release = world.rng, Release(world, "e1")
     if not await release.create(3):
         return
-    one = CapacitySize(CapacityType.INSTANCE_COUNT, 1)
-    config = await release.version(Model("next", Behaviour(ready_after_seconds=2 + rng.random())), 3)
-    await release.update(config, DeploymentPolicy(Routing.ROLLING, one, 1, 0))
+    one, proxy = CapacitySize(CapacityType.INSTANCE_COUNT, 1), next(iter(world.network.proxies.values()))
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=rng.random())), 3)
+    alarm = await release.watch(config, "notBreaching")
+    await release.update(config, DeploymentPolicy(Routing.ROLLING, one, 3, 0, alarms=(alarm,), rollback_step=one))
     while (running := world.endpoints()["e1"].deployment) is not None:
-        if running.phase is Phase.GROWING and running.step > 0:
+        if running.phase is Phase.BAKING and running.step > 0:
             (green,) = running.green.groups
-            serving = [
-                one for one in world.machine.in_group(green.id) if world.machine.up(world.machine.address_of[one])
-            ]
-            if serving:
-                world.machine.end(serving[0])
-                break
-        await asyncio.sleep(0.2 + rng.random() * 0.3)
+            for address in proxy.reachable(green.id):
+                proxy.begin(address)
+                world.loop.call_later(5.0 + rng.random(), proxy.finish, address)
+            await release.set_alarm(alarm, AlarmValue.ALARM)
+            break
+        await asyncio.sleep(LOOK_SECONDS)
     await release.at_rest()
-    _came_to(world, Phase.ROLLING_BACK)
+    _came_to(world, Phase.SHEDDING)
+    _came_to(world, Phase.RESTORING)
 
 
 async def shadows_in_one_room(world: World) -> None:
@@ -438,6 +469,7 @@ SITUATIONS: dict[str, Situation] = {
     "variants of which one is silent": variants_of_which_one_is_silent,
     "with a shadow that dies": with_a_shadow_that_dies,
     "green dies while its next batch starts": green_dies_while_its_next_batch_starts,
+    "back batch by batch under a long request": back_batch_by_batch_under_a_long_request,
     "shadows in one room": shadows_in_one_room,
     "a shadow whose captures are killed": a_shadow_whose_capture_is_killed,
     "an instant in alarm beneath a composite": an_instant_in_alarm_beneath,
