@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any
 
 from tests.simulation.faults import Faults
@@ -478,28 +479,17 @@ SITUATIONS: dict[str, Situation] = {
 
 def scripts(name: str) -> tuple[Script, Script]:
     """A situation undisturbed and with faults; both with two proxies."""
-    return (
-        Script(
-            fault_seconds=None,
-            proxies=2,
-            shadows="shadow" in name,
-            captures="captures" in name,
-            rooms="room" in name,
-            composites="composite" in name,
-            variants="variants" in name,
-            situation=SITUATIONS[name],
-        ),
-        Script(
-            fault_seconds=3.0,
-            proxies=2,
-            shadows="shadow" in name,
-            captures="captures" in name,
-            rooms="room" in name,
-            composites="composite" in name,
-            variants="variants" in name,
-            situation=SITUATIONS[name],
-        ),
+    undisturbed = Script(
+        fault_seconds=None,
+        proxies=2,
+        shadows="shadow" in name,
+        captures="captures" in name,
+        rooms="room" in name,
+        composites="composite" in name,
+        variants="variants" in name,
+        situation=SITUATIONS[name],
     )
+    return undisturbed, replace(undisturbed, fault_seconds=3.0)
 
 
 async def _failing(world: World, release: Release) -> str | None:

@@ -27,9 +27,7 @@ _KEPT_HEADERS: Final = ("cache-control", "content-disposition", "content-encodin
 #: `response-content-type` and its like, in the query of a GET.
 _OVERRIDABLE_HEADERS: Final = ("content-type", *_KEPT_HEADERS)
 _CONTROL_CHARACTER = re.compile("[\x00-\x1f\x7f]|[^\x00-\xff]")
-
-
-#: S3's bounds of the tags of an object, and in characters.
+#: How many tags S3 lets an object have, and how many characters each may have.
 _TAGS_MAX: Final = 10
 _TAG_KEY_MAX: Final = 128
 _TAG_VALUE_MAX: Final = 256
