@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tests.operations.hand_clock import HandClock
 
+from bannister.clock import SystemClock
 from bannister.instances import log
 from bannister.instances.folder_logs import FolderLogs
+from bannister.instances.host import InstanceRecord
 from bannister.instances.logs import PART_BYTES_MAX, LogLine
+from bannister.instances.records import FolderRecords
 
 
 @pytest.fixture
@@ -171,3 +175,25 @@ def test_each_look_is_later_than_the_one_before(tmp_path: Path) -> None:
     expected = [HandClock.time, HandClock.time + 0.001, HandClock.time + 0.002]
     for instance in ("0a", "0b"):
         assert [line.at for line in lines(logs.file(instance))] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_look_that_is_under_way_leaves_nothing_of_an_instance_that_goes(tmp_path: Path) -> None:
+    logs = FolderLogs(tmp_path, SystemClock(), bytes_max=1000, past_max=5)
+    records = FolderRecords(tmp_path, logs)
+    records.load()
+    gone = threading.Event()
+
+    def look() -> None:
+        while not gone.is_set():
+            logs._tend()
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    try:
+        for number in range(100):
+            records.save_instance(InstanceRecord(f"{number:04x}", "group", number, "endpoint", "variant"))
+            records.forget_instance(f"{number:04x}")
+    finally:
+        gone.set()
+        looking.join()
+    assert list((tmp_path / "running").iterdir()) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import threading
 from collections.abc import Iterable
 from pathlib import Path
@@ -66,12 +67,16 @@ class FolderLogs:
         return log.tail(running if running.exists() else self._past_file(instance), lines, lines * _LINE_BYTES)
 
     def retire(self, instance: str) -> None:
-        """An instance's folder is about to go: keep what it printed, and forget the oldest that was kept."""
+        """Remove an instance's folder, keep what it printed, and forget the oldest that was kept.
+
+        The folder goes under the lock: a look that is under way would write times into it, and a folder with something in it stays.
+        """
         with self._lock:
             with contextlib.suppress(OSError):
                 self._mark(instance, self._next_look())
                 log.join(self.file(instance), self._past_file(instance))
                 self._record_file(instance).write_bytes((self._running / instance / "record.json").read_bytes())
+            shutil.rmtree(self._running / instance, ignore_errors=True)
             self._noted.pop(instance, None)
             past = sorted(self._past.glob("*.log"), key=lambda file: file.stat().st_mtime_ns)
             for file in past[: max(0, len(past) - self._past_max)]:

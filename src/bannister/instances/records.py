@@ -12,7 +12,6 @@ Nothing is synced to the disk: a power failure that could lose a record ends the
 from __future__ import annotations
 
 import logging
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -101,7 +100,6 @@ class FolderRecords:
     def forget_instance(self, instance: str) -> None:
         self._fence()
         self._logs.retire(instance)
-        shutil.rmtree(self._running / instance, ignore_errors=True)
 
     def environments_in_use(self) -> set[str]:
         """The folders of environments that instances have."""
