@@ -221,6 +221,15 @@ def session_members(leader: int) -> list[int]:
     return [pid for pid in _pids() if (stat := _stat(pid)) is not None and stat[3] == str(leader)]
 
 
+def session_runs(leader: int) -> bool:
+    """Whether anything of a session still runs. What has ended and was not asked for by its parent does not count."""
+    if _LINUX:
+        stats = (_stat(pid) for pid in _pids())
+        return any(stat is not None and stat[3] == str(leader) and stat[0] not in "ZX" for stat in stats)
+    lines = [line.split() for line in _ask("ps", "-axo", "pgid=,stat=").splitlines()]
+    return any(int(group) == leader and not state.startswith("Z") for group, state, *_ in lines)
+
+
 def marked(data_dir: Path) -> dict[int, str]:
     """Every process that carries a data directory's mark, with the instance it belongs to.
 

@@ -19,6 +19,8 @@ from bannister.settings import Settings
 
 #: A killed process is gone at once, unless it hangs in the kernel.
 _KILL_SECONDS_MAX: Final = 10.0
+#: Between two looks whether what was killed is gone.
+_LOOK_SECONDS: Final = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ async def run(
         if not running.ended.done():
             fence()
             await running.kill()
+        await running.all_gone()
     return running.ended.result()
 
 
@@ -82,6 +85,13 @@ class _Running:
         process.signal_session(self.pid, signal.SIGKILL)
         await asyncio.wait([self.ended], timeout=_KILL_SECONDS_MAX)
         self._watch.close()
+
+    async def all_gone(self) -> None:
+        """Wait for what it started: on a busy machine a process that was killed lives on until it has its turn."""
+        for _ in range(round(_KILL_SECONDS_MAX / _LOOK_SECONDS)):
+            if not process.session_runs(self.pid):
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def _notice_end(self) -> None:
         process.signal_session(self.pid, signal.SIGKILL)  # it is not reaped yet: nobody else has its id
