@@ -6,8 +6,13 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from bannister.cli import screen as drawing
 from bannister.cli import words
 from bannister.cli.screen import progress_line, screen
+from bannister.domain.alarm.alarm import Comparison
+from bannister.domain.deployment.outlook import DeploymentStatus, StepState
+from bannister.domain.deployment.policy import Routing
+from bannister.domain.deployment.progress import EndpointStatus
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 FIGURES = {
@@ -199,6 +204,19 @@ def test_an_ended_one_says_so(status: str) -> None:
     assert "Bakes" not in text
     line = progress_line(found)
     assert ("3 > 1" in line) == (status == "RolledBack")
+
+
+@pytest.mark.parametrize("routing", Routing)
+def test_every_way_in_which_traffic_moves_has_words(routing: Routing) -> None:
+    found = described()
+    found["Policy"]["RoutingType"] = routing.value
+    assert f"{routing.value.lower().replace('_', ' ')} " in drawn(found)[0]
+
+
+def test_everything_that_is_enumerated_has_a_word_or_a_mark() -> None:
+    assert {one.value for one in (*DeploymentStatus, *EndpointStatus)} <= words.MARKS.keys()
+    assert {one.value for one in Comparison} <= words.COMPARISONS.keys()
+    assert {one.value for one in StepState} <= drawing._STEPS.keys()
 
 
 def test_a_creation_has_no_blue() -> None:

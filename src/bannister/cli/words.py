@@ -29,7 +29,12 @@ COMPARISONS: Final[Mapping[str, str]] = {
     "LessThanOrEqualToThreshold": "≤",
 }
 
-ROUTINGS: Final[Mapping[str, str]] = {"ALL_AT_ONCE": "all at once", "CANARY": "canary", "LINEAR": "linear"}
+ROUTINGS: Final[Mapping[str, str]] = {
+    "ALL_AT_ONCE": "all at once",
+    "CANARY": "canary",
+    "LINEAR": "linear",
+    "ROLLING": "rolling",
+}
 
 
 def printable(text: str, *, keeps_lines: bool = False) -> str:
@@ -94,7 +99,7 @@ def change(deployment: Mapping[str, Any]) -> str:
 
 
 def policy(deployment: Mapping[str, Any]) -> str:
-    """`canary of 20 %`, `linear by 1 instance(s)`, `all at once`."""
+    """`canary of 20 %`, `linear by 1 instance(s)`, `rolling by 50 %`, `all at once`."""
     asked = deployment["Policy"]
     name = ROUTINGS[asked["RoutingType"]]
     if "StepValue" not in asked:
