@@ -219,6 +219,43 @@ def test_everything_that_is_enumerated_has_a_word_or_a_mark() -> None:
     assert {one.value for one in StepState} <= drawing._STEPS.keys()
 
 
+def test_names_that_begin_alike_are_told_apart() -> None:
+    """The SageMaker SDK's names end with a time."""
+    found = described()
+    old, new = "churn-prod-eu-2026-11-28-10-00-00-123", "churn-prod-eu-2026-11-28-10-00-00-987"
+    found |= {"EndpointName": old, "BlueConfigName": old, "GreenConfigName": new}
+    found["Blue"]["EndpointConfigName"], found["Green"]["EndpointConfigName"] = old, new
+    lines = drawn(found)
+    assert lines[0].endswith("  linear by 10 %  d1d1d1d1")
+    assert lines[0].count("00-123") == 2
+    (heads,) = (one for one in lines if "█ blue" in one)
+    for line in (lines[0], heads):
+        assert line.count("…") >= 2
+        assert "00-123" in line
+        assert "00-987" in line
+    assert f"  bannister rollback {old} --reason TEXT" in lines
+
+
+def test_a_variant_that_is_called_otherwise_in_green_has_its_figures() -> None:
+    """Where a shadow is promoted its name becomes production's."""
+    found = described()
+    found["Blue"]["Variants"] = [variant("other", FIGURES)]
+    assert any("requests      123,456" in one for one in drawn(found))
+    found["Green"]["Variants"] = [variant(one, NO_FIGURES) for one in ("other", "one", "more")]
+    found["Blue"]["Variants"] = [variant(one, FIGURES) for one in ("gone", "other")]
+    lines = drawn(found)
+    assert sum("requests      123,456" in one for one in lines) == 1
+    assert any("2 more variant(s)" in one for one in lines)
+
+
+def test_after_a_rollback_that_failed_both_versions_serve() -> None:
+    found = described() | {"Status": "RollbackFailed", "EndTime": NOW, "Reason": "No memory."}
+    del found["WaitsFor"]
+    lines = drawn(found)
+    assert "✖ The rollback failed after 30 s." in lines
+    assert "  split in the end   both versions serve" in lines
+
+
 def test_a_creation_has_no_blue() -> None:
     found = described()
     del found["Blue"], found["BlueConfigName"]
@@ -251,7 +288,7 @@ def test_numbers() -> None:
         "100 %",
     ]
     assert [words.milliseconds(value) for value in (None, 0.5, 999.0, 1250.0)] == ["-", "0.5 ms", "999 ms", "1.25 s"]
-    assert [words.number(value) for value in (0.05, 12.0, 1e6)] == ["0.05", "12", "1,000,000"]
+    assert [words.number(value) for value in (0.05, 12.0, 1e6, 1e300)] == ["0.05", "12", "1,000,000", "1e+300"]
 
 
 def test_a_composite_alarm_is_shown_with_its_rule() -> None:

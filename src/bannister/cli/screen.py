@@ -22,9 +22,13 @@ STEPS_MAX: Final = 5
 ALARMS_MAX: Final = 3
 VARIANTS_MAX: Final = 2
 
+#: One of a fleet's, as DescribeDeployment has it.
+Variant = dict[str, Any]
+
 _BAR: Final = 40
 _HALF: Final = 32
 _SMALL_BAR: Final = 12
+_NAME_MIN: Final = 8
 _BLUE: Final = "blue"
 _GREEN: Final = "green"
 
@@ -80,12 +84,7 @@ def _joined(blocks: list[list[Text]]) -> list[Text]:
 
 
 def _head(found: dict[str, Any]) -> list[Text]:
-    title = Text.assemble(
-        (found["EndpointName"], "bold"),
-        ("  ", ""),
-        (words.change(found), ""),
-        (f"  {words.policy(found)}  {found['DeploymentId']}", "dim"),
-    )
+    title = _title(found)
     shape, style = words.MARKS[found["Status"]]
     if "EndTime" in found:
         return [
@@ -103,6 +102,19 @@ def _head(found: dict[str, Any]) -> list[Text]:
     # The longest sentences need a second line; it is always there, so that nothing below moves.
     ends = found.get("EarliestEndTime")
     return [title, *rows, Text(f"  Done at {words.clock(ends)} at the earliest." if ends else "", "dim")]
+
+
+def _title(found: dict[str, Any]) -> Text:
+    """Whose deployment it is, from what to what, how, and its id; names give way where there is no room for all."""
+    end = f"  {words.policy(found)}  {found['DeploymentId']}"
+    names = ("EndpointName", "BlueConfigName", "GreenConfigName")
+    longest = max(len(found.get(name, "")) for name in names)
+    while True:
+        short = {name: words.shortened(found[name], longest) for name in names if name in found}
+        title = Text.assemble((short["EndpointName"], "bold"), "  ", words.change(short), (end, "dim"))
+        if title.cell_len <= WIDTH or longest <= _NAME_MIN:
+            return title
+        longest -= 1
 
 
 # --- steps
@@ -150,6 +162,8 @@ def _step(one: dict[str, Any]) -> Text:
 def _split(found: dict[str, Any]) -> list[Text]:
     green = found["Green"]
     if "EndTime" in found:
+        if found["Status"] == "RollbackFailed":
+            return [Text(f"  {'split':<6}{'in the end':<13}both versions serve", "red")]
         done = found["Status"] == "Completed"
         return [_share("split", 100.0 if done else 0.0, "in the end")]
     return [
@@ -174,27 +188,39 @@ def _share(label: str, share: float | None, kind: str) -> Text:
 
 
 def _fleets(found: dict[str, Any]) -> list[Text]:
-    blue, green = found.get("Blue"), found["Green"]
-    lines = []
-    for one in green["Variants"][:VARIANTS_MAX]:
-        old = next((two for two in (blue or {}).get("Variants", []) if two["VariantName"] == one["VariantName"]), None)
-        several = len(green["Variants"]) > 1
-        lines += _pair(one, old, green["EndpointConfigName"], (blue or {}).get("EndpointConfigName"), several)
-    hidden = len(green["Variants"]) - VARIANTS_MAX
+    blue, green = found.get("Blue", {}), found["Green"]
+    pairs, lines = _pairs(blue.get("Variants", []), green["Variants"]), []
+    for old, new in pairs[:VARIANTS_MAX]:
+        lines += _pair(old, new, blue.get("EndpointConfigName"), green["EndpointConfigName"], len(pairs) > 1)
+    hidden = len(pairs) - VARIANTS_MAX
     return [*lines, Text(f"  {hidden} more variant(s)", "dim")] if hidden > 0 else lines
 
 
+def _pairs(blue: Sequence[Variant], green: Sequence[Variant]) -> list[tuple[Variant | None, Variant | None]]:
+    """The variants of both fleets by name; the only ones of each are a pair, whatever they are called."""
+    if len(blue) == len(green) == 1:
+        return [(blue[0], green[0])]
+    left, pairs = list(blue), list[tuple[Variant | None, Variant | None]]()
+    for new in green:
+        old = next((one for one in left if one["VariantName"] == new["VariantName"]), None)
+        if old is not None:
+            left.remove(old)
+        pairs.append((old, new))
+    return [*pairs, *((old, None) for old in left)]
+
+
 def _pair(
-    green: dict[str, Any], blue: dict[str, Any] | None, green_name: str, blue_name: str | None, several: bool
+    blue: Variant | None, green: Variant | None, blue_name: str | None, green_name: str, several: bool
 ) -> list[Text]:
     """One variant of both fleets, every row on one scale."""
-    title = green["VariantName"] if several else f"last {green['Figures']['WindowSeconds']} s"
+    one = green or blue or {}
+    title = one["VariantName"] if several else f"last {one['Figures']['WindowSeconds']} s"
     head = Text.assemble(
-        (f"  {title[:12]:<14}", "dim"),
-        (f"█ blue {blue_name or '(none)'}"[: _HALF - 2].ljust(_HALF), _BLUE),
-        (f"▒ green {green_name}"[:_HALF], _GREEN),
+        (f"  {words.shortened(title, 12):<14}", "dim"),
+        (f"█ blue {words.shortened(blue_name or '(none)', _HALF - 9)}".ljust(_HALF), _BLUE),
+        (f"▒ green {words.shortened(green_name, _HALF - 8)}", _GREEN),
     )
-    old, new = (blue or {}).get("Figures", {}), green["Figures"]
+    old, new = ((fleet or {}).get("Figures", {}) for fleet in (blue, green))
     rows = [
         _row("requests", old.get("Requests"), new.get("Requests"), lambda value: f"{value:,}"),
         _row("errors", old.get("ErrorPercent"), new.get("ErrorPercent"), words.percent),
@@ -206,14 +232,14 @@ def _pair(
     return [head, _instances(blue, green), *rows] if not several else [head, *rows]
 
 
-def _instances(blue: dict[str, Any] | None, green: dict[str, Any]) -> Text:
-    def ready(one: dict[str, Any] | None) -> str:
+def _instances(blue: Variant | None, green: Variant | None) -> Text:
+    def ready(one: Variant | None) -> str:
         if one is None or "InstancesReady" not in one:
             return "-"
         again = f", {one['InstanceRestarts']} restart(s)" if one["InstanceRestarts"] else ""
         return f"{one['InstancesReady']} of {one['InstancesWanted']} ready{again}"
 
-    return Text(f"  {'instances':<14}{ready(blue):<{_HALF}}{ready(green)}")
+    return Text(f"  {'instances':<14}{words.shortened(ready(blue), _HALF - 1):<{_HALF}}{ready(green)}")
 
 
 def shadow_figures(found: dict[str, Any]) -> str:
@@ -253,7 +279,7 @@ def _alarms(alarms: Sequence[dict[str, Any]], most: int) -> list[Text]:
         ]
         lines.append(
             Text.assemble(
-                (f"  {shape} {one['AlarmName'][:21]:<22}", style),
+                (f"  {shape} {words.shortened(one['AlarmName'], 21):<22}", style),
                 *(figures if "Threshold" in one else []),  # a composite alarm has none
                 (tripped or f"  {metric}", style if tripped else "dim"),
             )
@@ -272,7 +298,7 @@ def _warnings(found: dict[str, Any]) -> list[Text]:
     one = warnings[0]
     if len(warnings) == 1:
         name = one.get("AlarmName") or one.get("VariantName")
-        about = f"{name[:21]}: " if name else ""
+        about = f"{words.shortened(name, 21)}: " if name else ""
         return [Text(f"  ! {about}{one['Kind']} (why: explain)", "yellow")]
     models, alarms = ({each[name] for each in warnings if name in each} for name in ("VariantName", "AlarmName"))
     subjects = ["memory"] if any("AlarmName" not in each and "VariantName" not in each for each in warnings) else []
@@ -287,7 +313,13 @@ def _foot(found: dict[str, Any], note: str | None) -> list[Text]:
     name = found["EndpointName"]
     if "EndTime" in found:
         return [Text(f"  the whole story: bannister explain {name}", "dim")]
-    return [Text(f"  to stop it: bannister rollback {name} --reason TEXT", "dim")]
+    command = f"bannister rollback {name} --reason TEXT"
+    # With the longest names there is no room for more than the command itself.
+    return [
+        Text(
+            next((line for line in (f"  to stop it: {command}", f"  {command}") if len(line) <= WIDTH), command), "dim"
+        )
+    ]
 
 
 def progress_line(found: dict[str, Any]) -> str:

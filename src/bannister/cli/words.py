@@ -37,6 +37,10 @@ ROUTINGS: Final[Mapping[str, str]] = {
 }
 
 
+#: Larger numbers are not written out.
+_WHOLE_MAX: Final = 1e12
+
+
 def printable(text: str, *, keeps_lines: bool = False) -> str:
     """What may go to a terminal of a text that callers, models or files made: a control sequence in it would be obeyed, so each character that is not
     printable is a dot, as in values that the comparison shows.
@@ -44,6 +48,14 @@ def printable(text: str, *, keeps_lines: bool = False) -> str:
     if text.isprintable():
         return text
     return "".join(one if one.isprintable() or (keeps_lines and one == "\n") else "·" for one in text)
+
+
+def shortened(text: str, columns: int) -> str:
+    """At most so many columns of a name: its middle goes, for the names of two versions begin alike, and often end so."""
+    if len(text) <= columns:
+        return text
+    end = columns // 2
+    return f"{text[: columns - 1 - end]}…{text[-end:]}"
 
 
 def warned(one: Mapping[str, Any]) -> str:
@@ -78,8 +90,8 @@ def milliseconds(value: float | None) -> str:
 
 
 def number(value: float) -> str:
-    """`0.05`, `12`, `1,000,000`."""
-    return f"{value:,.0f}" if value == int(value) else f"{value:.4g}"
+    """`0.05`, `12`, `1,000,000`, `1e+300`."""
+    return f"{value:,.0f}" if abs(value) < _WHOLE_MAX and value == int(value) else f"{value:.4g}"
 
 
 def clock(moment: datetime) -> str:
