@@ -34,6 +34,19 @@ def line(out: Console, *parts: str | tuple[str, str], columns: int | None = None
     out.print(text, no_wrap=True, overflow="ellipsis" if out.is_terminal else "ignore", crop=out.is_terminal)
 
 
+def labelled(out: Console, label: str, *parts: str | tuple[str, str], indent: int = 0) -> None:
+    """Text that follows a label: wrapped beside it in a terminal, one line in a pipe."""
+    if not out.is_terminal:
+        line(out, " " * indent, label, *parts)
+        return
+    before = Text.assemble(" " * indent, (label, "dim"))
+    text = Text.assemble(*map(_printable, parts))
+    for piece in text.wrap(out, max(1, out.width - before.cell_len)):
+        piece.rstrip()
+        out.print(Text.assemble(before, piece), no_wrap=True, overflow="ellipsis")
+        before = Text(" " * before.cell_len)
+
+
 def _printable(part: str | tuple[str, str]) -> str | tuple[str, str]:
     return printable(part) if isinstance(part, str) else (printable(part[0]), part[1])
 

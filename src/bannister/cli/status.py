@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from rich.console import Console
 
 from bannister.cli import words
 from bannister.cli.client import Server
 from bannister.cli.events import webhooks
-from bannister.cli.output import as_json, console, line, paragraph, warning
+from bannister.cli.output import as_json, console, labelled, line, paragraph, warning
 from bannister.cli.shadow import shadow_line, shadow_of
 from bannister.errors import Refused
+
+#: What is said of endpoints stands beside their names, unless one is longer.
+_COLUMN_MAX: Final = 20
+
+_OUTCOMES: Final = {
+    "Completed": "completed",
+    "RolledBack": "rolled back",
+    "RollbackFailed": "could not be rolled back, both serve,",
+}
 
 
 def status(url: str | None, json: bool) -> int:
@@ -62,12 +71,19 @@ def _endpoint(server: Server, name: str) -> dict[str, Any] | None:
         found["Shadow"] = shadow
         if (trouble := _trouble(server, name)) is not None:
             found["ShadowTrouble"] = trouble
-    if described["EndpointStatus"] in ("Creating", "Updating", "RollingBack"):
-        found["Deployment"] = server.ask("bannister", "describe_deployment", EndpointName=name)
-    ended = server.ask("bannister", "list_deployments", EndpointName=name, MaxResults=2)["Deployments"]
-    last = [one for one in ended if "EndTime" in one]
-    if last:
-        found["LastDeployment"] = last[0]
+    # The newest two: one that runs is the first, and there need be none of either kind, for the past is forgotten.
+    deployments = server.ask("bannister", "list_deployments", EndpointName=name, MaxResults=2)["Deployments"]
+    for one in deployments:
+        if "EndTime" not in one:
+            found["Deployment"] = server.ask("bannister", "describe_deployment", DeploymentId=one["DeploymentId"])
+        else:
+            found.setdefault("LastDeployment", one)
+    if described["EndpointStatus"] == "Updating" and "Deployment" not in found:
+        found["Scaling"] = [
+            f"{variant['VariantName']}: {status['StatusMessage']}"
+            for variant in described["ProductionVariants"]
+            for status in variant.get("VariantStatus", ())
+        ]
     return found
 
 
@@ -81,52 +97,47 @@ def _trouble(server: Server, name: str) -> str | None:
 
 def _show(out: Console, one: dict[str, Any], width: int) -> None:
     shape, style = words.MARKS[one["EndpointStatus"]]
-    name = one["EndpointName"].ljust(width)
-    line(
-        out,
-        (f"{shape} ", style),
-        (name, "bold"),
-        "  ",
-        (one["EndpointStatus"].ljust(11), style),
-        "  ",
-        one["EndpointConfigName"],
-    )
-    indent = " " * (width + 4)
+    name, state, config = one["EndpointName"].ljust(width), one["EndpointStatus"].ljust(11), one["EndpointConfigName"]
+    indent = width + 4 if width <= _COLUMN_MAX else 4
+    if out.is_terminal and len(f"? {name}  {state}  {config}") > out.width:
+        line(out, (f"{shape} ", style), (one["EndpointName"], "bold"))
+        line(out, " " * indent, (state, style), "  ", config)
+    else:
+        line(out, (f"{shape} ", style), (name, "bold"), "  ", (state, style), "  ", config)
     if "Shadow" in one:
-        line(out, indent, ("shadow: ", "dim"), shadow_line(one["Shadow"]))
+        labelled(out, "shadow: ", shadow_line(one["Shadow"]), indent=indent)
     if "ShadowTrouble" in one:
-        paragraph(out, one["ShadowTrouble"], indent=len(indent) + 8, style="yellow")
+        paragraph(out, one["ShadowTrouble"], indent=indent + 8, style="yellow")
     running = one.get("Deployment")
     if running is not None and "WaitsFor" in running:
         _show_running(out, running, indent)
+    if "Scaling" in one:
+        changes = f": {' '.join(one['Scaling'])}" if one["Scaling"] else ""
+        labelled(out, "now:  ", f"weights or instance counts change{changes}", indent=indent)
     last = one.get("LastDeployment")
     if last is not None:
         shape, style = words.MARKS[last["Status"]]
-        ended = words.day_and_clock(last["EndTime"])
-        line(out, indent, ("last: ", "dim"), (f"{shape} ", style), f"{words.change(last)}, {_outcome(last)} {ended}")
+        how = f"{words.change(last)}, {_OUTCOMES[last['Status']]} {words.day_and_clock(last['EndTime'])}"
+        labelled(out, "last: ", (f"{shape} ", style), how, indent=indent)
         if "Reason" in last:
-            paragraph(out, last["Reason"], indent=len(indent) + 6, style="dim")
+            paragraph(out, last["Reason"], indent=indent + 6, style="dim")
 
 
-def _outcome(last: dict[str, Any]) -> str:
-    return "completed" if last["Status"] == "Completed" else "rolled back"
-
-
-def _show_running(out: Console, running: dict[str, Any], indent: str) -> None:
+def _show_running(out: Console, running: dict[str, Any], indent: int) -> None:
     steps, step, green = running["Steps"], running["CurrentStep"], running["Green"]
-    line(
+    labelled(
         out,
-        indent,
-        ("now:  ", "dim"),
-        f"{words.change(running)}, {running['Phase']}, step {step} of {len(steps)}, ",
+        "now:  ",
+        f"{words.change(running)}, {running['Phase']}, step {step} of {len(steps)}, "
         f"{words.percent(green.get('PercentAcknowledged'))} of the traffic on green",
+        indent=indent,
     )
     waits = running["WaitsFor"]
     paragraph(
         out,
         f"{waits['Sentence']} ({words.remaining(waits, running['ObservedTime'])})",
-        indent=len(indent) + 6,
+        indent=indent + 6,
         style="cyan",
     )
     for one in running.get("Warnings", []):
-        warning(out, one, indent=len(indent))
+        warning(out, one, indent=indent)

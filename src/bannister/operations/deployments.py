@@ -205,7 +205,7 @@ async def _find(context: Context, deployment: str | None, endpoint: str | None) 
             return row.value.deployment
         of_endpoint = [one for one in await _all(context) if one.endpoint == endpoint]
         if not of_endpoint:
-            raise NotFound(Resource.ENDPOINT, endpoint)
+            raise _forgotten(endpoint) if row is not None else NotFound(Resource.ENDPOINT, endpoint)
         return max(of_endpoint, key=lambda one: (one.started_at, one.id))
     ended = await context.state.get(DEPLOYMENTS, deployment or "")
     if ended is not None:
@@ -223,6 +223,14 @@ async def _running_row(context: Context, deployment: str | None, endpoint: str |
     if row is None:
         raise NotFound(Resource.ENDPOINT, endpoint)
     return row
+
+
+def _forgotten(endpoint: str) -> Invalid:
+    return Invalid(
+        f'Nothing is known any more of a deployment of endpoint "{endpoint}": the last one ended longer ago than history is kept '
+        "(history_retention_seconds, past_deployments_max).",
+        code="ResourceNotFoundException",
+    )
 
 
 def _nothing_to_roll_back(endpoint: Endpoint, deployment: str | None) -> Invalid:
