@@ -86,7 +86,12 @@ class ControlPlane:
         )
         self._metrics = SqliteMetrics(settings, clock, self._fence)
         self._objects = FolderObjects(
-            settings.objects_dir, ids, settings.object_bytes_max, self._reserve.check, self._reserve.release_if_full
+            settings.objects_dir,
+            ids,
+            settings.object_bytes_max,
+            self._reserve.check,
+            self._reserve.release_if_full,
+            self._fence,
         )
         self._delivery = Delivery(settings, self._objects, clock)
         engines = Engines(settings.container_engine)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -11,10 +11,12 @@ from bannister.clock import SystemClock
 from bannister.domain.instance import GroupSpec
 from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Fenced
+from bannister.ids import RandomIds
 from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.host import GroupRecord, InstanceRecord
 from bannister.instances.records import FolderRecords
 from bannister.metrics.sqlite import SqliteMetrics
+from bannister.objects.folder import FolderObjects
 from bannister.settings import Settings
 from bannister.state.sqlite import SqliteState
 
@@ -102,3 +104,33 @@ async def test_the_room_of_metrics_is_given_back_behind_the_fence(tmp_path: Path
     (after,) = metrics._connection.execute("PRAGMA page_count").fetchone()
     assert after < before - 900
     await metrics.close()
+
+
+async def once(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+async def test_an_upload_that_wakes_after_another_has_taken_over_leaves_the_object_that_was(tmp_path: Path) -> None:
+    """The successor has removed what was half-written; to name it now would lose what it replaces."""
+    fence = Fence()
+    first = FolderObjects(tmp_path, RandomIds(), 1000, fence=fence)
+    await first.create_bucket("models", 1.0)
+    await first.put("models", "v1", once(b"kept"), 1.0)
+    successors: list[FolderObjects] = []
+
+    async def stopped() -> AsyncIterator[bytes]:
+        yield b"new"
+        successors.append(FolderObjects(tmp_path, RandomIds(), 1000))
+        fence.open = False
+
+    with pytest.raises(Fenced):
+        await first.put("models", "v1", stopped(), 2.0)
+    for change in (first.delete("models", "v1"), first.create_bucket("other", 2.0), first.delete_bucket("models")):
+        with pytest.raises(Fenced):
+            await change
+    (second,) = successors
+    async with second.open("models", "v1") as found:
+        assert b"".join([part async for part in found.read()]) == b"kept"
+    assert [name for name, _ in await second.buckets()] == ["models"]
+    first.close()
+    second.close()

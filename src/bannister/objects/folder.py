@@ -50,18 +50,20 @@ class FolderObjects:
         object_bytes_max: int,
         check_room: Callable[[], None] = lambda: None,
         make_room: Callable[[], bool] = lambda: False,
+        fence: Callable[[], None] = lambda: None,
     ) -> None:
         """Opens or creates the folder and removes what an earlier process left half-written.
 
         `check_room` is called before every put and raises `Unavailable` while the disk is full. `make_room` is asked when there is
-        not even room to write down that an object goes; it tells whether to try again.
+        not even room to write down that an object goes; it tells whether to try again. `fence` is called before an object comes or goes;
+        it does not return when another process has taken over, which has removed what was half-written here.
         """
         self._check_room = check_room
         self._make_room = make_room
         self._ids = ids
         self._bytes_max = object_bytes_max
         self._tree = Tree(root)
-        self._index = ObjectIndex(root / ".index.db")
+        self._index = ObjectIndex(root / ".index.db", fence)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
         for file in self._index.doomed():
             self._remove(file)

@@ -11,7 +11,7 @@ store starts was left by a process that ended in between, and goes.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -40,7 +40,9 @@ _decode = msgspec.json.Decoder(ObjectInfo).decode
 class ObjectIndex:
     """Rows of buckets, objects and doomed files. Durable on return; for one thread."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, fence: Callable[[], None]) -> None:
+        """`fence` is called in every transaction; it does not return when another process has taken over."""
+        self._fence = fence
         with _answering():
             self._db = sqlite3.connect(path, isolation_level=None)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -147,6 +149,7 @@ class ObjectIndex:
         with _answering():
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._fence()
                 yield
                 self._db.execute("COMMIT")
             except BaseException:
