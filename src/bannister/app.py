@@ -118,7 +118,7 @@ class ControlPlane:
             self._instances,
             self._publisher,
             self._metrics,
-            Artifacts(self._objects, settings),
+            Artifacts(self._objects, settings, self._fence),
             clock,
             settings,
             self._state.epoch,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.supervisor.test_artifact import run_unprivileged
 
-from bannister.errors import Unavailable
+from bannister.errors import Fenced, Unavailable
 from bannister.objects.memory import MemoryObjects
 from bannister.settings import Settings
 from bannister.supervisor.artifact import unpack
@@ -70,6 +70,25 @@ async def test_what_cannot_be_removed_is_said_and_the_others_go(
     assert {path.name for path in again.iterdir()} == {"a", "b"}, "half of it is not taken for it"
     await sweep(settings, used)
     assert list(settings.artifacts_dir.iterdir()) == [used]
+
+
+async def test_who_was_replaced_removes_nothing(settings: Settings, tmp_path: Path) -> None:
+    """What no group used when it last looked may be one that its successor unpacks, or uses."""
+    folders = [(await unpacked(settings, tmp_path, name))[1] for name in ("one", "two")]
+    looked = False
+
+    def fence() -> None:
+        if looked:
+            raise Fenced("closed")
+
+    async def none() -> set[str]:
+        nonlocal looked
+        looked = True
+        return set()
+
+    with pytest.raises(Fenced):
+        await Artifacts(MemoryObjects(2**30), settings, fence).sweep(none)
+    assert all(folder.is_dir() for folder in folders)
 
 
 class Replaced(MemoryObjects):
@@ -132,8 +151,8 @@ async def test_what_another_user_owns_stays_and_the_sweep_ends(settings: Setting
     (folder / "__pycache__" / "inference.pyc").write_text("")
     os.chown(folder / "__pycache__", 12345, 12345)
     code = (
-        "import pathlib; from bannister.supervisor.artifacts import _remove_others\n"
-        f"_remove_others(pathlib.Path({str(settings.artifacts_dir)!r}), set())"
+        "import pathlib; from bannister.supervisor.artifacts import _folders, _remove\n"
+        f"[_remove(folder) for folder in _folders(pathlib.Path({str(settings.artifacts_dir)!r}))]"
     )
     done = run_unprivileged(code, tmp_path)
     assert done.returncode == 0, done.stderr

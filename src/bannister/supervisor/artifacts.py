@@ -23,9 +23,11 @@ FETCHES_MAX = 3
 class Artifacts:
     """Unpacked artifacts, content addressed: the same bytes are unpacked once and shared by groups."""
 
-    def __init__(self, objects: ObjectStore, settings: Settings) -> None:
+    def __init__(self, objects: ObjectStore, settings: Settings, fence: Callable[[], None] = lambda: None) -> None:
+        """`fence` is called before anything is removed; it does not return when another process has taken over, which may use it."""
         self._objects = objects
         self._settings = settings
+        self._fence = fence
         self._busy = asyncio.Lock()
 
     @asynccontextmanager
@@ -61,22 +63,25 @@ class Artifacts:
         """Remove the folders that no group uses. One that cannot be removed is said, and left for the next time."""
         async with self._busy:
             used = await in_use()
-            await asyncio.to_thread(_remove_others, self._settings.artifacts_dir, used)
+            for folder in await asyncio.to_thread(_folders, self._settings.artifacts_dir):
+                if str(folder) not in used:
+                    self._fence()
+                    await asyncio.to_thread(_remove, folder)
 
 
-def _remove_others(artifacts_dir: Path, used: set[str]) -> None:
+def _folders(artifacts_dir: Path) -> list[Path]:
     try:
         with os.scandir(artifacts_dir) as entries:
-            folders = [Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
     except FileNotFoundError:  # nothing was ever unpacked
-        return
+        return []
     except OSError as error:
         log.warning("artifacts.not_removed What no group uses stays in %s: %s.", artifacts_dir, error)
-        return
-    for folder in sorted(folders):
-        if str(folder) in used:
-            continue
-        try:
-            remove(folder)
-        except OSError as error:  # of another user, or a process that a model left behind still writes there
-            log.warning("artifacts.not_removed %s is used by no group and cannot be removed: %s.", folder, error)
+        return []
+
+
+def _remove(folder: Path) -> None:
+    try:
+        remove(folder)
+    except OSError as error:  # of another user, or a process that a model left behind still writes there
+        log.warning("artifacts.not_removed %s is used by no group and cannot be removed: %s.", folder, error)
