@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import replace
 
@@ -18,6 +19,8 @@ from bannister.domain.scaling import (
     Scaling,
     ScalingPhase,
     advance,
+    disagreements,
+    evidence,
     fleet_of,
     notice,
     rescaled,
@@ -173,3 +176,18 @@ def test_an_endpoint_that_runs_two_configurations_is_updated_first():
     other = replace(group("a", 1, 1.0), id="e.a.2", config_name="d")
     with pytest.raises(Invalid, match=r"runs two configurations, .*Call UpdateEndpoint"):
         rescaled(replace(BEFORE, groups=(*BEFORE.groups, other)), ASKED, 100)
+
+
+def test_decisions_are_the_same_when_taken_again_from_their_record():
+    bodies, one = [], scaling()
+    while one.phase is not ScalingPhase.ENDED:
+        facts = seen(1, 3, acknowledged=True)
+        noticed = notice(one, facts)
+        assert noticed is not None
+        bodies.append(json.loads(json.dumps(evidence(one, noticed, facts, "1"))))
+        one = advance(one, noticed, facts.now)
+    assert disagreements(bodies) == []
+    (undecided,) = disagreements([bodies[0] | {"reason": "It was so."}])
+    assert "It was so." in undecided
+    (discontinued,) = disagreements([bodies[0], bodies[0] | {"before": bodies[0]["before"] | {"deadline_at": 1.0}}])
+    assert "did not start from what the decision before it left" in discontinued

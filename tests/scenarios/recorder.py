@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from bannister.domain import scaling
 from bannister.domain.deployment.admission import replay_admission
 from bannister.domain.deployment.recorder import DECIDED, STARTED, disagreements
 from bannister.domain.experiment import recorder as experiments
@@ -23,10 +25,18 @@ def check_decisions(data_dir: Path) -> int:
     decided = [body for kind, body in journal if kind == DECIDED]
     assert disagreements(decided) == []
     assert experiments.disagreements(body for kind, body in journal if kind == experiments.DECIDED) == []
-    for kind, body in journal:
-        if kind in (STARTED, REFUSED) and "asked" in body:
-            assert replay_admission(body) == (body["reason"] if kind == REFUSED else None), body
+    check_others(journal)
     return len(decided)
+
+
+def check_others(journal: Sequence[tuple[str, dict[str, Any]]]) -> int:
+    """The same of what was decided beside the machine: updates accepted or refused, and changes of weights and counts. How many there were."""
+    asked = [(kind, body) for kind, body in journal if kind in (STARTED, REFUSED) and "asked" in body]
+    for kind, body in asked:
+        assert replay_admission(body) == (body["reason"] if kind == REFUSED else None), body
+    scaled = [body for kind, body in journal if kind == scaling.SCALED]
+    assert scaling.disagreements(scaled) == []
+    return len(asked) + len(scaled)
 
 
 def entries(data_dir: Path) -> list[tuple[str, dict[str, Any]]]:

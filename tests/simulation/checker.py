@@ -313,9 +313,10 @@ class Checker:
     def _moved(self, before: Endpoint, old: Deployment, after: Endpoint, new: Deployment) -> None:
         if (old.blue, old.green, old.policy, old.steps) != (new.blue, new.green, new.policy, new.steps):
             raise self._world.violated("13: what runs never changes", f"Deployment {new.id} was rewritten.")
+        watched = self.watched[new.id]
+        self._wished(watched, old, new)
         if old.phase is new.phase:
             return
-        watched = self.watched[new.id]
         watched.deployment = new
         watched.phase_times[new.phase] = self._world.loop.time()
         forwards = new.phase in GUARDED or new.phase is Phase.RETIRING
@@ -339,6 +340,17 @@ class Checker:
                 self._acknowledged(before, "9: green goes after every proxy has left it")
         if old.phase is Phase.BAKING and new.phase in (Phase.SHIFTING, Phase.SHRINKING, Phase.RETIRING):
             self._baked(watched, old, new)
+
+    def _wished(self, watched: Watched, old: Deployment, new: Deployment) -> None:
+        """What somebody asked for in time is done, as quickly as if an alarm had tripped."""
+        if old.stop_requested is None and new.stop_requested is not None:
+            self._world.counts["rollbacks asked for"] += 1
+            watched.tripped_at = watched.tripped_at or self._world.loop.time()
+        goes_on = new.phase in STOPPABLE | {Phase.RETIRING} and new.phase is not old.phase
+        if old.stop_requested is not None and (goes_on or new.stop_requested != old.stop_requested):
+            raise self._world.violated(
+                "24: a rollback that was asked for begins", f"{new.id} goes on from {old.phase} to {new.phase}."
+            )
 
     def _first_shift(self, watched: Watched, deployment: Deployment) -> None:
         for name in deployment.policy.alarms:

@@ -70,6 +70,11 @@ def _unacknowledged_bake() -> Parts:
     return Parts()
 
 
+def _wishes_unheard() -> Parts:
+    machine._asked_to_stop = lambda seen: None
+    return Parts()
+
+
 def _warnings_unheard() -> Parts:
     deployer_loop.heard = lambda deployment, seen: None
     return Parts()
@@ -646,6 +651,7 @@ def _installing_is_starting() -> Parts:
 MUTANTS: dict[str, Callable[[], Parts]] = {
     "a dropped transition": _dropped_transition,
     "a skipped acknowledgement": _unacknowledged_bake,
+    "a rollback that was asked for forgotten": _wishes_unheard,
     "what models say against themselves forgotten": _warnings_unheard,
     "what models say against themselves said by each instance": _warnings_of_every_instance,
     "a way back that waits until streams have ended": _way_back_waits_for_streams,

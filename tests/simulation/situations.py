@@ -128,6 +128,27 @@ async def an_instant_in_alarm_beneath(world: World) -> None:
     _came_to(world, Phase.ROLLING_BACK)
 
 
+async def stopped_by_a_person(world: World) -> None:
+    """Somebody asks for a rollback, at any moment before the last bake is over, and again; in some worlds the control plane ends just then."""
+    rng, release = world.rng, Release(world, "e1")
+    if not await release.create(rng.choice((1, 2))):
+        return
+    config = await release.version(Model("unwanted", Behaviour(ready_after_seconds=rng.random())), 2)
+    quarter = CapacitySize(CapacityType.CAPACITY_PERCENT, 25)
+    routing = rng.choice((Routing.LINEAR, Routing.ROLLING))
+    await release.update(config, DeploymentPolicy(routing, quarter, 8, 8 if routing is Routing.LINEAR else 0))
+    await asyncio.sleep(rng.random() * 12)
+    if rng.random() < 0.5:
+        after = world.points + rng.randrange(1, 4)
+        world.crash_at = lambda number, _: number >= after
+    for _ in range(2):
+        await release.stop("It answers oddly.")
+    await release.at_rest()
+    _came_to(world, Phase.ROLLING_BACK)
+    if world.calm and not world.counts["rollbacks asked for"]:
+        raise world.violated("The situation was not reached", "Nobody's wish was written down.")
+
+
 async def slow_to_start(world: World) -> None:
     """A version of several instances that take seconds to become ready, shifted to instance by instance, with slow proxies."""
     release = Release(world, "e1")
@@ -458,6 +479,7 @@ SITUATIONS: dict[str, Situation] = {
     "failing under an expression": failing_under_an_expression,
     "failing under a count beneath a composite": failing_under_a_count_beneath,
     "an instant in alarm": an_instant_in_alarm,
+    "stopped by a person": stopped_by_a_person,
     "slow to start": slow_to_start,
     "the only one hangs": the_only_one_hangs,
     "silent before a restart": silent_before_a_restart,

@@ -33,6 +33,7 @@ from bannister.instances.memory import Behaviour
 from bannister.operations.alarms import Extras, delete_alarms, put_metric_alarm, set_alarm_state
 from bannister.operations.composite_alarms import CompositeDefinition, put_composite_alarm
 from bannister.operations.context import Context
+from bannister.operations.deployments import rollback_deployment
 from bannister.operations.endpoint_configs import create_endpoint_config, delete_endpoint_config
 from bannister.operations.endpoints import (
     create_endpoint,
@@ -220,6 +221,11 @@ class Release:
         self._world.note("caller", f"update {self.name} to {config}: {error or policy}")
         if error is None:
             self._world.counts["deployments"] += 1
+
+    async def stop(self, reason: str) -> None:
+        """Ask for the deployment that runs to be rolled back."""
+        self._world.note("caller", f"roll back {self.name}")
+        await self._caller.ask(lambda context: rollback_deployment(context, reason, endpoint=self.name))
 
     async def delete(self) -> None:
         """Ask for the endpoint to be taken away."""

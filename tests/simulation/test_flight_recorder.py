@@ -5,10 +5,14 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+from tests.scenarios.recorder import check_others
 from tests.simulation.story import Script, tell
 from tests.simulation.world import Violation, World
 
 from bannister.domain.deployment.recorder import DECIDED, disagreements
+from bannister.domain.scaling import SCALED
+from bannister.operations.story import REFUSED
+from bannister.state.store import Entry
 
 
 @pytest.fixture(autouse=True)
@@ -18,20 +22,28 @@ def quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def decisions(seed: int) -> list[dict]:
+def journal(seed: int) -> list[Entry]:
     world = World(seed, parts=None)
     with contextlib.suppress(Violation):  # another test's matter
-        world.loop.run(tell(world, Script()))
-    return [entry.body for entry in world.medium.entries if entry.kind == DECIDED]
+        world.loop.run(tell(world, Script(scalings=True)))
+    return world.medium.entries
+
+
+def decisions(entries: list[Entry]) -> list[dict]:
+    return [entry.body for entry in entries if entry.kind == DECIDED]
 
 
 def test_decisions_among_faults_are_the_same_when_taken_again() -> None:
-    bodies = decisions(seed=1)
-    assert len(bodies) > 20
-    assert disagreements(bodies) == []
+    entries = journal(seed=1)
+    assert {DECIDED, SCALED, REFUSED} <= {entry.kind for entry in entries}
+    assert len(decisions(entries)) > 20
+    assert disagreements(decisions(entries)) == []
+    assert check_others([(entry.kind, entry.body) for entry in entries]) > 10
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(100, 110))
 def test_decisions_of_many_worlds_are_the_same_when_taken_again(seed: int) -> None:
-    assert disagreements(decisions(seed)) == []
+    entries = journal(seed)
+    assert disagreements(decisions(entries)) == []
+    check_others([(entry.kind, entry.body) for entry in entries])

@@ -14,7 +14,7 @@ Source: UpdateEndpointWeightsAndCapacities in the API reference. AWS says nothin
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -233,6 +233,23 @@ def evidence(before: Scaling, noticed: Noticed, seen: Observation, version: str)
         "observation": msgspec.to_builtins(seen),
         "version": version,
     }
+
+
+def disagreements(bodies: Iterable[Mapping[str, Any]]) -> list[str]:
+    """As of deployments (`domain.deployment.recorder`): a sentence for each recorded decision that is another one when it is taken again."""
+    found = []
+    left: dict[str, Scaling] = {}
+    for body in bodies:
+        name = f"Decision {body['from']!r} to {body['to']!r} of scaling {body['scaling']}"
+        before, seen = msgspec.convert(body["before"], Scaling), msgspec.convert(body["observation"], Observation)
+        noticed = notice(before, seen)
+        if noticed is None or (noticed.phase.value, noticed.reason) != (body["to"], body["reason"]):
+            found.append(f"{name} ({body['reason']!r}) is {noticed!r} when taken again.")
+            continue
+        if left.get(before.id, before) != before:
+            found.append(f"{name} did not start from what the decision before it left.")
+        left[before.id] = advance(before, noticed, seen.now)
+    return found
 
 
 def _with_counts(fleet: Fleet, scaling: Scaling, chosen: Callable[[int, int], int]) -> Fleet:
