@@ -30,17 +30,22 @@ REPEATS = int(os.environ.get("CRASHES", "5"))
 STOPPED_SECONDS = float(os.environ.get("STOPPED_SECONDS", "4"))
 PARTS = ("control plane", "telemetry", "capture", "Envoy")
 BAKE = 2
+ONE = {"Type": "INSTANCE_COUNT", "Value": 1}
+
+
+def blue_green(**routing: Any) -> dict[str, Any]:
+    return {"routing": routing, "termination_wait": BAKE}
+
+
+#: How `World.update` is called.
 STRATEGIES: dict[str, dict[str, Any]] = {
-    "all at once": {"Type": "ALL_AT_ONCE", "WaitIntervalInSeconds": 0},
-    "canary": {
-        "Type": "CANARY",
-        "WaitIntervalInSeconds": BAKE,
-        "CanarySize": {"Type": "CAPACITY_PERCENT", "Value": 30},
-    },
-    "linear": {
-        "Type": "LINEAR",
-        "WaitIntervalInSeconds": BAKE,
-        "LinearStepSize": {"Type": "INSTANCE_COUNT", "Value": 1},
+    "all at once": blue_green(Type="ALL_AT_ONCE", WaitIntervalInSeconds=0),
+    "canary": blue_green(
+        Type="CANARY", WaitIntervalInSeconds=BAKE, CanarySize={"Type": "CAPACITY_PERCENT", "Value": 30}
+    ),
+    "linear": blue_green(Type="LINEAR", WaitIntervalInSeconds=BAKE, LinearStepSize=ONE),
+    "rolling": {
+        "rolling": {"MaximumBatchSize": ONE, "WaitIntervalInSeconds": BAKE, "RollbackMaximumBatchSize": ONE},
     },
 }
 
@@ -150,13 +155,16 @@ class Trial:
         return f"{self.name}-new"
 
     def begin(self) -> None:
-        self.world.update(
-            self.name, self.new, routing=STRATEGIES[self.strategy], alarms=(self.alarm,), termination_wait=BAKE
-        )
+        self.world.update(self.name, self.new, alarms=(self.alarm,), **STRATEGIES[self.strategy])
 
     def some_moment(self, chance: random.Random) -> None:
         """Wait for a moment before the end: one that is rolled back, or shifts at once, takes half as long."""
         time.sleep(chance.uniform(0.0, 3.0 if self.bad or self.strategy == "all at once" else 7.0))
+
+    @property
+    def survivors_min(self) -> int:
+        """So many instances that run in the deployment run after it, whichever fleet that is; a rolling update replaces one after the other."""
+        return 1 if self.strategy == "rolling" else 2
 
     def settled(self) -> dict[str, Any]:
         return settled(self.world, self.name)

@@ -229,7 +229,7 @@ def test_blind_is_not_quiet(tmp_path: Path, how: str) -> None:
             world.update(
                 "blind",
                 "blind-new",
-                routing={**STRATEGIES["linear"], "WaitIntervalInSeconds": 3},
+                routing={**STRATEGIES["linear"]["routing"], "WaitIntervalInSeconds": 3},
                 alarms=(one.alarm,),
                 termination_wait=0,
             )
