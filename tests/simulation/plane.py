@@ -83,6 +83,8 @@ class ControlPlane:
         if self.world.medium.epoch != self._epoch and not self.world.loop.over:
             self.world.kill_plane(self, "finds that it was replaced, and ends")
             raise Ended
+        if self.world.acts(self):
+            raise Ended
 
     async def _run(self) -> None:
         world, settings, clock = self.world, self.world.settings, self.world.clock

@@ -1,4 +1,6 @@
-"""A crash at every write and every effect of a deployment, each followed by recovery: the outcome is that of the uninterrupted run."""
+"""A crash at every write and every effect of a deployment, also between the acts of which an effect consists, each followed by recovery: the outcome is that
+of the uninterrupted run.
+"""
 
 import asyncio
 import logging
@@ -33,6 +35,7 @@ class Outcome:
     running: list[str]
     failed: bool
     points: list[str] = field(default_factory=list, compare=False)
+    acts: int = field(default=0, compare=False)
     #: The phases that decisions led to.
     reached: set[str] = field(default_factory=set, compare=False)
 
@@ -49,7 +52,7 @@ def _policy(routing: Routing, back: CapacitySize | None) -> DeploymentPolicy:
 
 
 async def _release(
-    world: World, routing: Routing, bad: bool, crash_at: int | None, back: CapacitySize | None
+    world: World, routing: Routing, bad: bool, crash_at: int | None, back: CapacitySize | None, crash_at_act: int
 ) -> Outcome:
     world.begin()
     caller, release = Caller(world), Release(world, "e")
@@ -71,6 +74,7 @@ async def _release(
     await caller.ask(lambda context: put_metric_alarm(context, "errors", alarm, Extras()))
     points, before = world.point_names, world.points
     world.crash_at = lambda number, _: number - before == crash_at
+    world.crash_at_act = crash_at_act
     await caller.ask(
         lambda context: update_endpoint(context, "e", second, _policy(routing, back)),
         lambda: len(world.checker.watched) > 1,  # the answer may be lost, and the deployment not
@@ -79,7 +83,7 @@ async def _release(
         if back is not None and running.step > 0:  # in the second batch, when some of blue is gone
             world.models["two"] = replace(world.models["two"], error_rate=1.0)
         await asyncio.sleep(0.5)
-    world.crash_at = None
+    world.crash_at = world.crash_at_act = None
     await asyncio.sleep(QUIET_SECONDS)
     world.checker.settled()
     endpoint = world.endpoints()["e"]
@@ -92,15 +96,18 @@ async def _release(
         sorted(world.image_of[world.machine.group_of[one]] for one in world.machine.running),
         endpoint.failure_reason is not None,
         list(points),
+        world.acts_begun,
         {entry.body["to"] for entry in world.medium.entries if entry.kind == DECIDED},
     )
 
 
-def _run(routing: Routing, bad: bool, crash_at: int | None, back: CapacitySize | None = None) -> Outcome:
+def _run(
+    routing: Routing, bad: bool, crash_at: int | None, back: CapacitySize | None = None, crash_at_act: int = 0
+) -> Outcome:
     logging.disable(logging.CRITICAL)
     world = World(7)
     try:
-        return world.loop.run(_release(world, routing, bad, crash_at, back))
+        return world.loop.run(_release(world, routing, bad, crash_at, back, crash_at_act))
     finally:
         logging.disable(logging.NOTSET)
 
@@ -124,3 +131,17 @@ def test_a_crash_at_every_point_of_a_way_back_in_batches_has_the_same_outcome() 
     for number, point in enumerate(uninterrupted.points, start=1):
         outcome = _run(Routing.ROLLING, True, number, HALF)
         assert outcome == uninterrupted, f"crashed {point} (point {number})"
+
+
+@pytest.mark.parametrize(
+    ("routing", "bad", "back"),
+    [*((routing, bad, None) for routing in Routing for bad in (False, True)), (Routing.ROLLING, True, HALF)],
+)
+def test_a_crash_before_every_act_of_the_backend_has_the_same_outcome(
+    routing: Routing, bad: bool, back: CapacitySize | None
+) -> None:
+    """A record, a start, a signal: what was begun and not written down, or written down and not begun, is found by whoever comes next."""
+    uninterrupted = _run(routing, bad, None, back)
+    assert uninterrupted.acts > 8
+    for number in range(1, uninterrupted.acts + 1):
+        assert _run(routing, bad, None, back, number) == uninterrupted, f"crashed before act {number}"

@@ -251,6 +251,9 @@ class World:
         self.outside = copy_context()
         self.point_names: list[str] = []
         self.crash_at: Callable[[int, str], bool] | None = None
+        #: Acts of instances' backend (a record, a start, a signal) are counted while one of them is the one to crash before; 0: after the last.
+        self.crash_at_act: int | None = None
+        self.acts_begun = 0
         self.restart_seconds: Callable[[], float] = lambda: 0.2
         self.proxies_wanted = proxies
         #: No instance, proxy, clock or telemetry is disturbed any more.
@@ -389,6 +392,18 @@ class World:
             self.kill_plane(plane, f"dies {point}")
             return True
         return False
+
+    def acts(self, plane: ControlPlane) -> bool:
+        """A control plane's backend is about to act; True: it dies, or has died, before it does."""
+        if self.crash_at_act is None or self.loop.over:
+            return False
+        if not plane.process.alive:
+            return True
+        self.acts_begun += 1
+        if self.acts_begun != self.crash_at_act:
+            return False
+        self.kill_plane(plane, "dies before its backend acts")
+        return True
 
     def committed(self, plane: ControlPlane, writes: Sequence[Put[Any] | Remove], records: Sequence[Record]) -> None:
         for record in records:

@@ -325,9 +325,9 @@ class _MemoryHost:
     def start(self, record: InstanceRecord, spec: GroupSpec) -> _MemoryProcess:
         self._fence()
         now = self._clock.now()
-        process = self._machine.start(record.id, spec.image, now)
         record.begin(self._machine.next_port, now)
-        record.process = process
+        self._records.save_instance(record)  # before it runs, for whoever finds it
+        record.process = self._machine.start(record.id, spec.image, now)
         self._machine.next_port += 1
         self._records.save_instance(record)
         return self._process(record.id)
