@@ -16,6 +16,8 @@ from bannister.errors import Refused
 
 _PARTS_PER_PERCENT: Final = 10_000
 _INDENT: Final = 13
+#: What a stop leads to, by whether there is no blue.
+_STOPPED: Final = {False: "stopped: rolling back, traffic goes to blue", True: "stopped: the creation is given up"}
 
 
 def explain(endpoint: str, deployment: str | None, url: str | None, json: bool) -> int:
@@ -44,10 +46,10 @@ def explain(endpoint: str, deployment: str | None, url: str | None, json: bool) 
 
 
 def _title(out: Console, described: dict[str, Any]) -> None:
-    line(out, (f"{described['EndpointName']}: {words.change(described)}", "bold"))
+    paragraph(out, f"{described['EndpointName']}: {words.change(described)}", style="bold")
     alarms = described["Policy"].get("AlarmNames", [])
     guarded = f"guarded by {', '.join(alarms)}" if alarms else "guarded by no alarm"
-    line(out, (f"deployment {described['DeploymentId']}, {words.policy(described)}, {guarded}", "dim"))
+    paragraph(out, f"deployment {described['DeploymentId']}, {words.policy(described)}, {guarded}", style="dim")
     for one in described.get("Warnings", []):
         warning(out, one, indent=0)
     line(out)
@@ -58,7 +60,8 @@ def _decision(out: Console, one: dict[str, Any], began: datetime, facts: list[st
     after = words.duration((one["Time"] - began).total_seconds())
     shape, style, title = _headline(one)
     line(out, (words.clock(one["Time"]), "dim"), "  ", (f"{shape} {title}", style), (f"  after {after}", "dim"))
-    paragraph(out, one.get("Reason", ""), indent=_INDENT)
+    reason = one.get("Reason", "")
+    paragraph(out, f"To {one['Evidence'].get('to')}: {reason}" if one["Kind"] == "Refused" else reason, indent=_INDENT)
     for fact in facts:
         paragraph(out, fact, indent=_INDENT, style="dim")
 
@@ -67,7 +70,7 @@ def _headline(one: dict[str, Any]) -> tuple[str, str, str]:
     if one["Kind"] == "Started":
         return "○", "bold", "started"
     if one["Kind"] == "Refused":
-        return "✖", "yellow", f"another update was refused (to {one['Evidence'].get('to')})"
+        return "✖", "yellow", "another update was refused"
     if one["Kind"] == "RollbackRequested":
         return "↩", "yellow", "a person asked to roll back"
     if one["Kind"] == "Warned":
@@ -79,7 +82,7 @@ def _headline(one: dict[str, Any]) -> tuple[str, str, str]:
         else ""
     )
     if event == "stopped":
-        return "✖", "red", "stopped: rolling back, all traffic to blue"
+        return "✖", "red", _STOPPED["before" in one["Evidence"] and one["Evidence"]["before"]["blue"] is None]
     if event == "restore failed":
         return "✖", "red", "the rollback failed: both versions serve"
     if event == "alarms hold":

@@ -23,7 +23,7 @@ def watch(endpoint: str, url: str | None) -> int:
     found = server.ask("bannister", "describe_deployment", EndpointName=endpoint)
     out = console()
     if "EndTime" in found:
-        line(
+        paragraph(
             out,
             f"No deployment runs on {endpoint}. The last, {words.change(found)}, ended at {words.day_and_clock(found['EndTime'])}:",
         )
