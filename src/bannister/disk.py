@@ -12,6 +12,7 @@ import contextlib
 import errno
 import logging
 import os
+import sqlite3
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -19,6 +20,12 @@ from bannister.errors import Unavailable
 
 _log = logging.getLogger(__name__)
 _BLOCK_BYTES: Final = 1024 * 1024
+
+
+def database_is_damaged(error: sqlite3.Error) -> bool:
+    """Whether a file is not, or no longer, what SQLite wrote: to try again does not help."""
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK)
+    return code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 class DiskReserve:

@@ -153,8 +153,18 @@ async def test_expiry_empties_the_file(tmp_path: Path) -> None:
 
 async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     (tmp_path / "metrics.db").write_bytes(b"this is not a database" * 100)
-    with pytest.raises(Unavailable, match="metric store"):
+    with pytest.raises(Unavailable, match=r"metrics\.db is damaged .*Move it away"):
         open_store(tmp_path)
+
+
+async def test_a_damaged_file_is_named_with_what_to_do_and_not_changed(tmp_path: Path) -> None:
+    await open_store(tmp_path).close()
+    file = tmp_path / "metrics.db"
+    file.write_bytes(file.read_bytes()[:4096] + b"\xff" * 40_000)
+    before = file.read_bytes()
+    with pytest.raises(Unavailable, match=r"metrics\.db is damaged .*Move it away"):
+        open_store(tmp_path)
+    assert file.read_bytes() == before
 
 
 async def full(store: SqliteMetrics) -> None:

@@ -234,3 +234,13 @@ async def test_thousands_of_keys_are_rolled_up_without_reading_them(store: Folde
     listing = await store.list("bucket", delimiter="/")
     assert listing.common_prefixes == ("0/", "1/")
     assert len([statement for statement in statements if "ORDER BY key" in statement]) == 3
+
+
+async def test_a_damaged_index_is_named_with_what_to_do_and_not_changed(root: Path) -> None:
+    FolderObjects(root, RandomIds(), BYTES_MAX).close()
+    file = root / ".index.db"
+    for content in (b"this is not a database" * 1000, file.read_bytes()[:4096] + b"\xff" * 40_000):
+        file.write_bytes(content)
+        with pytest.raises(Unavailable, match=r"\.index\.db is damaged .*bannister restore"):
+            FolderObjects(root, RandomIds(), BYTES_MAX)
+        assert file.read_bytes() == content

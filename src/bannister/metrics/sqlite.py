@@ -25,10 +25,12 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import msgspec
 
 from bannister.clock import Clock
+from bannister.disk import database_is_damaged
 from bannister.domain.comparison.metrics import shadow_identities
 from bannister.domain.comparison.report import Account, ComparisonReport, GroupTally
 from bannister.domain.metric.aggregate import Aggregate, merge
@@ -157,8 +159,10 @@ class SqliteMetrics:
             self._connection = sqlite3.connect(settings.metrics_path, timeout=1.0, isolation_level=None)
             try:
                 self._open()
-            except (sqlite3.Error, Unavailable):
+            except (sqlite3.Error, Unavailable) as error:
                 self._connection.close()
+                if isinstance(error, sqlite3.Error) and database_is_damaged(error):
+                    raise Unavailable(_damaged(settings.metrics_path, error)) from error
                 raise
 
     @property
@@ -632,6 +636,13 @@ class SqliteMetrics:
                 if self._connection.in_transaction:  # a full disk may have ended it already
                     self._connection.execute("ROLLBACK")
                 raise
+
+
+def _damaged(path: Path, error: sqlite3.Error) -> str:
+    return (
+        f"The file of metrics {path} is damaged ({error}). Nothing was changed. Move it away, with {path.name}-wal and {path.name}-shm: metrics of the "
+        "past are lost, and all else goes on; a backup made with --metrics holds those until then."
+    )
 
 
 @contextlib.contextmanager

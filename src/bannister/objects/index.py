@@ -18,6 +18,7 @@ from typing import Final
 
 import msgspec
 
+from bannister.disk import database_is_damaged
 from bannister.errors import Invalid, NotFound, Resource, Unavailable
 from bannister.objects.store import UPLOADS_BUCKET, ObjectInfo
 
@@ -45,11 +46,22 @@ class ObjectIndex:
         self._fence = fence
         with _answering():
             self._db = sqlite3.connect(path, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute("PRAGMA foreign_keys = ON")
-            self._db.executescript(_SCHEMA)
-        self.add_bucket(UPLOADS_BUCKET, 0.0)
+        try:
+            with _answering():
+                self._open()
+            self.add_bucket(UPLOADS_BUCKET, 0.0)
+        except Unavailable as error:
+            self._db.close()
+            cause = error.__cause__
+            if isinstance(cause, sqlite3.Error) and database_is_damaged(cause):
+                raise Unavailable(_damaged(path, cause)) from cause
+            raise
+
+    def _open(self) -> None:
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")
+        self._db.execute("PRAGMA foreign_keys = ON")
+        self._db.executescript(_SCHEMA)
 
     def close(self) -> None:
         self._db.close()
@@ -157,6 +169,13 @@ class ObjectIndex:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 raise
+
+
+def _damaged(path: Path, error: sqlite3.Error) -> str:
+    return (
+        f"The index of objects {path} is damaged ({error}). Nothing was changed. Move the data directory away and restore a backup into a new one: "
+        "bannister restore BACKUP --data-dir DIR. The objects' files lie beside it, under readable names."
+    )
 
 
 @contextmanager
