@@ -28,7 +28,8 @@ from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.comparison.rules import Rules
 from bannister.domain.deployment.capacity import batch, whole
 from bannister.domain.deployment.deployment import STOPPABLE, Deployment, Phase
-from bannister.domain.deployment.recorder import STARTED
+from bannister.domain.deployment.machine import Event
+from bannister.domain.deployment.recorder import DECIDED, STARTED
 from bannister.domain.deployment.targets import wanted_instances as wanted_of
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.routing import Membership, Plans, Weight, wanted_instances
@@ -165,15 +166,20 @@ class Checker:
         if self._world.composites is not None and any(write.table.name == ALARMS.name for write in writes):
             self._composites.committed(self._all(ALARMS), records)
         for record in records:
-            if record.kind == STARTED:
-                self._retention.started(record)
-            for one in record.body.get("model_warnings", ()):
-                self._model_warned(record.body["deployment"], one["variant"], one["text"])
-            if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
-                self._alarm_tripped(record.subject.removeprefix("alarm/"))
-                self._decided_early(record)
-            if record.kind == "alarm.transitioned":
-                self._stood_until_confirmed(record)
+            self._recorded(record)
+
+    def _recorded(self, record: Record) -> None:
+        if record.kind == STARTED:
+            self._retention.started(record)
+        if record.kind == DECIDED:
+            self._evidence_said(record)
+        for one in record.body.get("model_warnings", ()):
+            self._model_warned(record.body["deployment"], one["variant"], one["text"])
+        if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
+            self._alarm_tripped(record.subject.removeprefix("alarm/"))
+            self._decided_early(record)
+        if record.kind == "alarm.transitioned":
+            self._stood_until_confirmed(record)
 
     def published(self, plane: ControlPlane, snapshot: Snapshot) -> None:
         """A control plane hands out routes: where a share grows, the proxies already reach who takes it."""
@@ -425,6 +431,30 @@ class Checker:
                 raise self._world.violated(
                     "8: the outcome is truthful", f"{deployment.id} passed; all its answers were errors."
                 )
+
+    def _evidence_said(self, record: Record) -> None:
+        """A bake in which telemetry saw no request to green passed without evidence, and says so; no other does."""
+        body, before = record.body, record.body["before"]
+        bake = before["steps"][before["step"]]["bake_seconds"]
+        if body["from"] != Phase.BAKING.value or body["event"] == Event.STOPPED.value or not bake or not before["blue"]:
+            return
+        since = before["baking_since"]
+        if before["policy"]["alarms"]:
+            since = max(since, body["observation"]["covered_since"])
+        began, over = math.floor(since), math.ceil(record.at)
+
+        def seen(groups: list[dict[str, Any]]) -> int:
+            told = [self._world.metrics.requests[one["id"]] for one in groups]
+            return sum(count for one in told for second, count in one.items() if began <= second < over)
+
+        green = seen(before["green"]["groups"])
+        same = before["blue"]["config_name"] == before["green"]["config_name"]  # and so the metric is
+        said = "without evidence" in body["reason"]
+        self._world.counts["bakes without evidence"] += said
+        if said != (green == 0) and not (same and not said):
+            raise self._world.violated(
+                "8: a bake without evidence says so", f"{body['deployment']}, {green} requests in it: {body['reason']}"
+            )
 
     def _ended(self, before: Endpoint, after: Endpoint) -> None:
         deployment = before.deployment

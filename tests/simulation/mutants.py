@@ -70,6 +70,16 @@ def _unacknowledged_bake() -> Parts:
     return Parts()
 
 
+def _evidence_taken_for_granted() -> Parts:
+    honest = machine._bake_over
+
+    def over(deployment: Deployment, seen: Observation) -> Noticed | None:
+        return honest(deployment, replace(seen, green_requests=None))
+
+    _rules()[Phase.BAKING] = over
+    return Parts()
+
+
 def _wishes_unheard() -> Parts:
     machine._asked_to_stop = lambda seen: None
     return Parts()
@@ -657,6 +667,7 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "a way back that waits until streams have ended": _way_back_waits_for_streams,
     "an instance of green that died unnoticed": _deaths_unnoticed,
     "a bake that ignores what was evaluated": _bake_without_evaluation,
+    "a bake without evidence that does not say so": _evidence_taken_for_granted,
     "a bake that is too short": _short_bake,
     "alarms read by their present state": _present_state_of_alarms,
     "an early alarm that the end does not confirm": _one_period_is_certain,

@@ -105,7 +105,9 @@ class ControlPlane:
             state, instances, publisher, world.metrics, artifacts, clock, settings, state.epoch
         )
         limits = Limits(settings.alarm_clear_timeout_seconds, settings.blind_timeout_seconds)
-        deployer = parts.deployer(state, instances, publisher, evaluator, clock, limits, settings.turn_seconds)
+        deployer = parts.deployer(
+            state, instances, publisher, evaluator, clock, limits, settings.turn_seconds, world.metrics
+        )
         experimenter = parts.experimenter(state, clock, world.ids, experiment_limits(settings), settings.turn_seconds)
         await instances.start()
         self.context = Context(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from dataclasses import dataclass, field, replace
@@ -192,6 +192,8 @@ class ObservedMetrics(MemoryMetrics):
         self._world = world
         #: Copies that were not made, as far as reports have told of them.
         self.skipped = 0
+        #: Requests by group and second, as far as reports have told of them.
+        self.requests: dict[str, Counter[int]] = defaultdict(Counter)
 
     async def record(self, report: Report | ComparisonReport) -> bool:
         self._world.fence()
@@ -199,6 +201,7 @@ class ObservedMetrics(MemoryMetrics):
         if is_new and isinstance(report, Report):
             for one in report.summaries:
                 self.skipped += one.skipped
+                self.requests[one.group][one.second] += one.invocations
         return is_new
 
 
