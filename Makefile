@@ -29,7 +29,7 @@ demo: setup ## Will this flight land late? A canary takes back a bad version, a 
 
 test: setup ## Run all tests: pure ones, then those with real Envoy and real processes, which mostly wait, then alone those that measure (about 25 minutes)
 	@$(PYTEST) -n 2 --dist worksteal -m "not real" $(TEST_OPTIONS)
-	@$(PYTEST) -n 3 --dist loadfile -m "real and not alone" $(TEST_OPTIONS)
+	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "real and not alone" $(TEST_OPTIONS)
 	@$(PYTEST) -m alone $(TEST_OPTIONS)
 
 bench: setup ## Measure rollback, start-up and creation times, 30 and 10 times (about 8 minutes)

@@ -9,6 +9,12 @@ from botocore.config import Config
 from tests.wires import WIRES, session
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, else one worker is left alone with the last of them; within a file nothing moves."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") is not None}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", params=WIRES)
 def wire(request: pytest.FixtureRequest) -> str:
     """The name of a protocol. What uses it, itself or by way of the fixtures below, runs once for each of the three."""
