@@ -19,6 +19,7 @@ from bannister.domain.deployment.observation import Limits, Observation
 from bannister.domain.deployment.outlook import DeploymentStatus
 from bannister.domain.deployment.policy import DeploymentPolicy
 from bannister.domain.deployment.recorder import DECIDED, evidence
+from bannister.domain.deployment.wish import replay_wish
 from bannister.domain.endpoint import Endpoint, EndpointConfig, Variant
 from bannister.domain.fleet import Shadow
 from bannister.domain.metric.sketch import Sketch
@@ -281,6 +282,7 @@ async def test_a_rollback_is_written_down_for_the_deployer_and_for_those_who_ask
     assert "wrong answers" in noticed.reason
     (entry,) = (await deployments.list_decisions(context, endpoint="e", limit=5)).items
     assert (entry.kind, entry.body["reason"]) == ("deployment.rollback_requested", "wrong answers")
+    assert replay_wish(entry.body) is None
 
 
 async def test_asking_again_changes_nothing(context: Context) -> None:
@@ -297,6 +299,17 @@ async def test_it_is_too_late_once_blue_retires(context: Context) -> None:
         await deployments.rollback_deployment(context, "too late", endpoint="e")
     assert refused.value.code == "ConflictException"
     assert (await stopped(context)).stop_requested is None
+    (entry,) = (await deployments.list_decisions(context, deployment="d1", limit=5)).items
+    assert (entry.kind, entry.body["phase"]) == ("deployment.rollback_refused", "retiring")
+    assert (entry.body["reason"], entry.body["wished"]) == (str(refused.value), "too late")
+    assert replay_wish(entry.body) == entry.body["reason"]
+
+
+async def test_who_stops_a_deployment_says_why(context: Context) -> None:
+    await put_endpoint(context, BAKING)
+    with pytest.raises(Invalid, match="say why"):
+        await deployments.rollback_deployment(context, " \t", endpoint="e")
+    assert await context.state.sequence() == 0
 
 
 @pytest.mark.parametrize("given", [{"endpoint": "e"}, {"deployment": "old1"}])

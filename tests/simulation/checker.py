@@ -420,7 +420,7 @@ class Checker:
 
     def _check_evidence(self, deployment: Deployment) -> None:
         """A version that failed every request, under an alarm that counts them, cannot have passed."""
-        if not deployment.policy.alarms or deployment.steps[-1].bake_seconds < 12 or self.jumps:
+        if not deployment.policy.alarms or deployment.steps[-1].bake_seconds < 12:
             return
         for group in deployment.green.groups:
             model = self._world.models[group.container.image]
@@ -515,7 +515,7 @@ class Checker:
         """An ALARM before its period has ended stands until then, whatever became of the deployment that it was decided early for."""
         early = json.loads(record.body.get("from_reason_data") or "{}").get("decidedEarly")
         until = record.body.get("evaluated_until")
-        if early is None or until is None or self.jumps:
+        if early is None or until is None:
             return
         if until < datetime.strptime(early["periodEnd"], "%Y-%m-%dT%H:%M:%S.%f%z").timestamp():
             raise self._world.violated(
@@ -661,10 +661,10 @@ class Checker:
         given = settings.stream_drain_timeout_seconds if are_counted else settings.drain_timeout_seconds
         record: GroupRecord | None = self._read(GROUPS, group)
         if record is None or record.retiring_since is None:
-            return self.jumps > 0
+            return False
         if group in self._shadow_groups:
             given = settings.shadow_timeout_seconds
-        return self.jumps > 0 or self._world.clock.now() >= record.retiring_since + given
+        return self._world.clock.now() >= record.retiring_since + given
 
     # --- liveness
 

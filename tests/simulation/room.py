@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
@@ -64,6 +64,8 @@ class Room:
         self._answer_seconds_max = rng.choice((0.01, 0.3)) if varies else 0.01
         #: By proxy, where production holds more than usual.
         self.heap_shares: dict[str, float] = {}
+        #: By proxy, how often it has emptied again: between two looks it may empty and fill up as far as before.
+        self.emptied: Counter[str] = Counter()
         self._room = rng.choice((None, None, *ROOMS)) if varies else None
 
     def fitted(self, settings: Settings) -> Settings:
@@ -118,7 +120,11 @@ class Room:
         self._world.note("fault", f"production takes {share:.0%} of the heap of {node}")
         self._world.counts["heaps filled"] += 1
         self.heap_shares[node] = share
-        self._world.loop.call_later(seconds, self.heap_shares.pop, node, None)
+        self._world.loop.call_later(seconds, self._empty, node)
+
+    def _empty(self, node: str) -> None:
+        self.heap_shares.pop(node, None)
+        self.emptied[node] += 1
 
 
 class GatedAdmin:
@@ -271,7 +277,7 @@ class RoomRules:
         assert world.room is not None
         now, heap_share = world.loop.time(), world.room.heap_share(node)
         # Another life of it counts anew.
-        seen = heap_share, self._same_since, id(proxy.overflows)
+        seen = heap_share, world.room.emptied[node], self._same_since, id(proxy.overflows)
         since, same = self._settled.get(node, (now, None))
         if seen != same:
             self._settled[node] = since, _ = now, seen
@@ -297,7 +303,11 @@ class RoomRules:
         if heap_share < PROXY_COPIES_SHARE:
             self._full.pop(proxy.node, None)
             return
-        now, seen = self._world.loop.time(), (self._publisher, id(proxy.overflows))
+        assert self._world.room is not None
+        now, seen = (
+            self._world.loop.time(),
+            (self._publisher, id(proxy.overflows), self._world.room.emptied[proxy.node]),
+        )
         since, same = self._full.get(proxy.node, (now, None))
         if seen != same:
             self._full[proxy.node] = since, _ = now, seen

@@ -73,6 +73,8 @@ def _headline(one: dict[str, Any]) -> tuple[str, str, str]:
         return "✖", "yellow", "another update was refused"
     if one["Kind"] == "RollbackRequested":
         return "↩", "yellow", "a person asked to roll back"
+    if one["Kind"] == "RollbackRefused":
+        return "✖", "yellow", "a person asked to roll back, too late"
     if one["Kind"] == "Warned":
         return "!", "yellow", "warnings"
     event, phase = one["Event"], one["PhaseAfter"]

@@ -12,11 +12,12 @@ from typing import Any, Final
 import msgspec
 
 from bannister import __version__
-from bannister.domain.deployment.deployment import ENDED, RETURNING, Deployment, Phase
+from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
 from bannister.domain.deployment.machine import Event
 from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Observation
 from bannister.domain.deployment.outlook import DeploymentStatus, Waiting, deployment_status, earliest_end, waiting
 from bannister.domain.deployment.recorder import DECIDED
+from bannister.domain.deployment.wish import wish, wished
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Group
 from bannister.domain.metric.aggregate import Aggregate, statistic
@@ -27,7 +28,7 @@ from bannister.errors import Conflict, Invalid, NotFound, Resource
 from bannister.operations.context import Context
 from bannister.operations.continuation import continued
 from bannister.operations.listing import Page
-from bannister.operations.story import ROLLBACK_REQUESTED, position, story
+from bannister.operations.story import ROLLBACK_REFUSED, ROLLBACK_REQUESTED, journal_refusal, position, story
 from bannister.state.store import Entry, Put, Record, Row
 from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
 
@@ -155,24 +156,25 @@ async def rollback_deployment(
 
     Raises:
         NotFound: There is no such deployment or endpoint.
-        Invalid: (ConflictException) It cannot be rolled back any more, or nothing runs.
+        Invalid: No reason is given; or (ConflictException) it cannot be rolled back any more, or nothing runs.
     """
     _exactly_one(deployment, endpoint)
+    if not reason.strip():
+        raise Invalid("Reason is blank: say why, for it is what those who ask later will read.")
     for _ in range(_ATTEMPTS_MAX):
         row = await _running_row(context, deployment, endpoint)
         present = row.value.deployment
         if present is None or (deployment is not None and present.id != deployment):
             raise _nothing_to_roll_back(row.value, deployment)
-        if present.phase is Phase.RETIRING:
-            raise _too_late(present)
-        if present.stop_requested is not None or present.phase in RETURNING:
+        try:
+            asked = wished(present, reason)
+        except Invalid as refusal:
+            await journal_refusal(context, row.key, ROLLBACK_REFUSED, wish(present, reason, __version__, refusal))
+            raise
+        if asked == present:
             return present
-        asked = replace(present, stop_requested=reason)
         record = Record(
-            context.clock.now(),
-            f"endpoint/{row.key}",
-            ROLLBACK_REQUESTED,
-            {"deployment": present.id, "phase": present.phase.value, "reason": reason, "version": __version__},
+            context.clock.now(), f"endpoint/{row.key}", ROLLBACK_REQUESTED, wish(present, reason, __version__)
         )
         try:
             await context.state.commit(
@@ -239,15 +241,6 @@ def _nothing_to_roll_back(endpoint: Endpoint, deployment: str | None) -> Invalid
     )
     return Invalid(
         f"{what}, so there is nothing to roll back. To go back to an earlier configuration, call UpdateEndpoint with it.",
-        code="ConflictException",
-    )
-
-
-def _too_late(deployment: Deployment) -> Invalid:
-    blue = deployment.blue.config_name if deployment.blue is not None else "blue"
-    return Invalid(
-        f'Deployment "{deployment.id}" cannot be rolled back any more: all its steps have baked and "{blue}" is being retired. '
-        f'When it has completed, call UpdateEndpoint with "{blue}".',
         code="ConflictException",
     )
 

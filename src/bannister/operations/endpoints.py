@@ -6,7 +6,6 @@ the supervisor and the publisher bring it about.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -32,7 +31,6 @@ from bannister.errors import (
     NotFound,
     Refused,
     Resource,
-    Unavailable,
     Unsupported,
 )
 from bannister.operations.caveats import with_caveats
@@ -41,7 +39,7 @@ from bannister.operations.endpoint_configs import describe_endpoint_config
 from bannister.operations.listing import Listed, ListRequest, Page, page
 from bannister.operations.models import describe_model
 from bannister.operations.room import shortage_of_scaling, with_shortage
-from bannister.operations.story import REFUSED
+from bannister.operations.story import REFUSED, journal_refusal
 from bannister.state.endpoint_change import endpoint_change
 from bannister.state.store import Record, Row
 from bannister.state.tables import ALARMS, ENDPOINT_CONFIGS, ENDPOINTS, MODELS
@@ -258,7 +256,6 @@ def _evidence(endpoint: Endpoint, asked: UpdateRequest) -> dict[str, Any]:
 
 
 async def _journal_refusal(context: Context, endpoint: Endpoint, asked: UpdateRequest, refusal: Refused) -> None:
-    """A refused update is a decision too. Where it cannot be written down, the caller is still told."""
     running = endpoint.deployment
     body = {
         "deployment": running.id if running is not None else None,
@@ -269,8 +266,7 @@ async def _journal_refusal(context: Context, endpoint: Endpoint, asked: UpdateRe
         "version": __version__,
         **_evidence(endpoint, asked),
     }
-    with contextlib.suppress(Unavailable):
-        await context.state.commit(records=[Record(context.clock.now(), f"endpoint/{endpoint.name}", REFUSED, body)])
+    await journal_refusal(context, endpoint.name, REFUSED, body)
 
 
 def _started(deployment: Deployment, now: float, decided_on: dict[str, Any] | None = None) -> Record:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
-from typing import Final
+from typing import Any, Final
 
 from bannister.domain.deployment.recorder import DECIDED, STARTED, WARNED
-from bannister.errors import Invalid
+from bannister.errors import Invalid, Unavailable
 from bannister.operations.context import Context
-from bannister.state.store import Entry
+from bannister.state.store import Entry, Record
 
 #: An update was refused.
 REFUSED: Final = "deployment.refused"
 #: A person asked to roll back.
 ROLLBACK_REQUESTED: Final = "deployment.rollback_requested"
-STORY: Final = frozenset({STARTED, DECIDED, WARNED, REFUSED, ROLLBACK_REQUESTED})
+#: A person asked to roll back, too late.
+ROLLBACK_REFUSED: Final = "deployment.rollback_refused"
+STORY: Final = frozenset({STARTED, DECIDED, WARNED, REFUSED, ROLLBACK_REQUESTED, ROLLBACK_REFUSED})
 
 _JOURNAL_PAGE: Final = 500
 
@@ -30,6 +33,12 @@ async def story(context: Context, endpoint: str, after: int = 0) -> AsyncIterato
             return
         await asyncio.sleep(0)
         after = page[-1].sequence
+
+
+async def journal_refusal(context: Context, endpoint: str, kind: str, body: dict[str, Any]) -> None:
+    """What is refused is a decision too. Where it cannot be written down, the caller is still told."""
+    with contextlib.suppress(Unavailable):
+        await context.state.commit(records=[Record(context.clock.now(), f"endpoint/{endpoint}", kind, body)])
 
 
 def position(token: str | None) -> int:

@@ -11,7 +11,7 @@ from bannister.aws.call import Call, Handler
 from bannister.domain.deployment.recorder import DECIDED, STARTED, WARNED
 from bannister.operations import deployments
 from bannister.operations.context import Context
-from bannister.operations.story import REFUSED, ROLLBACK_REQUESTED
+from bannister.operations.story import REFUSED, ROLLBACK_REFUSED, ROLLBACK_REQUESTED
 from bannister.state.store import Entry
 
 _PAGE_SIZE_DEFAULT: Final = 50
@@ -20,6 +20,7 @@ _KINDS: Final = {
     STARTED: "Started",
     DECIDED: "Decided",
     ROLLBACK_REQUESTED: "RollbackRequested",
+    ROLLBACK_REFUSED: "RollbackRefused",
     REFUSED: "Refused",
     WARNED: "Warned",
 }
