@@ -32,9 +32,11 @@ from tests.crashes.harm import (
     strategies,
     trial,
 )
+from tests.scenarios.recorder import entries
 from tests.scenarios.shadow import CAPTURE, PRODUCTION, SHADOW, dropped, quick_models, shadow_config, total
 from tests.scenarios.world import Load, Server, World, wait_for
 
+from bannister.domain.deployment.recorder import WAITED
 from bannister.launcher.processes import is_alive
 
 pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.slow]
@@ -245,6 +247,8 @@ def test_blind_is_not_quiet(tmp_path: Path, how: str) -> None:
             assert took > blind_timeout - 2.0
             steps = {record["from"] + " → " + record["to"] for record in decisions(server, "blind")}
             assert "baking → shifting" not in steps, steps
+            waits = [body["reason"] for kind, body in entries(server.data_dir) if kind == WAITED]
+            assert any("Telemetry is silent" in one for one in waits), waits
         assert not lost(one.load.answers())
     finally:
         assert server.stop() == 0

@@ -14,7 +14,7 @@ import msgspec
 
 from bannister.domain import scaling
 from bannister.domain.deployment.admission import replay_admission
-from bannister.domain.deployment.recorder import DECIDED, STARTED, disagreements
+from bannister.domain.deployment.recorder import DECIDED, STARTED, WAITED, disagreements, replay_wait
 from bannister.domain.deployment.wish import replay_wish
 from bannister.domain.experiment import recorder as experiments
 from bannister.operations.story import REFUSED, ROLLBACK_REFUSED, ROLLBACK_REQUESTED
@@ -31,16 +31,21 @@ def check_decisions(data_dir: Path) -> int:
 
 
 def check_others(journal: Sequence[tuple[str, dict[str, Any]]]) -> int:
-    """The same of what was decided beside the machine: updates and rollbacks accepted or refused, and changes of weights and counts. How many there were."""
+    """The same of what was decided beside the machine: updates and rollbacks accepted or refused, waits, and changes of weights and counts. How many there were."""
     asked = [(kind, body) for kind, body in journal if kind in (STARTED, REFUSED) and "asked" in body]
     for kind, body in asked:
         assert replay_admission(body) == (body["reason"] if kind == REFUSED else None), body
     wishes = [(kind, body) for kind, body in journal if kind in (ROLLBACK_REQUESTED, ROLLBACK_REFUSED)]
     for kind, body in wishes:
         assert replay_wish(body) == (body["reason"] if kind == ROLLBACK_REFUSED else None), body
+    waits = [body for kind, body in journal if kind == WAITED]
+    for body in waits:
+        found = replay_wait(body)
+        assert found is not None, body
+        assert (found.sentence, found.cause) == (body["reason"], body["cause"])
     scaled = [body for kind, body in journal if kind == scaling.SCALED]
     assert scaling.disagreements(scaled) == []
-    return len(asked) + len(wishes) + len(scaled)
+    return len(asked) + len(wishes) + len(waits) + len(scaled)
 
 
 def entries(data_dir: Path) -> list[tuple[str, dict[str, Any]]]:

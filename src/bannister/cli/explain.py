@@ -75,6 +75,8 @@ def _headline(one: dict[str, Any]) -> tuple[str, str, str]:
         return "↩", "yellow", "a person asked to roll back"
     if one["Kind"] == "RollbackRefused":
         return "✖", "yellow", "a person asked to roll back, too late"
+    if one["Kind"] == "Waited":
+        return "◐", "yellow", "waits"
     if one["Kind"] == "Warned":
         return "!", "yellow", "warnings"
     event, phase = one["Event"], one["PhaseAfter"]

@@ -17,7 +17,8 @@ from bannister.deployer.scaling import Scaler
 from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
 from bannister.domain.deployment.machine import Noticed, advance, heard, notice
 from bannister.domain.deployment.observation import Limits, Observation
-from bannister.domain.deployment.recorder import DECIDED, WARNED, evidence, warned
+from bannister.domain.deployment.outlook import waits_longer
+from bannister.domain.deployment.recorder import DECIDED, WAITED, WARNED, evidence, waited, warned
 from bannister.domain.deployment.targets import mixed_fleet
 from bannister.domain.endpoint import Endpoint
 from bannister.errors import Conflict, Fenced
@@ -88,7 +89,7 @@ class Deployer:
             return True
         noticed = notice(deployment, observation, self._limits)
         if noticed is None:
-            return False
+            return await self._record_wait(row, deployment, observation)
         await self._record(row, deployment, noticed, observation)
         return True
 
@@ -99,6 +100,20 @@ class Deployer:
             [Put(ENDPOINTS, row.key, replace(row.value, deployment=after), row.revision)], [record]
         )
         log.warning("deployment.model_warned endpoint=%s: %s", row.key, record.body["reason"])
+
+    async def _record_wait(self, row: Row[Endpoint], deployment: Deployment, observation: Observation) -> bool:
+        """Why a bake takes longer than its time; False: there is nothing new to say."""
+        found = waits_longer(deployment, observation, self._limits)
+        if found is None:
+            return False
+        after, waits = found
+        body = waited(deployment, waits, observation, self._limits, __version__)
+        await self._state.commit(
+            [Put(ENDPOINTS, row.key, replace(row.value, deployment=after), row.revision)],
+            [Record(observation.now, f"endpoint/{row.key}", WAITED, body)],
+        )
+        log.info("deployment.waits endpoint=%s: %s", row.key, waits.sentence)
+        return True
 
     async def _record(
         self, row: Row[Endpoint], deployment: Deployment, noticed: Noticed, observation: Observation

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
-from bannister.domain.deployment.recorder import DECIDED, STARTED, WARNED
+from bannister.domain.deployment.recorder import DECIDED, STARTED, WAITED, WARNED
 from bannister.errors import Invalid, Unavailable
 from bannister.operations.context import Context
 from bannister.state.store import Entry, Record
@@ -18,7 +18,7 @@ REFUSED: Final = "deployment.refused"
 ROLLBACK_REQUESTED: Final = "deployment.rollback_requested"
 #: A person asked to roll back, too late.
 ROLLBACK_REFUSED: Final = "deployment.rollback_refused"
-STORY: Final = frozenset({STARTED, DECIDED, WARNED, REFUSED, ROLLBACK_REQUESTED, ROLLBACK_REFUSED})
+STORY: Final = frozenset({STARTED, DECIDED, WAITED, WARNED, REFUSED, ROLLBACK_REQUESTED, ROLLBACK_REFUSED})
 
 _JOURNAL_PAGE: Final = 500
 

@@ -16,6 +16,7 @@ from bannister.domain.deployment.outlook import (
     earliest_end,
     step_states,
     waiting,
+    waits_longer,
 )
 
 LIMITS = Limits(bake_requests_min=9)
@@ -36,6 +37,8 @@ IN_ALARM = (AlarmObservation("errors", AlarmValue.ALARM, 2000.0),)
         ),
         (replace(BAKING, phase=Phase.SHIFTING), observation(1010.0), "acknowledge the split", None),
         (BAKING, observation(1020.0), "Bakes at step 1 of 2", 1040.0),
+        (BAKING, observation(1020.0, covered_since=1011.9), "Bakes at step 1 of 2.", 1041.9),
+        (BAKING, observation(1020.0, covered_since=1015.0), "again from 1970-01-01T00:16:55Z on: until then", 1045.0),
         (BAKING, observation(1020.0, silent_seconds=15.0), "no progress", 1065.0),
         (BAKING, observation(1020.0, covered_since=None), "first word", None),
         (BAKING, observation(1041.0, alarms=(AlarmObservation("errors", AlarmValue.OK, 1039.0),)), "evaluated", None),
@@ -89,3 +92,37 @@ def test_steps_and_status_on_the_way_to_success_and_after_a_stop() -> None:
     }
     assert deployment_status(replace(BAKING, phase=Phase.REMOVING)) is DeploymentStatus.ROLLING_BACK
     assert waiting(replace(BAKING, phase=Phase.COMPLETED), observation(1020.0), LIMITS) is None
+
+
+def test_a_bake_that_takes_longer_says_so_once_for_each_reason() -> None:
+    one, told = BAKING, []
+    for seen in (
+        observation(1020.0),
+        observation(1021.0, silent_seconds=5.0),
+        observation(1022.0, silent_seconds=6.0),
+        observation(1023.0, covered_since=1022.5),
+        observation(1024.0, covered_since=1022.5),
+        observation(1025.0, covered_since=1024.5),
+        observation(1056.0, covered_since=1024.5, green_requests=8),
+        observation(1057.0, covered_since=1024.5, green_requests=8),
+    ):
+        assert notice(one, seen, LIMITS) is None
+        found = waits_longer(one, seen, LIMITS)
+        if found is not None:
+            one, waits = found
+            told.append((seen.now, waits.cause))
+    assert told == [
+        (1021.0, "telemetry is silent"),
+        (1023.0, "a gap until 1022.5"),
+        (1025.0, "a gap until 1024.5"),
+        (1056.0, "too few requests"),
+    ]
+    seen = observation(1058.0, covered_since=1024.5, green_requests=9)
+    noticed = notice(one, seen, LIMITS)
+    assert noticed is not None
+    assert advance(one, noticed, seen).waits_for is None
+
+
+@pytest.mark.parametrize("phase", set(Phase) - {Phase.BAKING})
+def test_outside_a_bake_no_wait_is_longer_than_planned(phase: Phase) -> None:
+    assert waits_longer(replace(BAKING, phase=phase), observation(1020.0, silent_seconds=9.0), LIMITS) is None

@@ -12,7 +12,8 @@ from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
 from bannister.domain.deployment.machine import Event, advance, notice
 from bannister.domain.deployment.observation import AlarmObservation, Limits, Observation
-from bannister.domain.deployment.recorder import Unreplayable, disagreements, evidence, replay
+from bannister.domain.deployment.outlook import waits_longer
+from bannister.domain.deployment.recorder import Unreplayable, disagreements, evidence, replay, replay_wait, waited
 from bannister.domain.metric.identity import identity
 
 LIMITS = Limits(alarm_clear_timeout_seconds=100.5)
@@ -129,3 +130,14 @@ def test_a_person_is_heard_before_everything_else(phase: Phase) -> None:
 def test_a_person_cannot_stop_what_already_retires_blue() -> None:
     one = replace(deployment(), phase=Phase.RETIRING, step=1)
     assert notice(one, observation(2000.0, stop_requested="too late"), LIMITS) is None
+
+
+def test_a_wait_is_the_same_when_it_is_decided_again() -> None:
+    baking = replace(deployment(), phase=Phase.BAKING, step=0, baking_since=1010.0, alarms_seen=0)
+    seen = observation(1020.0, silent_seconds=5.0)
+    found = waits_longer(baking, seen, LIMITS)
+    assert found is not None
+    body = json.loads(json.dumps(waited(baking, found[1], seen, LIMITS, "1.2.3")))
+    assert replay_wait(body) == found[1]
+    (undone,) = falsified([body], 0, silent_seconds=0.0)
+    assert replay_wait(undone) is None

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from bannister.aws.call import Call, Handler
-from bannister.domain.deployment.recorder import DECIDED, STARTED, WARNED
+from bannister.domain.deployment.recorder import DECIDED, STARTED, WAITED, WARNED
 from bannister.operations import deployments
 from bannister.operations.context import Context
 from bannister.operations.story import REFUSED, ROLLBACK_REFUSED, ROLLBACK_REQUESTED
@@ -23,6 +23,7 @@ _KINDS: Final = {
     ROLLBACK_REFUSED: "RollbackRefused",
     REFUSED: "Refused",
     WARNED: "Warned",
+    WAITED: "Waited",
 }
 
 

@@ -95,6 +95,8 @@ class Deployment:
     model_warnings: tuple[ModelWarning, ...] = ()
     #: Why its policy is not the one that was asked for; None: it is.
     unguarded: Unguarded | None = None
+    #: What its bake was last recorded to wait for beyond its time (`outlook.Waiting.cause`); None: nothing in this phase.
+    waits_for: str | None = None
 
     @property
     def rolling(self) -> bool:

@@ -6,18 +6,20 @@ The sentences follow the rules of `machine`: what a phase waits for here is what
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.deployment import ENDED, RETURNING, STOPPABLE, Deployment, Phase
-from bannister.domain.deployment.machine import bake_deadline, comparing
+from bannister.domain.deployment.machine import bake_deadline, comparing, instant
 from bannister.domain.deployment.observation import Limits, Observation
 from bannister.domain.deployment.targets import asked_split
 
 #: A silence of telemetry shorter than this is its usual rhythm, and no news.
 SILENCE_SECONDS: Final = 2.0
+#: A bake that began again this much later than the split was acknowledged did so because of a gap; less is the rhythm of telemetry.
+GAP_SECONDS: Final = 2.0
 
 
 class DeploymentStatus(StrEnum):
@@ -50,6 +52,8 @@ class Waiting:
     since: float
     #: When it ends at the earliest, or, for a bound, at the latest; None: that is not known.
     until: float | None = None
+    #: Why a bake takes longer than its time, the same for as long as it is the same wait; None: it does not, as far as is known.
+    cause: str | None = None
 
 
 def deployment_status(deployment: Deployment) -> DeploymentStatus:
@@ -119,6 +123,17 @@ def waiting(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
             return Waiting(_going_back(deployment, seen), since)
 
 
+def waits_longer(deployment: Deployment, seen: Observation, limits: Limits) -> tuple[Deployment, Waiting] | None:
+    """To wait longer than was planned is a decision, too: with it the deployment as it is then. None: it waits for nothing new.
+
+    To be asked when `notice` says that there is nothing to decide.
+    """
+    found = waiting(deployment, seen, limits) if deployment.phase is Phase.BAKING else None
+    if found is None or found.cause is None or found.cause == deployment.waits_for:
+        return None
+    return replace(deployment, waits_for=found.cause), found
+
+
 def _going_back(deployment: Deployment, seen: Observation) -> str:
     match deployment.phase:
         case Phase.ROLLING_BACK:
@@ -159,6 +174,7 @@ def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
             f"Telemetry is silent, so the bake of {step} makes no progress; if it stays silent the deployment rolls back.",
             seen.now - seen.silent_seconds,
             seen.now + left,
+            "telemetry is silent",
         )
     if deployment.policy.alarms and seen.uncompared_seconds >= SILENCE_SECONDS:
         left = max(0.0, limits.blind_timeout_seconds - seen.uncompared_seconds)
@@ -167,13 +183,22 @@ def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
             "silent the deployment rolls back.",
             seen.now - seen.uncompared_seconds,
             seen.now + left,
+            "no answers are compared",
         )
     deadline = bake_deadline(deployment, seen.covered_since)
     if deadline is None:
         who = "telemetry and the capture process" if comparing(seen) else "telemetry"
         return Waiting(f"The bake of {step} waits for the first word of {who}.", since)
     if seen.now < deadline:
-        return Waiting(f"Bakes at {step}.", since, deadline)
+        again = deadline - deployment.steps[deployment.step].bake_seconds
+        if again - since < GAP_SECONDS:
+            return Waiting(f"Bakes at {step}.", since, deadline)
+        return Waiting(
+            f"Bakes at {step}, again from {instant(again)} on: until then there is a gap in what was seen of it.",
+            again,
+            deadline,
+            f"a gap until {again}",
+        )
     late = [alarm.name for alarm in seen.alarms if (alarm.evaluated_until or 0.0) < math.ceil(deadline)]
     if late:
         return Waiting(
@@ -184,5 +209,6 @@ def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
             f"The time of {step} is over; waits until green has had {limits.bake_requests_min} requests in it, "
             f"{seen.green_requests} so far.",
             deadline,
+            cause="too few requests",
         )
     return Waiting(f"The bake of {step} is over.", deadline)

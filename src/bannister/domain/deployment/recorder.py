@@ -18,6 +18,7 @@ import msgspec
 from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.deployment.machine import Noticed, advance, notice
 from bannister.domain.deployment.observation import Limits, Observation
+from bannister.domain.deployment.outlook import Waiting, waits_longer
 from bannister.domain.deployment.targets import asked_split
 from bannister.domain.traffic import TRAFFIC_PARTS
 
@@ -27,6 +28,8 @@ DECIDED: Final = "deployment.decided"
 STARTED: Final = "deployment.started"
 #: The kind of one that says that a running deployment's warnings are others, because an alarm was put or green's model says something against itself.
 WARNED: Final = "deployment.warned"
+#: The kind of one that says that a bake waits beyond its time, and for what.
+WAITED: Final = "deployment.waited"
 
 
 class Unreplayable(ValueError):
@@ -95,20 +98,52 @@ def warned(before: Deployment, after: Deployment, version: str) -> dict[str, Any
     }
 
 
+def waited(before: Deployment, waits: Waiting, seen: Observation, limits: Limits, version: str) -> dict[str, Any]:
+    """The body of the entry about a wait (`outlook.waits_longer`)."""
+    return {
+        "deployment": before.id,
+        "phase": before.phase.value,
+        "step": before.step,
+        "reason": waits.sentence,
+        "cause": waits.cause,
+        "version": version,
+        "limits": msgspec.to_builtins(limits),
+        "before": msgspec.to_builtins(before),
+        "observation": msgspec.to_builtins(seen),
+    }
+
+
+def replay_wait(body: Mapping[str, Any]) -> Waiting | None:
+    """What a recorded wait is when it is decided again; None: nothing to wait for, or something to do.
+
+    Raises:
+        Unreplayable: The body is not a whole record of a decision.
+    """
+    before, seen, limits = _decided_on(body)
+    found = waits_longer(before, seen, limits) if notice(before, seen, limits) is None else None
+    return found[1] if found is not None else None
+
+
 def replay(body: Mapping[str, Any]) -> Replayed:
     """Take a recorded decision again.
 
     Raises:
         Unreplayable: The body is not a whole record of a decision.
     """
-    try:
-        before = msgspec.convert(body["before"], Deployment)
-        seen = msgspec.convert(body["observation"], Observation)
-        limits = msgspec.convert(body["limits"], Limits)
-    except (KeyError, msgspec.ValidationError) as error:
-        raise Unreplayable(f"The record of this decision is not whole: {error}.") from None
+    before, seen, limits = _decided_on(body)
     noticed = notice(before, seen, limits)
     return Replayed(noticed, advance(before, noticed, seen) if noticed is not None else before)
+
+
+def _decided_on(body: Mapping[str, Any]) -> tuple[Deployment, Observation, Limits]:
+    try:
+        return (
+            msgspec.convert(body["before"], Deployment),
+            msgspec.convert(body["observation"], Observation),
+            msgspec.convert(body["limits"], Limits),
+        )
+    except (KeyError, msgspec.ValidationError) as error:
+        raise Unreplayable(f"The record of this decision is not whole: {error}.") from None
 
 
 def disagreements(bodies: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -139,9 +174,9 @@ def disagreements(bodies: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def _continues(left: Deployment, found: Deployment) -> bool:
-    """Between two decisions only a person's wish to stop may have come, and other warnings."""
+    """Between two decisions only a person's wish to stop may have come, other warnings, and what is waited for."""
 
     def compared(one: Deployment) -> Deployment:
-        return replace(one, stop_requested=None, caveats=(), model_warnings=())
+        return replace(one, stop_requested=None, caveats=(), model_warnings=(), waits_for=None)
 
     return compared(left) == compared(found)
