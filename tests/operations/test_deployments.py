@@ -253,6 +253,42 @@ async def test_decisions_come_oldest_first_by_pages_with_their_evidence(context:
     assert first.items[2].body["observation"]["alarms"][0]["name"] == "errors"
 
 
+class Counting(MemoryState):
+    """Counts the entries that are read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read = 0
+
+    async def journal(self, **given):
+        found = await super().journal(**given)
+        self.read += len(found)
+        return found
+
+
+@pytest.mark.parametrize(("number", "read_max"), [(0, 800), (150, 660), (299, 30)])  # of 1,200
+async def test_of_a_deployment_no_more_is_read_than_what_came_after_it_began(
+    context: Context, number: int, read_max: int
+) -> None:
+    state = Counting()
+    context = replace(context, state=state)
+    await put_endpoint(context, None)
+    for index in range(300):
+        ended = replace(BAKING, id=f"d{index}", phase=Phase.ROLLED_BACK, ended_at=1001.0, started_at=float(index))
+        kinds = ("deployment.started", *["deployment.decided"] * 3)
+        records = [
+            Record(1000.0, "endpoint/e", kind, {"deployment": ended.id, "number": at}) for at, kind in enumerate(kinds)
+        ]
+        await state.commit([Put(DEPLOYMENTS, ended.id, ended, 0)], records)
+    first = await deployments.list_decisions(context, deployment=f"d{number}", limit=3)
+    second = await deployments.list_decisions(context, deployment=f"d{number}", limit=3, token=first.token)
+    assert [entry.body["number"] for entry in (*first.items, *second.items)] == [0, 1, 2, 3]
+    assert {entry.body["deployment"] for entry in (*first.items, *second.items)} == {f"d{number}"}
+    state.read = 0
+    await deployments.describe_deployment(context, deployment=f"d{number}")
+    assert state.read <= read_max
+
+
 async def test_a_token_of_another_kind_is_refused(context: Context) -> None:
     await put_endpoint(context, None)
     with pytest.raises(Invalid, match="NextToken"):

@@ -28,7 +28,7 @@ from bannister.errors import Conflict, Invalid, NotFound, Resource
 from bannister.operations.context import Context
 from bannister.operations.continuation import continued
 from bannister.operations.listing import Page
-from bannister.operations.story import ROLLBACK_REFUSED, ROLLBACK_REQUESTED, journal_refusal, position, story
+from bannister.operations.story import ROLLBACK_REFUSED, ROLLBACK_REQUESTED, journal_refusal, position, story, story_of
 from bannister.state.store import Entry, Put, Record, Row
 from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
 
@@ -136,16 +136,18 @@ async def list_decisions(
 ) -> Page[Entry]:
     """The journal's entries that tell a deployment's story, or all of an endpoint, the oldest first."""
     _exactly_one(deployment, endpoint)
+    after = position(token)
     if deployment is not None:
-        endpoint = (await _find(context, deployment, None)).endpoint
+        entries = story_of(context, await _find(context, deployment, None), after)
+    else:
+        entries = story(context, endpoint or "", after)
     shown: list[Entry] = []
-    async for entry in story(context, endpoint or "", after=position(token)):
-        if deployment is None or entry.body.get("deployment") == deployment:
-            if len(shown) == limit:
-                return Page(tuple(shown), str(shown[-1].sequence))
-            shown.append(entry)
-    if not shown and token is None and await context.state.get(ENDPOINTS, endpoint or "") is None:
-        raise NotFound(Resource.ENDPOINT, endpoint or "")
+    async for entry in entries:
+        if len(shown) == limit:
+            return Page(tuple(shown), str(shown[-1].sequence))
+        shown.append(entry)
+    if not shown and endpoint is not None and token is None and await context.state.get(ENDPOINTS, endpoint) is None:
+        raise NotFound(Resource.ENDPOINT, endpoint)
     return Page(tuple(shown), None)
 
 
@@ -282,10 +284,9 @@ async def _ended(context: Context, deployment: Deployment) -> DeploymentView:
 async def _settled_on(context: Context, deployment: Deployment) -> Observation | None:
     """What was seen when the deployment's outcome was decided; None: that is not in the journal any more."""
     found: dict[str, Any] | None = None
-    async for entry in story(context, deployment.endpoint):
-        body = entry.body
-        if entry.kind == DECIDED and body.get("deployment") == deployment.id and body.get("event") in _SETTLING:
-            found = body
+    async for entry in story_of(context, deployment):
+        if entry.kind == DECIDED and entry.body.get("event") in _SETTLING:
+            found = entry.body
     if found is None:
         return None
     try:

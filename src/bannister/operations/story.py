@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
+from bannister.domain.deployment.deployment import Deployment
 from bannister.domain.deployment.recorder import DECIDED, STARTED, WAITED, WARNED
 from bannister.errors import Invalid, Unavailable
 from bannister.operations.context import Context
@@ -21,6 +22,8 @@ ROLLBACK_REFUSED: Final = "deployment.rollback_refused"
 STORY: Final = frozenset({STARTED, DECIDED, WAITED, WARNED, REFUSED, ROLLBACK_REQUESTED, ROLLBACK_REFUSED})
 
 _JOURNAL_PAGE: Final = 500
+#: The one that is looked for is mostly among the last.
+_BEGINNINGS_PAGE: Final = 20
 
 
 async def story(context: Context, endpoint: str, after: int = 0) -> AsyncIterator[Entry]:
@@ -33,6 +36,36 @@ async def story(context: Context, endpoint: str, after: int = 0) -> AsyncIterato
             return
         await asyncio.sleep(0)
         after = page[-1].sequence
+
+
+async def story_of(context: Context, deployment: Deployment, after: int = 0) -> AsyncIterator[Entry]:
+    """The entries of one deployment, oldest first. Only its part of the journal is read: an endpoint has one deployment after the other."""
+    began = await _beginning(context, deployment)
+    async for entry in story(context, deployment.endpoint, max(after, began - 1 if began is not None else 0)):
+        if entry.body.get("deployment") == deployment.id:
+            yield entry
+        elif entry.kind == STARTED and began is not None:
+            return  # the next one
+
+
+async def _beginning(context: Context, deployment: Deployment) -> int | None:
+    """The number of the entry with which it began; None: that is older than history is kept."""
+    before = None
+    while True:
+        page = await context.state.journal(
+            before=before,
+            subject=f"endpoint/{deployment.endpoint}",
+            kind=STARTED,
+            limit=_BEGINNINGS_PAGE,
+            newest_first=True,
+        )
+        for entry in page:
+            if entry.body.get("deployment") == deployment.id:
+                return entry.sequence
+        if len(page) < _BEGINNINGS_PAGE:
+            return None
+        await asyncio.sleep(0)
+        before = page[-1].sequence
 
 
 async def journal_refusal(context: Context, endpoint: str, kind: str, body: dict[str, Any]) -> None:
