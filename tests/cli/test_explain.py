@@ -48,6 +48,13 @@ def test_what_a_stop_leads_to(evidence: dict[str, Any], expected: str) -> None:
     assert f"stopped: {expected} after 3 s" in shown(lambda out: _decision(out, one, NOW - timedelta(seconds=3), []))
 
 
+def test_what_was_said_by_who_came_too_late() -> None:
+    one = decision(Kind="RollbackRefused", Evidence={"wished": "wrong in Denver"})
+    text = shown(lambda out: _decision(out, one, NOW - timedelta(seconds=3), []))
+    assert "a person asked to roll back, too late after 3 s" in text
+    assert '"wrong in Denver": So it was.' in text
+
+
 def test_to_what_a_refused_update_was() -> None:
     one = decision(Kind="Refused", Evidence={"to": "n" * 63})
     text = shown(lambda out: _decision(out, one, NOW - timedelta(seconds=3), []))

@@ -60,6 +60,7 @@ def test_a_rollback_completes_on_a_full_disk(small_disk: Path, tmp_path: Path) -
         "disk_reserve_bytes": 32 * MIB,
         "disk_free_bytes_min": 8 * MIB,
         "housekeeping_interval_seconds": 0.5,
+        "blind_timeout_seconds": 600,
     }
     server = Server(small_disk / "data", **settings)
     reserve = small_disk / "data" / "reserve"

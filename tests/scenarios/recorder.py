@@ -35,7 +35,9 @@ def check_others(journal: Sequence[tuple[str, dict[str, Any]]]) -> int:
     asked = [(kind, body) for kind, body in journal if kind in (STARTED, REFUSED) and "asked" in body]
     for kind, body in asked:
         assert replay_admission(body) == (body["reason"] if kind == REFUSED else None), body
-    wishes = [(kind, body) for kind, body in journal if kind in (ROLLBACK_REQUESTED, ROLLBACK_REFUSED)]
+    wishes = [
+        (kind, body) for kind, body in journal if kind in (ROLLBACK_REQUESTED, ROLLBACK_REFUSED) and "before" in body
+    ]
     for kind, body in wishes:
         assert replay_wish(body) == (body["reason"] if kind == ROLLBACK_REFUSED else None), body
     waits = [body for kind, body in journal if kind == WAITED]

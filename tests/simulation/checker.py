@@ -515,9 +515,12 @@ class Checker:
         """An ALARM before its period has ended stands until then, whatever became of the deployment that it was decided early for."""
         early = json.loads(record.body.get("from_reason_data") or "{}").get("decidedEarly")
         until = record.body.get("evaluated_until")
-        if early is None or until is None:
+        alarm = self._read(ALARMS, record.subject.removeprefix("alarm/"))
+        if early is None or until is None or alarm is None:
             return
-        if until < datetime.strptime(early["periodEnd"], "%Y-%m-%dT%H:%M:%S.%f%z").timestamp():
+        end = datetime.strptime(early["periodEnd"], "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
+        # Of a clock that was set back by more than a period it cannot wait for that end.
+        if until < end <= until + alarm.rule.period_seconds:
             raise self._world.violated(
                 "19: what is decided early stands", f"{record.subject} left ALARM at {until}, before {early}."
             )

@@ -80,6 +80,8 @@ class Script:
     warmups: bool = False
     #: Where there are no shadows: some endpoints have two production variants, and some updates keep what there is.
     variants: bool = False
+    #: Now and then somebody asks for a rollback.
+    wishes: bool = False
     #: Happens instead of endpoints with deployments of every kind.
     situation: Callable[[World], Coroutine[Any, Any, None]] | None = None
 
@@ -100,6 +102,7 @@ class Script:
             scalings=random.Random(f"scalings in {seed}").random() < 0.4,
             warmups=random.Random(f"warm-ups in {seed}").random() < 0.3,
             variants=random.Random(f"variants in {seed}").random() < 0.5,
+            wishes=random.Random(f"wishes in {seed}").random() < 0.5,
         )
 
 
@@ -461,8 +464,9 @@ def _rolling(rng: random.Random, alarm: str | None) -> DeploymentPolicy:
 class Meddler:
     """Requests that arrive in the middle of everything."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, wishes: bool) -> None:
         self._world = world
+        self._wishes = wishes
         self._caller = Caller(world)
 
     async def run(self, mean_seconds: float) -> None:
@@ -495,6 +499,8 @@ class Meddler:
                 await ask(lambda context: delete_endpoint_config(context, config))
             case "model":
                 await ask(lambda context: delete_model(context, config))
+            case "alarm" if self._wishes:
+                await ask(lambda context: rollback_deployment(context, "It looks wrong.", deployment=deployment.id))
             case "delete alarm" if alarms:
                 await ask(lambda context: delete_alarms(context, list(alarms)))
             case "set alarm" if alarms:
@@ -531,7 +537,7 @@ async def tell(world: World, script: Script) -> None:
         faults = Faults(world)
         disturbing = [
             asyncio.create_task(faults.run(script.fault_seconds)),
-            asyncio.create_task(Meddler(world).run(script.fault_seconds * 2)),
+            asyncio.create_task(Meddler(world, wishes=script.wishes).run(script.fault_seconds * 2)),
         ]
     await asyncio.gather(*works)
     for task in disturbing:

@@ -9,9 +9,9 @@ from tests.scenarios.recorder import check_others
 from tests.simulation.story import Script, tell
 from tests.simulation.world import Violation, World
 
-from bannister.domain.deployment.recorder import DECIDED, disagreements
+from bannister.domain.deployment.recorder import DECIDED, WAITED, disagreements
 from bannister.domain.scaling import SCALED
-from bannister.operations.story import REFUSED
+from bannister.operations.story import REFUSED, ROLLBACK_REFUSED, ROLLBACK_REQUESTED
 from bannister.state.store import Entry
 
 
@@ -25,7 +25,7 @@ def quiet() -> Iterator[None]:
 def journal(seed: int) -> list[Entry]:
     world = World(seed, parts=None)
     with contextlib.suppress(Violation):  # another test's matter
-        world.loop.run(tell(world, Script(scalings=True)))
+        world.loop.run(tell(world, Script(scalings=True, wishes=True, fault_seconds=3.0)))
     return world.medium.entries
 
 
@@ -34,8 +34,9 @@ def decisions(entries: list[Entry]) -> list[dict]:
 
 
 def test_decisions_among_faults_are_the_same_when_taken_again() -> None:
-    entries = journal(seed=1)
-    assert {DECIDED, SCALED, REFUSED} <= {entry.kind for entry in entries}
+    entries = journal(seed=11)
+    kinds = {entry.kind for entry in entries}
+    assert {DECIDED, SCALED, REFUSED, ROLLBACK_REQUESTED, ROLLBACK_REFUSED, WAITED} <= kinds
     assert len(decisions(entries)) > 20
     assert disagreements(decisions(entries)) == []
     assert check_others([(entry.kind, entry.body) for entry in entries]) > 10

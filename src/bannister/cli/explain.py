@@ -61,7 +61,11 @@ def _decision(out: Console, one: dict[str, Any], began: datetime, facts: list[st
     shape, style, title = _headline(one)
     line(out, (words.clock(one["Time"]), "dim"), "  ", (f"{shape} {title}", style), (f"  after {after}", "dim"))
     reason = one.get("Reason", "")
-    paragraph(out, f"To {one['Evidence'].get('to')}: {reason}" if one["Kind"] == "Refused" else reason, indent=_INDENT)
+    if one["Kind"] == "Refused":
+        reason = f"To {one['Evidence'].get('to')}: {reason}"
+    if one["Kind"] == "RollbackRefused":
+        reason = f'"{one["Evidence"].get("wished")}": {reason}'
+    paragraph(out, reason, indent=_INDENT)
     for fact in facts:
         paragraph(out, fact, indent=_INDENT, style="dim")
 

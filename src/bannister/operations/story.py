@@ -39,7 +39,7 @@ async def story(context: Context, endpoint: str, after: int = 0) -> AsyncIterato
 
 
 async def story_of(context: Context, deployment: Deployment, after: int = 0) -> AsyncIterator[Entry]:
-    """The entries of one deployment, oldest first. Only its part of the journal is read: an endpoint has one deployment after the other."""
+    """The entries of one deployment, oldest first. An endpoint has one after the other, so only its part of the journal is read while its beginning is there."""
     began = await _beginning(context, deployment)
     async for entry in story(context, deployment.endpoint, max(after, began - 1 if began is not None else 0)):
         if entry.body.get("deployment") == deployment.id:
@@ -69,8 +69,9 @@ async def _beginning(context: Context, deployment: Deployment) -> int | None:
 
 
 async def journal_refusal(context: Context, endpoint: str, kind: str, body: dict[str, Any]) -> None:
-    """What is refused is a decision too. Where it cannot be written down, the caller is still told."""
+    """What is refused is a decision too. Where it cannot be written down, or only in what is kept for rollbacks, the caller is still told."""
     with contextlib.suppress(Unavailable):
+        context.check_room()
         await context.state.commit(records=[Record(context.clock.now(), f"endpoint/{endpoint}", kind, body)])
 
 

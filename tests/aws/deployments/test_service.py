@@ -21,18 +21,21 @@ from tests.domain.deployment.worlds import deployment, fleet, observation
 from bannister.aws.wire.fault import TABLES
 from bannister.aws.wire.models import OWN_MODELS, SIGNING_NAMES, TARGET_PREFIXES, service_model
 from bannister.cli import service_model as cli_service_model
+from bannister.cli.explain import _headline
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue, Comparison
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Observation
 from bannister.domain.deployment.outlook import DeploymentStatus, StepState
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
+from bannister.domain.deployment.recorder import STARTED
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.endpoint_event import DetailType
 from bannister.domain.metric.identity import identity
+from bannister.operations.story import STORY
 from bannister.state.endpoint_change import endpoint_change
 from bannister.state.memory import MemoryState
-from bannister.state.store import Put
+from bannister.state.store import Put, Record
 from bannister.state.tables import DEPLOYMENTS, ENDPOINTS
 
 BAKING = replace(deployment(), phase=Phase.BAKING, step=0, baking_since=1090.0, phase_since=1090.0, alarms_seen=0)
@@ -145,6 +148,18 @@ async def test_a_rollback_is_asked_for_and_told_by_the_decisions(client: Any, st
     assert (told["Kind"], told["Reason"], told["PhaseBefore"]) == ("RollbackRequested", "wrong in Denver", "baking")
     assert json.loads(told["Evidence"])["reason"] == "wrong in Denver"
     assert client.describe_deployment(DeploymentId="d1")["RollbackRequested"] == "wrong in Denver"
+
+
+async def test_every_kind_of_entry_has_its_name_in_the_model_and_its_words(client: Any, state: MemoryState) -> None:
+    await put_running(state)
+    for number, kind in enumerate(sorted(STORY, key=lambda kind: kind != STARTED)):
+        body = {"deployment": "d1", "from": "v1", "to": "v2", "reason": f"{number}", "wished": "now", "phase": "baking"}
+        await state.commit(records=[Record(1090.0, "endpoint/e", kind, body)])
+    told = client.list_decisions(DeploymentId="d1")["Decisions"]
+    model = client.meta.service_model.shape_for("DecisionKind")
+    assert {one["Kind"] for one in told} == set(model.enum)
+    headlines = {_headline({**one, "Evidence": json.loads(one["Evidence"]), "PhaseAfter": "baking"})[2] for one in told}
+    assert len(headlines) == len(STORY)
 
 
 async def test_events_are_listed_whole_and_by_pages(client: Any, state: MemoryState) -> None:

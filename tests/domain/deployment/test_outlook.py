@@ -6,10 +6,11 @@ import pytest
 from tests.domain.deployment.worlds import deployment, observation
 
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
+from bannister.domain.deployment.deployment import ENDED, Deployment, Phase, WaitCause
 from bannister.domain.deployment.machine import advance, notice
 from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Limits, Observation
 from bannister.domain.deployment.outlook import (
+    LATE_SECONDS,
     DeploymentStatus,
     StepState,
     deployment_status,
@@ -94,17 +95,21 @@ def test_steps_and_status_on_the_way_to_success_and_after_a_stop() -> None:
     assert waiting(replace(BAKING, phase=Phase.COMPLETED), observation(1020.0), LIMITS) is None
 
 
-def test_a_bake_that_takes_longer_says_so_once_for_each_reason() -> None:
+def test_a_bake_that_takes_longer_says_so_once_for_each_cause() -> None:
     one, told = BAKING, []
+    in_time, late = BAKING.baking_since + 30.0, BAKING.baking_since + 30.0 + LATE_SECONDS
+    behind = (AlarmObservation("errors", AlarmValue.OK, 1039.0),)
     for seen in (
-        observation(1020.0),
         observation(1021.0, silent_seconds=5.0),
-        observation(1022.0, silent_seconds=6.0),
-        observation(1023.0, covered_since=1022.5),
-        observation(1024.0, covered_since=1022.5),
-        observation(1025.0, covered_since=1024.5),
-        observation(1056.0, covered_since=1024.5, green_requests=8),
-        observation(1057.0, covered_since=1024.5, green_requests=8),
+        observation(in_time + 1.0, alarms=behind),
+        observation(late, alarms=behind),
+        observation(late + 1.0, silent_seconds=5.0, alarms=behind),
+        observation(late + 2.0, covered_since=late + 1.5),
+        observation(late + 3.0, silent_seconds=5.0, alarms=behind),
+        observation(late + 4.0, covered_since=late + 3.5),
+        observation(late + 5.0, covered_since=None),
+        observation(late + 40.0, covered_since=late + 3.5, green_requests=8),
+        observation(late + 41.0, covered_since=late + 3.5, green_requests=8),
     ):
         assert notice(one, seen, LIMITS) is None
         found = waits_longer(one, seen, LIMITS)
@@ -112,17 +117,18 @@ def test_a_bake_that_takes_longer_says_so_once_for_each_reason() -> None:
             one, waits = found
             told.append((seen.now, waits.cause))
     assert told == [
-        (1021.0, "telemetry is silent"),
-        (1023.0, "a gap until 1022.5"),
-        (1025.0, "a gap until 1024.5"),
-        (1056.0, "too few requests"),
+        (late, WaitCause.NOT_EVALUATED),
+        (late + 1.0, WaitCause.TELEMETRY_SILENT),
+        (late + 2.0, WaitCause.GAP),
+        (late + 5.0, WaitCause.NOT_SEEN),
+        (late + 40.0, WaitCause.FEW_REQUESTS),
     ]
-    seen = observation(1058.0, covered_since=1024.5, green_requests=9)
+    seen = observation(late + 42.0, covered_since=late + 3.5, green_requests=9)
     noticed = notice(one, seen, LIMITS)
     assert noticed is not None
-    assert advance(one, noticed, seen).waits_for is None
+    assert advance(one, noticed, seen).waited_for == ()
 
 
 @pytest.mark.parametrize("phase", set(Phase) - {Phase.BAKING})
 def test_outside_a_bake_no_wait_is_longer_than_planned(phase: Phase) -> None:
-    assert waits_longer(replace(BAKING, phase=phase), observation(1020.0, silent_seconds=9.0), LIMITS) is None
+    assert waits_longer(replace(BAKING, phase=phase), observation(1099.0, silent_seconds=9.0), LIMITS) is None

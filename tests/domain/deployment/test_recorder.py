@@ -14,7 +14,9 @@ from bannister.domain.deployment.machine import Event, advance, notice
 from bannister.domain.deployment.observation import AlarmObservation, Limits, Observation
 from bannister.domain.deployment.outlook import waits_longer
 from bannister.domain.deployment.recorder import Unreplayable, disagreements, evidence, replay, replay_wait, waited
+from bannister.domain.deployment.wish import replay_wish, wish, wished
 from bannister.domain.metric.identity import identity
+from bannister.errors import Invalid
 
 LIMITS = Limits(alarm_clear_timeout_seconds=100.5)
 RULE = AlarmRule(
@@ -134,10 +136,22 @@ def test_a_person_cannot_stop_what_already_retires_blue() -> None:
 
 def test_a_wait_is_the_same_when_it_is_decided_again() -> None:
     baking = replace(deployment(), phase=Phase.BAKING, step=0, baking_since=1010.0, alarms_seen=0)
-    seen = observation(1020.0, silent_seconds=5.0)
+    seen = observation(1050.0, silent_seconds=5.0, alarms=(AlarmObservation("errors", AlarmValue.OK, 1039.0),))
     found = waits_longer(baking, seen, LIMITS)
     assert found is not None
     body = json.loads(json.dumps(waited(baking, found[1], seen, LIMITS, "1.2.3")))
     assert replay_wait(body) == found[1]
     (undone,) = falsified([body], 0, silent_seconds=0.0)
     assert replay_wait(undone) is None
+
+
+def test_a_wish_is_the_same_when_it_is_judged_again() -> None:
+    baking, retiring = (replace(deployment(), phase=phase, step=1) for phase in (Phase.BAKING, Phase.RETIRING))
+    assert wished(baking, "wrong").stop_requested == "wrong"
+    assert replay_wish(json.loads(json.dumps(wish(baking, "wrong", "1.2.3")))) is None
+    with pytest.raises(Invalid, match="being retired") as refusal:
+        wished(retiring, "wrong")
+    body = json.loads(json.dumps(wish(retiring, "wrong", "1.2.3", refusal.value)))
+    assert replay_wish(body) == body["reason"] == str(refusal.value)
+    with pytest.raises(Unreplayable, match="not whole"):
+        replay_wish({"reason": "wrong", "version": "0.9"})

@@ -57,6 +57,17 @@ RETURNING: Final = frozenset({Phase.ROLLING_BACK, Phase.SHEDDING, Phase.RESTORIN
 ENDED: Final = frozenset({Phase.COMPLETED, Phase.ROLLED_BACK, Phase.ROLLBACK_FAILED})
 
 
+class WaitCause(StrEnum):
+    """Why a bake takes longer than its time."""
+
+    NOT_SEEN = "nothing was seen yet"
+    TELEMETRY_SILENT = "telemetry is silent"
+    NOT_COMPARED = "no answers are compared"
+    GAP = "a gap in what was seen"
+    NOT_EVALUATED = "alarms are not evaluated"
+    FEW_REQUESTS = "too few requests"
+
+
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """One guarded change from blue to green. Immutable; `advance` returns the next one."""
@@ -95,8 +106,8 @@ class Deployment:
     model_warnings: tuple[ModelWarning, ...] = ()
     #: Why its policy is not the one that was asked for; None: it is.
     unguarded: Unguarded | None = None
-    #: What its bake was last recorded to wait for beyond its time (`outlook.Waiting.cause`); None: nothing in this phase.
-    waits_for: str | None = None
+    #: What its present bake was recorded to wait for beyond its time.
+    waited_for: tuple[WaitCause, ...] = ()
 
     @property
     def rolling(self) -> bool:

@@ -420,7 +420,7 @@ def advance(deployment: Deployment, noticed: Noticed, seen: Observation) -> Depl
     phase = TRANSITIONS[deployment.phase].get(noticed.event)
     if phase is None:
         raise IllegalEvent(f"{noticed.event} in phase {deployment.phase}")
-    after = replace(deployment, phase=phase, phase_since=seen.now, baking_since=None, waits_for=None)
+    after = replace(deployment, phase=phase, phase_since=seen.now, baking_since=None, waited_for=())
     match phase:
         case Phase.SHIFTING:
             first = deployment.step < 0

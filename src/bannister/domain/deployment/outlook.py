@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmValue
-from bannister.domain.deployment.deployment import ENDED, RETURNING, STOPPABLE, Deployment, Phase
+from bannister.domain.deployment.deployment import ENDED, RETURNING, STOPPABLE, Deployment, Phase, WaitCause
 from bannister.domain.deployment.machine import bake_deadline, comparing, instant
 from bannister.domain.deployment.observation import Limits, Observation
 from bannister.domain.deployment.targets import asked_split
@@ -19,7 +19,9 @@ from bannister.domain.deployment.targets import asked_split
 #: A silence of telemetry shorter than this is its usual rhythm, and no news.
 SILENCE_SECONDS: Final = 2.0
 #: A bake that began again this much later than the split was acknowledged did so because of a gap; less is the rhythm of telemetry.
-GAP_SECONDS: Final = 2.0
+AGAIN_SECONDS: Final = 2.0
+#: A bake that takes this much longer than its time is late; less is how long its last second takes to be reported and judged.
+LATE_SECONDS: Final = 3.0
 
 
 class DeploymentStatus(StrEnum):
@@ -52,8 +54,8 @@ class Waiting:
     since: float
     #: When it ends at the earliest, or, for a bound, at the latest; None: that is not known.
     until: float | None = None
-    #: Why a bake takes longer than its time, the same for as long as it is the same wait; None: it does not, as far as is known.
-    cause: str | None = None
+    #: What keeps a bake from being over, as far as anything but time does.
+    cause: WaitCause | None = None
 
 
 def deployment_status(deployment: Deployment) -> DeploymentStatus:
@@ -124,14 +126,17 @@ def waiting(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
 
 
 def waits_longer(deployment: Deployment, seen: Observation, limits: Limits) -> tuple[Deployment, Waiting] | None:
-    """To wait longer than was planned is a decision, too: with it the deployment as it is then. None: it waits for nothing new.
+    """That a bake takes longer than its time is a decision, too: the deployment with it, and what it waits for. Each cause is said once in a bake.
 
-    To be asked when `notice` says that there is nothing to decide.
+    To be asked when `notice` says that there is nothing to decide. None: it is not late, or waits for nothing new.
     """
-    found = waiting(deployment, seen, limits) if deployment.phase is Phase.BAKING else None
-    if found is None or found.cause is None or found.cause == deployment.waits_for:
+    if deployment.phase is not Phase.BAKING or deployment.baking_since is None:
         return None
-    return replace(deployment, waits_for=found.cause), found
+    planned = deployment.baking_since + deployment.steps[deployment.step].bake_seconds
+    found = waiting(deployment, seen, limits) if seen.now >= planned + LATE_SECONDS else None
+    if found is None or found.cause is None or found.cause in deployment.waited_for:
+        return None
+    return replace(deployment, waited_for=(*deployment.waited_for, found.cause)), found
 
 
 def _going_back(deployment: Deployment, seen: Observation) -> str:
@@ -174,7 +179,7 @@ def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
             f"Telemetry is silent, so the bake of {step} makes no progress; if it stays silent the deployment rolls back.",
             seen.now - seen.silent_seconds,
             seen.now + left,
-            "telemetry is silent",
+            WaitCause.TELEMETRY_SILENT,
         )
     if deployment.policy.alarms and seen.uncompared_seconds >= SILENCE_SECONDS:
         left = max(0.0, limits.blind_timeout_seconds - seen.uncompared_seconds)
@@ -183,32 +188,34 @@ def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
             "silent the deployment rolls back.",
             seen.now - seen.uncompared_seconds,
             seen.now + left,
-            "no answers are compared",
+            WaitCause.NOT_COMPARED,
         )
     deadline = bake_deadline(deployment, seen.covered_since)
     if deadline is None:
         who = "telemetry and the capture process" if comparing(seen) else "telemetry"
-        return Waiting(f"The bake of {step} waits for the first word of {who}.", since)
+        return Waiting(f"The bake of {step} waits for the first word of {who}.", since, cause=WaitCause.NOT_SEEN)
     if seen.now < deadline:
         again = deadline - deployment.steps[deployment.step].bake_seconds
-        if again - since < GAP_SECONDS:
+        if again - since < AGAIN_SECONDS:
             return Waiting(f"Bakes at {step}.", since, deadline)
         return Waiting(
             f"Bakes at {step}, again from {instant(again)} on: until then there is a gap in what was seen of it.",
             again,
             deadline,
-            f"a gap until {again}",
+            WaitCause.GAP,
         )
     late = [alarm.name for alarm in seen.alarms if (alarm.evaluated_until or 0.0) < math.ceil(deadline)]
     if late:
         return Waiting(
-            f"The time of {step} is over; waits until every alarm is evaluated on data up to its end.", deadline
+            f"The time of {step} is over; waits until every alarm is evaluated on data up to its end.",
+            deadline,
+            cause=WaitCause.NOT_EVALUATED,
         )
     if seen.green_requests is not None and seen.green_requests < limits.bake_requests_min:
         return Waiting(
             f"The time of {step} is over; waits until green has had {limits.bake_requests_min} requests in it, "
             f"{seen.green_requests} so far.",
             deadline,
-            cause="too few requests",
+            cause=WaitCause.FEW_REQUESTS,
         )
     return Waiting(f"The bake of {step} is over.", deadline)

@@ -177,6 +177,6 @@ def _continues(left: Deployment, found: Deployment) -> bool:
     """Between two decisions only a person's wish to stop may have come, other warnings, and what is waited for."""
 
     def compared(one: Deployment) -> Deployment:
-        return replace(one, stop_requested=None, caveats=(), model_warnings=(), waits_for=None)
+        return replace(one, stop_requested=None, caveats=(), model_warnings=(), waited_for=())
 
     return compared(left) == compared(found)

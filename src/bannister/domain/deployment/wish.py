@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from bannister.domain.deployment.deployment import ENDED, RETURNING, Deployment, Phase
+from bannister.domain.deployment.recorder import Unreplayable
 from bannister.errors import Invalid, Refused
 
 
@@ -46,9 +47,17 @@ def wish(before: Deployment, reason: str, version: str, refusal: Refused | None 
 
 
 def replay_wish(body: Mapping[str, Any]) -> str | None:
-    """The sentence with which a recorded wish is refused when it is judged again; None: it is granted."""
+    """The sentence with which a recorded wish is refused when it is judged again; None: it is granted.
+
+    Raises:
+        Unreplayable: The body is not a whole record of a wish.
+    """
     try:
-        wished(msgspec.convert(body["before"], Deployment), body["wished"])
+        before, reason = msgspec.convert(body["before"], Deployment), body["wished"]
+    except (KeyError, msgspec.ValidationError) as error:
+        raise Unreplayable(f"The record of this wish is not whole: {error}.") from None
+    try:
+        wished(before, reason)
     except Refused as refused:
         return str(refused)
     return None
