@@ -1,10 +1,11 @@
 """Real deployments back to back, of every strategy and outcome, under constant load; then: nothing lost, nothing leaked.
 
-`make soak` runs 200 (DEPLOYMENTS), `make test` ten.
+`make soak` runs 200 (DEPLOYMENTS), and more until its time is over (SOAK_SECONDS), `make test` ten.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
@@ -26,10 +27,16 @@ from bannister.launcher.record import Record
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
 DEPLOYMENTS = int(os.environ.get("DEPLOYMENTS", "10"))
+#: How fast deployments go depends on the machine; what they leave in memory shows only over time.
+SOAK_SECONDS = float(os.environ.get("SOAK_SECONDS", "0"))
 #: The first deployments warm everything up: nothing is compared with before them.
 WARM_UP = 3
 #: Only a long run says something about memory: metrics of the last ten minutes are held on purpose.
 MEMORY_SECONDS = 900.0
+#: Over less than this, the slope of a line says nothing.
+SLOPE_SECONDS_MIN = 900.0
+#: How often the report has what the processes hold.
+REPORT_SECONDS = 300.0
 #: Megabytes an hour that a process may grow by after that, at about 500 deployments an hour.
 GROWTH_MAX = 20.0
 
@@ -179,21 +186,23 @@ def test_deployments_back_to_back(server: Server, tmp_path: Path) -> None:
     outcomes: Counter[str] = Counter()
     parts, began = part_pids(server), time.monotonic()
 
-    def deploy_all(numbers: range, record: Path) -> int:
+    def deploy_all(first: int, count: int, seconds: float, record: Path) -> int:
         """Under load; returns the number of requests, of which none was lost."""
         nonlocal current
         with Load(server, "soak", record) as load:
-            for number in numbers:
+            for number in itertools.count(first):
+                if number >= first + count and time.monotonic() - began >= seconds:
+                    break
                 strategy, version = chance.choice(list(STRATEGIES)), chance.choice([*VERSIONS, "good"])
                 current = deploy(world, number, strategy, version, current)
                 outcomes[f"{strategy}, {version}"] += 1
                 memory.append((time.monotonic() - began, resident_megabytes(server)))
         return len(load.nothing_lost())
 
-    deploy_all(range(WARM_UP), tmp_path / "warm-up")
+    deploy_all(0, WARM_UP, 0.0, tmp_path / "warm-up")
     before = at_rest(server)
     outcomes.clear()
-    requests = deploy_all(range(WARM_UP, WARM_UP + DEPLOYMENTS), tmp_path / "load")
+    requests = deploy_all(WARM_UP, DEPLOYMENTS, SOAK_SECONDS, tmp_path / "load")
     after = at_rest(server, before)
     report(began, outcomes, requests, before, after, memory)
     assert part_pids(server) == parts, "a part was started again"
@@ -230,19 +239,18 @@ def leaks(before: Holdings, after: Holdings) -> list[str]:
 
 
 def flat(memory: list[tuple[float, dict[str, float]]]) -> None:
-    late = [(at, resident) for at, resident in memory if at > MEMORY_SECONDS]
-    if len(late) < 20:
-        return
-    for name, growth in growths(late).items():
+    for name, growth in growths(memory).items():
         assert growth < GROWTH_MAX, f"{name} grows by {growth:.1f} MB an hour"
 
 
 def growths(memory: list[tuple[float, dict[str, float]]]) -> dict[str, float]:
-    """Megabytes an hour, by process: the slope of a line through all measurements."""
-    hours = [at / 3600 for at, _ in memory]
+    """Megabytes an hour after the first quarter, by process: the slope of a line through all measurements; empty: they are of too short a time."""
+    late = [(at, resident) for at, resident in memory if at > MEMORY_SECONDS]
+    if not late or late[-1][0] - late[0][0] < SLOPE_SECONDS_MIN:
+        return {}
+    hours = [at / 3600 for at, _ in late]
     return {
-        name: statistics.linear_regression(hours, [resident[name] for _, resident in memory]).slope
-        for name in memory[0][1]
+        name: statistics.linear_regression(hours, [resident[name] for _, resident in late]).slope for name in late[0][1]
     }
 
 
@@ -259,8 +267,12 @@ def report(
         print(f"  {count:4d} {outcome}")
     print(f"  before {before}")
     print(f"  after  {after}")
-    late = [one for one in memory if one[0] > MEMORY_SECONDS]
-    slopes = growths(late) if len(late) >= 20 else {}
+    slopes = growths(memory)
+    due = 0.0
+    for at, held in memory:
+        if at >= due:
+            print(f"  after {at:5.0f} s: {', '.join(f'{name} {megabytes:.1f} MB' for name, megabytes in held.items())}")
+            due = at + REPORT_SECONDS
     for name, resident in memory[-1][1].items():
         slope = f", {slopes[name]:+.1f} MB an hour after the first quarter" if name in slopes else ""
         print(f"  {name}: {memory[WARM_UP - 1][1][name]:.0f} MB at first, {resident:.0f} MB at last{slope}")

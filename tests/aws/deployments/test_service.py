@@ -158,7 +158,10 @@ async def test_every_kind_of_entry_has_its_name_in_the_model_and_its_words(clien
     told = client.list_decisions(DeploymentId="d1")["Decisions"]
     model = client.meta.service_model.shape_for("DecisionKind")
     assert {one["Kind"] for one in told} == set(model.enum)
-    headlines = {_headline({**one, "Evidence": json.loads(one["Evidence"]), "PhaseAfter": "baking"})[2] for one in told}
+    headlines = {
+        _headline({"Event": "green ready", **one, "Evidence": json.loads(one["Evidence"]), "PhaseAfter": "baking"})[2]
+        for one in told
+    }
     assert len(headlines) == len(STORY)
 
 
