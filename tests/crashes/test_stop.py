@@ -221,7 +221,7 @@ def test_a_second_launcher_is_refused_while_the_first_stands_still(world: World)
 @pytest.mark.parametrize("how", ["stopped", "killed in a loop"])
 def test_blind_is_not_quiet(tmp_path: Path, how: str) -> None:
     """Without telemetry a bad version is never advanced, though its alarm takes missing data for good news; in the end it goes back."""
-    blind_timeout = 6.0
+    blind_timeout = 12.0
     server = Server(tmp_path / "data", blind_timeout_seconds=blind_timeout)
     try:
         world = World(server)

@@ -1,5 +1,8 @@
 """Bad input gets a clear error and changes nothing."""
 
+import time
+from http.client import HTTPConnection
+
 import pytest
 from botocore.exceptions import ClientError
 from tests.scenarios.world import World
@@ -175,3 +178,44 @@ def test_deleting_what_an_endpoint_runs_does_not_touch_it(world: World) -> None:
     assert world.describe(endpoint)["EndpointStatus"] == "InService"
     world.update(endpoint, world.config("detached-next", instances=1), routing=PLAIN["TrafficRoutingConfiguration"])
     assert world.settled(endpoint)["EndpointConfigName"] == "detached-next"
+
+
+MIB = 1024 * 1024
+
+
+def invocation(name: str, size: int, **headers: str) -> tuple[str, str, dict[str, str], int]:
+    return "POST", f"/endpoints/{name}/invocations", {"Content-Type": "application/json", **headers}, size
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "words"),
+    [
+        (invocation("nope", 12 * MIB), 400, "Endpoint nope of account"),
+        (invocation("steady", 26 * MIB), 413, ""),
+        (invocation("steady", 12 * MIB, **{"X-Amzn-SageMaker-Target-Variant": "nope"}), 400, "ariant"),
+        (invocation("steady", 12 * MIB, **{"X-Amzn-SageMaker-Target-Model": "m"}), 400, ""),
+        (invocation("steady", 12 * MIB, **{"X-Amzn-SageMaker-Session-Id": "nope"}), 400, "ession"),
+        (("PUT", "/no-such-bucket/key", {}, 40 * MIB), 404, "NoSuchBucket"),
+        (("POST", "/", {"X-Amz-Target": "SageMaker.ListEndpoints"}, 40 * MIB), 413, ""),
+        (("POST", "/", {"X-Amz-Target": "Nobody.Knows"}, 12 * MIB), 400, "Nobody"),
+    ],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_long_body_that_is_refused_gets_its_answer_at_once(
+    world: World, endpoint: str, asked, status: int, words: str, chunked: bool
+) -> None:
+    """Also of clients that look for an answer only when they have sent everything; `downstream_close_seconds` would be ten."""
+    method, path, headers, size = asked
+    pieces = [b"x" * MIB] * (size // MIB)
+    connection = HTTPConnection("127.0.0.1", world.server.port, timeout=30)
+    began = time.monotonic()
+    if chunked:
+        connection.request(method, path, iter(pieces), headers, encode_chunked=True)
+    else:
+        connection.request(method, path, b"".join(pieces), headers)
+    answer = connection.getresponse()
+    text = answer.read().decode()
+    took = time.monotonic() - began
+    connection.close()
+    assert (answer.status, words in text) == (status, True), text
+    assert took < 5.0

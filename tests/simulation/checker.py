@@ -646,7 +646,14 @@ class Checker:
             None,
         )
         if wanted is None:
-            return True
+            # Deleted, and a proxy that does not take what it is sent may still route to it.
+            proxies = [proxy for proxy in self._world.network.proxies.values() if proxy.running]
+            return not any(
+                one.group == group and one.parts
+                for proxy in proxies
+                for weights in proxy.routes().values()
+                for one in weights
+            )
         drains = {one.id for one in machine.remembered.instances if one.draining}
         stay = {machine.address_of[one] for one in machine.in_group(group) if one not in drains}
         # Not whole yet, if there are enough: one hangs, of which nobody knows, and the others are to go; or a proxy

@@ -5,14 +5,17 @@ A request is judged in this order; the first that fits answers it:
 0. Where this process cannot be sure that it may act, everything is answered with 503.
 1. A foreign `Host` or `Origin` is refused: the server listens on loopback and has no access control yet, so a page in the
    user's browser must not reach it, neither directly nor through a name that resolves to 127.0.0.1.
-2. `GET /-/ready` says whether the server serves; `GET /metrics`, unsigned, is a Prometheus server's (signed for S3 it is a bucket's).
-3. A POST that is written in one of AWS's protocols is for an operation. `smithy-protocol` (or CBOR sent to a path of RPC v2) says RPC v2,
+2. What the proxy has refused, and gives here because of its long body, gets the answer that the proxy names (`runtime_texts`).
+3. `GET /-/ready` says whether the server serves; `GET /metrics`, unsigned, is a Prometheus server's (signed for S3 it is a bucket's).
+4. A POST that is written in one of AWS's protocols is for an operation. `smithy-protocol` (or CBOR sent to a path of RPC v2) says RPC v2,
    and the path names service and operation; `X-Amz-Target` says JSON and names both; a form says query: its signature names the service,
    its `Action` the operation. Whatever is then wrong is answered in that protocol.
-4. `POST /endpoints/NAME/invocations`, and `…-response-stream`, arrive here only where the proxy has no route for NAME: there is no such
-   endpoint, and there may be none of this name. The other ways to invoke one are not supported. The body is not read.
-5. The signature's scope names the service: `s3` is for the objects; another gets an error in its wire format.
-6. Anything else is a path of an object, unsigned.
+5. `POST /endpoints/NAME/invocations`, and `…-response-stream`, arrive here only where the proxy has no route for NAME: there is no such
+   endpoint, and there may be none of this name. The other ways to invoke one are not supported. The body is not looked at.
+6. The signature's scope names the service: `s3` is for the objects; another gets an error in its wire format.
+7. Anything else is a path of an object, unsigned.
+
+An answer begins when the request has been read to its end (`unread`).
 
 An operation is parse, validate, call, serialise, and nothing else; whatever goes wrong becomes a `Fault` of the service, in the
 wire format of the request. The three protocols differ in the first and the last of these only. A long body takes up to a second to parse and
@@ -36,12 +39,14 @@ import msgspec
 from bannister.aws.call import Call, Service
 from bannister.aws.members import Refusals
 from bannister.aws.runtime_errors import unknown_endpoint
+from bannister.aws.unread import Unread
 from bannister.aws.wire import body, fault, json, query, rest_json, rpc_v2_cbor, validate
 from bannister.aws.wire.answer import Answer
 from bannister.aws.wire.fault import Fault, Place
 from bannister.aws.wire.models import SIGNING_NAMES, TARGET_PREFIXES, UNSIGNED_FORMS, operation_model, service_model
 from bannister.aws.wire.protocol import Wire
 from bannister.aws.wire.values import Malformed
+from bannister.domain.runtime_texts import REFUSAL_HEADER, read_refusal
 from bannister.errors import BannisterError, Unavailable
 
 if TYPE_CHECKING:
@@ -134,6 +139,8 @@ class Gateway:
         self._scrape = scrape
         self._place = Place(settings.region, settings.account_id)
         self._body_bytes_max = settings.request_body_bytes_max
+        #: As long as the proxy would wait for the client.
+        self._unread_seconds_max = settings.downstream_close_seconds
         self._ids = ids
         self._clock = clock
         self._handlers = {service.name: service.handlers for service in services}
@@ -149,11 +156,14 @@ class Gateway:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             raise ValueError(f"The gateway speaks HTTP only, not {scope['type']}.")
-        request = self._request(scope, receive)
+        unread = Unread(receive)
+        request = self._request(scope, unread)
+        send = unread.before_answer(send, self._unread_seconds_max)
         started_at = self._clock.monotonic()
         for step in (
             self._fenced,
             self._refuse_foreign,
+            self._refused_by_proxy,
             self._ready,
             self._metrics,
             self._operation,
@@ -169,7 +179,7 @@ class Gateway:
                 log.debug("%s %s %s: %d in %.4f s", request.id, request.method, request.path, answer.status, took)
                 await _send(answer, request, send)
                 return
-        await self._objects_app(scope, receive, send)
+        await self._objects_app(scope, unread, send)
 
     def _request(self, scope: Scope, receive: Receive) -> _Request:
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
@@ -195,6 +205,12 @@ class Gateway:
             sentence = f"Pages of the origin {origin!r} may not use this server; only those of this machine may."
             return _foreign(request, sentence)
         return None
+
+    async def _refused_by_proxy(self, request: _Request) -> Answer | None:
+        # Who sends the header himself refuses his own request.
+        given = request.headers.get(REFUSAL_HEADER)
+        reply = read_refusal(given) if given is not None else None
+        return rest_json.render_reply(reply) if reply is not None else None
 
     async def _ready(self, request: _Request) -> Answer | None:
         if request.path != "/-/ready" or request.method not in ("GET", "HEAD"):

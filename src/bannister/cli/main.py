@@ -23,7 +23,8 @@ boto3, the AWS CLI and existing scripts work unmodified once they are pointed at
 \b
   bannister up
   export AWS_ENDPOINT_URL=http://127.0.0.1:3594
-  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any AWS_DEFAULT_REGION=us-east-1
+  export AWS_ACCESS_KEY_ID=any AWS_SECRET_ACCESS_KEY=any
+  export AWS_DEFAULT_REGION=us-east-1
   aws sagemaker list-endpoints
 """
 
@@ -190,7 +191,7 @@ def rollback(
     Waits until that is done; Ctrl-C stops waiting, not the rollback.
 
     \b
-    Exit code: 0 when it is rolled back, 1 when the deployment completed all the same.
+    Exit code: 0 when it is rolled back, 1 when it completed all the same.
 
     \b
     Example:

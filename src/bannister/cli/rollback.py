@@ -17,7 +17,8 @@ POLL_SECONDS: Final = 0.3
 
 def rollback(endpoint: str, reason: str, url: str | None, wait: bool) -> int:
     """Ask for it and, unless told otherwise, see it done; the exit code: 0 when it is rolled back (or asked for), else 1."""
-    if not reason.strip():
+    reason = " ".join(reason.split())  # what is pasted has line ends
+    if not reason:
         raise Refused("Say why, with --reason: it is what those who ask later will read.")
     server = Server(url)
     asked = server.ask("bannister", "rollback_deployment", EndpointName=endpoint, Reason=reason)

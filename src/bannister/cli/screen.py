@@ -49,6 +49,8 @@ _ALARMS: Final = {
 
 def screen(found: dict[str, Any], note: str | None = None) -> Group:
     """The deployment as it is described. `note` stands in for the last line: what is wrong with the connection."""
+    foot = _foot(found, note)
+    alarms_max = ALARMS_MAX - bool(found.get("Warnings")) - (len(foot) - 1)
     lines = _joined(
         [
             _head(found),
@@ -57,9 +59,9 @@ def screen(found: dict[str, Any], note: str | None = None) -> Group:
             _fleets(found),
             [
                 *([Text(f"  {shadow_figures(found['Shadow'])}")] if "Shadow" in found else []),
-                *_alarms(found["Alarms"], ALARMS_MAX - bool(found.get("Warnings"))),
+                *_alarms(found["Alarms"], alarms_max),
                 *_warnings(found),
-                *_foot(found, note),
+                *foot,
             ],
         ]
     )
@@ -314,11 +316,10 @@ def _foot(found: dict[str, Any], note: str | None) -> list[Text]:
     if "EndTime" in found:
         return [Text(f"  the whole story: bannister explain {name}", "dim")]
     command = f"bannister rollback {name} --reason TEXT"
-    # With the longest names there is no room for more than the command itself.
+    lines = next((line for line in (f"  to stop it: {command}", f"  {command}") if len(line) <= WIDTH), None)
+    # The longest names leave room for nothing beside them; so written it can still be pasted.
     return [
-        Text(
-            next((line for line in (f"  to stop it: {command}", f"  {command}") if len(line) <= WIDTH), command), "dim"
-        )
+        Text(line, "dim") for line in ([lines] if lines else ["  bannister rollback \\", f"  {name} --reason TEXT"])
     ]
 
 

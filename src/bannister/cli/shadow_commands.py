@@ -97,7 +97,7 @@ def rules(
     \b
     Example:
       bannister shadow rules flights
-      bannister shadow rules flights --ignore '$.version' --ignore '$.trace' --rtol 0.01
+      bannister shadow rules flights --ignore '$.version' --rtol 0.01
       bannister shadow rules flights --min 0 --max 1 --noise-percent 5
     """  # noqa: D301  # the mark tells click to keep the lines
     from bannister.cli.shadow_rules import Change

@@ -27,6 +27,9 @@ from bannister.state.group_record import GroupRecord
 from bannister.state.store import State
 from bannister.state.tables import ALARMS, COMPARISON_RULES, GROUPS
 
+#: Of the alarms beneath a composite alarm, the reasons of so many are told.
+REASONS_BENEATH_MAX = 3
+
 
 class Traffic(Protocol):
     """What the deployer asks the publisher."""
@@ -167,10 +170,18 @@ class Observer:
             return seen
         for entry in await self._state.journal(after=deployment.alarms_seen, subject=f"alarm/{name}"):
             if entry.kind == "alarm.transitioned" and entry.body.get("to") == AlarmValue.ALARM:
-                return replace(seen, tripped_at=entry.at, tripped_reason=str(entry.body.get("reason", "")))
+                reason = " ".join([str(entry.body.get("reason", "")), *await self._reasons_beneath(alarm)])
+                return replace(seen, tripped_at=entry.at, tripped_reason=reason)
             if entry.kind == "alarm.deleted":
                 return replace(seen, value=None)  # and made again since: another alarm under the same name
         return seen
+
+    async def _reasons_beneath(self, alarm: Alarm) -> list[str]:
+        """Why the alarms in a composite alarm's rule are in ALARM: a composite alarm's own reason names them, and no value."""
+        names = () if alarm.composite is None else alarm.composite.children
+        rows = [await self._state.get(ALARMS, name) for name in names]
+        ringing = [row for row in rows if row is not None and row.value.state.value is AlarmValue.ALARM]
+        return [f'Alarm "{row.key}": {row.value.state.reason}' for row in ringing[:REASONS_BENEATH_MAX]]
 
     async def _children(self, alarm: Alarm) -> dict[str, AlarmValue]:
         """The states of the alarms in a composite alarm's rule."""

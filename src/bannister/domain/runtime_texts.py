@@ -17,6 +17,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Final
+
+import msgspec
+
+#: With which the proxy gives a request that it refuses to the control plane, to be read to its end and answered as the header says.
+REFUSAL_HEADER: Final = "x-bannister-refusal"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,19 @@ class Reply:
         for placeholder, name in names.items():
             body = body.replace("{" + placeholder + "}", name)
         return replace(self, body=body)
+
+
+def written_refusal(reply: Reply) -> str:
+    """For the header `REFUSAL_HEADER`."""
+    return msgspec.json.encode(reply).decode()
+
+
+def read_refusal(value: str) -> Reply | None:
+    """What `written_refusal` wrote; None: that is something else."""
+    try:
+        return msgspec.json.decode(value, type=Reply)
+    except msgspec.MsgspecError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)

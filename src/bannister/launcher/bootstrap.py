@@ -82,7 +82,8 @@ def bootstrap_document(settings: Settings) -> dict[str, Any]:
         "static_resources": {
             "clusters": [
                 _cluster("xds", settings.xds_socket, _GRPC_WATCHED),
-                _cluster("access-log", settings.access_log_socket, _GRPC),
+                _cluster("access-log", settings.access_log_socket, _GRPC)
+                | {"per_connection_buffer_limit_bytes": settings.access_log_backlog_bytes_max},
                 _cluster("control", settings.api_socket, _http(settings)),
                 _cluster("capture", settings.exchange_socket, _GRPC_WATCHED, settings.capture_streams_max),
                 _cluster("capture-large", settings.exchange_socket, _GRPC_WATCHED, settings.capture_large_streams_max),

@@ -85,7 +85,7 @@ async def _row(context: Context, kind: Resource, name: str) -> Row[Any]:
     if len(meant) > 1 and not exact:
         names = ", ".join(f'"{row.key}"' for row in meant)
         raise Invalid(
-            f"The ARN could mean each of {names}: write the name in it in the case of the one that is meant, or delete one "
-            "of them."
+            f"The ARN could mean each of {names}, for ARNs have names in lower case. Write the name in it in its own case; one that is "
+            "all lower case can be meant only when it is the only one."
         )
     return (exact or meant)[0]

@@ -10,12 +10,12 @@ import json
 import sys
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from bannister.runtime.artifact import Artifact
-from bannister.runtime.content import CSV, JSON, Unacceptable, encode, media_type, negotiate
+from bannister.runtime.content import CSV, JSON, SUPPORTED, Unacceptable, encode, media_type, negotiate
 from bannister.runtime.messages import Request, Response
 
 #: Characters of an exception's message that go into an answer; the log has all.
@@ -143,12 +143,27 @@ def _text_or_bytes(body: bytes, content_type: str) -> str | bytes:
 
 
 def _body_and_type(result: Any, wanted: str) -> tuple[bytes, str]:
-    """User code may give bytes or text, with or without a type, or any value that the built-in encoder knows."""
-    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], str):
+    """User code may give bytes or text, with or without a type, or any value that the built-in encoder knows.
+
+    Raises:
+        TypeError: It gives what cannot be an answer: the model's mistake.
+        Unacceptable: 406, the client asks for a type that this value cannot be given as.
+    """
+    named = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], str)
+    if named:
         result, wanted = result
+    if isinstance(result, Iterator):
+        raise TypeError(
+            f"output_fn returned a {type(result).__name__}, and answers are given whole here: return text or bytes. To stream, bring a model "
+            "server of your own."
+        )
     if isinstance(result, str):
         return result.encode("utf-8"), wanted
     if isinstance(result, (bytes, bytearray, memoryview)):
         return bytes(result), wanted
+    if named and media_type(wanted) not in SUPPORTED:
+        raise TypeError(
+            f"output_fn returned a {type(result).__name__} as {wanted!r}: return text or bytes, or one of the types {', '.join(SUPPORTED)}."
+        )
     chosen = negotiate(wanted)
     return encode(result, chosen), chosen

@@ -12,6 +12,7 @@ from bannister.domain.alarm.alarm_rule import (
     RULE_ELEMENTS_MAX,
     All,
     Any,
+    AtLeast,
     Constant,
     Expression,
     Is,
@@ -41,6 +42,12 @@ A, B, C = Is(ALARM, "a"), Is(ALARM, "b"), Is(ALARM, "c")
         ('ALARM("too (very) slow")', Is(ALARM, "too (very) slow")),
         ("ALARM(p99 of e: slow, AND late)", Is(ALARM, "p99 of e: slow, AND late")),
         ("ALARM(AND) OR ALARM(TRUE)", Any((Is(ALARM, "AND"), Is(ALARM, "TRUE")))),
+        ("AT_LEAST(2, ALARM, (a, b, c))", AtLeast(2, False, ALARM, False, ("a", "b", "c"))),
+        (
+            'at_least( 60 % ,NOT OK,("a, (b)",arn:aws:cloudwatch:eu-west-1:123456789012:alarm:c))',
+            AtLeast(60, True, OK, True, ("a, (b)", "c")),
+        ),
+        ("NOT AT_LEAST(1, OK, (a)) OR ALARM(b)", Any((Not(AtLeast(1, False, OK, False, ("a",))), B))),
         ("NOT ALARM(a)", Not(A)),
         ("NOT NOT ALARM(a)", Not(Not(A))),
         ("((ALARM(a)))", A),
@@ -74,6 +81,13 @@ def test_what_is_read(text: str, expected: Expression) -> None:
         ('ALARM("a)', "Error in AlarmRule [Quotation mark at char 6 is not closed]"),
         ('ALARM("a" b)', "Error in AlarmRule [Unsupported token 'b' at char 10]"),
         ("ALARM(a", "Error in AlarmRule [Parenthesis of the alarm name at char 6 is not closed]"),
+        ("AT_LEAST(ALARM, (a))", "Error in AlarmRule [A number of alarms, or a percentage, is missing at char 9]"),
+        ("AT_LEAST(0, ALARM, (a))", "Error in AlarmRule [0 at char 9 is not between 1 and 1]"),
+        ("AT_LEAST(3, ALARM, (a, b))", "Error in AlarmRule [3 at char 9 is not between 1 and 2]"),
+        ("AT_LEAST(101%, ALARM, (a, b))", "Error in AlarmRule [101% at char 9 is not between 1 and 100]"),
+        ("AT_LEAST(1, TRUE, (a))", "Error in AlarmRule [Unsupported token 'TRUE' at char 12]"),
+        ("AT_LEAST(1, ALARM, ())", "Error in AlarmRule [Alarm name is missing at char 20]"),
+        ("AT_LEAST(1, ALARM, (a)", "Error in AlarmRule [Unexpected end at char 22]"),
         ("a > 5", "Error in AlarmRule [Unsupported token 'a' at char 0]"),
     ],
 )
@@ -106,6 +120,7 @@ def test_bounds(most: str, one_more: str) -> None:
 
 
 def test_children_once_each_in_order() -> None:
+    assert children(parse("AT_LEAST(1, OK, (b, a)) OR ALARM(c)")) == ("b", "a", "c")
     assert children(parse("ALARM(b) OR (OK(a) AND NOT ALARM(b)) OR TRUE")) == ("b", "a")
 
 
@@ -119,6 +134,14 @@ def test_children_once_each_in_order() -> None:
         ("ALARM(a) AND NOT ALARM(b)", ALARM, ALARM, False),
         ("INSUFFICIENT_DATA(a)", INSUFFICIENT, OK, True),
         ("OK(a)", INSUFFICIENT, OK, False),
+        ("AT_LEAST(1, ALARM, (a, b))", OK, ALARM, True),
+        ("AT_LEAST(2, ALARM, (a, b))", OK, ALARM, False),
+        ("AT_LEAST(2, NOT OK, (a, b))", INSUFFICIENT, ALARM, True),
+        ("AT_LEAST(2, NOT OK, (a, b))", INSUFFICIENT, OK, False),
+        ("AT_LEAST(50%, ALARM, (a, b))", OK, ALARM, True),
+        ("AT_LEAST(51%, ALARM, (a, b))", OK, ALARM, False),
+        ("AT_LEAST(100%, ALARM, (a, b))", ALARM, ALARM, True),
+        ("AT_LEAST(1, NOT ALARM, (a, b))", None, ALARM, True),
         # An alarm that does not exist is in no state.
         ("ALARM(a) OR OK(a) OR INSUFFICIENT_DATA(a)", None, OK, False),
         ("NOT ALARM(a)", None, OK, True),

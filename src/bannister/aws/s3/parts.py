@@ -78,7 +78,10 @@ def etag_of(listed: list[Part]) -> str:
         try:
             digest.update(bytes.fromhex(part.etag))
         except ValueError:
-            raise Fault("InvalidPart", f"The entity tag of part {part.number} is none.") from None
+            raise Fault(
+                "InvalidPart",
+                f"The ETag given for part {part.number} is not one: take it from the answer to UploadPart.",
+            ) from None
     return f'"{digest.hexdigest()}-{len(listed)}"'
 
 

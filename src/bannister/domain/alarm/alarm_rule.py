@@ -1,9 +1,12 @@
 """The language of a composite alarm's rule: read from text, and decided from the states of other alarms.
 
     expression := term | NOT expression | expression AND expression | expression OR expression | ( expression )
-    term       := ALARM(name) | OK(name) | INSUFFICIENT_DATA(name) | TRUE | FALSE
+    term       := state(name) | AT_LEAST(share, state, (name, …)) | AT_LEAST(share, NOT state, (name, …)) | TRUE | FALSE
+    state      := ALARM | OK | INSUFFICIENT_DATA
+    share      := a number of alarms, or a percentage of them: 60%
 
-NOT binds tighter than AND, AND tighter than OR. A name may be an ARN and may stand in double quotes; it must where it holds a parenthesis.
+NOT binds tighter than AND, AND tighter than OR. A name may be an ARN and may stand in double quotes; it must where it holds a parenthesis,
+in AT_LEAST also where it holds a comma.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ _RULES_KEPT: Final = 1024
 
 _ARN: Final = re.compile(r"arn:[^:]*:cloudwatch:[^:]*:[^:]*:alarm:(.+)", re.DOTALL)
 _WORD: Final = re.compile(r"[A-Za-z_]+")
+_SHARE: Final = re.compile(r"([0-9]{1,4})\s*(%?)")
 _SPACE: Final = re.compile(r"\s*")
 
 
@@ -44,6 +48,17 @@ class Is:
 
     value: AlarmValue
     alarm: str
+
+
+@dataclass(frozen=True, slots=True)
+class AtLeast:
+    """So many of several alarms, or so many percent of them, are in a state, or are not."""
+
+    count: int
+    is_percent: bool
+    value: AlarmValue
+    negated: bool
+    alarms: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +82,7 @@ class Any:
     operands: tuple[Expression, ...]
 
 
-Expression = Constant | Is | Not | All | Any
+Expression = Constant | Is | AtLeast | Not | All | Any
 
 
 def name_of(reference: str) -> str:
@@ -101,6 +116,8 @@ def _mentioned(expression: Expression) -> Iterator[str]:
     match expression:
         case Is(_, alarm):
             yield alarm
+        case AtLeast():
+            yield from expression.alarms
         case Not(operand):
             yield from _mentioned(operand)
         case All(operands) | Any(operands):
@@ -122,6 +139,9 @@ def holds(expression: Expression, value_of: Callable[[str], AlarmValue | None]) 
             return value
         case Is(value, alarm):
             return value_of(alarm) is value
+        case AtLeast(count, is_percent, value, negated, alarms):
+            found = sum((value_of(one) is value) != negated for one in alarms)
+            return 100 * found >= count * len(alarms) if is_percent else found >= count
         case Not(operand):
             return not holds(operand, value_of)
         case All(operands):
@@ -179,13 +199,46 @@ class _Reader:
         for word in ("TRUE", "FALSE"):
             if self._takes(word):
                 return Constant(word == "TRUE")
+        if self._takes("AT_LEAST"):
+            return self._at_least()
+        value = self._state()
+        self._expect("(")
+        name = self._name(")")
+        self._expect(")")
+        return Is(value, name)
+
+    def _state(self) -> AlarmValue:
         for value in AlarmValue:
             if self._takes(value.value):
-                return Is(value, self._reference())
+                return value
         raise self._unsupported()
 
-    def _reference(self) -> str:
+    def _at_least(self) -> Expression:
         self._expect("(")
+        begin = self._skip()
+        share = _SHARE.match(self._text, begin)
+        if share is None:
+            raise _error(f"A number of alarms, or a percentage, is missing at char {begin}")
+        self._at = share.end()
+        count, is_percent = int(share[1]), bool(share[2])
+        self._expect(",")
+        negated = self._takes("NOT")
+        value = self._state()
+        self._expect(",")
+        self._expect("(")
+        alarms = [self._name(",)")]
+        while self._takes_mark(","):
+            self._count()
+            alarms.append(self._name(",)"))
+        self._expect(")")
+        self._expect(")")
+        most = 100 if is_percent else len(alarms)
+        if not 1 <= count <= most:
+            raise _error(f"{share[0]} at char {begin} is not between 1 and {most}")
+        return AtLeast(count, is_percent, value, negated, tuple(alarms))
+
+    def _name(self, ends: str) -> str:
+        """The name or ARN of an alarm, up to one of these marks."""
         begin = self._skip()
         if self._takes_mark('"'):
             end = self._text.find('"', self._at)
@@ -194,14 +247,13 @@ class _Reader:
             name = self._text[self._at : end]
             self._at = end + 1
         else:
-            end = self._text.find(")", self._at)
+            end = min((at for mark in ends if (at := self._text.find(mark, self._at)) >= 0), default=-1)
             if end < 0:
                 raise _error(f"Parenthesis of the alarm name at char {begin} is not closed")
             name = self._text[self._at : end].strip()
             self._at = end
         if not name:
             raise _error(f"Alarm name is missing at char {begin}")
-        self._expect(")")
         return name_of(name)
 
     # --- the text

@@ -238,7 +238,7 @@ def _activity(deployment: Deployment, group: Group) -> tuple[VariantStatus | Non
             more = (ahead.green_instances if ahead is not None else count) - capacity
             return (VariantStatus.CREATING, f"Launching {more} instance(s).") if more > 0 else (None, None)
         case Phase.ROLLING_BACK | Phase.SHEDDING | Phase.RESTORING | Phase.REMOVING:
-            return VariantStatus.DELETING, f"Terminating {count} instance(s)."
+            return VariantStatus.DELETING, f"Terminating {capacity if deployment.rolling else count} instance(s)."
         case _:
             return None, None
 

@@ -58,6 +58,12 @@ def longer_than(length: int) -> route_components_pb2.HeaderMatcher:
     return route_components_pb2.HeaderMatcher(name="content-length", range_match=longer)
 
 
+def no_longer_than(length: int) -> route_components_pb2.HeaderMatcher:
+    """Matches a body that is at most so long by its Content-Length."""
+    within = range_pb2.Int64Range(start=0, end=length + 1)
+    return route_components_pb2.HeaderMatcher(name="content-length", range_match=within)
+
+
 def without_length() -> route_components_pb2.HeaderMatcher:
     """Matches a body without a Content-Length."""
     return route_components_pb2.HeaderMatcher(name="content-length", present_match=True, invert_match=True)

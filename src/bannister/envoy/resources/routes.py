@@ -11,13 +11,16 @@ One table for everything, found by prefix tree, so that its cost does not grow w
 An invocation of a known endpoint is recognised exactly: method, whole path, no foreign `Origin` (the control plane refuses those), not signed for
 S3 (a bucket may be called `endpoints`). Paths are never normalised, because S3 keys are taken raw. Within an endpoint the first match counts:
 
-    body too large by its Content-Length      413
-    asks for what no endpoint here has        400 (another model, container or component, an explanation)
-    TargetVariant names nothing we know       400
+    body too large by its Content-Length      413 *
+    asks for what no endpoint here has        400 (another model, container or component, an explanation) *
+    TargetVariant names nothing we know       400 *
     of a session that one of its groups holds that group, and there that instance (`sessions`)
-    of another session                        400
+    of another session                        400 *
     TargetVariant names a variant             that variant's groups, in the ratio of their parts
     otherwise                                 all groups, by their parts
+
+(*) Envoy reads no more of a request once it has answered, and who still sends a long body waits until it hangs up. So the control plane is told to
+refuse those with long bodies: it reads them to their end first.
 
 The two ways to invoke an endpoint have a list of their own each, found by the longer prefix, so that neither makes the other slower.
 
@@ -47,12 +50,13 @@ from xds.core.v3 import extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
 from bannister.domain.routing import Forwarding, Weight
-from bannister.domain.runtime_texts import Reply, RuntimeTexts
+from bannister.domain.runtime_texts import REFUSAL_HEADER, Reply, RuntimeTexts, written_refusal
 from bannister.envoy.resources.messages import (
     fraction_of,
     header_if_absent,
     longer_than,
     metadata,
+    no_longer_than,
     packed,
     seconds,
     set_header,
@@ -97,6 +101,8 @@ from bannister.envoy.resources.streaming import (
 )
 from bannister.settings import Settings
 
+#: A client has sent so much before it looks for an answer: it fits into the buffers on the way.
+_REFUSED_AT_ONCE_BYTES_MAX = 64 * 1024
 #: Names by which a client on this machine may call us, with any port.
 LOCAL_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 #: Where a page of this machine comes from.
@@ -219,12 +225,12 @@ class EndpointRoutes:
     def _routes(self, endpoint: str, forwarding: Forwarding, way: _Way) -> Iterator[route_components_pb2.Route]:
         yield from self._guards
         path = way.path(endpoint)
-        yield self._refuse(endpoint, path, [self._too_large], self._texts.body_too_large)
+        yield self._refuse_when_read(endpoint, path, [self._too_large], self._texts.body_too_large)
         for header, reply in self._texts.unsupported_headers.items():
             if not way.streamed or header in STREAM_HEADERS:
-                yield self._refuse(endpoint, path, [_present(header)], reply)
+                yield from self._refuse(endpoint, path, [_present(header)], reply)
         unknown = _other_than(variant_shares(forwarding.weights))
-        yield self._refuse(endpoint, path, [unknown], self._texts.unknown_variant_unnamed)
+        yield from self._refuse(endpoint, path, [unknown], self._texts.unknown_variant_unnamed)
         yield from self._sessions(endpoint, forwarding, way)
         yield from self._by_variant(endpoint, forwarding, way, [])
         yield _to_control([])
@@ -238,13 +244,15 @@ class EndpointRoutes:
             yield from self._forward(endpoint, way, [held], (Share(one.group, one.variant, 1),), forwarding)
         new = _header(SESSION_HEADER, string_pb2.StringMatcher(exact=NEW_SESSION))
         if way.streamed:
-            yield self._refuse(endpoint, way.path(endpoint), [new], self._texts.no_session_by_stream)
+            yield from self._refuse(endpoint, way.path(endpoint), [new], self._texts.no_session_by_stream)
         else:
             yield from self._by_variant(endpoint, forwarding, way, [new])
-        unknown = self._refuse(endpoint, way.path(endpoint), [_present(SESSION_HEADER)], self._texts.unknown_session)
-        for name, config in way.filters.items():
-            unknown.typed_per_filter_config[name].CopyFrom(config)
-        yield unknown
+        for unknown in self._refuse(
+            endpoint, way.path(endpoint), [_present(SESSION_HEADER)], self._texts.unknown_session
+        ):
+            for name, config in way.filters.items():
+                unknown.typed_per_filter_config[name].CopyFrom(config)
+            yield unknown
 
     def _by_variant(
         self, endpoint: str, forwarding: Forwarding, way: _Way, headers: list[route_components_pb2.HeaderMatcher]
@@ -341,18 +349,31 @@ class EndpointRoutes:
 
     def _refuse(
         self, endpoint: str, path: str, headers: list[route_components_pb2.HeaderMatcher], reply: Reply
+    ) -> Iterator[route_components_pb2.Route]:
+        """At once, or with a long body when that has been read."""
+        about = reply.about(endpoint=endpoint)
+        yield route_components_pb2.Route(
+            name=REFUSAL,
+            match=_invocation(path, [*headers, no_longer_than(_REFUSED_AT_ONCE_BYTES_MAX)]),
+            direct_response=route_components_pb2.DirectResponseAction(
+                status=about.status, body=base_pb2.DataSource(inline_string=about.body)
+            ),
+            response_headers_to_add=[
+                set_header(ERROR_TYPE_HEADER, about.error_type),
+                set_header("content-type", "application/json"),
+            ],
+        )
+        yield self._refuse_when_read(endpoint, path, headers, reply)
+
+    def _refuse_when_read(
+        self, endpoint: str, path: str, headers: list[route_components_pb2.HeaderMatcher], reply: Reply
     ) -> route_components_pb2.Route:
-        reply = reply.about(endpoint=endpoint)
+        """By the control plane."""
         return route_components_pb2.Route(
             name=REFUSAL,
             match=_invocation(path, headers),
-            direct_response=route_components_pb2.DirectResponseAction(
-                status=reply.status, body=base_pb2.DataSource(inline_string=reply.body)
-            ),
-            response_headers_to_add=[
-                set_header(ERROR_TYPE_HEADER, reply.error_type),
-                set_header("content-type", "application/json"),
-            ],
+            route=route_components_pb2.RouteAction(cluster=CONTROL, timeout=seconds(0)),
+            request_headers_to_add=[set_header(REFUSAL_HEADER, written_refusal(reply.about(endpoint=endpoint)))],
         )
 
 
