@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.routing import RoutePlan
+from bannister.domain.runtime_texts import REFUSAL_HEADER, read_refusal
 
 pytestmark = pytest.mark.real
 
@@ -241,7 +242,13 @@ async def test_what_no_endpoint_here_has_is_refused(edge, steady, invoke, argume
 
 
 @pytest.mark.parametrize("extra", [0, 1])
-async def test_25_mebibytes_and_not_a_byte_more(edge, steady, invoke, extra):
+async def test_25_mebibytes_and_not_a_byte_more(edge, steady, invoke, answer, extra):
+    async def refuses_when_read(request):
+        reply = read_refusal(request.headers[REFUSAL_HEADER])
+        headers = {"x-amzn-errortype": reply.error_type, "content-type": "application/json"}
+        return answer(reply.status, reply.body.encode(), headers)
+
+    edge.control.behaviour = refuses_when_read
     model = await edge.model("g1")
     await edge.serve(steady("flights", "g1"))
     response = await invoke(Body=b"x" * (25 * MIB + extra))

@@ -195,10 +195,10 @@ def test_ctrl_c_leaves_the_deployment_alone(world: World) -> None:
     assert code == 130
     assert "The deployment of left-alone goes on" in terminal.shown
     assert world.describe(endpoint)["EndpointStatus"] == "Updating"
-    refused = run(world, "rollback", endpoint, "--reason", "two\nlines")
+    refused = run(world, "rollback", endpoint, "--reason", "x" * 1025)
     assert refused.returncode == 2
-    assert run(world, "rollback", endpoint, "--reason", "clean up", "--no-wait").returncode == 0
-    world.settled(endpoint)
+    assert run(world, "rollback", endpoint, "--reason", "clean\n up", "--no-wait").returncode == 0
+    assert "asked for: clean up" in world.settled(endpoint)["FailureReason"]
 
 
 def test_a_refused_update_is_in_the_story(world: World) -> None:
