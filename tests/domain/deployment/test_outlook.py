@@ -129,6 +129,6 @@ def test_a_bake_that_takes_longer_says_so_once_for_each_cause() -> None:
     assert advance(one, noticed, seen).waited_for == ()
 
 
-@pytest.mark.parametrize("phase", set(Phase) - {Phase.BAKING})
+@pytest.mark.parametrize("phase", [one for one in Phase if one is not Phase.BAKING])
 def test_outside_a_bake_no_wait_is_longer_than_planned(phase: Phase) -> None:
     assert waits_longer(replace(BAKING, phase=phase), observation(1099.0, silent_seconds=9.0), LIMITS) is None
