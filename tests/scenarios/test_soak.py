@@ -37,8 +37,8 @@ MEMORY_SECONDS = 900.0
 SLOPE_SECONDS_MIN = 900.0
 #: How often the report has what the processes hold.
 REPORT_SECONDS = 300.0
-#: Megabytes an hour that a process may grow by after that, at about 500 deployments an hour.
-GROWTH_MAX = 20.0
+#: Kilobytes of a deployment that a process may keep after that: its history, of which there is a bound (`past_deployments_max`).
+GROWTH_MAX = 40.0
 
 
 def blue_green(**routing: Any) -> dict[str, Any]:
@@ -240,17 +240,20 @@ def leaks(before: Holdings, after: Holdings) -> list[str]:
 
 def flat(memory: list[tuple[float, dict[str, float]]]) -> None:
     for name, growth in growths(memory).items():
-        assert growth < GROWTH_MAX, f"{name} grows by {growth:.1f} MB an hour"
+        assert growth < GROWTH_MAX, f"{name} keeps {growth:.1f} kB of each deployment"
 
 
 def growths(memory: list[tuple[float, dict[str, float]]]) -> dict[str, float]:
-    """Megabytes an hour after the first quarter, by process: the slope of a line through all measurements; empty: they are of too short a time."""
+    """Kilobytes that a process keeps of a deployment after the first quarter of an hour: the slope of a line through all measurements, of which there is one
+    for each deployment. Empty: they are of too short a time.
+    """
     late = [(at, resident) for at, resident in memory if at > MEMORY_SECONDS]
     if not late or late[-1][0] - late[0][0] < SLOPE_SECONDS_MIN:
         return {}
-    hours = [at / 3600 for at, _ in late]
+    numbers = range(len(late))
     return {
-        name: statistics.linear_regression(hours, [resident[name] for _, resident in late]).slope for name in late[0][1]
+        name: 1000 * statistics.linear_regression(numbers, [resident[name] for _, resident in late]).slope
+        for name in late[0][1]
     }
 
 
@@ -274,5 +277,5 @@ def report(
             print(f"  after {at:5.0f} s: {', '.join(f'{name} {megabytes:.1f} MB' for name, megabytes in held.items())}")
             due = at + REPORT_SECONDS
     for name, resident in memory[-1][1].items():
-        slope = f", {slopes[name]:+.1f} MB an hour after the first quarter" if name in slopes else ""
+        slope = f", {slopes[name]:+.1f} kB a deployment after the first quarter of an hour" if name in slopes else ""
         print(f"  {name}: {memory[WARM_UP - 1][1][name]:.0f} MB at first, {resident:.0f} MB at last{slope}")
