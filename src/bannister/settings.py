@@ -218,7 +218,8 @@ class Settings:
     #: `bannister`, or `aws`: metrics are published and alarms evaluated when AWS does it.
     timing: Timing = Timing.BANNISTER
     access_log_flush_seconds: float = 0.1
-    #: While telemetry stands still Envoy keeps so much of what it has to tell of requests (about 1 kB each); what comes then is not counted.
+    #: While telemetry stands still each of Envoy's threads keeps so much of what it has to tell of requests (about 1 kB each); what comes then is
+    #: not counted.
     access_log_backlog_bytes_max: int = 16 * 1024 * 1024
     #: A heartbeat request goes through each proxy this often; its log entry proves that the path is alive.
     heartbeat_interval_seconds: float = 0.2

@@ -294,6 +294,8 @@ async def test_a_control_plane_that_is_away(edge, steady):
     response = await edge.client().call("/", b"{}")
     assert (response.status, response.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
     assert "Endpoints go on serving" in str(response.json["message"])
+    too_long = await edge.client().call("/endpoints/flights/invocations", b"x" * (25 * MIB + 1))
+    assert (too_long.status, too_long.headers["x-amzn-errortype"]) == (503, "ServiceUnavailable")
     assert (await edge.client().invoke("flights")).status == 200
 
 

@@ -286,3 +286,47 @@ def test_a_model_of_another_version_that_cannot_predict_never_serves(
     last = server.log.read_text().splitlines()[-1]
     assert "model.joblib was pickled by scikit-learn 1.2.2, and cannot predict with " in last
     assert len(last) <= 300  # a FailureReason has no more of a line
+
+
+ANSWERS = """
+    import json
+
+    def model_fn(model_dir):
+        return None
+
+    def input_fn(body, content_type):
+        return json.loads(body)
+
+    def predict_fn(data, model):
+        return data
+
+    def output_fn(prediction, accept):
+        if prediction == "generator":
+            return (piece for piece in ("a", "b")), "text/plain"
+        if prediction == "another type":
+            return [1, 2], "text/plain"
+        return [1, 2], accept
+"""
+
+
+@pytest.fixture(scope="module")
+def by_answers(start_server: Start, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return start_server(tmp_path_factory.mktemp("answers"), ANSWERS).wait_ready()
+
+
+@pytest.mark.parametrize(
+    ("asked", "accept", "status", "says"),
+    [
+        ("as asked", "application/json, */*", 200, "[1, 2]"),
+        ("as asked", "application/*", 200, "[1, 2]"),
+        ("as asked", "text/csv", 200, "1"),
+        ("as asked", "image/png", 406, "names no type that can be given"),
+        ("another type", "application/json", 500, "output_fn returned a list as 'text/plain'"),
+        ("generator", "application/json", 500, "bring a model server of your own"),
+    ],
+)
+def test_what_output_fn_returns_is_its_own_mistake_and_what_the_client_asks_for_is_not(
+    by_answers: Any, asked: str, accept: str, status: int, says: str
+) -> None:
+    answered, _, content = by_answers.ask("POST", "/invocations", json.dumps(asked).encode(), accept=accept)
+    assert (answered, says in content.decode()) == (status, True), content

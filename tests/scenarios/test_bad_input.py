@@ -194,7 +194,6 @@ def invocation(name: str, size: int, **headers: str) -> tuple[str, str, dict[str
         (invocation("steady", 26 * MIB), 413, ""),
         (invocation("steady", 12 * MIB, **{"X-Amzn-SageMaker-Target-Variant": "nope"}), 400, "ariant"),
         (invocation("steady", 12 * MIB, **{"X-Amzn-SageMaker-Target-Model": "m"}), 400, ""),
-        (invocation("steady", 12 * MIB, **{"X-Amzn-SageMaker-Session-Id": "nope"}), 400, "ession"),
         (("PUT", "/no-such-bucket/key", {}, 40 * MIB), 404, "NoSuchBucket"),
         (("POST", "/", {"X-Amz-Target": "SageMaker.ListEndpoints"}, 40 * MIB), 413, ""),
         (("POST", "/", {"X-Amz-Target": "Nobody.Knows"}, 12 * MIB), 400, "Nobody"),

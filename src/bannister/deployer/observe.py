@@ -181,7 +181,7 @@ class Observer:
         names = () if alarm.composite is None else alarm.composite.children
         rows = [await self._state.get(ALARMS, name) for name in names]
         ringing = [row for row in rows if row is not None and row.value.state.value is AlarmValue.ALARM]
-        return [f'Alarm "{row.key}": {row.value.state.reason}' for row in ringing[:REASONS_BENEATH_MAX]]
+        return [f'Alarm "{row.key}", in ALARM now: {row.value.state.reason}' for row in ringing[:REASONS_BENEATH_MAX]]
 
     async def _children(self, alarm: Alarm) -> dict[str, AlarmValue]:
         """The states of the alarms in a composite alarm's rule."""

@@ -49,11 +49,12 @@ def written_refusal(reply: Reply) -> str:
 
 
 def read_refusal(value: str) -> Reply | None:
-    """What `written_refusal` wrote; None: that is something else."""
+    """What `written_refusal` wrote; None: that is something else. A caller may have written it, so it is a refusal, and fits into headers."""
     try:
-        return msgspec.json.decode(value, type=Reply)
+        reply = msgspec.json.decode(value, type=Reply)
     except msgspec.MsgspecError:
         return None
+    return reply if 400 <= reply.status <= 599 and reply.error_type.isascii() and reply.error_type.isalnum() else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,21 +149,23 @@ def _body_and_type(result: Any, wanted: str) -> tuple[bytes, str]:
         TypeError: It gives what cannot be an answer: the model's mistake.
         Unacceptable: 406, the client asks for a type that this value cannot be given as.
     """
-    named = isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], str)
-    if named:
-        result, wanted = result
+    named = None
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[1], str):
+        result, named = result
     if isinstance(result, Iterator):
         raise TypeError(
             f"output_fn returned a {type(result).__name__}, and answers are given whole here: return text or bytes. To stream, bring a model "
             "server of your own."
         )
     if isinstance(result, str):
-        return result.encode("utf-8"), wanted
+        return result.encode("utf-8"), named or wanted
     if isinstance(result, (bytes, bytearray, memoryview)):
-        return bytes(result), wanted
-    if named and media_type(wanted) not in SUPPORTED:
+        return bytes(result), named or wanted
+    if (
+        named is not None and named != wanted and media_type(named) not in SUPPORTED
+    ):  # else it is what the client asked for
         raise TypeError(
-            f"output_fn returned a {type(result).__name__} as {wanted!r}: return text or bytes, or one of the types {', '.join(SUPPORTED)}."
+            f"output_fn returned a {type(result).__name__} as {named!r}: return text or bytes, or one of the types {', '.join(SUPPORTED)}."
         )
-    chosen = negotiate(wanted)
+    chosen = negotiate(named or wanted)
     return encode(result, chosen), chosen

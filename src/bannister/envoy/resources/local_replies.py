@@ -18,7 +18,7 @@ from google.protobuf import wrappers_pb2
 from bannister.domain.runtime_texts import ModelErrorText, Reply, RuntimeTexts
 from bannister.envoy.resources.header_limits import malformed_details, too_long_details
 from bannister.envoy.resources.messages import packed, set_header
-from bannister.envoy.resources.names import API, ERROR_TYPE_HEADER, METADATA
+from bannister.envoy.resources.names import API, ERROR_TYPE_HEADER, METADATA, REFUSAL
 from bannister.envoy.resources.sessions import SESSION_ID, SESSION_METADATA
 
 _Mapper: TypeAlias = http_connection_manager_pb2.ResponseMapper
@@ -44,7 +44,7 @@ _NOT_LOADED = "(the response body is too large to be repeated here)"
 def local_replies(texts: RuntimeTexts) -> http_connection_manager_pb2.LocalReplyConfig:
     """The mappers, most specific first."""
     mappers = [
-        _mapper(_cel(f"xds.route_name == '{API}' && response.code >= 500"), CONTROL_PLANE_AWAY),
+        _mapper(_cel(f"xds.route_name in ['{API}', '{REFUSAL}'] && response.code >= 500"), CONTROL_PLANE_AWAY),
         _mapper(_flags("UT"), texts.timed_out),
         _mapper(_flags("UC", "UR", "UPE"), texts.model_exited),
         _mapper(_both(_flags("UH"), _cel(_OF_SESSION)), texts.unknown_session),

@@ -15,7 +15,7 @@ S3 (a bucket may be called `endpoints`). Paths are never normalised, because S3 
     asks for what no endpoint here has        400 (another model, container or component, an explanation) *
     TargetVariant names nothing we know       400 *
     of a session that one of its groups holds that group, and there that instance (`sessions`)
-    of another session                        400 *
+    of another session                        400
     TargetVariant names a variant             that variant's groups, in the ratio of their parts
     otherwise                                 all groups, by their parts
 
@@ -102,7 +102,7 @@ from bannister.envoy.resources.streaming import (
 from bannister.settings import Settings
 
 #: A client has sent so much before it looks for an answer: it fits into the buffers on the way.
-_REFUSED_AT_ONCE_BYTES_MAX = 64 * 1024
+_REFUSED_AT_ONCE_BYTES_MAX = 256 * 1024
 #: Names by which a client on this machine may call us, with any port.
 LOCAL_HOSTS = ("localhost", "*.localhost", "127.0.0.1", "[::1]")
 #: Where a page of this machine comes from.
@@ -247,12 +247,13 @@ class EndpointRoutes:
             yield from self._refuse(endpoint, way.path(endpoint), [new], self._texts.no_session_by_stream)
         else:
             yield from self._by_variant(endpoint, forwarding, way, [new])
-        for unknown in self._refuse(
+        # At once, whatever the body: the filter of sessions lets nobody have it but an instance, which the control plane is not.
+        unknown = self._refuse_at_once(
             endpoint, way.path(endpoint), [_present(SESSION_HEADER)], self._texts.unknown_session
-        ):
-            for name, config in way.filters.items():
-                unknown.typed_per_filter_config[name].CopyFrom(config)
-            yield unknown
+        )
+        for name, config in way.filters.items():
+            unknown.typed_per_filter_config[name].CopyFrom(config)
+        yield unknown
 
     def _by_variant(
         self, endpoint: str, forwarding: Forwarding, way: _Way, headers: list[route_components_pb2.HeaderMatcher]
@@ -351,10 +352,17 @@ class EndpointRoutes:
         self, endpoint: str, path: str, headers: list[route_components_pb2.HeaderMatcher], reply: Reply
     ) -> Iterator[route_components_pb2.Route]:
         """At once, or with a long body when that has been read."""
+        short = [*headers, no_longer_than(_REFUSED_AT_ONCE_BYTES_MAX)]
+        yield self._refuse_at_once(endpoint, path, short, reply)
+        yield self._refuse_when_read(endpoint, path, headers, reply)
+
+    def _refuse_at_once(
+        self, endpoint: str, path: str, headers: list[route_components_pb2.HeaderMatcher], reply: Reply
+    ) -> route_components_pb2.Route:
         about = reply.about(endpoint=endpoint)
-        yield route_components_pb2.Route(
+        return route_components_pb2.Route(
             name=REFUSAL,
-            match=_invocation(path, [*headers, no_longer_than(_REFUSED_AT_ONCE_BYTES_MAX)]),
+            match=_invocation(path, headers),
             direct_response=route_components_pb2.DirectResponseAction(
                 status=about.status, body=base_pb2.DataSource(inline_string=about.body)
             ),
@@ -363,7 +371,6 @@ class EndpointRoutes:
                 set_header("content-type", "application/json"),
             ],
         )
-        yield self._refuse_when_read(endpoint, path, headers, reply)
 
     def _refuse_when_read(
         self, endpoint: str, path: str, headers: list[route_components_pb2.HeaderMatcher], reply: Reply
