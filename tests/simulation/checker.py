@@ -61,6 +61,8 @@ GUARDED = STOPPABLE - {Phase.PROVISIONING, Phase.HELD}
 SCALING_SECONDS_MAX = 60.0
 #: Whatever was disturbed serves again this long after the disturbances stopped.
 HEALING_SECONDS_MAX = 30.0
+#: The reason with which somebody sets an alarm to OK.
+SET_BY_HAND = "Over."
 #: A start that misses its time-out by less than this may or may not: it is asked now and then.
 START_SECONDS = 0.5
 
@@ -424,6 +426,8 @@ class Checker:
         """A version that failed every request, under an alarm that counts them, cannot have passed."""
         if not deployment.policy.alarms or deployment.steps[-1].bake_seconds < 12:
             return
+        if any(self._set_to_ok(name) for name in deployment.policy.alarms):
+            return
         for group in deployment.green.groups:
             model = self._world.models[group.container.image]
             over = (deployment.baking_since or 0.0) + deployment.steps[-1].bake_seconds
@@ -433,6 +437,15 @@ class Checker:
                 raise self._world.violated(
                     "8: the outcome is truthful", f"{deployment.id} passed; all its answers were errors."
                 )
+
+    def _set_to_ok(self, name: str) -> bool:
+        """A composite alarm that somebody set to OK stays so until an alarm beneath it changes, as on AWS; one in ALARM may have nothing to change."""
+        alarm = self._read(ALARMS, name)
+        if alarm is None or alarm.composite is None or alarm.state.value is not AlarmValue.OK:
+            return False
+        entries = self._world.medium.entries
+        changes = [one for one in entries if one.kind == "alarm.transitioned" and one.subject == f"alarm/{name}"]
+        return bool(changes) and changes[-1].body["reason"] == SET_BY_HAND
 
     def _evidence_said(self, record: Record) -> None:
         """A bake in which telemetry saw no request to green passed without evidence, and says so; no other does."""

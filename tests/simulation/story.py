@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tests.simulation.checker import HEALING_SECONDS_MAX
+from tests.simulation.checker import HEALING_SECONDS_MAX, SET_BY_HAND
 from tests.simulation.composites import Composites, share_of_errors
 from tests.simulation.faults import Faults
 from tests.simulation.listeners import Listeners
@@ -508,7 +508,7 @@ class Meddler:
                 if world.composites is not None and world.composites.meddles_with_a_child():
                     name = name.split("-composite")[0]
                 await ask(lambda context: set_alarm_state(context, name, AlarmValue.ALARM, "An instant.", None))
-                await ask(lambda context: set_alarm_state(context, name, AlarmValue.OK, "Over.", None))
+                await ask(lambda context: set_alarm_state(context, name, AlarmValue.OK, SET_BY_HAND, None))
             case _:
                 pass
 
