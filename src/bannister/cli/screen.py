@@ -316,10 +316,10 @@ def _foot(found: dict[str, Any], note: str | None) -> list[Text]:
     if "EndTime" in found:
         return [Text(f"  the whole story: bannister explain {name}", "dim")]
     command = f"bannister rollback {name} --reason TEXT"
-    lines = next((line for line in (f"  to stop it: {command}", f"  {command}") if len(line) <= WIDTH), None)
+    whole = next((line for line in (f"  to stop it: {command}", f"  {command}") if len(line) <= WIDTH), None)
     # The longest names leave room for nothing beside them; so written it can still be pasted.
     return [
-        Text(line, "dim") for line in ([lines] if lines else ["  bannister rollback \\", f"  {name} --reason TEXT"])
+        Text(line, "dim") for line in ([whole] if whole else ["  bannister rollback \\", f"  {name} --reason TEXT"])
     ]
 
 

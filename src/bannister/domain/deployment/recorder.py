@@ -78,10 +78,7 @@ def evidence(
         "steps": len(after.steps),
         "reason": noticed.reason,
         "green_percent": split,
-        "version": version,
-        "limits": msgspec.to_builtins(limits),
-        "before": msgspec.to_builtins(before),
-        "observation": msgspec.to_builtins(seen),
+        **_facts(before, seen, limits, version),
     }
     return body
 
@@ -106,10 +103,7 @@ def waited(before: Deployment, waits: Waiting, seen: Observation, limits: Limits
         "step": before.step,
         "reason": waits.sentence,
         "cause": waits.cause,
-        "version": version,
-        "limits": msgspec.to_builtins(limits),
-        "before": msgspec.to_builtins(before),
-        "observation": msgspec.to_builtins(seen),
+        **_facts(before, seen, limits, version),
     }
 
 
@@ -133,6 +127,16 @@ def replay(body: Mapping[str, Any]) -> Replayed:
     before, seen, limits = _decided_on(body)
     noticed = notice(before, seen, limits)
     return Replayed(noticed, advance(before, noticed, seen) if noticed is not None else before)
+
+
+def _facts(before: Deployment, seen: Observation, limits: Limits, version: str) -> dict[str, Any]:
+    """What a decision is taken from, and by which software; `_decided_on` reads it."""
+    return {
+        "version": version,
+        "limits": msgspec.to_builtins(limits),
+        "before": msgspec.to_builtins(before),
+        "observation": msgspec.to_builtins(seen),
+    }
 
 
 def _decided_on(body: Mapping[str, Any]) -> tuple[Deployment, Observation, Limits]:
