@@ -256,6 +256,19 @@ def test_after_a_rollback_that_failed_both_versions_serve() -> None:
     assert "  split in the end   both versions serve" in lines
 
 
+def test_the_update_after_that_shows_which_version_each_of_blues_variants_is_of() -> None:
+    found = described()
+    found["Blue"]["Variants"] = [
+        variant("main", FIGURES) | {"EndpointConfigName": name} for name in ("flights-1", "flights-bad")
+    ]
+    found["Green"]["Variants"] = [variant("main", NO_FIGURES) | {"EndpointConfigName": "flights-2"}]
+    heads = [one for one in drawn(found) if "█ blue" in one]
+    assert [" ".join(one.split()) for one in heads] == [
+        "main █ blue flights-1 ▒ green flights-2",
+        "main █ blue flights-bad ▒ green flights-2",
+    ]
+
+
 def test_a_creation_has_no_blue() -> None:
     found = described()
     del found["Blue"], found["BlueConfigName"]

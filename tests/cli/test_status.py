@@ -98,3 +98,12 @@ def test_a_rollback_that_failed_is_not_one_that_was_done() -> None:
     last = described() | {"Status": "RollbackFailed", "EndTime": NOW}
     (line,) = (one for one in drawn("flights", terminal=False, LastDeployment=last) if "last:" in one)
     assert "could not be rolled back" in line
+
+
+def test_of_versions_that_both_serve_it_says_how_much_of_each() -> None:
+    last = described() | {"Status": "RollbackFailed", "EndTime": NOW, "Reason": "No memory."}
+    said = 'The update could not be rolled back; both serve: "v1" with 1 instance(s). No memory.'
+    lines = drawn("flights", EndpointStatus="UpdateRollbackFailed", FailureReason=said, LastDeployment=last)
+    text = " ".join(" ".join(lines).split())
+    assert said in text
+    assert text.count("No memory.") == 1

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from tests.domain.deployment.worlds import deployment
+from tests.domain.deployment.worlds import deployment, fleet
 
+from bannister.deployer.failure_reason import of_deployment
 from bannister.deployer.loop import _settled
 from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.machine import BECAUSE
+from bannister.domain.deployment.plan import steps
+from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Endpoint
 
 LOG = "Its log: " + "line after line; " * 100 + "RuntimeError: the licence has run out"
@@ -24,11 +27,29 @@ def test_a_rollback_that_failed_says_why_it_did_and_why_there_was_one(log: str, 
     )
     found = _settled(Endpoint("e", 0.0, 0.0, blue=failed.blue, deployment=failed), failed, 1.0).failure_reason or ""
     assert len(found) <= 1024
-    assert found.startswith('The update to "v2" could not be rolled back to "v1"; both serve. Call UpdateEndpoint with')
+    assert found.startswith('The update to "v2" could not be rolled back to "v1"; both serve: "v1" with ')
     assert f"The old fleet could not be restored. {log[:20]}"[:50] in found
     assert BECAUSE + cause[:60] in found
     assert found.endswith(cause[-60:])
     assert found.partition(BECAUSE)[0].endswith(log[-60:]), "the last line of a log says most"
+
+
+def test_a_rollback_that_failed_says_what_serves() -> None:
+    """Of two variants with three instances each, green has two and blue still two: one is retired once the batch has baked."""
+    policy = DeploymentPolicy(Routing.ROLLING, CapacitySize(CapacityType.INSTANCE_COUNT, 1), 10)
+    blue, green = (fleet(name, instances=3, variants=("a", "b"), weights=(1.0, 2.0)) for name in ("v1", "v2"))
+    failed = replace(
+        deployment(policy, blue=blue),
+        green=green,
+        steps=steps(policy, {"a": 3, "b": 3}),
+        phase=Phase.ROLLBACK_FAILED,
+        step=1,
+        reason="No.",
+    )
+    assert of_deployment(failed) == (
+        'The update to "v2" could not be rolled back to "v1"; both serve: "v1" with 4 instance(s) and 33.3 % of the traffic, '
+        '"v2" with 4 instance(s) and 66.7 % of the traffic. Call UpdateEndpoint with either. No.'
+    )
 
 
 def test_a_rollback_says_why_there_was_one() -> None:

@@ -21,6 +21,7 @@ async def listening() -> Any:
     """A port of this machine that answers with what a test puts there, and keeps what it heard."""
     heard: list[bytes] = []
     answer = [b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"]
+    silent: list[asyncio.StreamWriter] = []  # one that nobody knows of any more closes its connection
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
@@ -29,10 +30,14 @@ async def listening() -> Any:
         writer.write(answer[0])
         if answer[0]:
             writer.close()
+        else:
+            silent.append(writer)
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     yield server.sockets[0].getsockname()[1], heard, answer
     server.close()
+    for writer in silent:
+        writer.close()
 
 
 async def test_a_post_as_it_is_on_the_wire(listening: Any) -> None:
@@ -47,11 +52,19 @@ async def test_a_post_as_it_is_on_the_wire(listening: Any) -> None:
     assert b"Content-Type: application/json" in head
 
 
-@pytest.mark.parametrize("answer", [b"SSH-2.0-x\r\n", b"HTTP/1.1 abc\r\n", b"x" * 10_000, b"HTTP/1.1"])
-async def test_an_answer_that_is_none(listening: Any, answer: bytes) -> None:
+@pytest.mark.parametrize(
+    ("answer", "sentence"),
+    [
+        (b"SSH-2.0-x\r\n", "is not HTTP"),
+        (b"HTTP/1.1 abc\r\n", "is not HTTP"),
+        (b"x" * 10_000, "is not HTTP"),
+        (b"HTTP/1.1", "closed before the answer was whole"),
+    ],
+)
+async def test_an_answer_that_is_none(listening: Any, answer: bytes, sentence: str) -> None:
     port, _, answers = listening
     answers[0] = answer
-    with pytest.raises(Unavailable):
+    with pytest.raises(Unavailable, match=sentence):
         await post(f"http://127.0.0.1:{port}/", "{}", TIMEOUT)
 
 

@@ -193,7 +193,9 @@ def _fleets(found: dict[str, Any]) -> list[Text]:
     blue, green = found.get("Blue", {}), found["Green"]
     pairs, lines = _pairs(blue.get("Variants", []), green["Variants"]), []
     for old, new in pairs[:VARIANTS_MAX]:
-        lines += _pair(old, new, blue.get("EndpointConfigName"), green["EndpointConfigName"], len(pairs) > 1)
+        # After a rollback that failed, blue is of two.
+        config = (old or {}).get("EndpointConfigName", blue.get("EndpointConfigName"))
+        lines += _pair(old, new, config, green["EndpointConfigName"], len(pairs) > 1)
     hidden = len(pairs) - VARIANTS_MAX
     return [*lines, Text(f"  {hidden} more variant(s)", "dim")] if hidden > 0 else lines
 

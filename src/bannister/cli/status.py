@@ -119,8 +119,10 @@ def _show(out: Console, one: dict[str, Any], width: int) -> None:
         shape, style = words.MARKS[last["Status"]]
         how = f"{words.change(last)}, {_OUTCOMES[last['Status']]} {words.day_and_clock(last['EndTime'])}"
         labelled(out, "last: ", (f"{shape} ", style), how, indent=indent)
-        if "Reason" in last:
-            paragraph(out, last["Reason"], indent=indent + 6, style="dim")
+        # Of two versions that both serve, the endpoint's reason says how much of each.
+        reason = one.get("FailureReason") if one["EndpointStatus"] == "UpdateRollbackFailed" else last.get("Reason")
+        if reason is not None:
+            paragraph(out, reason, indent=indent + 6, style="dim")
 
 
 def _show_running(out: Console, running: dict[str, Any], indent: int) -> None:

@@ -6,6 +6,8 @@ from typing import Final
 
 from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.deployment.machine import BECAUSE
+from bannister.domain.deployment.targets import mixed_fleet
+from bannister.domain.fleet import Fleet
 
 CHARACTERS_MAX: Final = 1024
 
@@ -16,14 +18,28 @@ def of_deployment(deployment: Deployment) -> str:
     if deployment.phase is Phase.ROLLBACK_FAILED and deployment.blue is not None:
         failure, because, cause = reason.partition(BECAUSE)
         failure = (
-            f'The update to "{deployment.green.config_name}" could not be rolled back to "{deployment.blue.config_name}"; both serve. '
-            f"Call UpdateEndpoint with either. {failure}"
+            f'The update to "{deployment.green.config_name}" could not be rolled back to "{deployment.blue.config_name}"; '
+            f"both serve: {_serving(mixed_fleet(deployment))}. Call UpdateEndpoint with either. {failure}"
         )
         tail = because + _cut(cause, CHARACTERS_MAX // 2 - len(because))
         return _cut(failure, CHARACTERS_MAX - len(tail)) + tail
     if deployment.blue is not None:
         reason = f'The update to "{deployment.green.config_name}" was rolled back to "{deployment.blue.config_name}". {reason}'
     return _cut(reason, CHARACTERS_MAX)
+
+
+def _serving(fleet: Fleet) -> str:
+    """`"v1" with 1 instance(s) and 33.3 % of the traffic, "v2" with …`."""
+    whole = sum(group.weight for group in fleet.groups) or 1.0
+    configs = {
+        group.config_name: [one for one in fleet.groups if one.config_name == group.config_name]
+        for group in fleet.groups
+    }
+    return ", ".join(
+        f'"{name}" with {sum(one.instance_count for one in groups)} instance(s) and '
+        f"{100 * sum(one.weight for one in groups) / whole:.3g} % of the traffic"
+        for name, groups in configs.items()
+    )
 
 
 def of_scaling(reason: str) -> str:

@@ -236,12 +236,21 @@ class _Unpacking:
                 _refuse(name, "is both a link and something else")
         root = self._root.resolve()
         for name, path, target in self._symlinks:
-            try:
-                inside = path.resolve().is_relative_to(root)
-            except (OSError, RuntimeError):  # a loop
-                inside = False
-            if not inside:
+            if not _leads_into(root, path):
                 _refuse(name, f"is a link to {target!r}, outside the archive")
+
+
+def _leads_into(root: Path, link: Path) -> bool:
+    """Whether a link leads to something in a folder, or to nothing, but not in a circle."""
+    try:
+        if not link.resolve().is_relative_to(root):
+            return False
+        link.stat()  # since Python 3.13, `resolve` is silent about a circle
+    except RuntimeError:  # and before, that is what it raises
+        return False
+    except OSError as error:
+        return error.errno != errno.ELOOP
+    return True
 
 
 class _Forward:

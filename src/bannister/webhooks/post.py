@@ -54,7 +54,11 @@ class Webhooks:
                 return await self._exchange(url, body.encode())
         except TimeoutError:
             raise Unavailable(f"There was no answer within {timeout_seconds:g} seconds.") from None
-        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError) as error:
+        except asyncio.IncompleteReadError:
+            raise Unavailable("The connection was closed before the answer was whole.") from None
+        except asyncio.LimitOverrunError:
+            raise Unavailable("The answer is not HTTP.") from None
+        except (OSError, ValueError) as error:
             raise Unavailable(str(error) or type(error).__name__) from None
 
     async def _exchange(self, url: str, body: bytes) -> int:
@@ -73,7 +77,7 @@ class Webhooks:
             status = 100
             while 100 <= status < 200:  # an answer may be announced before it comes
                 line = (await reader.readuntil(b"\r\n")).split(b" ", 2)
-                if len(line) < 2 or not line[0].startswith(b"HTTP/1."):
+                if len(line) < 2 or not line[0].startswith(b"HTTP/1.") or not line[1].strip().isdigit():
                     raise ValueError("The answer is not HTTP.")
                 status = int(line[1])
                 while status < 200 and await reader.readuntil(b"\r\n") != b"\r\n":

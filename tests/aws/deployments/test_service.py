@@ -31,6 +31,7 @@ from bannister.domain.deployment.policy import CapacitySize, CapacityType, Deplo
 from bannister.domain.deployment.recorder import STARTED
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.endpoint_event import DetailType
+from bannister.domain.fleet import Fleet
 from bannister.domain.metric.identity import identity
 from bannister.operations.story import STORY
 from bannister.state.endpoint_change import endpoint_change
@@ -113,6 +114,17 @@ async def test_a_running_deployment_is_described_whole(client: Any, state: Memor
     assert (alarm["State"], alarm["Value"], alarm["Threshold"]) == ("OK", 0.01, 0.05)
     assert alarm["Rule"] == "Average of Invocation5XXErrors over 10 s > 0.05 in 1 of 1 periods (missing data: missing)"
     assert len(alarm["Datapoints"]) == 1
+
+
+async def test_after_a_failed_rollback_each_of_blues_variants_says_which_version_it_is(
+    client: Any, state: MemoryState
+) -> None:
+    mixed = Fleet("v1", (*fleet("v1").groups, *fleet("v0").groups), 0.0)
+    one = deployment(blue=mixed)
+    await state.commit([Put(ENDPOINTS, "e", Endpoint("e", 0.0, 0.0, blue=mixed, deployment=one), 0)])
+    found = client.describe_deployment(EndpointName="e")
+    assert [one["EndpointConfigName"] for one in found["Blue"]["Variants"]] == ["v1", "v0"]
+    assert [one["EndpointConfigName"] for one in found["Green"]["Variants"]] == ["v2"]
 
 
 async def test_a_rolling_updates_batches_are_described_both_ways(client: Any, state: MemoryState) -> None:

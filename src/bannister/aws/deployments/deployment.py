@@ -169,6 +169,7 @@ def _variant(view: GroupView) -> dict[str, Any]:
     group, seen = view.group, view.seen
     members: dict[str, Any] = {
         "VariantName": group.variant,
+        "EndpointConfigName": group.config_name,
         "ModelName": group.model_name,
         "Image": group.container.image,
         "InstancesWanted": group.instance_count,
