@@ -16,8 +16,8 @@ from tests.instances.container_engine import LARGE
 from bannister.clock import SystemClock
 from bannister.domain.instance import InstancePhase
 from bannister.errors import Unavailable
+from bannister.instances.container_images import trouble_in
 from bannister.instances.container_request import capability, limits_of, told
-from bannister.instances.containers import _trouble
 from bannister.instances.engine import NONE, Engine, EngineRefused, Engines
 from bannister.instances.folder_logs import FolderLogs
 from bannister.instances.images import ImageTable
@@ -225,7 +225,7 @@ async def test_what_goes_wrong_in_a_pull_is_told_in_a_line(size, told, expected)
         for start in range(0, len(told), size):
             yield told[start : start + size]
 
-    assert await _trouble(pieces()) == expected
+    assert await trouble_in(pieces()) == expected
 
 
 @real

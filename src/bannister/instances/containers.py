@@ -7,10 +7,7 @@
 
 A container's name is recorded before it is made, so that there is no moment in which it exists and nobody would know; it carries
 the data directory, its instance and the epoch of whoever made it as labels, by which those are found that nobody knows any more. It lives on
-when the control plane ends. What it prints is copied to the instance's log, and after a restart of the control plane from where the copy ended.
-
-**The image is pinned.** A tag may come to mean something else. The first container of a group decides (pulled or not, as `container_pull` says)
-which image, by its id, all of the group's containers are made from, also those that are started years later.
+when the control plane ends. Which image it is made from: `bannister.instances.container_images`; what becomes of what it prints: `bannister.instances.container_log`.
 
 **The engine may be away.** Containers serve on without it where it lets them, and are not given up: what was recorded is believed until the
 engine says otherwise. Only what has to be started waits for it.
@@ -24,20 +21,18 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
 
 from bannister.clock import Clock
 from bannister.domain.instance import GroupSpec, Usage
 from bannister.domain.instance_type import Allowance
 from bannister.domain.warmup import Warmup
 from bannister.errors import Unavailable
+from bannister.instances.container_images import ContainerImages, NoImage
+from bannister.instances.container_log import copy_log
 from bannister.instances.container_request import (
     ADDRESS,
     LABEL_DATA_DIR,
@@ -57,8 +52,7 @@ from bannister.instances.images import ImageTable, RunCommand
 from bannister.instances.ping import asked
 from bannister.instances.ports import Ports
 from bannister.instances.process import Identity
-from bannister.instances.records import FolderRecords, PinnedImage
-from bannister.instances.registry_logins import login_for
+from bannister.instances.records import FolderRecords
 from bannister.instances.warmup import warm_up
 from bannister.settings import Settings, Switch
 
@@ -72,10 +66,6 @@ _LAST_WORDS_SECONDS: Final = 5.0
 #: Containers that nobody knows are looked for this often.
 _SWEEP_SECONDS: Final = 60.0
 _SIGNALS: Final = range(1, 65)
-_FRAME_HEADER_BYTES: Final = 8
-_LINE_BYTES_MAX: Final = 64 * 1024
-_MESSAGE_CHARACTERS_MAX: Final = 400
-_TIME: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 
 
 class _Failed(Exception):
@@ -118,11 +108,10 @@ class ContainerHost:
         self.fence = fence
         self.epoch = epoch
         self._clock = clock
-        self._images = images
+        self._table = images
+        self.images = ContainerImages(settings, records, fence)
         self._ports = ports
         self._containers: dict[str, ContainerProcess] = {}
-        #: By image: one pull at a time.
-        self._pulls: dict[str, asyncio.Lock] = {}
         self._swept_at: float | None = None
         #: By the engine's socket.
         self._can_share: dict[Path, bool] = {}
@@ -131,7 +120,7 @@ class ContainerHost:
     # --- as a host
 
     def start(self, record: InstanceRecord, spec: GroupSpec) -> ContainerProcess:
-        run = self._images.resolve(spec.image)
+        run = self._table.resolve(spec.image)
         run.check_paths(spec)
         self.engines.find()
         port = self._ports.take()
@@ -184,66 +173,6 @@ class ContainerHost:
                 await remove(engine, one["Id"])
 
     # --- for its containers
-
-    async def image(self, engine: Engine, making: _Making) -> str:
-        """The id of the image that the group runs, pulled if need be."""
-        pinned = self.records.pinned_image(making.spec.id)
-        if pinned is None or await _inspect_image(engine, pinned.id) is None:
-            name = making.spec.image
-            async with self._pulls.setdefault(name, asyncio.Lock()):
-                pinned = self.records.pinned_image(making.spec.id)  # another instance may have been faster
-                policy = making.run.pull or self.settings.container_pull
-                if pinned is None:
-                    pinned = await self._found_or_pulled(engine, name, policy)
-                    self.records.pin_image(making.spec.id, pinned)
-                elif await _inspect_image(engine, pinned.id) is None:
-                    await self._pull_again(engine, name, pinned, policy)
-        return pinned.id
-
-    async def _found_or_pulled(self, engine: Engine, name: str, policy: str) -> PinnedImage:
-        if policy != "always" and (found := await _inspect_image(engine, name)) is not None:
-            return found
-        if policy == "never":
-            raise _Failed(f"cannot be started: the container engine has no image {name!r}, and container_pull is never")
-        await self._pull(engine, name)
-        found = await _inspect_image(engine, name)
-        if found is None:
-            raise _Failed(f"cannot be started: the image {name!r} was pulled, and is not there")
-        return found
-
-    async def _pull_again(self, engine: Engine, name: str, pinned: PinnedImage, policy: str) -> None:
-        """The image that the group runs, when somebody has removed it: by its digest, never by a name that may mean another by now."""
-        removed = f"cannot be started: the image {pinned.id} that this fleet runs, {name!r} when it began, was removed"
-        remedy = "load it again (docker load), or update the endpoint: a new fleet takes what the name means now"
-        if pinned.source is None:
-            raise _Failed(f"{removed}, and no registry is known that has it: {remedy}")
-        if policy == "never":
-            raise _Failed(f"{removed}, and container_pull is never: docker pull {pinned.source}, {remedy}")
-        try:
-            await self._pull(engine, pinned.source)
-        except _Failed as failure:
-            why = str(failure).removeprefix("cannot be started: ")
-            raise _Failed(f"{removed}, and {why}: pull it, {remedy}") from None
-        if await _inspect_image(engine, pinned.id) is None:
-            raise _Failed(f"{removed}, and {pinned.source} is another by its id: {remedy}")
-
-    async def _pull(self, engine: Engine, name: str) -> None:
-        self.fence()
-        _logger.info("Image %s is pulled", name)
-        login = await asyncio.to_thread(login_for, name, os.environ)
-        instead = "" if login.why_none is None else f" {login.why_none}"
-        headers = {} if login.header is None else {"X-Registry-Auth": login.header}
-        seconds = self.settings.container_pull_timeout_seconds
-        try:
-            async with asyncio.timeout(seconds):
-                told = engine.stream("POST", "/images/create", {"fromImage": _with_tag(name)}, headers=headers)
-                trouble = await _trouble(told)
-        except EngineRefused as error:
-            trouble = str(error)
-        except TimeoutError:
-            raise _Failed(f"cannot be started: the image {name!r} was not pulled within {seconds:g} seconds") from None
-        if trouble is not None:
-            raise _Failed(f"cannot be started: the image {name!r} cannot be pulled ({trouble}){_clause(instead)}")
 
     async def can_share(self, engine: Engine) -> bool:
         """Whether the engine can give a running container another share of the processor; Podman learned it late."""
@@ -424,7 +353,7 @@ class ContainerProcess:
         """Make and start it."""
         try:
             engine = self._host.engines.find()
-            image = await self._host.image(engine, making)
+            image = await self._host.images.of_group(engine, making.spec.id, making.spec.image, making.run.pull)
             self._whole = self._whole or not await self._host.can_share(engine)
             self._host.fence()
             limits = await self._host.limits(engine, making.spec.instance_type)
@@ -437,6 +366,8 @@ class ContainerProcess:
             await engine.call("POST", f"/containers/{self._name}/start")
         except EngineRefused as refusal:
             raise _Failed(f"cannot be started: the container engine says: {refusal}") from None
+        except NoImage as why:
+            raise _Failed(f"cannot be started: {why}") from None
         except Unavailable as error:
             raise _Failed(f"cannot be started: {str(error).removesuffix('.')}") from None
         finally:
@@ -486,14 +417,14 @@ class ContainerProcess:
                         "paused",
                     ):
                         if copying is None:
-                            copying = asyncio.create_task(self._copy_log(engine))
+                            copying = self._copying(engine)
                         await asyncio.wait([copying], timeout=_LAST_WORDS_SECONDS)
                         return self._status(state)
                     if state.get("Status") == "created":  # whoever made it ended before it was started
                         raise _Failed("was never started")
                     self._up.set()
                     if copying is None or copying.done():
-                        copying = asyncio.create_task(self._copy_log(engine))
+                        copying = self._copying(engine)
                     await engine.call("POST", f"/containers/{self._name}/wait", timeout_seconds=None)
                 except Unavailable as error:
                     _logger.warning("Container %s: %s", self._name, error)
@@ -502,6 +433,9 @@ class ContainerProcess:
         finally:
             if copying is not None:
                 copying.cancel()
+
+    def _copying(self, engine: Engine) -> asyncio.Task[None]:
+        return asyncio.create_task(copy_log(engine, self._name, self._host.logs, self._instance, self._host.fence))
 
     def _status(self, state: dict[str, Any]) -> int | None:
         if state.get("OOMKilled"):
@@ -563,34 +497,6 @@ class ContainerProcess:
             _logger.warning("Container %s keeps a small share of the processor: %s", self._name, refusal)
         self._whole = True
 
-    # --- what it prints
-
-    async def _copy_log(self, engine: Engine) -> None:
-        """Until it has ended, or the engine breaks off; the next copy goes on where this one ended.
-
-        The place is a moment and how many lines of that moment were copied: Podman's moments are whole seconds.
-        """
-        position = self._host.logs.copied_to(self._instance, self._name)
-        at, known = position
-        query = {"follow": 1, "stdout": 1, "stderr": 1, "timestamps": 1, "since": at // 10**9}
-        try:
-            async with contextlib.aclosing(engine.stream("GET", f"/containers/{self._name}/logs", query)) as stream:
-                async for lines in _lines(_frames(stream)):
-                    fresh = []
-                    for moment, line in lines:
-                        if moment < at or (moment == at and known > 0):
-                            known -= moment == at
-                            continue
-                        position = moment, position[1] + 1 if moment == position[0] else 1
-                        fresh.append(line)
-                    if fresh:
-                        self._host.fence()
-                        self._host.logs.copy(self._instance, self._name, b"".join(fresh), position)
-        except (Unavailable, EngineRefused) as error:
-            _logger.info("The log of container %s is not copied on: %s", self._name, error)
-        except OSError as error:  # a full disk
-            _logger.warning("The log of container %s: %s", self._name, error)
-
 
 async def remove(engine: Engine, container: str) -> None:
     """Take a container away, running or not. One that is not there: nothing."""
@@ -599,87 +505,3 @@ async def remove(engine: Engine, container: str) -> None:
     except EngineRefused as refusal:
         if refusal.status not in (404, 409):  # 409: somebody else is removing it
             raise
-
-
-async def _inspect_image(engine: Engine, name: str) -> PinnedImage | None:
-    try:
-        found = await engine.call("GET", f"/images/{quote(name, safe='/:@')}/json")
-    except EngineRefused as refusal:
-        if refusal.status == 404:
-            return None
-        raise
-    return PinnedImage(str(found["Id"]), next(map(str, found.get("RepoDigests") or ()), None))
-
-
-def _clause(sentence: str) -> str:
-    """A sentence as what ends another."""
-    return sentence if not sentence else f".{sentence.removesuffix('.')}"
-
-
-def _with_tag(name: str) -> str:
-    """Without one, an engine would pull every tag."""
-    last = name.rpartition("/")[2]
-    return name if ":" in last or "@" in last else f"{name}:latest"
-
-
-async def _trouble(told: AsyncGenerator[bytes, None]) -> str | None:
-    """What went wrong in a pull whose answer had begun with 200; None: nothing. It is told line by line, and of many layers, or slow ones, there are any number."""
-    found, rest = None, b""
-    async with contextlib.aclosing(told) as stream:
-        async for piece in stream:
-            *lines, rest = (rest + piece).split(b"\n")
-            found = next(filter(None, map(_error, lines)), found)
-            rest = rest[-_LINE_BYTES_MAX:]
-    return _error(rest) or found
-
-
-def _error(line: bytes) -> str | None:
-    with contextlib.suppress(ValueError):
-        said = json.loads(line) if b'"error"' in line else None
-        if isinstance(said, dict) and "error" in said:
-            return " ".join(str(said["error"]).split())[:_MESSAGE_CHARACTERS_MAX]
-    return None
-
-
-async def _frames(stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:
-    """The pieces of an engine's log: which stream (1 standard output, 2 errors), and what was printed."""
-    buffer = b""
-    async for piece in stream:
-        buffer += piece
-        while len(buffer) >= _FRAME_HEADER_BYTES:
-            end = _FRAME_HEADER_BYTES + int.from_bytes(buffer[4:8], "big")
-            if len(buffer) < end:
-                break
-            yield buffer[0], buffer[_FRAME_HEADER_BYTES:end]
-            buffer = buffer[end:]
-
-
-async def _lines(frames: AsyncIterator[tuple[int, bytes]]) -> AsyncIterator[list[tuple[int, bytes]]]:
-    """Whole lines with the moment of each, in nanoseconds; as many at once as a piece of the log brings."""
-    rest: dict[int, bytes] = {}
-    at = 0
-    async for stream, text in frames:
-        *whole, left = (rest.pop(stream, b"") + text).split(b"\n")
-        if len(left) > _LINE_BYTES_MAX:
-            whole, left = [*whole, left], b""
-        if left:
-            rest[stream] = left
-        lines = []
-        for line in whole:
-            found = _TIME.match(line)
-            if found is not None:
-                at, line = _nanoseconds(found), line[found.end() :]
-            lines.append((at, line + b"\n"))
-        if lines:
-            yield lines
-    if rest:  # its last words may have no end of line
-        last = []
-        for left in rest.values():
-            found = _TIME.match(left)
-            last.append((_nanoseconds(found), left[found.end() :]) if found is not None else (at, left))
-        yield last
-
-
-def _nanoseconds(found: re.Match[bytes]) -> int:
-    moment = datetime.fromisoformat((found[1] + (b"+00:00" if found[3] == b"Z" else found[3])).decode())
-    return round(moment.timestamp()) * 10**9 + int((found[2] or b"0").ljust(9, b"0"))
