@@ -91,17 +91,17 @@ async def test_metrics(tmp_path: Path) -> None:
 async def test_the_room_of_metrics_is_given_back_behind_the_fence(tmp_path: Path) -> None:
     fence, clock = Fence(), SystemClock()
     metrics = SqliteMetrics(Settings(tmp_path), clock, fence)
-    metrics._connection.execute("CREATE TABLE gone (body BLOB)")
-    metrics._connection.executemany("INSERT INTO gone VALUES (?)", [(b"x" * 4000,)] * 2500)
-    metrics._connection.execute("DROP TABLE gone")
-    (before,) = metrics._connection.execute("PRAGMA page_count").fetchone()
+    metrics._file.connection.execute("CREATE TABLE gone (body BLOB)")
+    metrics._file.connection.executemany("INSERT INTO gone VALUES (?)", [(b"x" * 4000,)] * 2500)
+    metrics._file.connection.execute("DROP TABLE gone")
+    (before,) = metrics._file.connection.execute("PRAGMA page_count").fetchone()
     fence.open = False
     with pytest.raises(Fenced):
-        metrics._give_back_pages()
-    assert metrics._connection.execute("PRAGMA page_count").fetchone() == (before,)
+        metrics._expiry.give_back_pages()
+    assert metrics._file.connection.execute("PRAGMA page_count").fetchone() == (before,)
     fence.open = True
     await metrics.expire(clock.now())
-    (after,) = metrics._connection.execute("PRAGMA page_count").fetchone()
+    (after,) = metrics._file.connection.execute("PRAGMA page_count").fetchone()
     assert after < before - 900
     await metrics.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,34 @@ from bannister.settings import Settings
 
 #: The present, and a time that a store with a cache of the newest minutes must read from its file.
 NOW = float(int(SystemClock().now()))
+DEFAULTS = Settings(data_dir=Path())
 AGES = {"recent": NOW - 60, "older": NOW - 7200}
 
 BLUE = GroupDimensions("g-blue", "e", "v", "config-1", 2)
 GREEN = GroupDimensions("g-green", "e", "v", "config-2", 1)
 
 
+#: Makes a store with the defaults of all settings but those that are given.
+Opening = Callable[..., MetricStore]
+
+
 @pytest.fixture(params=["memory", "sqlite"])
-async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[MetricStore]:
-    settings = Settings(data_dir=tmp_path)
-    made: MetricStore = MemoryMetrics(settings) if request.param == "memory" else SqliteMetrics(settings, SystemClock())
-    yield made
-    await made.close()
+async def opening(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opening]:
+    made: list[MetricStore] = []
+
+    def one(**changes: Any) -> MetricStore:
+        settings = dataclasses.replace(Settings(data_dir=tmp_path), **changes)
+        made.append(MemoryMetrics(settings) if request.param == "memory" else SqliteMetrics(settings, SystemClock()))
+        return made[-1]
+
+    yield one
+    for store in made:
+        await store.close()
+
+
+@pytest.fixture
+def store(opening: Opening) -> MetricStore:
+    return opening()
 
 
 @pytest.fixture(params=AGES)
@@ -260,8 +276,8 @@ async def test_standard_resolution_is_read_from_a_minute_on(store: MetricStore, 
     assert sums(await store.read(mine, begin, 10, 2, shown_to_seconds=60)) == [4, None]
 
 
-async def test_new_metrics_beyond_the_bound_are_refused(store: MetricStore, tmp_path: Path) -> None:
-    store._settings = dataclasses.replace(store._settings, metrics_max=3)  # type: ignore[attr-defined]
+async def test_new_metrics_beyond_the_bound_are_refused(opening: Opening) -> None:
+    store = opening(metrics_max=3)
     named = [identity("Mine", str(number)) for number in range(5)]
     await store.put([Datum(metric, NOW, of_values([1])) for metric in named[:3]])
     with pytest.raises(Invalid, match="3 metrics") as refused:
@@ -275,14 +291,13 @@ async def test_new_metrics_beyond_the_bound_are_refused(store: MetricStore, tmp_
     await store.put([Datum(named[4], NOW, of_values([1]))])
 
 
-async def test_a_group_is_forgotten_with_its_last_data_unless_it_lives(store: MetricStore, tmp_path: Path) -> None:
-    store._settings = settings = dataclasses.replace(  # type: ignore[attr-defined]
-        Settings(data_dir=tmp_path),
-        metric_minute_retention_seconds=Settings(data_dir=tmp_path).metric_retention_seconds,
-        metric_five_minute_retention_seconds=Settings(data_dir=tmp_path).metric_retention_seconds,
-        metric_hour_retention_seconds=Settings(data_dir=tmp_path).metric_retention_seconds,
+async def test_a_group_is_forgotten_with_its_last_data_unless_it_lives(opening: Opening) -> None:
+    retention = DEFAULTS.metric_retention_seconds
+    store = opening(
+        metric_minute_retention_seconds=retention,
+        metric_five_minute_retention_seconds=retention,
+        metric_hour_retention_seconds=retention,
     )
-    retention = settings.metric_retention_seconds
     idle = GroupDimensions("g-idle", "e", "v", "config-3", 1)
     for group in (BLUE, GREEN, idle):
         await store.register(group)
@@ -303,8 +318,8 @@ async def test_a_group_is_forgotten_with_its_last_data_unless_it_lives(store: Me
     assert found == {"config-1": [1], "config-2": [None], "config-3": [1]}
 
 
-async def test_of_too_many_past_groups_those_that_ended_first_are_forgotten(store: MetricStore) -> None:
-    store._settings = dataclasses.replace(store._settings, metric_groups_max=2)  # type: ignore[attr-defined]
+async def test_of_too_many_past_groups_those_that_ended_first_are_forgotten(opening: Opening) -> None:
+    store = opening(metric_groups_max=2)
     for number in range(5):
         await store.register(GroupDimensions(f"g{number}", "e", "v", f"config-{number}", 1))
         second = int(NOW) - 600 + (number * 7) % 5 * 60
@@ -398,7 +413,7 @@ async def test_a_group_of_which_only_tallies_are_known_is_kept_with_them(store: 
     await store.register(BLUE)
     await store.record(compared(1, tallied(int(NOW), pairs=3, agreeing=1)))
     await store.expire(NOW)
-    latest = NOW + store._settings.metric_retention_seconds + 7200  # type: ignore[attr-defined]
+    latest = NOW + DEFAULTS.metric_retention_seconds + 7200
     await store.record(compared(2, tallied(int(latest), pairs=1, agreeing=1)))
     await store.expire(latest)
     assert sums(await store.read(shadow_metric("Pairs"), latest, 1, 1)) == [1], "it was asked about data of now"
@@ -410,8 +425,8 @@ async def test_a_group_of_which_only_tallies_are_known_is_kept_with_them(store: 
     assert sums(await store.read(shadow_metric("Pairs"), latest, 1, 1)) == [None], "it went with its last data"
 
 
-async def test_groups_with_tallies_alone_end_with_those(store: MetricStore) -> None:
-    store._settings = dataclasses.replace(store._settings, metric_groups_max=1)  # type: ignore[attr-defined]
+async def test_groups_with_tallies_alone_end_with_those(opening: Opening) -> None:
+    store = opening(metric_groups_max=1)
     for group, second in ((BLUE, NOW - 300), (GREEN, NOW - 600)):
         await store.register(group)
         await store.record(compared(int(NOW - second), tallied(int(second), group.group, pairs=3), run=group.group))

@@ -49,7 +49,8 @@ def size(store: MetricStore) -> int:
     """Rows, in the file or in memory."""
     if isinstance(store, SqliteMetrics):
         return sum(
-            store._connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("summaries", "data")
+            store._file.connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0]
+            for name in ("summaries", "data")
         )
     assert isinstance(store, MemoryMetrics)
     return sum(
@@ -63,7 +64,7 @@ def file_bytes(store: MetricStore, settings: Settings) -> int:
     """What the file takes on the disk; 0: there is none."""
     if not isinstance(store, SqliteMetrics):
         return 0
-    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store._file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return settings.metrics_path.stat().st_size
 
 
@@ -191,7 +192,7 @@ async def test_what_ends_in_the_middle_of_a_roll_up_counts_everything_once(tmp_p
     for allowed in (*range(1, 60, 2), 100, 200, 400):
         store = SqliteMetrics(settings, clock)
         left = allowed
-        connection = store._connection
+        connection = store._file.connection
 
         def spend() -> None:
             nonlocal left
@@ -211,7 +212,7 @@ async def test_what_ends_in_the_middle_of_a_roll_up_counts_everything_once(tmp_p
                 spend()
                 return connection.executemany(*given)  # type: ignore[arg-type]  # noqa: B023
 
-        store._connection = Ending()  # type: ignore[assignment]
+        store._file.connection = Ending()  # type: ignore[assignment]
         try:
             await store.expire(clock.time, {"g"})
         except Unavailable:
@@ -252,7 +253,7 @@ async def test_a_file_of_the_first_shape_is_brought_up(tmp_path: Path) -> None:
     await store.register(GROUP)
     await store.put([Datum(LOSS, BEGIN - 5.0, of_values([1, 2]))])
     for table, columns in (("groups", "*"), ("metrics", "*"), ("data", "metric, at, body")):
-        for row in store._connection.execute(f"SELECT {columns} FROM {table}"):
+        for row in store._file.connection.execute(f"SELECT {columns} FROM {table}"):
             first.execute(f"INSERT INTO {table} VALUES ({', '.join('?' * len(row))})", row)
     first.close()
     await store.close()
@@ -281,9 +282,12 @@ async def test_beyond_its_bytes_the_oldest_is_forgotten(tmp_path: Path, caplog: 
         summary = Summary("g", "a:1", BEGIN - 3000 + sequence, 400, model_latency=sketch)
         await store.record(Report("r", sequence, None, None, (summary,)))
     await store.expire(clock.time, {"g"})
-    assert store._used_bytes() <= 2_000_000
+    assert store._expiry._used_bytes() <= 2_000_000
     assert "metrics.forgotten_early" in caplog.text
-    (oldest, newest) = store._connection.execute("SELECT min(second), max(second) FROM summaries").fetchone() or (0, 0)
+    (oldest, newest) = store._file.connection.execute("SELECT min(second), max(second) FROM summaries").fetchone() or (
+        0,
+        0,
+    )
     assert newest in (None, BEGIN - 1000)
     assert oldest is None or oldest > BEGIN - 3000 + 900
     await store.close()

@@ -169,12 +169,12 @@ async def test_a_damaged_file_is_named_with_what_to_do_and_not_changed(tmp_path:
 
 async def full(store: SqliteMetrics) -> None:
     """From now on the file cannot grow, as on a full disk."""
-    (pages,) = store._connection.execute("PRAGMA page_count").fetchone()
-    store._connection.execute(f"PRAGMA max_page_count = {pages}")
+    (pages,) = store._file.connection.execute("PRAGMA page_count").fetchone()
+    store._file.connection.execute(f"PRAGMA max_page_count = {pages}")
 
 
 def roomy(store: SqliteMetrics) -> None:
-    store._connection.execute("PRAGMA max_page_count = 1000000")
+    store._file.connection.execute("PRAGMA max_page_count = 1000000")
 
 
 def large(sequence: int, second: int) -> Report:
@@ -231,7 +231,7 @@ class Ended(BaseException):
 
 
 def ends_after(store: SqliteMetrics, commits: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    left, transaction = commits, store._transaction
+    left, transaction = commits, store._file.transaction
 
     def counted() -> Any:
         nonlocal left
@@ -240,7 +240,7 @@ def ends_after(store: SqliteMetrics, commits: int, monkeypatch: pytest.MonkeyPat
         left -= 1
         return transaction()
 
-    monkeypatch.setattr(store, "_transaction", counted)
+    monkeypatch.setattr(store._file, "transaction", counted)
 
 
 @pytest.mark.parametrize("commits", range(4))
@@ -257,7 +257,7 @@ async def test_an_account_is_never_stored_without_what_it_accounts_for(
     account = Account(1.0, {}, unopened=0, streams=5)
     with contextlib.suppress(Ended):
         await store.record(ComparisonReport("c", 1, None, None, counts=counts, account=account))
-    store._connection.close()
+    store._file.connection.close()
     store = open_store(tmp_path)
     (dropped,) = await store.read(identity("/bannister/Capture", "Dropped", {}), NOW - 1, 10, 1)
     assert (None if dropped is None else dropped.sum) == (None if store.capture_account is None else 5)
@@ -287,11 +287,11 @@ async def test_expired_data_gives_its_room_back(tmp_path: Path) -> None:
     await store.register(BLUE)
     for sequence in range(1, 1500):
         await store.record(large(sequence, NOW - 20_000))
-    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store._file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     before = (tmp_path / "metrics.db").stat().st_size
     for _ in range(20):
         await store.expire(float(NOW))
-    store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    store._file.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     after = (tmp_path / "metrics.db").stat().st_size
     assert before > 20_000_000
     assert after < 5_000_000

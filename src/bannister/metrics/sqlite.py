@@ -1,15 +1,10 @@
 """The metric store in one SQLite file.
 
-Written through to the file (WAL, `synchronous=NORMAL`: a commit costs no disk flush, so the last moments before a power cut may be missing,
-which for metrics is the right trade), and held in memory for the newest minutes, from which alarms are evaluated. A report is stored
-in one transaction with its number, so that one sent again after a restart changes nothing.
+Written through to the file (`bannister.metrics.file`), and held in memory for the newest minutes, from which alarms are evaluated. A report is stored
+in one transaction with its number, so that one sent again after a restart changes nothing. How long the file keeps what: `bannister.metrics.expiry`.
 
 What cannot be stored (a full disk, a locked file) is answered from memory all the same, for alarms must be judged on the worst day too; it waits in
 memory and is stored when that is possible again. Only what waits beyond `unstored_metrics_max` is never stored, and counted (`lost`).
-
-Old rows are rolled up (`bannister.domain.metric.retention`) when the store is told to expire: a few stretches in one transaction, which reads
-the rows, stores their sum and deletes them. So a process may end at any moment and nothing is lost or counted twice; what was not reached is rolled up the
-next time.
 
 Reports of one run come in the order of their numbers (the feed sees to it), so the highest number is all there is to remember of a run.
 """
@@ -21,37 +16,26 @@ import contextlib
 import logging
 import math
 import sqlite3
-import zlib
 from collections import deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 import msgspec
 
 from bannister.clock import Clock
-from bannister.disk import database_is_damaged
 from bannister.domain.comparison.metrics import shadow_identities
-from bannister.domain.comparison.report import Account, ComparisonReport, GroupTally
+from bannister.domain.comparison.report import Account, ComparisonReport
 from bannister.domain.metric.aggregate import Aggregate, merge
 from bannister.domain.metric.identity import MetricIdentity
-from bannister.domain.metric.retention import (
-    Rollup,
-    merged_data,
-    merged_summary,
-    merged_tallies,
-    rollups,
-    served,
-    stretch,
-)
-from bannister.domain.metric.summary import Report, SkippedAccount, Summary
+from bannister.domain.metric.retention import served
+from bannister.domain.metric.summary import Report, SkippedAccount
 from bannister.errors import Unavailable
 from bannister.metrics.capture_counts import counted_data
-from bannister.metrics.schema import migrate
+from bannister.metrics.expiry import Expiry
+from bannister.metrics.file import AGGREGATE, IDENTITY, SUMMARY, TALLY, MetricsFile, encode, unavailable, unpacked
 from bannister.metrics.store import Additions, Datum, GroupDimensions, refuse_more_metrics, tiers_of
 from bannister.metrics.stretches import Look, Stretches
 from bannister.metrics.window import MetricWindow, counted, in_order, kinds_of, metrics_of
-from bannister.privacy import close_database
 from bannister.settings import Settings
 
 #: A question about older data lets other tasks run after this many rows of each group or so.
@@ -59,73 +43,14 @@ _ROWS_PER_TURN = 300
 #: ListMetrics does after so many groups, and so many metrics.
 _GROUPS_PER_TURN = 20
 _METRICS_PER_TURN = 1000
-#: Reports and datapoints stored in one transaction, and rows forgotten in one.
+#: Reports and datapoints stored in one transaction.
 _WRITES_AT_ONCE = 100
 #: Of data that are put at once, others get their turn after so many.
 _DATA_PER_TURN = 100
-_ROWS_AT_ONCE = 1000
-#: A transaction that rolls up looks at so many rows for stretches to do, and does no further one after it has merged so many.
-_ROLLED_UP_AT_ONCE = 200
-#: Rolled-up rows are compressed: weights of sketches are mostly small whole numbers, so they become a quarter of their size.
-_COMPRESSION_LEVEL = 1
 #: So many of the newest tallies say which metrics a group has.
 _TALLIES_LISTED = 100
-#: Free pages that are given back to the disk at a time; as many are kept for what comes next.
-_FREE_PAGES_MAX = 1000
-_WAL_BYTES_MAX = 16 * 1024 * 1024
 
 _log = logging.getLogger(__name__)
-
-_encode = msgspec.msgpack.encode
-_summary = msgspec.msgpack.Decoder(Summary)
-_tally = msgspec.msgpack.Decoder(GroupTally)
-_aggregate = msgspec.msgpack.Decoder(Aggregate)
-_identity = msgspec.msgpack.Decoder(MetricIdentity)
-
-
-@dataclass(frozen=True, slots=True)
-class _Tiered:
-    """A table whose rows stand for a stretch of time."""
-
-    name: str
-    #: The columns that say whose they are and when.
-    key: str
-    time: str
-    #: The rows that replace others: from bodies, key, the beginning of the stretch and its length.
-    merged: Callable[[list[bytes], str | int, int, int], list[tuple[object, ...]]]
-
-
-def _compressed(one: Summary | GroupTally | Aggregate) -> bytes:
-    """The body of a row that stands for a longer span."""
-    return zlib.compress(_encode(one), _COMPRESSION_LEVEL)
-
-
-def _body(stored: bytes, span: int) -> bytes:
-    """What is in a row's body."""
-    return stored if span == 1 else zlib.decompress(stored)
-
-
-def _merge_summaries(bodies: list[bytes], key: str | int, second: int, span: int) -> list[tuple[object, ...]]:
-    one = merged_summary([_summary.decode(body) for body in bodies], second)
-    return [(key, second, kinds_of(one), _compressed(one), span)]
-
-
-def _merge_tallies(bodies: list[bytes], key: str | int, second: int, span: int) -> list[tuple[object, ...]]:
-    tallies = merged_tallies((_tally.decode(body) for body in bodies), second)
-    return [(key, second, _compressed(one), span) for one in tallies]
-
-
-def _merge_data(bodies: list[bytes], key: str | int, second: int, span: int) -> list[tuple[object, ...]]:
-    return [
-        (key, second, _compressed(one), span, span) for one in merged_data(_aggregate.decode(body) for body in bodies)
-    ]
-
-
-_TABLES = (
-    _Tiered("summaries", "group_name", "second", _merge_summaries),
-    _Tiered("tallies", "group_name", "second", _merge_tallies),
-    _Tiered("data", "metric", "at", _merge_data),
-)
 
 
 class SqliteMetrics:
@@ -134,7 +59,6 @@ class SqliteMetrics:
     def __init__(self, settings: Settings, clock: Clock, fence: Callable[[], None] = lambda: None) -> None:
         """`fence` is called before anything is written; it does not return when another process has taken over."""
         self._settings = settings
-        self._fence = fence
         self._clock = clock
         self._recent = MetricWindow()
         #: The window in memory holds everything from here on.
@@ -153,43 +77,32 @@ class SqliteMetrics:
         self._putting = asyncio.Lock()
         #: Reports and datapoints that were answered from memory and never stored, since start.
         self.lost = 0
-        with _unavailable():
-            settings.metrics_path.parent.mkdir(parents=True, exist_ok=True)
-            close_database(settings.metrics_path)
-            self._connection = sqlite3.connect(settings.metrics_path, timeout=1.0, isolation_level=None)
-            try:
-                self._open()
-            except (sqlite3.Error, Unavailable) as error:
-                self._connection.close()
-                if isinstance(error, sqlite3.Error) and database_is_damaged(error):
-                    raise Unavailable(_damaged(settings.metrics_path, error)) from error
-                raise
+        self._file = MetricsFile(settings.metrics_path, fence)
+        self._expiry = Expiry(self._file, settings, self._past.forget)
+        with self._file.opening():
+            self._load()
 
     @property
     def _recent_seconds(self) -> float:
         """What is in memory is never rolled up."""
         return min(self._settings.metric_recent_seconds, self._settings.metric_retention_seconds)
 
-    def _open(self) -> None:
-        # Takes effect in a new file: an older one reuses its free pages, and keeps the size it once had.
-        self._connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute(f"PRAGMA journal_size_limit={_WAL_BYTES_MAX}")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        migrate(self._connection, self._settings.metrics_path)
-        for row in self._connection.execute("SELECT name, endpoint, variant, config_name, instance_count FROM groups"):
+    def _load(self) -> None:
+        for row in self._file.connection.execute(
+            "SELECT name, endpoint, variant, config_name, instance_count FROM groups"
+        ):
             self._recent.register(GroupDimensions(*row))
-        self._recorded = dict(self._connection.execute("SELECT name, sequence FROM runs"))
-        for (body,) in self._connection.execute("SELECT body FROM capture_account"):
+        self._recorded = dict(self._file.connection.execute("SELECT name, sequence FROM runs"))
+        for (body,) in self._file.connection.execute("SELECT body FROM capture_account"):
             self.capture_account = msgspec.json.decode(body, type=Account)
-        for (body,) in self._connection.execute("SELECT body FROM skipped_account"):
+        for (body,) in self._file.connection.execute("SELECT body FROM skipped_account"):
             self.skipped_account = msgspec.json.decode(body, type=SkippedAccount)
         self._recent.doubt(self._recent_since)  # what is older is in the file, and is not asked for that
         self._fill_all(self._recent, self._recent_since)
         self._count_metrics()
 
     def _count_metrics(self) -> None:
-        (self._metric_count,) = self._connection.execute("SELECT count(*) FROM metrics").fetchone()
+        (self._metric_count,) = self._file.connection.execute("SELECT count(*) FROM metrics").fetchone()
 
     async def register(self, group: GroupDimensions) -> None:
         self._recent.register(group)
@@ -250,7 +163,7 @@ class SqliteMetrics:
             return
         with contextlib.suppress(sqlite3.Error):  # where the file cannot be asked, it cannot grow either
             known = "SELECT 1 FROM metrics WHERE identity = ?"
-            new = [one for one in metrics if self._connection.execute(known, (_encode(one),)).fetchone() is None]
+            new = [one for one in metrics if self._file.connection.execute(known, (encode(one),)).fetchone() is None]
             if new and self._metric_count + len(new) > self._settings.metrics_max:
                 raise refuse_more_metrics(self._settings)
 
@@ -272,7 +185,7 @@ class SqliteMetrics:
     def _store_waiting(self) -> None:
         while self._unstored:
             batch = [one for one, _ in zip(self._unstored, range(_WRITES_AT_ONCE), strict=False)]
-            with self._transaction() as connection:
+            with self._file.transaction() as connection:
                 new_metrics = sum([self._write(connection, one) for one in batch])
             self._metric_count += new_metrics  # here, not before: what was taken back is written again
             for _ in batch:
@@ -285,14 +198,14 @@ class SqliteMetrics:
                 row = (one.group, one.endpoint, one.variant, one.config_name, one.instance_count)
                 connection.execute("INSERT OR REPLACE INTO groups VALUES (?, ?, ?, ?, ?)", row)
             case Report():
-                rows = [(each.group, each.second, kinds_of(each), _encode(each)) for each in one.summaries]
+                rows = [(each.group, each.second, kinds_of(each), encode(each)) for each in one.summaries]
                 connection.executemany("INSERT INTO summaries VALUES (?, ?, ?, ?, 1)", rows)
                 if one.account is not None:
                     body = msgspec.json.encode(one.account)
                     connection.execute("INSERT OR REPLACE INTO skipped_account VALUES (1, ?)", (body,))
                 self._write_run(connection, one)
             case ComparisonReport():
-                tallies = [(each.group, each.second, _encode(each)) for each in one.tallies]
+                tallies = [(each.group, each.second, encode(each)) for each in one.tallies]
                 connection.executemany("INSERT INTO tallies VALUES (?, ?, ?, 1)", tallies)
                 if one.account is not None:
                     body = msgspec.json.encode(one.account)
@@ -300,9 +213,9 @@ class SqliteMetrics:
                 self._write_run(connection, one)
                 return sum([self._write(connection, datum) for datum in counted_data(one)])
             case Datum():
-                key = _encode(one.metric)
+                key = encode(one.metric)
                 added = connection.execute("INSERT OR IGNORE INTO metrics (identity) VALUES (?)", (key,))
-                point = (one.at, _encode(one.aggregate), one.span_seconds, key)
+                point = (one.at, encode(one.aggregate), one.span_seconds, key)
                 connection.execute("INSERT INTO data SELECT id, ?, ?, 1, ? FROM metrics WHERE identity = ?", point)
                 return added.rowcount
         return 0
@@ -399,7 +312,7 @@ class SqliteMetrics:
         self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None, shown: float
     ) -> list[Aggregate | None]:
         window = MetricWindow(sliding=False)
-        with _unavailable():
+        with unavailable():
             for group in self._recent.groups_of(metric):
                 window.register(group)
                 self._fill_group(window, group.group, start, start + period_seconds * periods, shown)
@@ -412,7 +325,7 @@ class SqliteMetrics:
             return in_order(self._recent.metrics(since))
         found: set[MetricIdentity] = set()
         for place, group in enumerate(self._recent.groups(), start=1):
-            with _unavailable():
+            with unavailable():
                 found.update(self._metrics_of(group, since))
             if place % _GROUPS_PER_TURN == 0:
                 await asyncio.sleep(0)
@@ -422,193 +335,63 @@ class SqliteMetrics:
         )
         rows: list[tuple[int, bytes]] = [(0, b"")]
         while rows:
-            with _unavailable():
-                rows = self._connection.execute(with_data, (rows[-1][0], since)).fetchall()
-            found.update(_identity.decode(body) for _, body in rows)
+            with unavailable():
+                rows = self._file.connection.execute(with_data, (rows[-1][0], since)).fetchall()
+            found.update(IDENTITY.decode(body) for _, body in rows)
             await asyncio.sleep(0)
         return in_order(found)
 
     def _metrics_of(self, group: GroupDimensions, since: float) -> list[MetricIdentity]:
-        kinds = self._connection.execute(
+        kinds = self._file.connection.execute(
             "SELECT DISTINCT answered FROM summaries WHERE group_name = ? AND second >= ?", (group.group, since)
         ).fetchall()
-        newest = self._connection.execute(
+        newest = self._file.connection.execute(
             "SELECT body, span FROM tallies WHERE group_name = ? AND second >= ? ORDER BY second DESC LIMIT ?",
             (group.group, since, _TALLIES_LISTED),
         )
-        tallies = [_tally.decode(_body(stored, span)) for stored, span in newest]
+        tallies = [TALLY.decode(unpacked(stored, span)) for stored, span in newest]
         return [
             *(metrics_of(group, [kind for (kind,) in kinds]) if kinds else ()),
             *shadow_identities(group.endpoint, group.variant, group.config_name, tallies),
         ]
 
     async def expire(self, now: float, living: Collection[str] = ()) -> None:
-        before = now - self._settings.metric_hour_retention_seconds
         self._recent_since = max(self._recent_since, now - self._recent_seconds)
         self._recent.forget(self._recent_since)
-        for table in _TABLES:
-            await self._delete(table, before)
-            for rollup, finer in zip(rollups(tiers_of(self._settings), now), self._spans, strict=False):
-                await self._roll_up(table, rollup, finer)
-        await self._keep_within_bytes()
-        with self._transaction() as connection:
-            connection.execute(
-                "DELETE FROM runs WHERE seen_at < ?", (now - self._settings.metric_minute_retention_seconds,)
-            )
-            connection.execute("DELETE FROM metrics WHERE NOT EXISTS (SELECT 1 FROM data WHERE metric = id)")
+        await self._expiry.rows(now)
+        with unavailable():
             self._count_metrics()
         past = self._recent.past_groups(now, now - self._settings.metric_retention_seconds, living)
-        await self._keep_within_groups(past)
-        await self._forget_groups(past)
-        self._give_back_pages()
-
-    async def _roll_up(self, table: _Tiered, rollup: Rollup, finer: int) -> None:
-        """Replace rows of a finer span, and what the stretch already has, by one row for each stretch."""
-        span = rollup.span_seconds
-        name, key, time = table.name, table.key, table.time
-        old = (
-            f"SELECT {key}, {time} FROM {name} WHERE span = ? AND {time} < ? ORDER BY {time} LIMIT {_ROLLED_UP_AT_ONCE}"
-        )
-        inside = f"SELECT rowid, body, span FROM {name} WHERE {key} = ? AND {time} >= ? AND {time} < ? AND span <= ?"
-        while True:
-            with self._transaction() as connection:
-                rows = connection.execute(old, (finer, rollup.before))
-                found = list(dict.fromkeys((owner, stretch(at, span)) for owner, at in rows))
-                done = 0
-                for owner, begin in found:
-                    parts = connection.execute(inside, (owner, begin, begin + span, span)).fetchall()
-                    connection.executemany(f"DELETE FROM {name} WHERE rowid = ?", [(rowid,) for rowid, _, _ in parts])
-                    merged = table.merged([_body(stored, of) for _, stored, of in parts], owner, begin, span)
-                    places = ", ".join("?" * len(merged[0]))
-                    connection.executemany(f"INSERT INTO {name} VALUES ({places})", merged)
-                    done += len(parts)
-                    if done >= _ROLLED_UP_AT_ONCE:
-                        break
-            if not found:
-                return
-            self._past.forget(rollup.before)
-            await asyncio.sleep(0)
-
-    async def _keep_within_bytes(self) -> None:
-        """Beyond `metrics_bytes_max` the oldest rows go before their time."""
-        forgotten = 0
-        while self._used_bytes() > self._settings.metrics_bytes_max:
-            with self._transaction() as connection:
-                oldest = [
-                    (at, table, span)
-                    for table in _TABLES
-                    for span in self._spans
-                    for (at,) in connection.execute(
-                        f"SELECT min({table.time}) FROM {table.name} WHERE span = ?", (span,)
-                    )
-                    if at is not None
-                ]
-                if not oldest:
-                    break
-                _, table, span = min(oldest, key=lambda one: one[0])
-                rows = f"SELECT rowid FROM {table.name} WHERE span = ? ORDER BY {table.time} LIMIT {_ROWS_AT_ONCE}"
-                forgotten += connection.execute(f"DELETE FROM {table.name} WHERE rowid IN ({rows})", (span,)).rowcount
-            self._past.forget(math.inf)
-            await asyncio.sleep(0)
-        if forgotten:
-            limit = self._settings.metrics_bytes_max
-            _log.warning(
-                "metrics.forgotten_early rows=%d: the file held more than metrics_bytes_max=%d", forgotten, limit
-            )
-
-    def _used_bytes(self) -> int:
-        with _unavailable():
-            pages, free, size = (
-                self._connection.execute(f"PRAGMA {one}").fetchone()[0]
-                for one in ("page_count", "freelist_count", "page_size")
-            )
-        return int((pages - free) * size)
-
-    async def _keep_within_groups(self, past: Sequence[str]) -> None:
-        """Of more groups than `metric_groups_max`, those that ended first lose their data before their time."""
-        surplus = len(past) - self._settings.metric_groups_max
-        if surplus <= 0:
-            return
-        newest = (
-            "SELECT max(coalesce((SELECT max(second) FROM summaries WHERE group_name = :group), 0), "
-            "coalesce((SELECT max(second) FROM tallies WHERE group_name = :group), 0))"
-        )
-        with _unavailable():
-            ends = {one: self._connection.execute(newest, {"group": one}).fetchone()[0] for one in past}
-        for group in sorted(past, key=lambda one: ends[one])[:surplus]:
-            with self._transaction() as connection:
-                connection.execute("DELETE FROM summaries WHERE group_name = ?", (group,))
-                connection.execute("DELETE FROM tallies WHERE group_name = ?", (group,))
-            await asyncio.sleep(0)
-
-    async def _forget_groups(self, groups: Sequence[str]) -> None:
-        """Those without data in the file: every update makes new ones, so without this they would grow for ever."""
-        for first in range(0, len(groups), _ROWS_AT_ONCE):
-            gone = []
-            with self._transaction() as connection:
-                for group in groups[first : first + _ROWS_AT_ONCE]:
-                    query = (
-                        "DELETE FROM groups WHERE name = ? AND NOT EXISTS (SELECT 1 FROM summaries WHERE group_name = name) "
-                        "AND NOT EXISTS (SELECT 1 FROM tallies WHERE group_name = name)"
-                    )
-                    if connection.execute(query, (group,)).rowcount:
-                        gone.append(group)
-            for group in gone:
-                self._recent.forget_group(group)
-            await asyncio.sleep(0)
-
-    async def _delete(self, table: _Tiered, before: float) -> None:
-        """Delete what is old, so many rows at a time: telemetry goes on in between."""
-        for span in self._spans:
-            rows = f"SELECT rowid FROM {table.name} WHERE span = ? AND {table.time} < ? LIMIT {_ROWS_AT_ONCE}"
-            count = _ROWS_AT_ONCE
-            while count == _ROWS_AT_ONCE:
-                with self._transaction() as connection:
-                    deletion = f"DELETE FROM {table.name} WHERE rowid IN ({rows})"
-                    count = connection.execute(deletion, (span, before)).rowcount
-                if count:
-                    self._past.forget(before)
-                await asyncio.sleep(0)
-
-    def _give_back_pages(self) -> None:
-        with _unavailable():
-            (free,) = self._connection.execute("PRAGMA freelist_count").fetchone()
-        if free <= _FREE_PAGES_MAX:
-            return
-        with self._transaction() as connection:
-            for _ in range(min(free - _FREE_PAGES_MAX, _FREE_PAGES_MAX)):
-                connection.execute(
-                    "PRAGMA incremental_vacuum(1)"
-                )  # `execute` takes a step, which is a page, whatever number is asked for
+        await self._expiry.groups(past, self._recent.forget_group)
+        self._expiry.give_back_pages()
 
     async def close(self) -> None:
         with contextlib.suppress(Unavailable):
             self._store_waiting()
-        with _unavailable():
-            self._connection.close()
+        self._file.close()
 
     def _fill_all(self, window: MetricWindow, start: float) -> None:
         """Everything from `start` on into the window."""
-        rows = self._connection.execute("SELECT body FROM summaries WHERE span = 1 AND second >= ?", (start,))
-        window.add(_summary.decode(body) for (body,) in rows)
-        rows = self._connection.execute("SELECT body FROM tallies WHERE span = 1 AND second >= ?", (start,))
-        window.add_tallies(_tally.decode(body) for (body,) in rows)
+        rows = self._file.connection.execute("SELECT body FROM summaries WHERE span = 1 AND second >= ?", (start,))
+        window.add(SUMMARY.decode(body) for (body,) in rows)
+        rows = self._file.connection.execute("SELECT body FROM tallies WHERE span = 1 AND second >= ?", (start,))
+        window.add_tallies(TALLY.decode(body) for (body,) in rows)
         query = "SELECT identity, at, body, resolution FROM data JOIN metrics ON id = metric WHERE span = 1 AND at >= ?"
-        for key, at, body, resolution in self._connection.execute(query, (start,)):
-            window.put(Datum(_identity.decode(key), at, _aggregate.decode(body), resolution))
+        for key, at, body, resolution in self._file.connection.execute(query, (start,)):
+            window.put(Datum(IDENTITY.decode(key), at, AGGREGATE.decode(body), resolution))
 
     def _fill_group(self, window: MetricWindow, group: str, start: float, end: float, period: float) -> None:
         served_by = [str(span) for span in self._spans if served(span, period)]
         condition = f"group_name = ? AND second >= ? AND second < ? AND span IN ({', '.join(served_by)})"
-        rows = self._connection.execute(f"SELECT body, span FROM summaries WHERE {condition}", (group, start, end))
-        window.add(_summary.decode(_body(stored, span)) for stored, span in rows)
-        rows = self._connection.execute(f"SELECT body, span FROM tallies WHERE {condition}", (group, start, end))
-        window.add_tallies(_tally.decode(_body(stored, span)) for stored, span in rows)
+        rows = self._file.connection.execute(f"SELECT body, span FROM summaries WHERE {condition}", (group, start, end))
+        window.add(SUMMARY.decode(unpacked(stored, span)) for stored, span in rows)
+        rows = self._file.connection.execute(f"SELECT body, span FROM tallies WHERE {condition}", (group, start, end))
+        window.add_tallies(TALLY.decode(unpacked(stored, span)) for stored, span in rows)
 
     def _fill_data(self, window: MetricWindow, metric: MetricIdentity, start: float, end: float) -> None:
         query = "SELECT at, body, span, resolution FROM data WHERE metric = (SELECT id FROM metrics WHERE identity = ?) AND at >= ? AND at < ?"
-        for at, stored, span, resolution in self._connection.execute(query, (_encode(metric), start, end)):
-            window.put(Datum(metric, at, _aggregate.decode(_body(stored, span)), resolution))
+        for at, stored, span, resolution in self._file.connection.execute(query, (encode(metric), start, end)):
+            window.put(Datum(metric, at, AGGREGATE.decode(unpacked(stored, span)), resolution))
 
     def _fill_unstored(self, window: MetricWindow, metric: MetricIdentity, start: float, end: float) -> None:
         groups = {group.group for group in window.groups()}
@@ -622,32 +405,3 @@ class SqliteMetrics:
                         window.put(datum)
             elif isinstance(one, Datum) and one.metric == metric and start <= one.at < end:
                 window.put(one)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """Commit all or nothing."""
-        with _unavailable():
-            self._connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._fence()
-                yield self._connection
-                self._connection.execute("COMMIT")
-            except BaseException:
-                if self._connection.in_transaction:  # a full disk may have ended it already
-                    self._connection.execute("ROLLBACK")
-                raise
-
-
-def _damaged(path: Path, error: sqlite3.Error) -> str:
-    return (
-        f"The file of metrics {path} is damaged ({error}). Nothing was changed. Move it away, with {path.name}-wal and {path.name}-shm: metrics of the "
-        "past are lost, and all else goes on; a backup made with --metrics holds those until then."
-    )
-
-
-@contextlib.contextmanager
-def _unavailable() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise Unavailable(f"The metric store cannot be used: {error}.") from error
