@@ -229,7 +229,7 @@ REFUSED = {
         ],
         "'z' is a link to 'a/b/c/../..', outside",
     ),
-    "loop": ([member("l", kind=tarfile.SYMTYPE, link="l")], "'l' is a link to 'l'"),
+    "loop": ([member("l", kind=tarfile.SYMTYPE, link="l")], "'l' is a link to 'l', in a circle"),
     "file and folder": ([member("m", b"x"), member("m/x", b"x")], "'m/x' is both a file and a folder"),
     "too many": ([member(str(number)) for number in range(21)], "more than 20 files"),
     "too large": ([member("a", b"0" * 600_000), member("b", b"0" * 600_000)], "larger than 1000000 bytes"),

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from bannister.backup import content
 from bannister.errors import Invalid, Unavailable
+from bannister.extraction import Extraction
 from bannister.state.schema import MIGRATIONS
 
 _JSON_BYTES_MAX: Final = 1024 * 1024
@@ -77,6 +78,7 @@ def _fill(file: Path, folder: Path, data_dir: Path) -> dict[str, Any]:
 
 
 def _unpack(tar: tarfile.TarFile, folder: Path) -> dict[str, Any]:
+    extraction = Extraction(folder, circles=True)  # a model may have made one
     manifest: dict[str, Any] | None = None
     end: dict[str, Any] | None = None
     for count, member in enumerate(tar):
@@ -88,9 +90,10 @@ def _unpack(tar: tarfile.TarFile, folder: Path) -> dict[str, Any]:
         if member.name == content.END:
             end = _read_json(tar, member, content.END)
         else:
-            tar.extract(member, folder, filter="data")
+            extraction.take(tar, member)
     if manifest is None or end is None:
         raise ValueError("it ends too early")
+    extraction.finish()
     for name in end["dropped"]:
         if PurePosixPath(name).parent == PurePosixPath("artifacts"):
             shutil.rmtree(folder / name, ignore_errors=True)

@@ -5,8 +5,7 @@ SHA-256 of its bytes: the same artifact is unpacked once, and what runs from a f
 
 * The code of a model may come as an archive of its own, and then goes into the artifact's folder `code`, where it replaces files of the same
   name; the folder's name is then made from both archives.
-* Nothing may leave the folder: no absolute path, no `..`, no device or pipe, no link to outside. Symbolic links are made
-  last and then resolved, so no file is ever written through one, whatever the order of the members.
+* Nothing may leave the folder (`bannister.extraction`).
 * Sizes are bounded on what comes out of the decompressor, also where tar itself reads (extended headers), so an archive
   that swells is refused after a bounded amount of work.
 * The folder appears whole or not at all: it is filled beside its place and renamed into it. Two at once do no harm.
@@ -19,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import gzip
 import hashlib
 import os
@@ -29,10 +27,11 @@ import tarfile
 import tempfile
 import zlib
 from io import BufferedReader
-from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final, NoReturn
+from pathlib import Path
+from typing import BinaryIO, Final
 
 from bannister.errors import Invalid, Unavailable, disk_is_full
+from bannister.extraction import Extraction, MemberRefused
 from bannister.settings import Settings
 
 #: With this begins the name of what is not whole: not yet, or no longer.
@@ -137,15 +136,13 @@ class _Unpacking:
 
     def __init__(self, root: Path, limits: Settings) -> None:
         self._root = root
-        self._base = root
         self._limits = limits
+        self._extraction = Extraction(root)
         self._bytes = 0
         self._members = 0
-        self._symlinks: list[tuple[str, Path, str]] = []
 
     def run(self, source: BinaryIO, below: str = "") -> None:
         """Take what one archive holds. `below`: the folder that it goes into."""
-        self._base = self._root / below
         stream = _Forward(_decompressed(source))
         stream.expect(_HEADER_BYTES_MAX)  # opening reads the first header
         try:
@@ -157,100 +154,32 @@ class _Unpacking:
                         break
                     tar.members.clear()  # tarfile would remember them all
                     stream.expect(member.size + tarfile.BLOCKSIZE)
-                    self._take(tar, member)
+                    self._count(member)
+                    self._extraction.take(tar, member, below)
             stream.expect(_TRAILER_BYTES_MAX)
             stream.finish()
+        except MemberRefused as refused:
+            raise Invalid(f"The model artifact is refused: {refused}.") from None
         except (tarfile.TarError, EOFError, zlib.error, gzip.BadGzipFile, ValueError) as error:
             raise Invalid(f"The model artifact is not a complete tar.gz archive ({error}).") from error
 
     def finish(self) -> None:
         """After the last archive: make the links, and let nobody write again."""
-        self._make_symlinks()
+        try:
+            self._extraction.finish()
+        except MemberRefused as refused:
+            raise Invalid(f"The model artifact is refused: {refused}.") from None
         _set_modes(self._root)
 
-    def _take(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+    def _count(self, member: tarfile.TarInfo) -> None:
+        """By its header, before any of it is written."""
         self._members += 1
         if self._members > self._limits.artifact_files_max:
             raise Invalid(f"The model artifact holds more than {self._limits.artifact_files_max} files.")
-        try:
-            self._make(tar, member, self._place(member.name))
-        except (FileExistsError, NotADirectoryError, IsADirectoryError):
-            _refuse(member.name, "is both a file and a folder")
-        except FileNotFoundError:
-            _refuse(member.name, f"is a link to {member.linkname!r}, which does not come before it")
-        except OSError as error:
-            if error.errno in (errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ):
-                _refuse(member.name, "has a name that the file system does not take")
-            raise
-
-    def _make(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-        if member.isdir():
-            path.mkdir(parents=True, exist_ok=True)
-            return
-        if path == self._base:
-            _refuse(member.name, "has no name")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.is_dir():
-            path.unlink(missing_ok=True)  # a later member of the same name wins, as in tar
         if member.isreg():
-            self._write(tar, member, path)
-        elif member.islnk():
-            target = self._place(member.linkname)
-            if target.is_dir():
-                _refuse(member.name, f"is a hard link to the folder {member.linkname!r}")
-            path.hardlink_to(target)
-        elif member.issym():
-            self._symlinks.append((member.name, path, member.linkname))
-        else:
-            _refuse(member.name, "is a device or a pipe")
-
-    def _place(self, name: str) -> Path:
-        """Where a member goes; refuses what would not be inside."""
-        path = PurePosixPath(name)
-        if path.is_absolute():
-            _refuse(name, "has an absolute path")
-        if ".." in path.parts:
-            _refuse(name, "points outside the archive ('..')")
-        if "\0" in name:
-            _refuse(name, "has a name that the file system does not take")
-        return self._base.joinpath(*path.parts)
-
-    def _write(self, tar: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> None:
-        self._bytes += member.size
-        if self._bytes > self._limits.artifact_bytes_max:  # by its header, before any of it is written
+            self._bytes += member.size
+        if self._bytes > self._limits.artifact_bytes_max:
             raise Invalid(f"The model artifact is larger than {self._limits.artifact_bytes_max} bytes when unpacked.")
-        content = tar.extractfile(member)
-        assert content is not None  # only of a member that is no file
-        mode = 0o700 if member.mode & 0o100 else 0o600
-        with content, open(path, "xb", opener=lambda name, flags: os.open(name, flags, mode)) as target:
-            shutil.copyfileobj(content, target, _CHUNK_BYTES)
-
-    def _make_symlinks(self) -> None:
-        """Make the symbolic links, and see where each really leads now that all of them are there."""
-        for name, path, target in self._symlinks:
-            if PurePosixPath(target).is_absolute() or "\0" in target:
-                _refuse(name, f"is a link to {target!r}, outside the archive")
-            try:
-                path.symlink_to(target)
-            except (FileExistsError, NotADirectoryError):
-                _refuse(name, "is both a link and something else")
-        root = self._root.resolve()
-        for name, path, target in self._symlinks:
-            if not _leads_into(root, path):
-                _refuse(name, f"is a link to {target!r}, outside the archive")
-
-
-def _leads_into(root: Path, link: Path) -> bool:
-    """Whether a link leads to something in a folder, or to nothing, but not in a circle."""
-    try:
-        if not link.resolve().is_relative_to(root):
-            return False
-        link.stat()  # since Python 3.13, `resolve` is silent about a circle
-    except RuntimeError:  # and before, that is what it raises
-        return False
-    except OSError as error:
-        return error.errno != errno.ELOOP
-    return True
 
 
 class _Forward:
@@ -301,7 +230,3 @@ def _set_modes(root: Path) -> None:
             if not path.is_symlink():
                 path.chmod(0o555 if path.stat().st_mode & 0o100 else 0o444)
         Path(directory).chmod(0o755)
-
-
-def _refuse(member: str, what: str) -> NoReturn:
-    raise Invalid(f"The model artifact is refused: its member {member!r} {what}.")
