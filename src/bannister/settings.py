@@ -108,6 +108,8 @@ class Settings:
     restart_backoff_seconds_min: float = 0.2
     restart_backoff_seconds_max: float = 30.0
     ping_timeout_seconds: float = 2.0
+    #: An answer that takes longer is awaited before a bake is over.
+    ping_overdue_seconds: float = 0.5
     ping_interval_starting_seconds: float = 0.02
     #: SIGTERM, then SIGKILL after this long (AWS: 30 s; 0: at once).
     stop_grace_seconds: FloatOrZero = 30.0

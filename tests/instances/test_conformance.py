@@ -197,6 +197,22 @@ async def test_one_that_hangs_is_unready_until_it_answers_again(place):
     assert place.pid(one.id) == pid
 
 
+async def test_one_that_keeps_a_ping_waiting_is_shown_so_until_it_answers(place):
+    """It is still ready: nobody can know yet whether it is only slow."""
+    backend = await place.started()
+    await backend.ensure(place.spec(), 1, epoch=1)
+    (one,) = await place.until_all(backend, READY)
+    assert not one.overdue
+    place.hang(one.id)
+    (late,) = await place.until(backend, lambda found: found[0].overdue)
+    assert late == dataclasses.replace(one, overdue=True)
+    place.wake(one.id)
+    assert await place.until(backend, lambda found: not found[0].overdue) == (one,)
+    place.hang(one.id)
+    (hung,) = await place.until_all(backend, InstancePhase.UNREADY)
+    assert not hung.overdue, "that it may not answer is for those that are taken for ready"
+
+
 async def test_that_one_was_silent_is_remembered_by_the_next_control_plane(place):
     backend = await place.started()
     await backend.ensure(place.spec(), 1, epoch=1)

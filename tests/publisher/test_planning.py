@@ -70,6 +70,38 @@ def test_going_back_to_blue_waits_for_nothing():
     assert not back.waiting
 
 
+def test_a_blue_that_was_replaced_stands_in_for_nothing_after_a_restart():
+    """A rolling update has replaced all of one variant and half of the other; a proxy has been started again, too, and sees nobody healthy yet (seed 8212 of revision bf3516e)."""
+    a_blue, a_green, b_green = instance("1", "a-blue"), instance("2", "a-green"), instance("3", "b-green")
+    plan = RoutePlan(
+        "flights",
+        (
+            Membership("a-blue", 1, 0),
+            Membership("b-blue", 0, 0),
+            Membership("a-green", 1, 1),
+            Membership("b-green", 1, 1),
+        ),
+        (
+            Weight("a-blue", "a", 300_000),
+            Weight("b-blue", "b", 0),
+            Weight("a-green", "a", 300_000),
+            Weight("b-green", "b", 400_000),
+        ),
+        shared=True,
+    )
+    following = next_publication([plan], [a_blue, a_green, b_green], Publication(), [SEES_NOTHING])
+    assert {one.group: one.parts for one in following.weights["flights"]} == {"a-blue": 600_000, "b-green": 400_000}
+    assert following.waiting == {"flights"}
+
+
+def test_green_gets_no_more_than_its_share_where_blue_is_gone_for_a_moment():
+    """The control plane is new, no proxy sees green yet, and blue's instance has just died: it comes back, or the deployment is stopped."""
+    following = next_publication([CANARY], [GREEN], Publication(), [SEES_NOTHING])
+    assert {one.group: one.parts for one in following.weights["flights"]} == {"blue": 1_000_000}
+    following = next_publication([ALL_BLUE], [GREEN], Publication(), [SEES_NOTHING])
+    assert {one.group for one in following.weights["flights"] if one.parts > 0} == {"blue"}
+
+
 def test_a_published_split_stays_when_its_instance_dies():
     """The deployer rolls back; until then the proxy answers 503 for green's share rather than hiding the failure."""
     shifted = next_publication([CANARY], [BLUE, GREEN], SERVING_BLUE, [SEES_GREEN])

@@ -114,7 +114,7 @@ class Experimenting(Release):
             endpoint = self._world.endpoints().get(self.name)
             if endpoint is None or endpoint.blue is None:
                 return None
-            (group,) = endpoint.blue.groups
+            group = endpoint.blue.groups[0]  # of two versions after a failed rollback, which is refused
             production = ExperimentVariant(group.variant, group.model_name, "ml.m5.large", rng.choice((1, 2)))
         now = self._world.clock.now()
         starts_at = now + rng.choice((0.0, 0.0, 0.0, 5.0, 500.0))

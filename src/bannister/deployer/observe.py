@@ -243,7 +243,7 @@ def _group(
     shadow: bool,
 ) -> GroupObservation:
     """In one pass over the instances: it is made of every group, at every turn of the loop."""
-    existing = leaving = ready = unready = restarts = deaths = 0
+    existing = leaving = ready = overdue = unready = restarts = deaths = 0
     warnings: dict[str, None] = {}
     failed: Instance | None = None
     trouble: str | None = None
@@ -260,6 +260,7 @@ def _group(
         warnings |= dict.fromkeys(one.warnings)
         if one.phase is InstancePhase.READY:
             ready += 1
+            overdue += one.overdue
         elif failed is None and one.phase is InstancePhase.FAILED:
             failed = one
         elif one.phase is InstancePhase.UNREADY:
@@ -277,6 +278,7 @@ def _group(
         existing=existing,
         healthy=healthy,
         leaving=leaving,
+        overdue=overdue,
         unready=unready,
         deaths=deaths,
         shadow=shadow,

@@ -79,6 +79,8 @@ class Instance:
     silent_until: float | None = None
     #: Its group has more instances than it should: it takes no new request, finishes those it has, and is then evicted.
     draining: bool = False
+    #: It is shown as ready, and the answer to its last ping is late, or did not come: soon it answers, or is unready.
+    overdue: bool = False
     #: What its present process says against itself, as sentences; it serves all the same.
     warnings: tuple[str, ...] = ()
 

@@ -89,6 +89,8 @@ class Life:
         self._turns = turns
         self._process = process
         self._others = others
+        #: The answer to the last ping of a process that is watched is late, or did not come.
+        self._overdue = False
         #: What the process is to be warmed up with; None: not read yet.
         self._warmup: Warmup | None = None
         self._setbacks = 0
@@ -315,8 +317,25 @@ class Life:
             self._show(self._shown.phase, f"The instance {answer.value}.")
         return answer
 
+    async def _ask_watched(self) -> bool:
+        """Ask one that is ready, and show meanwhile that it keeps us waiting: it may have been given requests that it will never answer."""
+        late = asyncio.get_running_loop().call_later(self._settings.ping_overdue_seconds, self._show_overdue)
+        try:
+            answers = await self._ask_if_up()
+        finally:
+            late.cancel()
+        if not answers:
+            self._show_overdue()
+        return answers
+
+    def _show_overdue(self) -> None:
+        if self._shown.phase is InstancePhase.READY:
+            self._overdue = True
+            self._show(InstancePhase.READY, None)
+
     def _show_ready(self) -> None:
         record = self.record
+        self._overdue = False
         if not record.answered or record.silent:
             if record.silent:
                 record.silent, record.silent_until = False, self._around.clock.now()
@@ -356,7 +375,7 @@ class Life:
             if process.strained.done() and not process.ended.done() and self._may_be_missed():
                 return _Setback(process.strained.result(), answers=True)
             settled = settled or process.settle(niceness)
-            misses = 0 if process.ended.done() or await self._ask_if_up() else misses + 1
+            misses = 0 if process.ended.done() or await self._ask_watched() else misses + 1
             if misses >= self._settings.health_check_unhealthy_count and not process.ended.done():
                 why = f"It did not answer {self._spec.paths.ping} with 200 {misses} times in a row."
                 self._show_silent(why)
@@ -450,6 +469,7 @@ class Life:
             answered=record.answered,
             silent_until=record.silent_until,
             draining=record.draining,
+            overdue=self._overdue and phase is InstancePhase.READY,
             warnings=() if self._process is None else self._process.warnings,
         )
 

@@ -209,7 +209,25 @@ def _chosen(
     usable = {one.group for one in plan.memberships if may_take_traffic(one, rotation[one.group], proxies)}
     if {weight.group for weight in plan.weights if weight.parts > 0} <= usable:
         return plan.weights
-    return current if current is not None else restricted(plan.weights, usable)
+    return current if current is not None else restricted(plan.weights, _standing_in(plan.weights, usable, rotation))
+
+
+def _standing_in(
+    weights: tuple[Weight, ...], usable: set[str], rotation: Mapping[str, tuple[str, ...]]
+) -> frozenset[str]:
+    """Who takes requests while what was asked cannot be had of every proxy: of each variant the usable groups.
+
+    Not one that is to have none and has no instance either, for example blue's of a variant that a rolling update has replaced: then the group that is to have them all keeps
+    them, for nobody else can take them.
+    """
+    found: set[str] = set()
+    for variant in {one.variant for one in weights}:
+        groups = [one for one in weights if one.variant == variant]
+        alone = len(groups) == 1
+        able = {one.group for one in groups if one.group in usable and (alone or one.parts or rotation.get(one.group))}
+        asked = {one.group for one in groups if one.parts > 0}
+        found |= able or (asked if len(asked) == 1 and not alone else set())
+    return frozenset(found)
 
 
 def may_take_traffic(membership: Membership, rotation: tuple[str, ...], proxies: Sequence[ProxyView]) -> bool:

@@ -74,6 +74,7 @@ def test_without_a_storage_of_its_own_the_endpoint_goes_on_being_captured() -> N
     [
         ({"blue": replace(fleet("v1"), groups=())}, "0 production variants"),
         ({"blue": fleet("v1", variants=("AllTraffic", "b"))}, "2 production variants"),
+        ({"blue": replace(fleet("v1"), groups=(*fleet("v1").groups, *fleet("v2").groups))}, "two versions serve"),
         ({"blue": fleet("v2")}, 'runs model "model-v2"'),
         ({"blue": fleet("v1", variants=("other",))}, 'as variant "other"'),
         ({"blue": None}, "is Failed"),

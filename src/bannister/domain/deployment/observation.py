@@ -31,6 +31,8 @@ class GroupObservation:
     leaving: int = 0
     #: Of those that stay, so many were ready and are not: they fell silent, or their process has ended.
     unready: int = 0
+    #: Of those that are ready, so many whose answer to a ping is overdue: they may stand still.
+    overdue: int = 0
     #: Their processes that ended after they had answered.
     deaths: int = 0
     #: It is the fleet's shadow: waited for before the first shift, and never looked at again.

@@ -12,7 +12,7 @@ from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.deployment import ENDED, RETURNING, STOPPABLE, Deployment, Phase, WaitCause
-from bannister.domain.deployment.machine import bake_deadline, comparing, instant
+from bannister.domain.deployment.machine import bake_deadline, comparing, instant, overdue
 from bannister.domain.deployment.observation import Limits, Observation
 from bannister.domain.deployment.targets import asked_split
 
@@ -210,6 +210,14 @@ def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
             f"The time of {step} is over; waits until every alarm is evaluated on data up to its end.",
             deadline,
             cause=WaitCause.NOT_EVALUATED,
+        )
+    silent = overdue(seen)
+    if silent > 0:
+        return Waiting(
+            f"The time of {step} is over; waits for {silent} instance(s) of green that do not answer their health check; if they stay silent the "
+            "deployment rolls back.",
+            deadline,
+            cause=WaitCause.OVERDUE,
         )
     if seen.green_requests is not None and seen.green_requests < limits.bake_requests_min:
         return Waiting(

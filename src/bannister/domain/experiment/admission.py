@@ -113,6 +113,8 @@ def _unfit(experiment: Experiment, endpoint: Endpoint) -> str | None:
     blue, wanted = endpoint.blue, experiment.production
     if blue is None:
         return f'Endpoint "{endpoint.name}" is Failed and has nothing in production.'
+    if blue.mixed:
+        return f'On endpoint "{endpoint.name}" two versions serve, because a rolling update could not be rolled back: update it first.'
     if len(blue.groups) != 1:
         return f'Endpoint "{endpoint.name}" has {len(blue.groups)} production variants; an endpoint with a shadow has exactly one.'
     if blue.shadow is not None:
