@@ -22,7 +22,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(SET_UP) ## Install everything into .venv (once; again when pyproject.toml changes)
+setup: $(SET_UP) ## Install everything into .venv (once; again when pyproject.toml changes; for another Python, make clean first)
 
 demo: setup ## Will this flight land late? A canary takes back a bad version, a shadow finds a wrong one (under 3 minutes; DEMO_OPTIONS=--keep leaves it up)
 	@$(BIN)/python -m bannister.demo $(DEMO_OPTIONS)
@@ -114,10 +114,12 @@ WANTED_sdk-3 := sagemaker>=3
 
 # uv is several times faster, and brings a Python if there is none; where it cannot reach its packages, pip is asked.
 EVERYTHING := --constraint constraints.txt --editable '.[demo,test]'
-with_uv = command -v uv >/dev/null && uv venv --quiet --allow-existing --python '>=3.11' $(VENV) && \
+# An environment that works is kept, with the Python that it has: made again over itself with another one it would be of both.
+works = $(BIN)/python -c 'import ssl' 2>/dev/null
+with_uv = command -v uv >/dev/null && { $(works) || { rm -rf $(VENV); uv venv --quiet --python '>=3.11' $(VENV); }; } && \
 	uv pip install --quiet --compile-bytecode --python $(BIN)/python $(EVERYTHING)
 with_pip = test -n "$(PYTHON)" || { $(no_python); exit 1; }; \
-	$(PYTHON) -m venv $(VENV) && \
+	{ $(BIN)/python -c 'import pip, ssl' 2>/dev/null || $(PYTHON) -m venv --clear $(VENV); } && \
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(EVERYTHING);
 no_python = \
 	echo "Bannister needs Python 3.11 or newer, and none was found on the PATH."; \
