@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -222,6 +223,18 @@ def phase(server: Server, endpoint: str) -> str | None:
 
 def lost(answers: list[Answer]) -> list[Answer]:
     return [one for one in answers if one.lost is not None]
+
+
+def only_lost_then(answers: list[Answer], at: float, seconds: float) -> None:
+    """What was in flight at the harm, and what began in the seconds after it; nothing before, nothing later.
+
+    `seconds` are those that are allowed, or that passed until the server said it was ready; never those until the last loss, for they would allow whatever was lost.
+    """
+    late = [one for one in lost(answers) if one.began > at + seconds]
+    assert not late, (len(late), late[:3])
+    print(Counter((one.lost or "")[:80] for one in lost(answers)).most_common(3))
+    early = [one for one in lost(answers) if one.ended < at]
+    assert not early, early[:3]
 
 
 def serving_again(answers: list[Answer], harm_at: float) -> float:

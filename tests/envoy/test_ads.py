@@ -17,6 +17,7 @@ from bannister.domain.routing import Members
 from bannister.envoy.ads import DiscoveryServer
 from bannister.envoy.resources.messages import packed
 from bannister.envoy.snapshot import Kind, Resource, Snapshot
+from bannister.errors import Fenced
 
 PATIENCE_SECONDS = 30.0
 
@@ -71,6 +72,12 @@ class Proxy:
     async def refuse(self, kind: Kind, *names: str, reason: str = "bad") -> None:
         await self.ask(kind, *names, nonce=self._received[kind].nonce, error=reason)
 
+    async def is_hung_up_on(self) -> None:
+        """The stream ends, and no response comes before its end."""
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await self._call.read()
+
     def version(self, kind: Kind) -> str:
         return self._received[kind].version_info
 
@@ -83,9 +90,25 @@ def _value(body) -> str:
     return message.value if body.Unpack(message) else "(empty)"
 
 
+class Fence:
+    """Closed once another control plane has taken over. The product's does not return then: it ends the process."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+
+    def __call__(self) -> None:
+        if self.is_closed:
+            raise Fenced("Another control plane has taken over.")
+
+
 @pytest.fixture
-async def server(tmp_path: Path):
-    server = DiscoveryServer(tmp_path / "xds.sock", 10.0, SystemClock())
+def fence() -> Fence:
+    return Fence()
+
+
+@pytest.fixture
+async def server(tmp_path: Path, fence: Fence):
+    server = DiscoveryServer(tmp_path / "xds.sock", 10.0, SystemClock(), fence)
     await server.start()
     yield server
     await server.close()
@@ -267,6 +290,20 @@ async def test_a_proxy_that_is_new_is_not_kept_waiting(server, channel):
     proxy = Proxy(channel)
     await proxy.ask(Kind.ENDPOINTS, "blue")
     assert await proxy.receive(Kind.ENDPOINTS) == {"blue"}
+
+
+@pytest.mark.parametrize("asks_first", [False, True], ids=["of itself", "when it is asked"])
+async def test_who_was_replaced_tells_a_proxy_nothing_more(server, channel, fence, asks_first):
+    """As one that was stopped, replaced and woken: what it has for the proxy may be a split of long ago."""
+    proxy = await configured(server, channel)
+    fence.is_closed = True
+    if asks_first:
+        await proxy.ask(Kind.LISTENER)
+    else:
+        server.publish(Snapshot(2, SNAPSHOT.clusters, SNAPSHOT.endpoints, routes={"edge": resource("edge", "blue")}))
+    await proxy.is_hung_up_on()
+    await until(server, lambda: server.proxies()[0].stream is None)
+    assert held(server, Kind.ROUTES, "edge") is TABLE, "it goes on with what it had"
 
 
 async def test_the_socket_is_ours_alone(server, tmp_path: Path):

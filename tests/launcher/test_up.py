@@ -300,6 +300,26 @@ def test_what_was_not_written_down_is_found_by_its_marks(start: Start) -> None:
     assert after.stop() == 0
 
 
+def test_a_record_that_names_the_boot_otherwise_misleads_nobody(start: Start) -> None:
+    """As one that an earlier version wrote on macOS: its processes are ended and started anew, and the instance stays."""
+    killed, left, instance = killed_with_an_instance(start)
+    path = killed.data_dir / "run" / "processes.json"
+    record = json.loads(path.read_text())
+    for part in record["parts"].values():
+        part["boot"] = "{ sec = 1795960324, usec = 0 } Sun Nov 29 14:12:04 2026"
+    path.write_text(json.dumps(record))
+    after = start("with instance", port=killed.port)
+    after.wait_ready()
+    assert (
+        "ended what it left running: unrecorded process 1, unrecorded process 2, unrecorded process 3." in after.said()
+    )
+    assert not any(is_alive(process) for process in left.values())
+    assert after.parts().keys() == left.keys()
+    assert "instance" not in after.names("stopped")
+    os.kill(instance, 0)
+    assert after.stop() == 0
+
+
 @pytest.mark.parametrize("lie", ["another boot", "another start", "another program"])
 def test_a_stranger_with_a_recorded_number_is_left_alone(start: Start, tmp_path: Path, lie: str) -> None:
     killed, left, _ = killed_with_an_instance(start)

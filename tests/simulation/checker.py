@@ -144,7 +144,7 @@ class Checker:
         self._astray[node] = self._world.loop.time()
 
     def acted(self, what: str) -> None:
-        """Something acts on the machine."""
+        """Something acts on the machine, or tells a proxy something."""
         if not self._world.current_epoch_context:
             raise self._world.violated("5: one control plane at a time", f"A replaced control plane did: {what}")
 

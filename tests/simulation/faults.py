@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Mapping
+from typing import Final
 
 from tests.simulation.world import World
 
@@ -17,30 +19,20 @@ class Faults:
     def __init__(self, world: World) -> None:
         self._world = world
         self._rng = world.rng
+        #: A source of its own, so that worlds of recorded seeds are what they were.
+        self._streams = random.Random(f"streams of {world.seed}")
         self._slow: dict[str, None] = {}
         self._mending: dict[Callable[[], None], None] = {}
-        self._kinds: tuple[tuple[int, Callable[[], None]], ...] = (
-            (3, self._kill_instance),
-            (2, self._hang_instance),
-            (1, self._proxy_refuses),
-            (2, self._proxy_is_slow),
-            (2, self._proxy_goes_away),
-            (1, self._proxy_restarts),
-            (1, self._telemetry_stands_still),
-            (1, self._telemetry_restarts),
-            (1, self._telemetry_is_late),
-            (2, self._reports_come_twice),
-            (3, self._crash_between_callbacks),
-            (4, self._crash_at_a_write),
-            (1, self._freeze),
-            (1, self._clock_jumps),
-        )
 
     async def run(self, mean_seconds: float) -> None:
-        weights = [weight for weight, _ in self._kinds]
+        weights = [weight for weight, _ in KINDS.values()]
         while True:
             await asyncio.sleep(self._rng.expovariate(1 / mean_seconds))
-            self._rng.choices(self._kinds, weights)[0][1]()
+            kind = self._rng.choices(list(KINDS), weights)[0]
+            before = self._world.counts["faults"]
+            KINDS[kind][1](self)
+            if self._world.counts["faults"] > before:  # there was something that it could befall
+                self._world.counts[f"fault: {kind}"] += 1
 
     def stop(self) -> None:
         """No more: mend everything now."""
@@ -49,6 +41,8 @@ class Faults:
             mend()
         for plane in self._world.stale:
             self._world.thaw(plane)
+            if plane.discovery is not None:
+                self._world.network.hang_up(plane.discovery)  # as when it ends, which it does when it next looks
 
     def _for_a_while(self, seconds: float, mend: Callable[[], None]) -> None:
         def once() -> None:
@@ -213,7 +207,7 @@ class Faults:
         if world.plane is not None and world.plane.context is not None:
             self._note("the control plane stops, and does not know")
             plane = world.plane
-            world.replace_plane()
+            world.replace_plane(self._streams.choice((0.0, 3.0, 8.0)) * self._streams.random())
             self._for_a_while(self._rng.random() * 10, lambda: world.thaw(plane))
 
     # --- the clock
@@ -223,3 +217,22 @@ class Faults:
         self._note(f"the clock jumps by {seconds} s")
         self._world.clock.ahead_seconds += seconds
         self._world.checker.jumps += 1
+
+
+#: All that goes wrong: how often beside the others, and how.
+KINDS: Final[Mapping[str, tuple[int, Callable[[Faults], None]]]] = {
+    "an instance is killed": (3, Faults._kill_instance),
+    "an instance hangs": (2, Faults._hang_instance),
+    "a proxy refuses": (1, Faults._proxy_refuses),
+    "a proxy is slow": (2, Faults._proxy_is_slow),
+    "a proxy is cut off": (2, Faults._proxy_goes_away),
+    "a proxy restarts": (1, Faults._proxy_restarts),
+    "telemetry stands still": (1, Faults._telemetry_stands_still),
+    "telemetry restarts": (1, Faults._telemetry_restarts),
+    "reports are late": (1, Faults._telemetry_is_late),
+    "reports come twice": (2, Faults._reports_come_twice),
+    "the control plane dies between two steps": (3, Faults._crash_between_callbacks),
+    "the control plane dies at a write": (4, Faults._crash_at_a_write),
+    "the control plane is replaced and wakes": (1, Faults._freeze),
+    "the clock jumps": (1, Faults._clock_jumps),
+}

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.simulation import capture as simulated_capture
-from tests.simulation.plane import Parts
+from tests.simulation.plane import ControlPlane, Ended, GatedDiscovery, Parts
 from tests.simulation.simulate import simulate
 from tests.simulation.situations import SITUATIONS, scripts
 from tests.simulation.story import Script
@@ -39,6 +39,7 @@ from bannister.domain.event_delivery import EventDelivery
 from bannister.domain.fleet import Fleet
 from bannister.domain.instance import GroupSpec, Instance, InstancePhase
 from bannister.domain.scaling import Scaling, ScalingPhase
+from bannister.envoy.discovery import Discovery
 from bannister.evaluator import assessment, watched, windows
 from bannister.instances import memory
 from bannister.instances.groups import GroupedInstances
@@ -387,6 +388,59 @@ class _Forgetful(Supervisor):
         return one.phase is InstancePhase.UNREADY
 
 
+class _Oblivious(Supervisor):
+    """Takes one that is silent for one that no request is left on: no proxy counts any."""
+
+    def _may_have_more(self, one: Instance) -> bool:
+        return one.phase is not InstancePhase.UNREADY and super()._may_have_more(one)
+
+
+def _proxies_to_come_back_forgotten() -> Parts:
+    """A new control plane waits for those that have come back, and for no others."""
+    honest = Discovery.__init__
+
+    def make(discovery: Discovery, lease_seconds: float, clock: Any, expected: Iterable[str] = ()) -> None:
+        honest(discovery, lease_seconds, clock)
+
+    Discovery.__init__ = make  # type: ignore[method-assign]
+    return Parts()
+
+
+def _all_of_green_waited_for_while_blue_retires() -> Parts:
+    """Green's traffic waits until all of it is seen healthy, though there is nobody else to have it."""
+    honest = routing.plan_of
+
+    def plan(endpoint: Endpoint, *rules: Any) -> routing.RoutePlan:
+        found, running = honest(endpoint, *rules), endpoint.deployment
+        if running is None or running.phase is not Phase.RETIRING:
+            return found
+        whole = tuple(replace(one, required=one.in_rotation) for one in found.memberships)
+        return replace(found, memberships=whole)
+
+    routing.plan_of = plan
+    return Parts()
+
+
+def _instances_touched_by_whoever_wakes() -> Parts:
+    """Instances, their records and the announcer have no fence."""
+
+    def fence(plane: ControlPlane) -> None:
+        if plane.world.acts(plane):
+            raise Ended
+
+    ControlPlane.fence = fence  # type: ignore[method-assign]
+    return Parts()
+
+
+def _proxies_told_by_whoever_wakes() -> Parts:
+    """The way to the proxies has no fence."""
+
+    async def let_through(_: GatedDiscovery) -> None: ...
+
+    GatedDiscovery._pass_fence = let_through  # type: ignore[method-assign]
+    return Parts()
+
+
 def _one_period_is_certain() -> Parts:
     honest = windows.foreseen
 
@@ -717,6 +771,9 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "events given up silently": _attempted_once,
     "instances stopped with requests in flight": lambda: Parts(publisher=_Impatient),
     "requests of a proxy that is late forgotten": lambda: Parts(publisher=_Hasty),
+    "green without traffic while blue retires": _all_of_green_waited_for_while_blue_retires,
+    "proxies that have not come back forgotten": _proxies_to_come_back_forgotten,
+    "requests of one that is silent forgotten": lambda: Parts(supervisor=_Oblivious),
     "requests of one that was silent forgotten": lambda: Parts(supervisor=_Forgetful),
     "instances stopped while they are routed to": lambda: Parts(publisher=_Careless),
     "an instance too many stopped while it is routed to": lambda: Parts(publisher=_Sparing),
@@ -724,6 +781,8 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "weights before what has grown is ready": _weights_before_capacity,
     "a smaller group stopped at once": _no_draining,
     "instances that are not warm yet": _cold_instances,
+    "instances touched by a control plane that was replaced": _instances_touched_by_whoever_wakes,
+    "proxies told by a control plane that was replaced": _proxies_told_by_whoever_wakes,
     "a larger share for a variant of which nobody answers": _shares_for_nobody,
     "what an update is to keep forgotten": _retention_forgotten,
     "a batch of which only one variant is waited for": _batch_of_one_variant,

@@ -23,6 +23,7 @@ from bannister.domain.deployment.observation import Limits
 from bannister.domain.fleet import Traits
 from bannister.domain.instance import GroupSpec
 from bannister.domain.routing import Forwarding, Members, Mirror
+from bannister.envoy.discovery import Response, Stream
 from bannister.envoy.memory import MemoryDiscovery
 from bannister.envoy.resources.names import LISTENER, SHADOW_LISTENER
 from bannister.envoy.resources.shadow import Size
@@ -80,10 +81,14 @@ class ControlPlane:
 
     def fence(self) -> None:
         """As the product's: a process that was replaced ends before it acts."""
+        self.end_if_replaced()
+        if self.world.acts(self):
+            raise Ended
+
+    def end_if_replaced(self) -> None:
+        """The fence alone: what goes to a proxy is no act of an instance's backend, at each of which it may be made to end."""
         if self.world.medium.epoch != self._epoch and not self.world.loop.over:
             self.world.kill_plane(self, "finds that it was replaced, and ends")
-            raise Ended
-        if self.world.acts(self):
             raise Ended
 
     async def _run(self) -> None:
@@ -248,12 +253,27 @@ class GatedInstances:
 
 
 class GatedDiscovery(MemoryDiscovery):
-    """A discovery service whose publications are crash points."""
+    """A discovery service whose publications are crash points, with the product's fence before everything that it sends."""
 
     def __init__(self, world: World, plane: ControlPlane) -> None:
         super().__init__(world.network, world.settings.proxy_lease_seconds, world.clock, world.network.proxies)
         self._world = world
         self._plane = plane
+
+    def open(self, write: Callable[[Response], Awaitable[None]]) -> Stream:
+        async def send(response: Response) -> None:
+            await self._pass_fence()
+            self._world.checker.acted(f"send {response.kind.name.lower()} to a proxy")
+            await write(response)
+
+        return super().open(send)
+
+    async def _pass_fence(self) -> None:
+        try:
+            self._plane.end_if_replaced()
+        except Ended:
+            self._world.counts["fenced towards a proxy"] += 1
+            await asyncio.get_running_loop().create_future()  # dead: nothing follows
 
     def publish(self, snapshot: Snapshot) -> None:
         if not self._world.reached(self._plane, "before publish"):

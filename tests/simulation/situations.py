@@ -428,6 +428,108 @@ async def silent_before_a_restart(world: World) -> None:
     _came_to(world, Phase.RETIRING)
 
 
+async def replaced_while_blue_retires(world: World) -> None:
+    """Blue is still answering somebody when it goes, one of green's instances hangs, and the control plane is replaced: green has all the traffic, whatever is left of it."""
+    release = Release(world, "e1")
+    if not await release.create(1):
+        return
+    machine, proxy = world.machine, next(iter(world.network.proxies.values()))
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=world.rng.random())), 2)
+    blue = [machine.address_of[instance] for instance in machine.running]
+    await release.update(config, DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, 1))
+    while (running := world.endpoints()["e1"].deployment) is not None:
+        if running.phase is Phase.BAKING and blue:
+            proxy.begin(blue[0])
+            world.loop.call_later(7.0, proxy.finish, blue.pop())
+        if running.phase is Phase.RETIRING:
+            (green,) = running.green.groups
+            for instance in machine.in_group(green.id)[:1]:
+                machine.harm(instance)
+                machine.hang(instance)
+                world.loop.call_later(6.0, lambda one=instance: one in machine.running and machine.answer(one))
+            await asyncio.sleep(2 + world.rng.random())  # until it is seen that it does not answer
+            if world.plane is not None:
+                world.kill_plane(world.plane, "is killed")
+            break
+        await asyncio.sleep(LOOK_SECONDS / 5)
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+
+
+async def silent_while_it_drains(world: World) -> None:
+    """An instance is answering somebody when its group goes, falls silent, and so leaves the proxies' lists: no proxy counts the request any more."""
+    release = Release(world, "e1")
+    if not await release.create(2):
+        return
+    machine, proxy = world.machine, next(iter(world.network.proxies.values()))
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=world.rng.random())), 1)
+    instance = next(iter(machine.running), None)
+    await release.update(config, DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, 2))
+    while (running := world.endpoints()["e1"].deployment) is not None and running.phase is not Phase.BAKING:
+        await asyncio.sleep(LOOK_SECONDS)
+    if instance is not None and instance in machine.running and machine.answers(instance):
+        address = machine.address_of[instance]
+        proxy.begin(address)
+        world.loop.call_later(7.0 + world.rng.random(), proxy.finish, address)
+        await asyncio.sleep(world.rng.random())
+        machine.harm(instance)
+        machine.hang(instance)
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+
+
+async def a_proxy_that_comes_back_later(world: World) -> None:
+    """The control plane is replaced when all traffic is asked back, and of two proxies one finds the new one later than the other: until then it routes to green."""
+    rng, release = world.rng, Release(world, "e1")
+    if not await release.create(2):
+        return
+    late = list(world.network.proxies.values())[-1]
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=rng.random())), 2)
+    half = CapacitySize(CapacityType.CAPACITY_PERCENT, 50)
+    await release.update(config, DeploymentPolicy(Routing.CANARY, half, 20, 1))
+    while (running := world.endpoints()["e1"].deployment) is not None and running.phase is not Phase.BAKING:
+        await asyncio.sleep(LOOK_SECONDS)
+    late.disconnect()
+    world.loop.call_later(1.2 + rng.random() * 0.5, late.reconnect)  # in time for a rollback that is as quick as any
+    if world.plane is not None:
+        world.kill_plane(world.plane, "is killed")
+    await asyncio.sleep(0.3)
+    await release.stop("It answers oddly.")
+    await release.at_rest()
+    _came_to(world, Phase.ROLLING_BACK)
+
+
+async def woken_when_it_was_replaced(world: World) -> None:
+    """The control plane stops when it is about to tell the proxies of a split, another one takes over, and it wakes while they are still connected to it."""
+    rng, release = world.rng, Release(world, "e1")
+    if not await release.create(2):
+        return
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=rng.random())), 2)
+
+    def stop() -> None:
+        stopped = world.plane
+        if stopped is not None:
+            connected_for = (world.settings.proxy_lease_seconds - 2) * rng.uniform(0.5, 0.99)
+            world.replace_plane(connected_for)
+            world.loop.call_later(rng.random() * connected_for, world.thaw, stopped)
+
+    def is_about_to_tell(_: int, point: str) -> bool:
+        endpoint = world.endpoints().get("e1")
+        running = endpoint.deployment if endpoint is not None else None
+        if point == "before publish" and running is not None and running.phase is Phase.SHIFTING:
+            world.crash_at = None
+            world.loop.call_soon(stop, context=world.outside.copy())
+        return False
+
+    world.crash_at = is_about_to_tell
+    half = CapacitySize(CapacityType.CAPACITY_PERCENT, 50)
+    await release.update(config, DeploymentPolicy(Routing.CANARY, half, 2, 1))
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+    if world.calm and not world.counts["fenced towards a proxy"]:
+        raise world.violated("The situation was not reached", "Nothing was kept from the proxies.")
+
+
 async def counted_by_one_that_lapsed(world: World) -> None:
     """A request is in flight through a proxy that does as it is told, but says so only after its lease; meanwhile its group goes."""
     release = Release(world, "e1")
@@ -483,6 +585,10 @@ SITUATIONS: dict[str, Situation] = {
     "slow to start": slow_to_start,
     "the only one hangs": the_only_one_hangs,
     "silent before a restart": silent_before_a_restart,
+    "replaced while blue retires": replaced_while_blue_retires,
+    "silent while it drains": silent_while_it_drains,
+    "a proxy that comes back later": a_proxy_that_comes_back_later,
+    "woken when it was replaced": woken_when_it_was_replaced,
     "counted by one that lapsed": counted_by_one_that_lapsed,
     "requirements to install": requirements_to_install,
     "deleted while it serves": deleted_while_it_serves,

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.simulation.faults import KINDS
 from tests.simulation.simulate import simulate
 
 from bannister.domain.deployment.deployment import ENDED, Phase
@@ -145,6 +146,11 @@ def faults_by_phase(tally: Tally) -> dict[str, int]:
     return {phase.value: tally.counts[f"fault while {phase.value}"] for phase in Phase if phase not in ENDED}
 
 
+def faults_by_kind(tally: Tally) -> dict[str, int]:
+    """How many faults there were of each kind."""
+    return {kind: tally.counts[f"fault: {kind}"] for kind in KINDS}
+
+
 def _revision() -> str:
     found = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
     return found.stdout.strip() or "unknown"
@@ -183,6 +189,7 @@ def main() -> int:
     line = summary(tally, arguments.workers)
     print(line)
     print("Faults by phase:", faults_by_phase(tally))
+    print("Faults by kind:", faults_by_kind(tally))
     if arguments.record:
         _record(line)
     return 1 if tally.violations else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.simulation.simulate import simulate
-from tests.simulation.soak import Tally, faults_by_phase, keep_in, kept, soak, summary
+from tests.simulation.soak import Tally, faults_by_kind, faults_by_phase, keep_in, kept, soak, summary
 from tests.simulation.story import Script
 
 from bannister.domain.deployment.deployment import Phase
@@ -82,3 +82,5 @@ def test_ten_thousand_deployments_with_faults(capsys: pytest.CaptureFixture[str]
     # Over as soon as the proxies have acknowledged what began it: `test_crash_points.py` and the situations lead there.
     del by_phase[Phase.SHEDDING.value]
     assert min(by_phase.values()) > DEPLOYMENTS / 1000, f"Hardly any faults in some phase: {by_phase}"
+    by_kind = faults_by_kind(tally)
+    assert min(by_kind.values()) > DEPLOYMENTS / 1000, f"Hardly any faults of some kind: {by_kind}"

@@ -355,15 +355,22 @@ class World:
         if self.plane is None:
             self.start_plane()
 
-    def replace_plane(self) -> None:
-        """The control plane stops for a while and does not know; another one takes over."""
+    def replace_plane(self, streams_seconds: float = 0.0) -> None:
+        """The control plane stops for a while and does not know; another one takes over.
+
+        The proxies' streams with it last for so long, or until its process ends: if it wakes before, only the fence keeps it from telling them what was right when it stopped.
+        """
         plane = self.plane
         if plane is None:
             return
         self.note("crash", f"control plane {plane.number} freezes")
         self.loop.freeze(plane.process)
         if plane.discovery is not None:
-            self.network.hang_up(plane.discovery)
+            self.network.listening = None  # the path of its socket is the successor's
+            self.loop.call_later(streams_seconds, self.network.hang_up, plane.discovery, context=self.outside.copy())
+        if streams_seconds >= self.settings.proxy_lease_seconds - 2:
+            for node in self.network.proxies:
+                self.checker.astray(node)
         self.stale.append(plane)
         self.start_plane()
 

@@ -76,9 +76,7 @@ class MemoryNetwork:
         return proxy
 
     def listen(self, discovery: MemoryDiscovery) -> None:
-        """Take the place of whoever listened before; its streams end."""
-        if self.listening is not None:
-            self.hang_up(self.listening)
+        """Take the place of whoever listened before. Its streams stay until it hangs up, as those of a socket do whose path another one has taken."""
         self.listening = discovery
 
     def hang_up(self, discovery: MemoryDiscovery) -> None:
@@ -193,12 +191,13 @@ class MemoryProxy:
 
     @property
     def connected(self) -> bool:
-        return self._line is not None
+        """Whether it has a stream with who listens now, and not still with one that was replaced."""
+        return self._line is not None and self._line.discovery is self._network.listening
 
     @property
     def heard(self) -> bool:
         """Whether its control plane has heard of it since it connected."""
-        return self._line is not None and self._line.heard
+        return self._line is not None and self.connected and self._line.heard
 
     @property
     def owes_answers(self) -> bool:

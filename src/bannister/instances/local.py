@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from bannister.boot import boot_id
 from bannister.clock import Clock
 from bannister.domain.deployment.room import MachineMemory
 from bannister.domain.instance import GroupSpec, Usage
@@ -273,7 +274,7 @@ class LocalHost:
         process.set_niceness(pid, max(niceness, self._settings.startup_niceness))
         if spec.is_shadow:
             process.offer_memory(pid)
-        record.process = process.identify(pid) or Identity(pid, "", process.boot_id())  # it may have ended already
+        record.process = process.identify(pid) or Identity(pid, "", boot_id())  # it may have ended already
         self._records.save_instance(record)
         started = self._process(record.id, record.process, port, grant)
         started.be_polite(self._settings.startup_yield_seconds, niceness)

@@ -24,6 +24,7 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from bannister.boot import boot_id
 from bannister.domain.instance import Usage
 from bannister.instances.listening import listening
 
@@ -57,14 +58,6 @@ def identify(pid: int) -> Identity | None:
 
 def is_running(identity: Identity) -> bool:
     return identify(identity.pid) == identity
-
-
-@cache
-def boot_id() -> str:
-    """Differs after every restart of the machine."""
-    if _LINUX:
-        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    return _ask("sysctl", "-n", "kern.bootsessionuuid")
 
 
 def start(

@@ -39,6 +39,8 @@ def left_running(settings: Settings, record: Record) -> dict[str, Identity]:
     """
     if not record.exists:
         return {}
+    # So a record of a version that named the boot otherwise (on macOS by `kern.boottime`) misleads nobody: no process in it equals one that carries the marks now. Those are found all the
+    # same, as unrecorded, ended and started anew, as after every change of version; and instances are none of ours: the next control plane finds them by a record of its own.
     marks = set(_marked_parts(settings))
     found = {name: process for name, process in record.read().items() if process in marks}
     for number, process in enumerate(sorted(marks - set(found.values()), key=lambda one: one.pid), start=1):

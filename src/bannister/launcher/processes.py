@@ -1,7 +1,7 @@
 """Processes as the machine knows them: which one is meant by a recorded number, and which belong to a data directory.
 
 A process id alone names nothing: it is used again, sooner or later and certainly after a reboot. With the machine's boot id and the
-time at which the process started it names one process for ever. On Linux both are read from /proc; elsewhere from `ps` and `sysctl`.
+time at which the process started it names one process for ever. On Linux all of this is read from /proc; elsewhere from `ps`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from bannister.boot import boot_id
 
 _PROC = Path("/proc")
 _LINUX = sys.platform == "linux"
@@ -26,13 +28,6 @@ class Identity:
     started: str
     #: The boot of the machine in which it ran.
     boot: str
-
-
-def boot_id() -> str:
-    """Names the time between two starts of the machine."""
-    if _LINUX:
-        return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
-    return _output("sysctl", "-n", "kern.boottime")
 
 
 def identify(pid: int) -> Identity | None:

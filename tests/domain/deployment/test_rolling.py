@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.capacity import Retreat
-from bannister.domain.deployment.deployment import ENDED, Deployment, Phase
+from bannister.domain.deployment.deployment import ENDED, STOPPABLE, Deployment, Phase
 from bannister.domain.deployment.machine import Event, advance, notice
 from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Limits, Observation
 from bannister.domain.deployment.plan import steps
@@ -23,7 +23,7 @@ from bannister.domain.traffic import TRAFFIC_PARTS
 
 PERCENT, COUNT = CapacityType.CAPACITY_PERCENT, CapacityType.INSTANCE_COUNT
 LIMITS = Limits()
-WALKS = 3000
+WALKS = 6000
 
 
 def fleet(config: str, **counts: int) -> Fleet:
@@ -42,17 +42,29 @@ def rolling(
 
 
 class Walk:
-    """A world that does what is asked, in its own time."""
+    """A world that does what is asked, in its own time. `trips`, `asks`: how likely an alarm trips in a turn, and somebody asks for a rollback."""
 
-    def __init__(self, deployment: Deployment, rng: random.Random, *, trips: float, blue_fails: bool = False) -> None:
+    def __init__(
+        self,
+        deployment: Deployment,
+        rng: random.Random,
+        *,
+        trips: float = 0.0,
+        asks: float = 0.0,
+        blue_fails: bool = False,
+    ) -> None:
         self.deployment = deployment
         self.rng = rng
         self.trips = trips
+        self.asks = asks
         self.blue_fails = blue_fails
         self.now = 0.0
+        self.asked: str | None = None
         #: Instances that exist and are ready, by group.
         self.there = dict.fromkeys(wanted_instances(deployment), 0)
         self.there |= {group.id: group.instance_count for group in deployment.blue.groups}  # type: ignore[union-attr]
+        #: Of those, so many that every proxy sees healthy; they see it later.
+        self.healthy = dict(self.there)
         self.seen_phases: list[Phase] = []
 
     def turn(self) -> None:
@@ -64,9 +76,14 @@ class Walk:
                 grows = self.there[group] < target
                 if not (grows and self.blue_fails and group.endswith("v1")):
                     self.there[group] += 1 if grows else -1
-        noticed = notice(self.deployment, self.facts(wanted), LIMITS)
+            seen_healthy = self.there[group] if self.rng.random() < 0.5 else self.healthy[group]
+            self.healthy[group] = min(seen_healthy, self.there[group])
+        if self.rng.random() < self.asks:
+            self.asked = "It answers oddly."
+        seen = self.facts(wanted)
+        noticed = notice(self.deployment, seen, LIMITS)
         if noticed is not None:
-            self.deployment = advance(self.deployment, noticed, self.facts(wanted))
+            self.deployment = advance(self.deployment, noticed, seen)
             self.seen_phases.append(self.deployment.phase)
 
     def facts(self, wanted: dict[str, int]) -> Observation:
@@ -82,7 +99,7 @@ class Walk:
                     if self.blue_fails and self.deployment.phase is Phase.RESTORING and group.id.endswith("v1")
                     else None,
                     existing=self.there[group.id],
-                    healthy=self.there[group.id],
+                    healthy=self.healthy[group.id],
                 )
                 for group in one.groups
             )
@@ -99,13 +116,17 @@ class Walk:
             covered_since=0.0,
             blue_gone=not any(self.there[one.group] for one in blue),
             green_gone=not any(self.there[one.group] for one in seen(self.deployment.green)),
+            stop_requested=self.asked,
             blue=blue,
         )
 
 
 def check(walk: Walk, largest: int) -> None:
-    """Capacity is never below the old one, never more than a batch above the larger fleet, and traffic follows it."""
+    """Capacity is never below the old one, never more than a batch above the larger fleet, and traffic follows it; who is to go back does so at once."""
     deployment = walk.deployment
+    assert deployment.phase not in STOPPABLE or (walk.now < deployment.deadline_at and walk.asked is None)
+    if deployment.phase in (Phase.RETIRING, Phase.COMPLETED):
+        assert asked_split(deployment).all_green, "blue goes when it has no traffic"
     if deployment.phase in ENDED or deployment.phase in (Phase.PROVISIONING, Phase.RETIRING, Phase.REMOVING):
         return
     assert deployment.blue is not None
@@ -116,6 +137,10 @@ def check(walk: Walk, largest: int) -> None:
         share = parts.green_parts / TRAFFIC_PARTS
         assert wanted[blue.id] / blue.instance_count >= (1 - share) - 1e-6, (deployment.phase, wanted)
         assert wanted[green.id] / green.instance_count >= share - 1e-6, (deployment.phase, wanted)
+        # Nor is there traffic for what proxies do not see yet. (That they see green at its first shift is the publisher's part.)
+        assert walk.healthy[blue.id] / blue.instance_count >= (1 - share) - 1e-6, (deployment.phase, walk.healthy)
+        if deployment.step > 0:
+            assert walk.healthy[green.id] / green.instance_count >= share - 1e-6, (deployment.phase, walk.healthy)
         whole = max(blue.instance_count, green.instance_count)
         assert wanted[blue.id] + wanted[green.id] <= whole + largest, (deployment.phase, wanted)
 
@@ -123,15 +148,40 @@ def check(walk: Walk, largest: int) -> None:
 SIZES = [CapacitySize(PERCENT, 5), CapacitySize(PERCENT, 33), CapacitySize(PERCENT, 50), CapacitySize(COUNT, 1)]
 
 
-@pytest.mark.parametrize("trips", [0.0, 0.02, 0.2], ids=["never stopped", "stopped late", "stopped early"])
-def test_walks_keep_capacity_and_traffic_together(trips: float) -> None:
-    rng = random.Random(f"{trips}")
+@dataclass(frozen=True)
+class Course:
+    """What befalls the walks of one test, and how they are to end, most of them or all."""
+
+    ending: Phase
+    trips: float = 0.0
+    asks: float = 0.0
+    #: The longest time that a deployment is given; they are drawn.
+    seconds: float | None = None
+    blue_fails: bool = False
+
+
+COURSES = {
+    "never stopped": Course(Phase.COMPLETED),
+    "stopped late": Course(Phase.ROLLED_BACK, trips=0.02),
+    "stopped early": Course(Phase.ROLLED_BACK, trips=0.2),
+    "asked to stop": Course(Phase.ROLLED_BACK, asks=0.03),
+    "out of time": Course(Phase.ROLLED_BACK, seconds=300.0),
+    "with a blue fleet that does not come back": Course(Phase.ROLLBACK_FAILED, trips=0.02, blue_fails=True),
+}
+
+
+@pytest.mark.parametrize("course", COURSES.values(), ids=COURSES)
+def test_walks_keep_capacity_and_traffic_together(course: Course) -> None:
+    rng = random.Random(f"{course}")
     ends: dict[Phase, int] = dict.fromkeys(Phase, 0)
-    for _ in range(WALKS // 3):
+    for _ in range(WALKS // len(COURSES)):
         blue = {"a": rng.randint(2, 7), "b": rng.randint(2, 4)}
         green = blue if rng.random() < 0.6 else {"a": rng.randint(2, 7), "b": rng.randint(2, 4)}
         back = rng.choice((None, *SIZES))
-        walk = Walk(rolling(blue, green, rng.choice(SIZES), back), rng, trips=trips)
+        begun = rolling(blue, green, rng.choice(SIZES), back)
+        if course.seconds is not None:
+            begun = replace(begun, deadline_at=rng.uniform(0.0, course.seconds))
+        walk = Walk(begun, rng, trips=course.trips, asks=course.asks, blue_fails=course.blue_fails)
         batches = [*green.values(), *blue.values()]
         largest = max(batches) if back is None else max(batches) // 2 + 1
         for _ in range(2000):
@@ -147,8 +197,8 @@ def test_walks_keep_capacity_and_traffic_together(trips: float) -> None:
                 group: count for group, count in walk.there.items() if group.endswith("v1")
             }
             assert plan_of(Endpoint("e", 0, 0, blue=deployment.blue)).weights
-    assert ends[Phase.COMPLETED if trips == 0.0 else Phase.ROLLED_BACK] > WALKS // 30
-    assert not ends[Phase.ROLLBACK_FAILED]
+    assert ends[course.ending] > WALKS // 30
+    assert course.blue_fails or not ends[Phase.ROLLBACK_FAILED]
 
 
 def test_four_instances_by_one() -> None:
