@@ -225,6 +225,7 @@ class Checker:
                 )
         for name, forwarding in snapshot.routes[ROUTE_TABLE].about.items():
             endpoint, weights = self.endpoints.get(name), forwarding.weights
+            self._shares.look("The control plane", name, weights)
             plan = self._plans.of(endpoint) if endpoint is not None else None
             if plan is None or plan.weights != weights:
                 continue  # it may be what was asked a moment ago, or what can be had
@@ -604,7 +605,7 @@ class Checker:
                         "3: routes name only known clusters", f"{proxy.node}, {name}: {one.group}"
                     )
             self._served.setdefault(name)
-            self._shares.look(proxy, name, weights)
+            self._shares.look(proxy.node, name, weights)
 
     def _lost(self, proxy: MemoryProxy, endpoint: str, group: str) -> None:
         if group in self._harmed:

@@ -712,6 +712,12 @@ def _silence_that_stops_nothing() -> Parts:
     return Parts()
 
 
+def _silence_that_is_not_told() -> Parts:
+    honest = machine._blind
+    machine._blind = lambda *known: "It did not work." if honest(*known) else None
+    return Parts()
+
+
 def _held_for_ever() -> Parts:
     honest = machine._too_late
     machine._too_late = lambda deployment, *known: honest(replace(deployment, phase=Phase.BAKING), *known)
@@ -881,6 +887,7 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "a linear update with a step too few": _ladder_with_a_rung_too_few,
     "a batch that gets its traffic while it starts": _a_batch_ahead,
     "silence that stops nothing": _silence_that_stops_nothing,
+    "silence that is not told": _silence_that_is_not_told,
     "an alarm that holds for ever": _held_for_ever,
     "a proxy that is gone waited for": _gone_and_waited_for,
     "a bake that each control plane begins anew": lambda: Parts(deployer=_Restarting),

@@ -118,26 +118,24 @@ class ShareRules:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        #: By proxy and endpoint: what was looked at last. The same again is as right as it was.
+        #: By proxy (or control plane) and endpoint: what was looked at last. The same again is as right as it was.
         self._looked_at: dict[tuple[str, str], tuple[Endpoint, tuple[Weight, ...]]] = {}
 
-    def look(self, proxy: MemoryProxy, name: str, weights: tuple[Weight, ...]) -> None:
-        """A proxy shares an endpoint's traffic out like this."""
+    def look(self, who: str, name: str, weights: tuple[Weight, ...]) -> None:
+        """A proxy shares an endpoint's traffic out like this, or a control plane tells proxies to."""
         endpoint = self._world.checker.endpoints.get(name)
         if endpoint is None:
             return  # its route goes
-        known = self._looked_at.get((proxy.node, name))
+        known = self._looked_at.get((who, name))
         if known is not None and known[0] is endpoint and known[1] is weights:
             return
-        self._looked_at[proxy.node, name] = endpoint, weights
+        self._looked_at[who, name] = endpoint, weights
         deployment = endpoint.deployment
         if deployment is None:
             known_groups = () if endpoint.blue is None else [group.id for group in endpoint.blue.groups]
             strangers = [one for one in weights if one.parts and one.group not in known_groups]
             if strangers:
-                self._violated(
-                    f"{proxy.node} routes {name} to {strangers}; the endpoint is at rest with {known_groups}."
-                )
+                self._violated(f"{who} routes {name} to {strangers}; the endpoint is at rest with {known_groups}.")
             return
         if deployment.blue is None:
             return
@@ -145,7 +143,7 @@ class ShareRules:
         has, most = sum(one.parts for one in weights if one.group in groups), green_at_most(deployment)
         if has > most + ROUNDING_PARTS * len(groups) and not self._stands_in(deployment):
             self._violated(
-                f"{proxy.node} gives green of {deployment.id} {has} parts in {deployment.phase.value} at step {deployment.step}; "
+                f"{who} gives green of {deployment.id} {has} parts in {deployment.phase.value} at step {deployment.step}; "
                 f"it may have {most:.0f}."
             )
 
