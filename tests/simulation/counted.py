@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,12 +12,12 @@ from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.summary import Report
 
 if TYPE_CHECKING:
-    from tests.simulation.world import World
+    from tests.simulation.world import Violation, World
 
 T = TypeVar("T")
 
-#: By the name that a metric has on AWS: what it counts.
-METRICS = {"Invocations": "requests", "Invocation5XXErrors": "errors"}
+#: Metrics by their names on AWS, in the order in which requests and errors are counted here.
+METRICS = ("Invocations", "Invocation5XXErrors")
 
 
 class CountRules:
@@ -29,42 +29,41 @@ class CountRules:
     def stored(self, report: Report) -> None:
         """A report was taken, for the first time or again: of none of its seconds more is stored than was ever sent."""
         for one in report.summaries:
-            self._check(one.group, one.second, is_over=False)
+            sent = self._world.telemetry.sent[one.group, one.second]
+            found = self._world.metrics.counted(one.group, one.second)
+            if found[0] > sent[0] or found[1] > sent[1]:
+                raise self._wrong(one.group, one.second, found)
 
     def settled(self) -> None:
-        """At the end, nothing is missing either that was not lost."""
-        for group, second in self._world.telemetry.sent:
-            self._check(group, second, is_over=True)
-        self._check_metrics()
-
-    def _check(self, group: str, second: int, *, is_over: bool) -> None:
-        telemetry = self._world.telemetry
-        sent, lost = telemetry.sent[group, second], telemetry.lost.get((group, second), Counter())
-        found = self._world.metrics.counted(group, second)
-        for what, count in sent.items():
-            if not (count - lost[what] if is_over else 0) <= found[what] <= count:
-                raise self._world.violated(
-                    "19: a request counts once",
-                    f"{group} has {found[what]} {what} in second {second}; telemetry sent {count}, of which {lost[what]} may be lost.",
-                )
-
-    def _check_metrics(self) -> None:
-        """What alarms and people read adds up to what is stored."""
-        world = self._world
-        by_group: dict[str, Counter[str]] = defaultdict(Counter)
-        for group, second in world.telemetry.sent:
-            by_group[group] += world.metrics.counted(group, second)
+        """At the end, nothing is missing either that was not lost, and what alarms and people read adds up to it."""
+        telemetry, metrics = self._world.telemetry, self._world.metrics
+        by_group: dict[str, list[int]] = {}
+        for (group, second), sent in telemetry.sent.items():
+            lost, found = telemetry.lost.get((group, second), (0, 0)), metrics.counted(group, second)
+            if not all(one - less <= has <= one for one, less, has in zip(sent, lost, found, strict=True)):
+                raise self._wrong(group, second, found)
+            totals = by_group.setdefault(group, [0, 0])
+            totals[0] += found[0]
+            totals[1] += found[1]
         told: Counter[MetricIdentity] = Counter()
         for one in self._groups():
-            for name, what in METRICS.items():
-                told[group_metric(name, one)] += by_group[one.id][what]
-        seconds = [second for _, second in world.telemetry.sent]
+            for name, count in zip(METRICS, by_group.get(one.id, (0, 0)), strict=True):
+                told[group_metric(name, one)] += count
+        seconds = [second for _, second in telemetry.sent]
         start = min(seconds, default=0)
         span = max(seconds, default=0) + 1 - start
         for metric, count in told.items():
-            (found,) = _at_once(world.metrics.read(metric, start, span, 1))
-            if (found.sum if found is not None else 0) != count:
-                raise world.violated("19: a request counts once", f"{metric} is {found}, and {count} are stored.")
+            (read,) = _at_once(metrics.read(metric, start, span, 1))
+            if (read.sum if read is not None else 0) != count:
+                raise self._world.violated("19: a request counts once", f"{metric} is {read}, and {count} are stored.")
+
+    def _wrong(self, group: str, second: int, found: tuple[int, int]) -> Violation:
+        telemetry = self._world.telemetry
+        sent, lost = telemetry.sent[group, second], telemetry.lost.get((group, second), (0, 0))
+        return self._world.violated(
+            "19: a request counts once",
+            f"Of {group} in second {second} (requests, errors) {found} are stored; telemetry sent {sent}, of which {lost} may be lost.",
+        )
 
     def _groups(self) -> list[Group]:
         fleets = [

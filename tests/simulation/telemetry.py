@@ -32,8 +32,8 @@ class Telemetry:
         #: By the loop's clock: when a control plane was last told anything, and when the watermark last moved.
         self.heard_at = self.advanced_at = 0.0
         #: By group and second, requests and errors: what reports said that were made, and what of it may not have been stored because telemetry ended.
-        self.sent: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
-        self.lost: dict[tuple[str, int], Counter[str]] = defaultdict(Counter)
+        self.sent: dict[tuple[str, int], tuple[int, int]] = {}
+        self.lost: dict[tuple[str, int], tuple[int, int]] = {}
         self.stands_still = False
         self.running = False
         #: Reports go out this late.
@@ -143,11 +143,10 @@ def _summary(
     )
 
 
-def _count(report: Report, into: dict[tuple[str, int], Counter[str]]) -> None:
+def _count(report: Report, into: dict[tuple[str, int], tuple[int, int]]) -> None:
     for one in report.summaries:
-        counts = into[one.group, one.second]
-        counts["requests"] += one.invocations
-        counts["errors"] += one.errors_5xx
+        requests, errors = into.get((one.group, one.second), (0, 0))
+        into[one.group, one.second] = requests + one.invocations, errors + one.errors_5xx
 
 
 class Feed:

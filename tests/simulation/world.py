@@ -213,11 +213,13 @@ class ObservedMetrics(MemoryMetrics):
             self._world.checker.counts.stored(report)
         return is_new
 
-    def counted(self, group: str, second: int) -> Counter[str]:
-        """What is stored of a group's requests in a second."""
-        stored = [one for window in self._windows for one in window._summaries.get(group, {}).get(second, ())]
-        requests, errors = sum(one.invocations for one in stored), sum(one.errors_5xx for one in stored)
-        return Counter(requests=requests, errors=errors)
+    def counted(self, group: str, second: int) -> tuple[int, int]:
+        """The requests and errors of a group that are stored for a second; no world lasts until they are rolled up."""
+        requests = errors = 0
+        for one in self._windows[0]._summaries.get(group, {}).get(second, ()):
+            requests += one.invocations
+            errors += one.errors_5xx
+        return requests, errors
 
 
 class World:
