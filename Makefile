@@ -51,8 +51,8 @@ crashes: setup ## Kill and stop every part under load: 50 crashes of the control
 soak: setup ## 200 real deployments and more back to back under load: nothing lost, nothing leaked (about 45 minutes)
 	@DEPLOYMENTS=200 SOAK_SECONDS=2700 $(BIN)/python -m pytest -q -s tests/scenarios/test_soak.py
 
-simulate: setup ## One simulated world, with all that happens in it: make simulate SEED=7
-	@$(BIN)/python -W ignore -m tests.simulation.simulate --trace --seed $(or $(SEED),1)
+simulate: setup ## One simulated world, with all that happens in it: make simulate SEED=7; or SITUATION='held by an alarm' FAULTS=1
+	@$(BIN)/python -W ignore -m tests.simulation.simulate --trace --seed $(or $(SEED),1) $(if $(SITUATION),--situation '$(SITUATION)') $(if $(FAULTS),--faults)
 
 soak-simulation: setup ## Simulated deployments with faults on all cores: make soak-simulation DEPLOYMENTS=1000000 RESUME=run.json
 	@$(BIN)/python -W ignore -m tests.simulation.soak --record --deployments $(or $(DEPLOYMENTS),1000000) --seed $(or $(SEED),1) $(RESUME:%=--resume %)

@@ -17,11 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from tests.simulation.composites import CompositeRules
+from tests.simulation.counted import CountRules
 from tests.simulation.experiment_rules import ExperimentRules
 from tests.simulation.listeners import EventRules
+from tests.simulation.recorded import RecordRules
 from tests.simulation.room import RoomRules
 from tests.simulation.scaling import ScalingRules
 from tests.simulation.shadow import ShadowRules
+from tests.simulation.share import ShareRules
+from tests.simulation.timers import TimerRules
 from tests.simulation.variants import RetentionRules
 
 from bannister.domain.alarm.alarm import AlarmValue
@@ -102,6 +106,10 @@ class Checker:
         self._astray: dict[str, float] = {}
         #: Proxies that may leave a response unanswered for longer than their lease, at any time.
         self.slow: dict[str, None] = {}
+        #: Proxies that refuse whatever they are sent.
+        self.refusing: dict[str, None] = {}
+        #: Proxies that have left and never come back.
+        self.gone: dict[str, None] = {}
         self._away_since: dict[str, float] = {}
         #: Groups that endpoints have, or had, as shadows.
         self._shadow_groups: set[str] = set()
@@ -115,6 +123,10 @@ class Checker:
         #: ALARMs before the end of their period.
         self.decided_early = 0
         self._shadows = ShadowRules(world)
+        self._shares = ShareRules(world)
+        self._timers = TimerRules(world)
+        self._records = RecordRules(world)
+        self.counts = CountRules(world)
         self.room = RoomRules(world)
         self._composites = CompositeRules(world)
         self.scalings = ScalingRules(world)
@@ -129,6 +141,15 @@ class Checker:
     def harmed_for(self, group: str) -> float:
         """How long ago a fault hit an instance of it last, in seconds; never, or it has healed: for ever."""
         return self._world.loop.time() - self._harmed.get(group, -math.inf)
+
+    def is_harmed(self, group: str) -> bool:
+        """A fault has hit an instance of it, and it is not whole again."""
+        return group in self._harmed
+
+    def away_for(self, node: str) -> float:
+        """For how long a proxy has had no control plane, in seconds."""
+        now = self._world.loop.time()
+        return now - self._away_since.get(node, now)
 
     def died(self, instance: str, group: str) -> None:
         """A program has ended by itself, or used too much."""
@@ -158,7 +179,7 @@ class Checker:
         self._check_journal()
         for write in writes:
             if write.table.name == EXPERIMENTS.name:
-                self.experiments.experiment_written(write.key, self._read(EXPERIMENTS, write.key))
+                self.experiments.experiment_written(write.key, self.read(EXPERIMENTS, write.key))
         names = [write.key for write in writes if write.table.name == ENDPOINTS.name]
         before = [self.endpoints.get(name) for name in names]
         for name in names:
@@ -170,13 +191,14 @@ class Checker:
         if self._world.composites is not None and any(write.table.name == ALARMS.name for write in writes):
             self._composites.committed(self._all(ALARMS), records)
         for record in records:
-            self._recorded(record)
+            self._recorded(plane, record)
 
-    def _recorded(self, record: Record) -> None:
+    def _recorded(self, plane: int, record: Record) -> None:
         if record.kind == STARTED:
             self._retention.started(record)
         if record.kind == DECIDED:
             self._evidence_said(record)
+            self._records.decided(plane, record)
         for one in record.body.get("model_warnings", ()):
             self._model_warned(record.body["deployment"], one["variant"], one["text"])
         if record.kind == "alarm.transitioned" and record.body.get("to") == AlarmValue.ALARM.value:
@@ -184,6 +206,7 @@ class Checker:
             self._decided_early(record)
         if record.kind == "alarm.transitioned":
             self._stood_until_confirmed(record)
+            self._records.transitioned(plane, record)
 
     def published(self, plane: ControlPlane, snapshot: Snapshot) -> None:
         """A control plane hands out routes: where a share grows, the proxies already reach who takes it."""
@@ -202,6 +225,7 @@ class Checker:
                 )
         for name, forwarding in snapshot.routes[ROUTE_TABLE].about.items():
             endpoint, weights = self.endpoints.get(name), forwarding.weights
+            self._shares.look("The control plane", name, weights)
             plan = self._plans.of(endpoint) if endpoint is not None else None
             if plan is None or plan.weights != weights:
                 continue  # it may be what was asked a moment ago, or what can be had
@@ -212,7 +236,7 @@ class Checker:
         group, needed = membership.group, min(membership.required, membership.in_rotation)
         if needed == 0 or self._world.machine.ever_harmed(group):
             return
-        for proxy in self._proxies():
+        for proxy in self.proxies():
             grows = _parts(weights, group) > _parts(proxy.weights(endpoint), group)
             if grows and len(proxy.reachable(group)) < needed:
                 raise self._world.violated(
@@ -232,7 +256,7 @@ class Checker:
                 raise self._world.violated(
                     "10: blue is not stopped early", f"{instance} of {group} ends and is wanted."
                 )
-        for proxy in self._proxies():
+        for proxy in self.proxies():
             routed = {one.group for weights in proxy.routes().values() for one in weights if one.parts > 0}
             if group in routed and address in proxy.reachable(group) and instance not in machine.harmed:
                 raise self._world.violated(
@@ -251,18 +275,19 @@ class Checker:
     def tick(self) -> None:
         self._recover()
         self.scalings.tick()
-        for proxy in self._proxies():
+        for proxy in self.proxies():
             self._check_routes(proxy)
-        self._shadows.tick(self._proxies(), self.endpoints)
-        self.room.tick(self._proxies())
+        self._shadows.tick(self.proxies(), self.endpoints)
+        self.room.tick(self.proxies())
         self._check_served()
         self._check_batches()
         self._check_ends()
+        self._timers.tick()
         self.experiments.tick(self._world.calm)
 
     # --- the durable medium
 
-    def _read(self, table: Table[Any], key: str) -> Any:
+    def read(self, table: Table[Any], key: str) -> Any:
         """A value as its bytes have it; each is read once by the checker itself."""
         found = self._world.medium.rows.get((table.name, key))
         if found is None:
@@ -275,11 +300,11 @@ class Checker:
 
     def comparison_rules(self, endpoint: str) -> Rules:
         """By which its answers are compared."""
-        found: Rules | None = self._read(COMPARISON_RULES, endpoint)
+        found: Rules | None = self.read(COMPARISON_RULES, endpoint)
         return found if found is not None else RULES
 
     def _all(self, table: Table[Any]) -> list[Any]:
-        return [self._read(table, key) for name, key in self._world.medium.rows if name == table.name]
+        return [self.read(table, key) for name, key in self._world.medium.rows if name == table.name]
 
     def _check_journal(self) -> None:
         entries = self._world.medium.entries
@@ -291,7 +316,7 @@ class Checker:
         self._entries = len(entries)
 
     def _endpoint_written(self, name: str) -> None:
-        before, after = self.endpoints.get(name), self._read(ENDPOINTS, name)
+        before, after = self.endpoints.get(name), self.read(ENDPOINTS, name)
         self.experiments.endpoint_written(before, after)
         if after is None:
             self.endpoints.pop(name, None)
@@ -364,7 +389,7 @@ class Checker:
 
     def _first_shift(self, watched: Watched, deployment: Deployment) -> None:
         for name in deployment.policy.alarms:
-            alarm = self._read(ALARMS, name)
+            alarm = self.read(ALARMS, name)
             if alarm is None or alarm.state.value is AlarmValue.ALARM:
                 raise self._world.violated("7: no traffic moves while an alarm is in ALARM", f"{deployment.id}: {name}")
         self._warnings_known(deployment)
@@ -440,7 +465,7 @@ class Checker:
 
     def _set_to_ok(self, name: str) -> bool:
         """A composite alarm that somebody set to OK stays so until an alarm beneath it changes, as on AWS; one in ALARM may have nothing to change."""
-        alarm = self._read(ALARMS, name)
+        alarm = self.read(ALARMS, name)
         if alarm is None or alarm.composite is None or alarm.state.value is not AlarmValue.OK:
             return False
         entries = self._world.medium.entries
@@ -502,7 +527,7 @@ class Checker:
     def _decided_early(self, record: Record) -> None:
         """An ALARM before its period has ended is one that the period's end confirms, whatever comes until then."""
         early = json.loads(record.body.get("reason_data") or "{}").get("decidedEarly")
-        alarm = self._read(ALARMS, record.subject.removeprefix("alarm/"))
+        alarm = self.read(ALARMS, record.subject.removeprefix("alarm/"))
         if early is None or alarm is None:
             return
         rule = alarm.rule
@@ -530,7 +555,7 @@ class Checker:
         """An ALARM before its period has ended stands until then, whatever became of the deployment that it was decided early for."""
         early = json.loads(record.body.get("from_reason_data") or "{}").get("decidedEarly")
         until = record.body.get("evaluated_until")
-        alarm = self._read(ALARMS, record.subject.removeprefix("alarm/"))
+        alarm = self.read(ALARMS, record.subject.removeprefix("alarm/"))
         if early is None or until is None or alarm is None:
             return
         end = datetime.strptime(early["periodEnd"], "%Y-%m-%dT%H:%M:%S.%f%z").timestamp()
@@ -542,15 +567,16 @@ class Checker:
 
     def _acknowledged(self, endpoint: Endpoint, rule: str) -> None:
         plan = self._plans.of(endpoint)
-        for proxy in self._proxies():
+        for proxy in self.proxies():
             if proxy.weights(endpoint.name) != plan.weights:
                 raise self._world.violated(
                     rule, f"{proxy.node} routes {proxy.weights(endpoint.name)}, asked was {plan.weights}."
                 )
+        self._shares.acknowledged(endpoint)
 
     # --- the proxies
 
-    def _proxies(self) -> Iterator[MemoryProxy]:
+    def proxies(self) -> Iterator[MemoryProxy]:
         """Those that run and are not astray."""
         for node, proxy in self._world.network.proxies.items():
             if proxy.running and node not in self._astray:
@@ -558,7 +584,7 @@ class Checker:
 
     def _countable(self, group: str) -> Iterator[MemoryProxy]:
         """Those whose requests in flight on a group can be known and will end: they get it no new ones, and can be asked."""
-        asked = list(self._proxies())
+        asked = list(self.proxies())
         for proxy in self._world.network.proxies.values():
             routed = any(one.group == group for weights in proxy.routes().values() for one in weights if one.parts)
             if proxy in asked or (proxy.running and proxy.heard and not routed):
@@ -579,6 +605,7 @@ class Checker:
                         "3: routes name only known clusters", f"{proxy.node}, {name}: {one.group}"
                     )
             self._served.setdefault(name)
+            self._shares.look(proxy.node, name, weights)
 
     def _lost(self, proxy: MemoryProxy, endpoint: str, group: str) -> None:
         if group in self._harmed:
@@ -591,7 +618,7 @@ class Checker:
         for name, endpoint in self.endpoints.items():
             if endpoint.blue is None or endpoint.deleting or name not in self._served:
                 continue
-            for proxy in self._proxies():
+            for proxy in self.proxies():
                 if not proxy.weights(name):
                     raise self._world.violated("9: no request is lost", f"{proxy.node} has no route for {name}.")
 
@@ -684,7 +711,7 @@ class Checker:
     def _overdue(self, group: str, *, are_counted: bool) -> bool:
         settings = self._world.settings
         given = settings.stream_drain_timeout_seconds if are_counted else settings.drain_timeout_seconds
-        record: GroupRecord | None = self._read(GROUPS, group)
+        record: GroupRecord | None = self.read(GROUPS, group)
         if record is None or record.retiring_since is None:
             return False
         if group in self._shadow_groups:
@@ -728,7 +755,7 @@ class Checker:
         if seconds <= ROLLBACK_SECONDS_MAX:
             return
         green = {group.id for group in deployment.green.groups}
-        for proxy in self._proxies():
+        for proxy in self.proxies():
             if any(one.group in green and one.parts for one in proxy.weights(endpoint.name)):
                 raise self._world.violated(
                     "16: from ALARM to blue", f"{proxy.node} still routes to green after {seconds:.1f} s."
@@ -742,6 +769,8 @@ class Checker:
         self._shadows.settled()
         self.room.settled()
         self.events.settled()
+        self.counts.settled()
+        self._records.settled()
 
     def unsettled(self) -> tuple[str, str] | None:
         """What is not yet as it must be in the end: the rule, and how it is; None: nothing."""
@@ -769,9 +798,12 @@ class Checker:
                     and proxy.weights(name) != self._plans.of(endpoint).weights
                 ):
                     return "6: rollback restores exactly what was", f"{proxy.node}, {name}: {proxy.weights(name)}"
+                if proxy.running and (wrong := self._shares.wrong(proxy, endpoint)) is not None:
+                    return "11: green's share is what was asked", wrong
         harmed = [group for group in self._harmed if not self._starts_too_slowly(group)]
-        if self._astray or harmed:
-            return "9: what was disturbed heals", f"{list(self._astray)}, {harmed}"
+        astray = [node for node in self._astray if node not in self.gone]
+        if astray or harmed:
+            return "9: what was disturbed heals", f"{astray}, {harmed}"
         return None
 
     def _starts_too_slowly(self, group: str) -> bool:

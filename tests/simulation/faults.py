@@ -94,7 +94,12 @@ class Faults:
     # --- proxies
 
     def _proxy(self) -> MemoryProxy:
-        return self._rng.choice(list(self._world.network.proxies.values()))
+        proxies, gone = self._world.network.proxies, self._world.checker.gone
+        return self._rng.choice([proxy for node, proxy in proxies.items() if node not in gone])
+
+    def _start(self, proxy: MemoryProxy) -> None:
+        if proxy.node not in self._world.checker.gone:
+            proxy.start()
 
     def _proxy_refuses(self) -> None:
         proxy = self._proxy()
@@ -105,11 +110,13 @@ class Faults:
 
         def mend() -> None:
             proxy.conduct.refuses = lambda _: None
+            self._world.checker.refusing.pop(proxy.node, None)
             # A proxy that refused is sent nothing before something changes; Envoy restarted is the operator's way out.
             self._world.checker.astray(proxy.node)
             proxy.end()
-            proxy.start()
+            self._start(proxy)
 
+        self._world.checker.refusing[proxy.node] = None
         proxy.conduct.refuses = refuses
         self._for_a_while(self._rng.random() * 8, mend)
 
@@ -151,7 +158,7 @@ class Faults:
         self._note(f"{proxy.node} restarts empty")
         self._world.checker.astray(proxy.node)
         proxy.end()
-        self._for_a_while(self._rng.random(), proxy.start)
+        self._for_a_while(self._rng.random(), lambda: self._start(proxy))
 
     # --- telemetry
 

@@ -23,22 +23,29 @@ from bannister.capture.pairing import Pair, Pairing
 from bannister.capture.untold import Accounting, Missing
 from bannister.collector import instructing
 from bannister.deployer import loop as deployer_loop
+from bannister.deployer import observe
 from bannister.deployer import scaling as scaling_loop
+from bannister.deployer.loop import Deployer
+from bannister.deployer.observe import Observer
 from bannister.domain import routing, scaling
 from bannister.domain.alarm.alarm import AlarmRule, AlarmValue
 from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.capture.exchange import Exchange
 from bannister.domain.capture.instructions import ComparedGroups, Instructions
 from bannister.domain.comparison.report import Directive, Greeting, Pending
-from bannister.domain.deployment import admission, machine
+from bannister.domain.deployment import admission, construction, machine
 from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.deployment.machine import Event, Noticed
-from bannister.domain.deployment.observation import Observation
+from bannister.domain.deployment.observation import AlarmObservation, Observation
+from bannister.domain.deployment.plan import Step
+from bannister.domain.deployment.policy import DeploymentPolicy, Routing
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.event_delivery import EventDelivery
 from bannister.domain.fleet import Fleet
 from bannister.domain.instance import GroupSpec, Instance, InstancePhase
+from bannister.domain.metric.summary import Report
 from bannister.domain.scaling import Scaling, ScalingPhase
+from bannister.domain.traffic import TRAFFIC_PARTS, Split
 from bannister.envoy.discovery import Discovery
 from bannister.evaluator import assessment, watched, windows
 from bannister.instances import memory
@@ -46,6 +53,7 @@ from bannister.instances.groups import GroupedInstances
 from bannister.instances.host import InstanceRecord
 from bannister.instances.life import Life
 from bannister.metrics.feed import CaptureFeed
+from bannister.metrics.memory import MemoryMetrics
 from bannister.publisher import places, planning
 from bannister.publisher import publisher as publisher_module
 from bannister.publisher.planning import Publication
@@ -712,6 +720,153 @@ def _installing_is_starting() -> Parts:
     return Parts()
 
 
+def _twice_the_share() -> Parts:
+    """Green gets twice what was asked, in the proxies and in whatever asks what was asked."""
+    honest = routing.asked_split
+
+    def asked(deployment: Deployment) -> Split:
+        split = honest(deployment)
+        if deployment.rolling or split.all_blue or split.all_green:
+            return split
+        doubled = [replace(one, green_parts=min(2 * one.green_parts, TRAFFIC_PARTS - 1)) for one in split.variants]
+        return replace(split, variants=tuple(doubled))
+
+    routing.asked_split = asked
+    return Parts()
+
+
+def _ladder_with_a_rung_too_few() -> Parts:
+    """A linear update goes from its first step to everything."""
+    honest = construction.steps
+
+    def steps(policy: DeploymentPolicy, counts: Any) -> tuple[Step, ...]:
+        found = honest(policy, counts)
+        return (found[0], found[-1]) if policy.routing is Routing.LINEAR else found
+
+    construction.steps = steps
+    return Parts()
+
+
+def _a_batch_ahead() -> Parts:
+    """A rolling update's traffic is that of the next batch, as soon as it is there."""
+    honest = routing.asked_split
+
+    def asked(deployment: Deployment) -> Split:
+        if deployment.rolling and not deployment.retreat and deployment.phase is Phase.GROWING:
+            return deployment.steps[deployment.step + 1].split
+        return honest(deployment)
+
+    routing.asked_split = asked
+    return Parts()
+
+
+def _silence_that_stops_nothing() -> Parts:
+    machine._blind = lambda deployment, seen, limits: None
+    return Parts()
+
+
+def _silence_that_is_not_told() -> Parts:
+    honest = machine._blind
+    machine._blind = lambda *known: "It did not work." if honest(*known) else None
+    return Parts()
+
+
+def _held_for_ever() -> Parts:
+    honest = machine._too_late
+    machine._too_late = lambda deployment, *known: honest(replace(deployment, phase=Phase.BAKING), *known)
+    return Parts()
+
+
+def _gone_and_waited_for() -> Parts:
+    Discovery.proxies = lambda discovery: tuple(discovery._proxies.values())  # type: ignore[method-assign]
+    return Parts()
+
+
+def _covered_since_the_restart() -> Parts:
+    """What the control plane before has seen of a bake does not count."""
+    honest = Observer._covered_since
+
+    def since(observer: Observer, *, compared: bool) -> float | None:
+        found = honest(observer, compared=compared)
+        return None if found is None else max(found, observer._watched_since)
+
+    Observer._covered_since = since  # type: ignore[method-assign]
+    return Parts()
+
+
+class _Restarting(Deployer):
+    """Lets a bake begin when its control plane did."""
+
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
+        self._began_at = self.observer._clock.now()
+
+    async def _turn(self, row: Row[Endpoint]) -> bool:
+        running = row.value.deployment
+        if running is not None and running.baking_since is not None and running.baking_since < self._began_at:
+            row = replace(row, value=replace(row.value, deployment=replace(running, baking_since=self._began_at)))
+        return await super()._turn(row)
+
+
+def _reports_stored_again() -> Parts:
+    honest = MemoryMetrics.record
+
+    async def record(metrics: MemoryMetrics, report: Any) -> bool:
+        is_new = await honest(metrics, report)
+        if not is_new and isinstance(report, Report):
+            metrics._windows[0].add([replace(one, skipped=0) for one in report.summaries])
+        return is_new
+
+    MemoryMetrics.record = record  # type: ignore[method-assign]
+    return Parts()
+
+
+def _part_of_a_report_dropped() -> Parts:
+    """Of each report that has several summaries, the last one is not stored."""
+    honest = MemoryMetrics.record
+
+    async def record(metrics: MemoryMetrics, report: Any) -> bool:
+        if isinstance(report, Report) and len(report.summaries) > 1:
+            *kept, last = report.summaries
+            report = replace(report, summaries=(*kept, replace(last, invocations=0, errors_5xx=0)))
+        return await honest(metrics, report)
+
+    MemoryMetrics.record = record  # type: ignore[method-assign]
+    return Parts()
+
+
+def _seen_otherwise(change: Callable[[AlarmObservation], AlarmObservation]) -> Callable[[], Parts]:
+    """Alarms as the deployer sees them."""
+
+    def mutate() -> Parts:
+        honest = Observer._alarm
+
+        async def alarm(observer: Observer, deployment: Deployment, name: str) -> AlarmObservation:
+            return change(await honest(observer, deployment, name))
+
+        Observer._alarm = alarm  # type: ignore[method-assign]
+        return Parts()
+
+    return mutate
+
+
+def _acknowledged_unseen() -> Parts:
+    honest = observe._group
+    observe._group = lambda *given, **more: replace(honest(*given, **more), acknowledged_parts=0)
+    return Parts()
+
+
+def _recorded_otherwise() -> Parts:
+    """A record has the facts of a while ago."""
+    honest = deployer_loop.evidence
+
+    def evidence(before: Any, after: Any, noticed: Any, seen: Observation, *more: Any) -> dict[str, Any]:
+        return honest(before, after, noticed, replace(seen, now=seen.now - 60), *more)
+
+    deployer_loop.evidence = evidence
+    return Parts()
+
+
 MUTANTS: dict[str, Callable[[], Parts]] = {
     "a dropped transition": _dropped_transition,
     "a skipped acknowledgement": _unacknowledged_bake,
@@ -786,6 +941,21 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "a larger share for a variant of which nobody answers": _shares_for_nobody,
     "what an update is to keep forgotten": _retention_forgotten,
     "a batch of which only one variant is waited for": _batch_of_one_variant,
+    "green given twice its share": _twice_the_share,
+    "a linear update with a step too few": _ladder_with_a_rung_too_few,
+    "a batch that gets its traffic while it starts": _a_batch_ahead,
+    "silence that stops nothing": _silence_that_stops_nothing,
+    "silence that is not told": _silence_that_is_not_told,
+    "an alarm that holds for ever": _held_for_ever,
+    "a proxy that is gone waited for": _gone_and_waited_for,
+    "a bake that each control plane begins anew": lambda: Parts(deployer=_Restarting),
+    "telemetry that covers nothing from before the control plane": _covered_since_the_restart,
+    "reports stored again when they come again": _reports_stored_again,
+    "a part of each report dropped": _part_of_a_report_dropped,
+    "decisions that show no datapoints": _seen_otherwise(lambda seen: replace(seen, datapoints=())),
+    "decisions that show no rules": _seen_otherwise(lambda seen: replace(seen, rule=None, composite_rule=None)),
+    "decisions that show nothing acknowledged": _acknowledged_unseen,
+    "records of other facts than those decided on": _recorded_otherwise,
     "a start-up timeout that begins before what is needed is installed": _installing_is_starting,
 }
 

@@ -1,4 +1,4 @@
-"""Runs simulated worlds: `python -m tests.simulation.simulate --seed 7 --trace` replays one."""
+"""Runs simulated worlds: `python -m tests.simulation.simulate --seed 7 --trace` replays one, `--situation NAME` a situation of `situations.py`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from tests.simulation.experiments import script_of
 from tests.simulation.plane import Parts
+from tests.simulation.situations import SITUATIONS, scripts
 from tests.simulation.story import Script, tell
 from tests.simulation.virtual_time import OutOfBounds
 from tests.simulation.world import World
@@ -52,8 +53,9 @@ def simulate(
 
 def _simulate(seed: int, script: Script | None, parts: Parts | None, listener: Callable[[str], None] | None) -> Result:
     began = time.process_time()
+    replay = script.replay(seed) if script is not None else f"make simulate SEED={seed}"
     script = script or script_of(seed)
-    world = World(seed, proxies=script.proxies, parts=parts)
+    world = World(seed, proxies=script.proxies, parts=parts, replay=replay)
     world.listener = listener
     try:
         world.loop.run(tell(world, script))
@@ -71,8 +73,12 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=1, help="how many, counting up from --seed")
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
     parser.add_argument("--calm", action="store_true", help="nothing goes wrong")
+    parser.add_argument("--situation", choices=SITUATIONS, metavar="NAME", help="a situation, in place of a world")
+    parser.add_argument("--faults", action="store_true", help="with a situation: things go wrong meanwhile")
     arguments = parser.parse_args()
     script = Script(fault_seconds=None) if arguments.calm else None
+    if arguments.situation is not None:
+        script = scripts(arguments.situation)[arguments.faults]
     failures = 0
     for seed in range(arguments.seed, arguments.seed + arguments.seeds):
         try:

@@ -555,6 +555,80 @@ async def counted_by_one_that_lapsed(world: World) -> None:
     _came_to(world, Phase.RETIRING)
 
 
+async def silence_in_a_bake(world: World) -> None:
+    """Telemetry says nothing any more while a sound version bakes; in some worlds the control plane ends meanwhile."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    config = await release.version(Model("sound", Behaviour(ready_after_seconds=world.rng.random())), 2)
+    await release.update(config, _all_at_once(60, await release.watch(config, "notBreaching")))
+    await _bakes(world)
+    await asyncio.sleep(world.rng.random() * 5)
+    world.telemetry.stands_still = True
+    if world.rng.random() < 0.5:
+        await asyncio.sleep(world.rng.random() * 6)
+        _kill(world)
+    await release.at_rest()
+    world.telemetry.stands_still = False
+    _came_to(world, Phase.ROLLING_BACK)
+    reason = world.endpoints()["e1"].failure_reason if world.calm else "silent"
+    if reason is None or "silent" not in reason:
+        raise world.violated("19: blind is not quiet, and says so", f"FailureReason is {reason!r}.")
+
+
+async def a_proxy_that_never_comes_back(world: World) -> None:
+    """One of two proxies ends for good, at any moment of a deployment; in some worlds the control plane ends soon after."""
+    rng, release = world.rng, Release(world, "e1")
+    if not await release.create(rng.choice((1, 2))):
+        return
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=rng.random())), 2)
+    step = CapacitySize(CapacityType.CAPACITY_PERCENT, 25)
+    await release.update(config, DeploymentPolicy(Routing.LINEAR, step, 2, 1))
+    await asyncio.sleep(rng.random() * 8)
+    world.leave([*world.network.proxies.values()][-1])
+    if rng.random() < 0.5:
+        await asyncio.sleep(rng.random() * 4)
+        _kill(world)
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+
+
+async def reports_that_come_again(world: World) -> None:
+    """The control plane ends when it has stored a report and not said so: when an alarm moves, and whenever it may."""
+    release = Release(world, "e1")
+    if (config := await _failing(world, release)) is None:
+        return
+    alarm = await release.watch(config, "notBreaching")
+    await release.update(config, _all_at_once(40, alarm))
+    world.crash_at = lambda _, point: "alarm.transitioned" in point
+    await _bakes(world)
+    if world.crash_at is None:
+        world.crash_at = lambda _, point: "alarm.transitioned" in point
+    await release.at_rest()
+    world.crash_at = None
+    _came_to(world, Phase.ROLLING_BACK)
+    if world.calm and world.planes < 2:
+        raise world.violated("The situation was not reached", "No control plane ended with an alarm's transition.")
+
+
+async def control_planes_that_end_in_a_bake(world: World) -> None:
+    """A sound version bakes, and every few seconds the control plane ends and another takes over; the last one stays."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    config = await release.version(Model("sound", Behaviour(ready_after_seconds=world.rng.random())), 2)
+    alarm = await release.watch(config, "notBreaching")
+    bake_seconds = 16
+    policy = _all_at_once(bake_seconds, alarm)
+    await release.update(config, policy if world.rng.random() < 0.5 else replace(policy, alarms=()))
+    await _bakes(world)
+    for _ in range(5):
+        await asyncio.sleep(bake_seconds / 6 + world.rng.random() * 0.5)
+        _kill(world)
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+
+
 async def the_only_one_hangs(world: World) -> None:
     """An endpoint's only instance does not answer while the control plane is replaced, and answers again about when the new one acts."""
     release = Release(world, "e1")
@@ -602,6 +676,10 @@ SITUATIONS: dict[str, Situation] = {
     "shadows in one room": shadows_in_one_room,
     "a shadow whose captures are killed": a_shadow_whose_capture_is_killed,
     "an instant in alarm beneath a composite": an_instant_in_alarm_beneath,
+    "silence in a bake": silence_in_a_bake,
+    "a proxy that never comes back": a_proxy_that_never_comes_back,
+    "reports that come again": reports_that_come_again,
+    "control planes that end in a bake": control_planes_that_end_in_a_bake,
 }
 
 
@@ -615,6 +693,7 @@ def scripts(name: str) -> tuple[Script, Script]:
         rooms="room" in name,
         composites="composite" in name,
         variants="variants" in name,
+        name=name,
         situation=SITUATIONS[name],
     )
     return undisturbed, replace(undisturbed, fault_seconds=3.0)
@@ -631,6 +710,17 @@ async def _failing(world: World, release: Release) -> str | None:
 
 def _all_at_once(bake_seconds: int, alarm: str) -> DeploymentPolicy:
     return DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, bake_seconds, alarms=(alarm,))
+
+
+async def _bakes(world: World) -> None:
+    """Wait for the bake; or for the end, where a fault brings it about."""
+    while (running := world.endpoints()["e1"].deployment) is not None and running.phase is not Phase.BAKING:
+        await asyncio.sleep(LOOK_SECONDS)
+
+
+def _kill(world: World) -> None:
+    if world.plane is not None:
+        world.kill_plane(world.plane, "is killed")
 
 
 def _slow_proxies(world: World) -> None:

@@ -82,6 +82,10 @@ class Script:
     variants: bool = False
     #: Now and then somebody asks for a rollback.
     wishes: bool = False
+    #: Where there are two proxies, one of them leaves for good.
+    departures: bool = False
+    #: A situation's name in `situations.SITUATIONS`, by which it is replayed; None: it has none.
+    name: str | None = None
     #: Happens instead of endpoints with deployments of every kind.
     situation: Callable[[World], Coroutine[Any, Any, None]] | None = None
 
@@ -103,7 +107,15 @@ class Script:
             warmups=random.Random(f"warm-ups in {seed}").random() < 0.3,
             variants=random.Random(f"variants in {seed}").random() < 0.5,
             wishes=random.Random(f"wishes in {seed}").random() < 0.5,
+            departures=random.Random(f"departures in {seed}").random() < 0.3,
         )
+
+    def replay(self, seed: int) -> str | None:
+        """The command that makes its world of this seed again; None: there is none, and only what made it can."""
+        if self.name is None:
+            return None
+        faults = "" if self.fault_seconds is None else " FAULTS=1"
+        return f"make simulate SITUATION='{self.name}' SEED={seed}{faults}"
 
 
 class Caller:
@@ -519,6 +531,12 @@ def _works(world: World, script: Script) -> list[Coroutine[Any, Any, None]]:
     return [Release(world, f"e{number + 1}").run(script.deployments) for number in range(script.endpoints)]
 
 
+async def _depart(world: World) -> None:
+    """One proxy of several leaves, at a time drawn apart from all others."""
+    await asyncio.sleep(random.Random(f"departure in {world.seed}").random() * 40)
+    world.leave([*world.network.proxies.values()][-1])
+
+
 async def tell(world: World, script: Script) -> None:
     """Begin the world, let everything happen, then let it heal, and check."""
     world.shadows = script.kind_of_shadows(world, captures=script.captures) if script.shadows else None
@@ -539,6 +557,8 @@ async def tell(world: World, script: Script) -> None:
             asyncio.create_task(faults.run(script.fault_seconds)),
             asyncio.create_task(Meddler(world, wishes=script.wishes).run(script.fault_seconds * 2)),
         ]
+        if script.departures and script.proxies > 1:
+            disturbing.append(asyncio.create_task(_depart(world)))
     await asyncio.gather(*works)
     for task in disturbing:
         task.cancel()

@@ -29,6 +29,11 @@ class Telemetry:
         self.told_until = float("-inf")
         #: Seconds of which a report with errors was handed out, by group.
         self.errors_told: dict[str, list[int]] = {}
+        #: By the loop's clock: when a control plane was last told anything, and when the watermark last moved.
+        self.heard_at = self.advanced_at = 0.0
+        #: By group and second, requests and errors: what reports said that were made, and what of it may not have been stored because telemetry ended.
+        self.sent: dict[tuple[str, int], tuple[int, int]] = {}
+        self.lost: dict[tuple[str, int], tuple[int, int]] = {}
         self.stands_still = False
         self.running = False
         #: Reports go out this late.
@@ -54,6 +59,8 @@ class Telemetry:
 
     def stop(self) -> None:
         self.running = False
+        for report in self.outbox:
+            _count(report, self.lost)
         self.outbox = []
         self._open.clear()
 
@@ -89,7 +96,9 @@ class Telemetry:
         if not self.running or self.stands_still:
             return
         now = self._clock.now()
-        self.watermark = max(self.watermark or 0.0, now - MARGIN_SECONDS)
+        before, self.watermark = self.watermark, max(self.watermark or 0.0, now - MARGIN_SECONDS)
+        if self.watermark != before:
+            self.advanced_at = self._clock.monotonic()
         self.covered_since = min(self.covered_since, self.watermark)
         final = [second for second in self._open if second + 1 <= self.watermark]
         summaries = tuple(
@@ -99,7 +108,9 @@ class Telemetry:
         )
         account = self._skipped.account(self._pending()) if self.counters is not None else None
         self.sequence += 1
-        self.outbox.append(Report(self.run, self.sequence, self.watermark, self.covered_since, summaries, account))
+        report = Report(self.run, self.sequence, self.watermark, self.covered_since, summaries, account)
+        _count(report, self.sent)
+        self.outbox.append(report)
         self.wake()
 
     def wake(self) -> None:
@@ -111,6 +122,7 @@ class Telemetry:
 
     def told(self, report: Report) -> None:
         """A control plane takes this report."""
+        self.heard_at = self._clock.monotonic()
         if report.watermark is not None:
             self.told_until = max(self.told_until, report.watermark)
         for one in report.summaries:
@@ -129,6 +141,12 @@ def _summary(
     return Summary(
         group, address, second, requests, errors_5xx=errors, model_errors=errors, skipped=skipped, model_latency=latency
     )
+
+
+def _count(report: Report, into: dict[tuple[str, int], tuple[int, int]]) -> None:
+    for one in report.summaries:
+        requests, errors = into.get((one.group, one.second), (0, 0))
+        into[one.group, one.second] = requests + one.invocations, errors + one.errors_5xx
 
 
 class Feed:

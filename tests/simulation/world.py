@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
@@ -87,6 +88,12 @@ class Model:
     #: It can come into service and stay there.
     sound: bool = True
     environment: dict[str, str] = field(default_factory=dict)
+
+
+def _test_that_runs() -> str:
+    """How to run the test again that made a world of its own."""
+    node = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" (")[0]
+    return f".venv/bin/python -m pytest '{node}'" if node else "what made it: it is the world of no command"
 
 
 class ObservedMachine(MemoryMachine):
@@ -202,16 +209,34 @@ class ObservedMetrics(MemoryMetrics):
             for one in report.summaries:
                 self.skipped += one.skipped
                 self.requests[one.group][one.second] += one.invocations
+        if isinstance(report, Report):
+            self._world.checker.counts.stored(report)
         return is_new
+
+    def counted(self, group: str, second: int) -> tuple[int, int]:
+        """The requests and errors of a group that are stored for a second; no world lasts until they are rolled up."""
+        requests = errors = 0
+        for one in self._windows[0]._summaries.get(group, {}).get(second, ()):
+            requests += one.invocations
+            errors += one.errors_5xx
+        return requests, errors
 
 
 class World:
     """Everything, from one seed."""
 
     def __init__(
-        self, seed: int, *, proxies: int = 1, parts: Parts | None = None, settings: Settings = SETTINGS
+        self,
+        seed: int,
+        *,
+        proxies: int = 1,
+        parts: Parts | None = None,
+        settings: Settings = SETTINGS,
+        replay: str | None = None,
     ) -> None:
+        """`replay`: the command that makes this world again; None: a test made it."""
         self.seed = seed
+        self._replay = replay if replay is not None else _test_that_runs()
         self.rng = random.Random(seed)
         self.loop = VirtualLoop(turns_max=5_000_000, seconds_max=3_000.0)
         self.clock = VirtualClock(self.loop)
@@ -276,7 +301,7 @@ class World:
     def violated(self, rule: str, what: str) -> Violation:
         before = "\n  ".join(self.trace)
         found = Violation(
-            f"{rule}\n  {what}\n  seed {self.seed}, virtual time {self.loop.time():.3f}; replay with: make simulate SEED={self.seed}\n"
+            f"{rule}\n  {what}\n  seed {self.seed}, virtual time {self.loop.time():.3f}; replay with: {self._replay}\n"
             f"  What happened before:\n  {before}"
         )
         self.loop.fatal = self.loop.fatal or found  # the loops contain errors, and must not contain this one
@@ -317,6 +342,14 @@ class World:
                 healed = replace(model.behaviour, ends_after_seconds=None, strained_after_seconds=None)
                 self.machine.behaviours[model.image] = healed
                 self.machine.stay(model.image)
+
+    def leave(self, proxy: MemoryProxy) -> None:
+        """A proxy ends, and never comes back."""
+        self.note("proxy", f"{proxy.node} leaves for good")
+        self.counts["proxies that left"] += 1
+        self.checker.gone[proxy.node] = None
+        self.checker.astray(proxy.node)
+        proxy.end()
 
     @property
     def watched_proxy(self) -> MemoryProxy:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 
 from bannister.clock import Clock
@@ -269,7 +270,9 @@ class MemoryProxy:
             case Kind.CLUSTER:
                 self._apply_clusters({one.name for one in response.resources})
             case Kind.ENDPOINTS:
-                for one in response.resources:
+                for one in sorted(
+                    response.resources, key=attrgetter("name")
+                ):  # each draws its times, in an order that no set decides
                     if one.name in held.clusters:
                         self._apply_hosts(held.clusters[one.name], one.about)
             case Kind.LISTENER:

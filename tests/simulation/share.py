@@ -1,0 +1,174 @@
+"""What share of the traffic green may have: counted here from the policy, the step and the instances alone, and held against the proxies' routes.
+
+Nothing of the product's own planning is used, or the product would be measured by itself. The rules are those of DESIGN.md, under "Share": CAPACITY_PERCENT p is exactly p %,
+INSTANCE_COUNT k of N is k/N; a linear update adds a step each time, and the last step is everything; a rolling update's share is that of its instances.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+from bannister.domain.deployment.deployment import RETURNING, Deployment, Phase
+from bannister.domain.deployment.policy import CapacitySize, CapacityType, Routing
+from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Group
+from bannister.domain.routing import Weight
+from bannister.domain.traffic import TRAFFIC_PARTS
+from bannister.envoy.memory import MemoryProxy
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+#: Shares are whole parts, which add up to the whole: each may be this many beside what it is exactly.
+ROUNDING_PARTS = 3
+#: AWS allows no linear step that is smaller; what is left below it goes with the step before.
+SMALLEST_STEP = Fraction(1, 10)
+NOTHING, EVERYTHING = Fraction(0), Fraction(1)
+
+
+def shares(deployment: Deployment, step: int) -> dict[str, Fraction]:
+    """By variant: green's share of its traffic at a step, of which the first is 0; before it there is none."""
+    policy, counts = deployment.policy, deployment.instance_counts
+    if step < 0:
+        return dict.fromkeys(counts, NOTHING)
+    size = policy.step
+    if policy.routing is Routing.ALL_AT_ONCE or size is None:
+        return dict.fromkeys(counts, EVERYTHING)
+    match policy.routing:
+        case Routing.CANARY:
+            return {variant: _part(size, count) if step == 0 else EVERYTHING for variant, count in counts.items()}
+        case Routing.LINEAR:
+            found = {variant: min((step + 1) * _part(size, count), EVERYTHING) for variant, count in counts.items()}
+            is_last = all(1 - share < SMALLEST_STEP for share in found.values())
+            return dict.fromkeys(counts, EVERYTHING) if is_last else found
+        case _:
+            batches = {variant: _instances(size, count) for variant, count in counts.items()}
+            return {
+                variant: Fraction(min((step + 1) * batches[variant], count), count) for variant, count in counts.items()
+            }
+
+
+def _part(size: CapacitySize, count: int) -> Fraction:
+    return Fraction(size.value, 100 if size.type is CapacityType.CAPACITY_PERCENT else count)
+
+
+def _instances(size: CapacitySize, count: int) -> int:
+    """Of a batch: a part of an instance is a whole one."""
+    whole = -(-count * size.value // 100) if size.type is CapacityType.CAPACITY_PERCENT else size.value
+    return min(max(whole, 1), count)
+
+
+def _on_the_way_back(deployment: Deployment) -> dict[str, Fraction]:
+    """A rolling update that is stopped gives blue the share of the instances that blue has."""
+    assert deployment.blue is not None
+    found = {}
+    for one in deployment.retreat:
+        whole = sum(group.instance_count for group in deployment.blue.groups if group.variant == one.variant)
+        found[one.variant] = Fraction(whole - one.blue, whole)
+    return found
+
+
+def _by_group(deployment: Deployment, green: Mapping[str, Fraction]) -> dict[str, float]:
+    """Each group's parts of the whole, where green has these shares of its variants."""
+    blue_groups = () if deployment.blue is None else deployment.blue.groups
+    # A variant that the new configuration does not have stays with blue until green has everything.
+    elsewhere = EVERYTHING if all(share == 1 for share in green.values()) else NOTHING
+    blue_weight, green_weight = _weight(blue_groups), _weight(deployment.green.groups)
+    found = {
+        group.id: float(1 - green.get(group.variant, elsewhere)) * group.weight / blue_weight for group in blue_groups
+    }
+    found |= {group.id: float(green[group.variant]) * group.weight / green_weight for group in deployment.green.groups}
+    return _as_parts(found)
+
+
+def _weight(groups: Sequence[Group]) -> float:
+    return sum(group.weight for group in groups) or 1.0
+
+
+def _as_parts(weights: Mapping[str, float]) -> dict[str, float]:
+    total = sum(weights.values())
+    return {group: TRAFFIC_PARTS * weight / total if total else 0.0 for group, weight in weights.items()}
+
+
+def asked_of(endpoint: Endpoint) -> dict[str, float]:
+    """By group: the parts of the endpoint's traffic that it is to have now, exactly; empty: the endpoint cannot be invoked."""
+    deployment = endpoint.deployment
+    if endpoint.deleting or (deployment is None and endpoint.blue is None):
+        return {}
+    if deployment is None:
+        assert endpoint.blue is not None
+        return _as_parts({group.id: group.weight for group in endpoint.blue.groups})
+    if deployment.retreat and deployment.phase is not Phase.REMOVING:
+        return _by_group(deployment, _on_the_way_back(deployment))
+    returns = deployment.phase in RETURNING
+    return _by_group(deployment, shares(deployment, -1 if returns else deployment.step))
+
+
+def green_at_most(deployment: Deployment) -> float:
+    """The parts of the endpoint's traffic that green may have in any proxy, however far that is behind: no step takes any of green's away but the way back."""
+    step = -1 if deployment.phase is Phase.REMOVING else deployment.step
+    found = _by_group(deployment, shares(deployment, step))
+    return sum(found[group.id] for group in deployment.green.groups)
+
+
+class ShareRules:
+    """Part of the checker."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        #: By proxy (or control plane) and endpoint: what was looked at last. The same again is as right as it was.
+        self._looked_at: dict[tuple[str, str], tuple[Endpoint, tuple[Weight, ...]]] = {}
+
+    def look(self, who: str, name: str, weights: tuple[Weight, ...]) -> None:
+        """A proxy shares an endpoint's traffic out like this, or a control plane tells proxies to."""
+        endpoint = self._world.checker.endpoints.get(name)
+        if endpoint is None:
+            return  # its route goes
+        known = self._looked_at.get((who, name))
+        if known is not None and known[0] is endpoint and known[1] is weights:
+            return
+        self._looked_at[who, name] = endpoint, weights
+        deployment = endpoint.deployment
+        if deployment is None:
+            known_groups = () if endpoint.blue is None else [group.id for group in endpoint.blue.groups]
+            strangers = [one for one in weights if one.parts and one.group not in known_groups]
+            if strangers:
+                self._violated(f"{who} routes {name} to {strangers}; the endpoint is at rest with {known_groups}.")
+            return
+        if deployment.blue is None:
+            return
+        groups = {group.id for group in deployment.green.groups}
+        has, most = sum(one.parts for one in weights if one.group in groups), green_at_most(deployment)
+        if has > most + ROUNDING_PARTS * len(groups) and not self._stands_in(deployment):
+            self._violated(
+                f"{who} gives green of {deployment.id} {has} parts in {deployment.phase.value} at step {deployment.step}; "
+                f"it may have {most:.0f}."
+            )
+
+    def _stands_in(self, deployment: Deployment) -> bool:
+        """In a rolling update the fleets share the instances: green has what blue cannot take, where a fault took blue's instances."""
+        assert deployment.blue is not None
+        machine = self._world.machine
+        shared = deployment.rolling or deployment.blue.mixed
+        return shared and any(machine.ever_harmed(group.id) for group in deployment.blue.groups)
+
+    def acknowledged(self, endpoint: Endpoint) -> None:
+        """Every proxy has acknowledged what is asked: its shares are exactly that."""
+        for proxy in self._world.checker.proxies():
+            wrong = self.wrong(proxy, endpoint)
+            if wrong is not None:
+                self._violated(wrong)
+
+    def wrong(self, proxy: MemoryProxy, endpoint: Endpoint) -> str | None:
+        """How a proxy's shares differ from what they should be; None: they do not."""
+        asked, has = asked_of(endpoint), {one.group: one.parts for one in proxy.weights(endpoint.name)}
+        for group in {**asked, **has}:
+            exactly, parts = asked.get(group, 0.0), has.get(group, 0)
+            if abs(parts - exactly) > ROUNDING_PARTS or (parts > 0) != (exactly > 0):
+                return f"{proxy.node} gives {group} of {endpoint.name} {parts} parts; it should have {exactly:.1f}."
+        return None
+
+    def _violated(self, what: str) -> None:
+        raise self._world.violated("11: green's share is what was asked", what)
