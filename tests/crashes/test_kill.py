@@ -32,8 +32,8 @@ from tests.crashes.harm import (
     phase,
     seeded,
     serving_again,
-    slowness,
     trial,
+    waiting,
 )
 from tests.scenarios.shadow import total
 from tests.scenarios.world import Answer, Server, World, wait_for
@@ -98,7 +98,7 @@ def test_another_part_is_killed(world: World, tmp_path: Path, victim: str, way: 
             world.server.start()
         if victim == "telemetry":
             wait_for("telemetry listens", lambda: listens(world.server))
-            deaf_until = time.time() + FOUND_SECONDS * slowness()
+            deaf_until = time.time() + FOUND_SECONDS + waiting("telemetry")
         one.right_outcome(one.settled())
         all_alive(spared)
     answers = one.load.nothing_lost()
@@ -123,7 +123,7 @@ def test_envoy_is_killed(world: World, tmp_path: Path, victim: str, way: Way | N
     chance = seeded()
     way = way or Way.by_chance(chance)
     victims = KILLED[victim]
-    slow, kills = [], []
+    waits, kills = [], []
     with trial(world, tmp_path / "load", named("killed", victim, way), way) as one:
         one.begin()
         one.some_moment(chance)
@@ -132,7 +132,7 @@ def test_envoy_is_killed(world: World, tmp_path: Path, victim: str, way: Way | N
             instances(world.server),
         )
         kills.append(kill(world.server, *victims))
-        slow.append(slowness())
+        waits.append(sum(map(waiting, victims)))
         one.right_outcome(one.settled())
         all_alive(spared)
         assert len([pid for pid in instances(world.server) if pid in running]) >= one.survivors_min
@@ -142,16 +142,16 @@ def test_envoy_is_killed(world: World, tmp_path: Path, victim: str, way: Way | N
             kills.append(kill(world.server, *victims))
             one.settled()  # the control plane answers
             wait_for("it serves", lambda at=kills[-1]: any(each.began > at for each in answered(one)))
-            slow.append(slowness())
+            waits.append(sum(map(waiting, victims)))
         all_alive(spared)
     answers = one.load.answers()
     took = [serving_again(answers, at, until) for at, until in zip(kills, [*kills[1:], time.time()], strict=True)]
     print(
         f"{victim} killed: serving again after {sorted(round(each, 3) for each in took)} s, {len(lost(answers))} lost"
     )
-    print(f"the machine was slower by {sorted(round(each, 2) for each in slow)}")
+    print(f"of that a bare start waits for a processor: {sorted(round(each, 3) for each in waits)} s")
     only_lost_then(answers, *zip(kills, took, strict=True))
-    assert statistics.median(took) <= SERVING_AGAIN_SECONDS[victim] * statistics.median(slow)
+    assert statistics.median(took) <= SERVING_AGAIN_SECONDS[victim] + statistics.median(waits)
 
 
 def answered(one: Trial) -> list[Answer]:
@@ -221,7 +221,7 @@ def test_a_bake_ends_when_it_would_have_ended(world: World, tmp_path: Path) -> N
     one.load.nothing_lost()
     took = decided_at(world.server, "timer", "step baked") - began
     print(f"a bake of {LONG_BAKE} s took {took:.2f} s")
-    assert LONG_BAKE <= took < LONG_BAKE + 5.0
+    assert LONG_BAKE <= took < LONG_BAKE + 8.0
 
 
 def decided_at(server: Server, endpoint: str, event: str) -> float:
