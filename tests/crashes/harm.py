@@ -39,21 +39,25 @@ BAKE = 2
 ONE = {"Type": "INSTANCE_COUNT", "Value": 1}
 
 
-def blue_green(**routing: Any) -> dict[str, Any]:
-    return {"routing": routing, "termination_wait": BAKE}
+def strategies(bake: int) -> dict[str, dict[str, Any]]:
+    """How `World.update` is called, with bakes of so many seconds."""
+
+    def blue_green(**routing: Any) -> dict[str, Any]:
+        return {"routing": routing, "termination_wait": bake}
+
+    return {
+        "all at once": blue_green(Type="ALL_AT_ONCE", WaitIntervalInSeconds=0),
+        "canary": blue_green(
+            Type="CANARY", WaitIntervalInSeconds=bake, CanarySize={"Type": "CAPACITY_PERCENT", "Value": 30}
+        ),
+        "linear": blue_green(Type="LINEAR", WaitIntervalInSeconds=bake, LinearStepSize=ONE),
+        "rolling": {
+            "rolling": {"MaximumBatchSize": ONE, "WaitIntervalInSeconds": bake, "RollbackMaximumBatchSize": ONE},
+        },
+    }
 
 
-#: How `World.update` is called.
-STRATEGIES: dict[str, dict[str, Any]] = {
-    "all at once": blue_green(Type="ALL_AT_ONCE", WaitIntervalInSeconds=0),
-    "canary": blue_green(
-        Type="CANARY", WaitIntervalInSeconds=BAKE, CanarySize={"Type": "CAPACITY_PERCENT", "Value": 30}
-    ),
-    "linear": blue_green(Type="LINEAR", WaitIntervalInSeconds=BAKE, LinearStepSize=ONE),
-    "rolling": {
-        "rolling": {"MaximumBatchSize": ONE, "WaitIntervalInSeconds": BAKE, "RollbackMaximumBatchSize": ONE},
-    },
-}
+STRATEGIES = tuple(strategies(BAKE))
 
 
 class Way(NamedTuple):
@@ -64,13 +68,11 @@ class Way(NamedTuple):
 
     @classmethod
     def by_chance(cls, chance: random.Random) -> Way:
-        return cls(chance.choice(list(STRATEGIES)), chance.random() < 0.5)
+        return cls(chance.choice(STRATEGIES), chance.random() < 0.5)
 
 
 #: Strategies in a row meet good and bad versions by turns.
-WAYS = [
-    Way(strategy, (number // len(STRATEGIES) + number) % 2 == 1) for number, strategy in enumerate([*STRATEGIES] * 2)
-]
+WAYS = [Way(strategy, (number // len(STRATEGIES) + number) % 2 == 1) for number, strategy in enumerate(STRATEGIES * 2)]
 
 
 def every(*victims: str) -> pytest.MarkDecorator:
@@ -223,8 +225,8 @@ class Trial:
     def new(self) -> str:
         return f"{self.name}-new"
 
-    def begin(self) -> None:
-        self.world.update(self.name, self.new, alarms=(self.alarm,), **STRATEGIES[self.strategy])
+    def begin(self, bake: int = BAKE) -> None:
+        self.world.update(self.name, self.new, alarms=(self.alarm,), **strategies(bake)[self.strategy])
 
     def some_moment(self, chance: random.Random) -> None:
         """Wait for a moment before the end: one that is rolled back, or shifts at once, takes half as long."""

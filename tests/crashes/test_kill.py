@@ -15,7 +15,6 @@ from tests.crashes.harm import (
     PARTS,
     REPEATS,
     SETTLED_SECONDS,
-    STRATEGIES,
     WAYS,
     Trial,
     Way,
@@ -32,6 +31,7 @@ from tests.crashes.harm import (
     phase,
     seeded,
     serving_again,
+    strategies,
     trial,
     waiting,
 )
@@ -211,7 +211,7 @@ def begun(one: Trial, *, others_than: int) -> set[int]:
 def test_a_bake_ends_when_it_would_have_ended(world: World, tmp_path: Path) -> None:
     """Deadlines are points in time: a control plane that is away twice, late in a bake, changes nothing about them. Begun anew, it would take twice as long."""
     with trial(world, tmp_path / "load", "timer", Way("canary", bad=False)) as one:
-        routing = {**STRATEGIES["canary"]["routing"], "WaitIntervalInSeconds": LONG_BAKE}
+        routing = strategies(LONG_BAKE)["canary"]["routing"]
         world.update("timer", one.new, routing=routing, alarms=(one.alarm,))
         began = wait_for("baking", lambda: decided_at(world.server, "timer", "split acknowledged"))
         for seconds in (10, 13):
