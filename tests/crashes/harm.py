@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -195,6 +195,29 @@ def stopped(*pids: int) -> Iterator[None]:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
+
+
+@contextmanager
+def stopped_between_writes(server: Server, pid: int) -> Iterator[None]:
+    """As `stopped`, at a moment when it writes nothing: else it would hold the lock of a file, and nobody could take over until it is ended (as the launcher does)."""
+    while True:
+        with stopped(pid):
+            wait_for(
+                "it stands still", lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+            )
+            if not any(is_locked(server.data_dir / name) for name in ("state.db", "metrics.db")):
+                yield
+                return
+
+
+def is_locked(file: Path) -> bool:
+    with closing(sqlite3.connect(file, timeout=0.0, isolation_level=None)) as connection:
+        try:
+            connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError:
+            return True
+        connection.execute("ROLLBACK")
+        return False
 
 
 @dataclass

@@ -31,6 +31,7 @@ from tests.crashes.harm import (
     seeded,
     settled,
     stopped,
+    stopped_between_writes,
     strategies,
     trial,
 )
@@ -175,7 +176,7 @@ def test_a_succeeded_control_plane_changes_nothing_when_it_wakes(tmp_path: Path,
             print(f"first one stopped in phase {phase(server, 'two')}")
             # The launcher stands still, too: it would start a third when the first ends.
             with stopped(launcher(server).pid):
-                with stopped(first.pid):
+                with stopped_between_writes(server, first.pid):
                     successor = by_hand(server)
                     wait_for("the successor has settled it", lambda: phase(server, "two") is None, 240.0)
                     found, running = settled(world, "two"), instances(server)
