@@ -45,7 +45,7 @@ shadow-inert: setup ## Every shadow that misbehaves: 5,550 requests of 1 KiB to 
 bench-shadow: setup ## What a shadow costs a caller in time: 10 alternated runs (about 11 minutes)
 	@RUNS=10 SECONDS=20 $(BIN)/python -m pytest -q -s tests/scenarios/test_shadow_latency.py
 
-crashes: setup ## Kill and stop every part under load: 50 crashes of the control plane, 20 s of standstill (about 25 minutes)
+crashes: setup ## Kill and stop every part in deployments of every strategy under load: 50 crashes of the control plane, 20 s of standstill (about 40 minutes)
 	@CRASHES=50 STOPPED_SECONDS=20 $(BIN)/python -m pytest -q -s tests/crashes
 
 soak: setup ## 200 real deployments and more back to back under load: nothing lost, nothing leaked (about 45 minutes)

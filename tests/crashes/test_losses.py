@@ -26,18 +26,18 @@ SERVED = [answered(99.0), answered(100.45), answered(102.0)]
     ids=["nothing", "in flight", "just after it", "until it served again"],
 )
 def test_what_is_lost_by_the_harm_is_allowed(losses: list[Answer]) -> None:
-    only_lost_then([*SERVED, *losses], HARM_AT, ALLOWED_SECONDS)
+    only_lost_then([*SERVED, *losses], (HARM_AT, ALLOWED_SECONDS))
 
 
 @pytest.mark.parametrize("loss", [lost_at(100.6), lost_at(101.5)], ids=["a little late", "when it had long served"])
 def test_a_loss_after_the_time_that_is_allowed_is_none_of_the_harm(loss: Answer) -> None:
     with pytest.raises(AssertionError, match="Connection refused"):
-        only_lost_then([*SERVED, loss], HARM_AT, ALLOWED_SECONDS)
+        only_lost_then([*SERVED, loss], (HARM_AT, ALLOWED_SECONDS))
 
 
 def test_a_loss_before_the_harm_is_none_of_it() -> None:
     with pytest.raises(AssertionError, match="Connection refused"):
-        only_lost_then([*SERVED, lost_at(99.5)], HARM_AT, ALLOWED_SECONDS)
+        only_lost_then([*SERVED, lost_at(99.5)], (HARM_AT, ALLOWED_SECONDS))
 
 
 def test_it_serves_again_after_the_last_loss() -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -15,20 +13,25 @@ from typing import Any
 
 import pytest
 from tests.crashes.harm import (
+    BAKE,
     PARTS,
     STOPPED_SECONDS,
-    STRATEGIES,
+    Way,
     all_alive,
+    decisions,
     each_counted_once,
+    every,
     instances,
     launcher,
     living,
     lost,
+    named,
     part,
     phase,
     seeded,
     settled,
     stopped,
+    stopped_between_writes,
     strategies,
     trial,
 )
@@ -37,19 +40,21 @@ from tests.scenarios.shadow import CAPTURE, PRODUCTION, SHADOW, dropped, quick_m
 from tests.scenarios.world import Load, Server, World, wait_for
 
 from bannister.domain.deployment.recorder import WAITED
-from bannister.launcher.processes import is_alive
+from bannister.launcher.processes import identify, is_alive
 
 pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.slow]
 
 BOTH = (PRODUCTION, SHADOW)
+#: An instance is silent when it has missed three pings, two seconds apart and each waited for two seconds; so this is noticed within less than this.
+NOTICED_SECONDS = 15
 
 
-@pytest.mark.parametrize("victim", ["telemetry", "capture", "Envoy", "launcher"])
-def test_a_part_stands_still_in_a_deployment(world: World, tmp_path: Path, victim: str) -> None:
+@every("telemetry", "capture", "Envoy", "launcher")
+def test_a_part_stands_still_in_a_deployment(world: World, tmp_path: Path, victim: str, way: Way | None) -> None:
     """Requests wait for a frozen Envoy; the others nobody misses. Nothing is lost, restarted or counted twice."""
     chance, server = seeded(), world.server
-    strategy, bad = chance.choice(list(STRATEGIES)), chance.random() < 0.5
-    with trial(world, tmp_path / "load", f"still-{victim}", strategy, bad) as one:
+    way = way or Way.by_chance(chance)
+    with trial(world, tmp_path / "load", named("still", victim, way), way) as one:
         one.begin()
         one.some_moment(chance)
         before = living(server, "launcher", *PARTS)
@@ -58,40 +63,54 @@ def test_a_part_stands_still_in_a_deployment(world: World, tmp_path: Path, victi
         one.right_outcome(one.settled())
         all_alive(before)
     answers = one.load.nothing_lost()
-    each_counted_once(world, one.name, len(answers) + (0 if bad else 10))
+    each_counted_once(world, one.name, len(answers) + (0 if one.bad else 10))
 
 
-def test_an_instance_stands_still(world: World, tmp_path: Path) -> None:
-    """What waits on it is answered when it moves again; meanwhile the others serve."""
+@every("an instance of blue", "an instance of green")
+def test_an_instance_stands_still_in_a_deployment(world: World, tmp_path: Path, victim: str, way: Way | None) -> None:
+    """What waits on it is answered when it moves again, and meanwhile the others serve. A good version goes back if its instance is silent for long enough in a
+    bake that is long enough.
+    """
     chance = seeded()
-    with trial(world, tmp_path / "load", "still", "canary", bad=False) as one:
-        victim = chance.choice(sorted({world.invoke("still")["pid"] for _ in range(20)}))
-        with stopped(victim):
+    way = way or Way.by_chance(chance)
+    fleet = victim.split()[-1]
+    noticed = fleet == "green" and STOPPED_SECONDS > NOTICED_SECONDS
+    with trial(world, tmp_path / "load", named("still", victim, way), way) as one:
+        one.begin(NOTICED_SECONDS if noticed else BAKE)
+        pid = one.an_instance(fleet, chance)
+        frozen = identify(pid)
+        assert frozen is not None
+        with stopped(pid):
             before = len(one.load.answers())
             time.sleep(STOPPED_SECONDS)
-            assert len(one.load.answers()) > before + 20 * STOPPED_SECONDS, "the other serves"
-        wait_for("it serves again", lambda: world.invoke("still")["pid"] == victim, 120.0)
+            assert len(one.load.answers()) > before + 20 * STOPPED_SECONDS, "the others serve"
+        found = one.settled()
+        print(f"{victim} stood still: {found.get('FailureReason', 'completed')}")
+        one.right_outcome(found, may_lose_green=fleet == "green", loses_green=noticed)
+        if fleet == "blue" and found["EndpointConfigName"] == one.old and way.strategy != "rolling":
+            wait_for("it serves again", lambda: world.invoke(one.name)["pid"] == pid, 120.0)
+            assert is_alive(frozen)
     one.load.nothing_lost()
 
 
-def test_a_frozen_control_plane_is_replaced(tmp_path: Path) -> None:
+@every("control plane")
+def test_a_frozen_control_plane_is_replaced(tmp_path: Path, victim: str, way: Way | None) -> None:
     """The launcher notices, ends it, and its successor takes the deployment on; Envoy and the instances serve all the time."""
     chance = seeded()
-    server = Server(tmp_path / "data", liveness_timeout_seconds=4.0)
+    server = Server(tmp_path / "data", liveness_timeout_seconds=8.0)
     try:
         world = World(server)
-        strategy, bad = chance.choice(list(STRATEGIES)), chance.random() < 0.5
-        with trial(world, tmp_path / "load", "frozen", strategy, bad) as one:
+        with trial(world, tmp_path / "load", "frozen", way or Way.by_chance(chance)) as one:
             one.begin()
             one.some_moment(chance)
-            frozen, spared = part(server, "control plane"), living(server, "launcher", "telemetry", "Envoy")
+            frozen, spared = part(server, victim), living(server, "launcher", "telemetry", "Envoy")
             print(f"frozen in phase {phase(server, 'frozen')}")
             os.kill(frozen.pid, signal.SIGSTOP)
             wait_for("it is ended", lambda: not is_alive(frozen))
             one.right_outcome(one.settled())
             all_alive(spared)
         answers = one.load.nothing_lost()
-        each_counted_once(world, "frozen", len(answers) + (0 if bad else 10))
+        each_counted_once(world, "frozen", len(answers) + (0 if one.bad else 10))
         assert "did not answer for" in (server.data_dir / "up.log").read_text()
     finally:
         assert server.stop() == 0
@@ -142,22 +161,22 @@ def shadow_total(world: World, endpoint: str, metric: str) -> float:
     return total(world, endpoint, SHADOW, metric, namespace="/bannister/Shadow")
 
 
-@pytest.mark.parametrize("strategy", strategies())
-def test_a_succeeded_control_plane_changes_nothing_when_it_wakes(tmp_path: Path, strategy: str) -> None:
+@every("control plane")
+def test_a_succeeded_control_plane_changes_nothing_when_it_wakes(tmp_path: Path, victim: str, way: Way | None) -> None:
     """A second one is started by hand while the first stands still in the middle of a deployment: as on another machine."""
     chance = seeded()
     server = Server(tmp_path / "data", liveness_timeout_seconds=600.0)
     successor: subprocess.Popen[bytes] | None = None
     try:
         world = World(server)
-        with trial(world, tmp_path / "load", "two", strategy, chance.random() < 0.5) as one:
+        with trial(world, tmp_path / "load", "two", way or Way.by_chance(chance)) as one:
             one.begin()
             one.some_moment(chance)
-            first, spared = part(server, "control plane"), living(server, "telemetry", "Envoy")
+            first, spared = part(server, victim), living(server, "telemetry", "Envoy")
             print(f"first one stopped in phase {phase(server, 'two')}")
             # The launcher stands still, too: it would start a third when the first ends.
             with stopped(launcher(server).pid):
-                with stopped(first.pid):
+                with stopped_between_writes(server, first.pid):
                     successor = by_hand(server)
                     wait_for("the successor has settled it", lambda: phase(server, "two") is None, 240.0)
                     found, running = settled(world, "two"), instances(server)
@@ -169,7 +188,7 @@ def test_a_succeeded_control_plane_changes_nothing_when_it_wakes(tmp_path: Path,
                 assert successor.poll() is None
                 successor.kill()
                 successor.wait()
-            wait_for("the launcher has started another", lambda: part(server, "control plane") != first)
+            wait_for("the launcher has started another", lambda: part(server, victim) != first)
             wait_for("it answers", lambda: told(settled(world, "two")) == told(found))
         answers = one.load.nothing_lost()
         each_counted_once(world, "two", len(answers) + (0 if one.bad else 10))
@@ -225,13 +244,13 @@ def test_blind_is_not_quiet(tmp_path: Path, how: str) -> None:
     server = Server(tmp_path / "data", blind_timeout_seconds=blind_timeout)
     try:
         world = World(server)
-        with trial(world, tmp_path / "load", "blind", "linear", bad=True) as one:
+        with trial(world, tmp_path / "load", "blind", Way("linear", bad=True)) as one:
             # Before its first request, so that not one datapoint of the bad version is ever seen.
             telemetry = part(server, "telemetry")
             world.update(
                 "blind",
                 "blind-new",
-                routing={**STRATEGIES["linear"]["routing"], "WaitIntervalInSeconds": 3},
+                routing=strategies(3)["linear"]["routing"],
                 alarms=(one.alarm,),
                 termination_wait=0,
             )
@@ -263,12 +282,3 @@ def killed_until_settled(server: Server, endpoint: str, world: World) -> dict[st
             os.kill(part(server, "telemetry").pid, signal.SIGKILL)
         time.sleep(0.1)
     return settled(world, endpoint)
-
-
-def decisions(server: Server, endpoint: str) -> list[dict[str, str]]:
-    with sqlite3.connect(f"file:{server.data_dir / 'state.db'}?mode=ro", uri=True) as connection:
-        rows = connection.execute(
-            "SELECT body FROM journal WHERE subject = ? AND kind = 'deployment.decided' ORDER BY sequence",
-            (f"endpoint/{endpoint}",),
-        ).fetchall()
-    return [json.loads(body) for (body,) in rows]

@@ -5,8 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tests.crashes.harm import part, stopped
-from tests.crashes.test_stop import decisions
+from tests.crashes.harm import decisions, part, stopped
 from tests.scenarios.world import Server, World
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]

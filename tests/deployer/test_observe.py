@@ -1,4 +1,4 @@
-"""What the deployer sees of the requests that green got in a bake."""
+"""What the deployer sees: the requests that green got in a bake, and the values that tripped an alarm."""
 
 from __future__ import annotations
 
@@ -10,16 +10,23 @@ import pytest
 from tests.domain.deployment.worlds import deployment
 
 from bannister.deployer.observe import Observer
+from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmValue, Comparison
+from bannister.domain.alarm.evaluation import initial_state
+from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.summary import Report, Summary
+from bannister.evaluator.assessment import evidence_of
 from bannister.metrics.memory import MemoryMetrics
 from bannister.metrics.store import GroupDimensions
 from bannister.settings import Settings
 from bannister.state.memory import MemoryState
+from bannister.state.store import Put, Record
+from bannister.state.tables import ALARMS
 
 BAKING = replace(deployment(), phase=Phase.BAKING, step=0, baking_since=1010.5)
 OVER = 1041.0
+LATER = Datapoint(1030.0, 0.0, 20.0)
 
 
 @dataclass
@@ -43,6 +50,9 @@ class World:
 
     def evaluated_until(self, alarm: str) -> float:
         return self.at
+
+    def datapoints(self, alarm: str) -> tuple[Datapoint | None, ...]:
+        return (None, LATER)
 
     def silent_seconds(self) -> float:
         return 0.0
@@ -81,3 +91,23 @@ async def test_requests_to_green_in_the_bake_are_counted(tmp_path: Path) -> None
 )
 async def test_they_are_not_counted_where_they_decide_nothing(tmp_path: Path, one: Deployment, world: World) -> None:
     assert await requests_seen(tmp_path, one, world) is None
+
+
+@pytest.mark.parametrize("tripped", [True, False], ids=["tripped", "set by hand"])
+async def test_of_an_alarm_that_tripped_the_values_are_seen_that_tripped_it(tripped: bool) -> None:
+    """A newer evaluation may look at others before the deployer looks, and a new control plane's first one has not been."""
+    rule = AlarmRule(None, "Average", 10, 1, 1, 0.05, Comparison.GREATER)
+    breach = Datapoint(1020.0, 0.5, 40.0)
+    evidence = evidence_of(rule, 1030, (None, None, breach)) if tripped else {"set_by_request": True}
+    body = {"to": AlarmValue.ALARM.value, "reason": "because", **evidence}
+    state, anything = MemoryState(), World()
+    world: Any = anything
+    await state.commit(
+        [Put(ALARMS, "errors", Alarm("errors", rule, initial_state(0.0), 0.0), 0)],
+        [Record(1030.5, "alarm/errors", "alarm.transitioned", body)],
+    )
+    one = replace(BAKING, alarms_seen=0, policy=replace(BAKING.policy, alarms=("errors",)))
+    observer = Observer(state, world, world, world, world)
+    (seen,) = (await observer.observe(Endpoint("e", 0, 0, deployment=one, blue=one.blue), one)).alarms
+    assert seen.tripped_at == 1030.5
+    assert seen.datapoints == ((None, None, breach) if tripped else (None, LATER))

@@ -123,6 +123,24 @@ def test_a_deployment_is_watched_to_its_end_and_explained(world: World, record: 
     assert f"No deployment runs on {endpoint}" in again.stdout
 
 
+def test_a_rollback_shows_the_value_that_breached_against_the_threshold(world: World, record: Path) -> None:
+    """Half of green's answers are errors: who asks why reads that, the threshold, and the share of the traffic that it had."""
+    endpoint = world.endpoint("failing", world.config("failing-1"))
+    world.config("failing-2", FAIL="0.5")
+    alarm = world.error_alarm("failing-errors", endpoint, "failing-2")
+    with Load(world.server, endpoint, record, rate=100):
+        world.update(endpoint, "failing-2", routing=LONG_CANARY, alarms=(alarm,))
+        assert world.settled(endpoint)["EndpointConfigName"] == "failing-1"
+    story = run(world, "explain", endpoint).stdout
+    breached = r'alarm  "failing-errors" ALARM \(tripped\): ([0-9.]+), alarm if > 0\.05'
+    shown = re.search(breached, story[story.index("stopped: rolling back") :])
+    assert shown is not None, story
+    assert 0.05 < float(shown[1]) <= 1.0
+    shifted = story[story.index("split acknowledged") : story.index("stopped: rolling back")]
+    assert "traffic: 80 % asked, 80 % acknowledged" in shifted
+    assert "traffic: 20 % asked, 20 % acknowledged" in shifted
+
+
 def test_a_person_stops_a_deployment(world: World, record: Path) -> None:
     endpoint = world.endpoint("stopped", world.config("stopped-1"))
     world.config("stopped-2")

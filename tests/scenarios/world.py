@@ -33,6 +33,10 @@ def model_fn(model_dir):
     return os.environ["VERSION"]
 
 def predict_fn(data, model):
+    if "BEGUN" in os.environ:
+        # One file for each process; what was written is still there after a SIGKILL.
+        with open(os.path.join(os.environ["BEGUN"], str(os.getpid())), "a") as begun:
+            begun.write(str(data["x"]) + "\\n")
     if random.random() < float(os.environ.get("FAIL", "0")):
         raise ValueError("version " + model + " fails")
     time.sleep(float(os.environ.get("SLEEP", "0")))
@@ -263,6 +267,8 @@ class World:
 class Answer:
     """One line of the load's record."""
 
+    #: Counted from 0; it is what the request says: `{"x": number}`.
+    number: int
     began: float
     ended: float
     status: int | None
@@ -316,4 +322,4 @@ def _answer(line: dict[str, Any]) -> Answer:
             version = body["OriginalMessage"].split("version ")[1].split(" fails")[0]
         else:
             lost = f"{line['status']}: {line['body'][:300]}"
-    return Answer(line["began"], line["ended"], line.get("status"), version, lost)
+    return Answer(line["number"], line["began"], line["ended"], line.get("status"), version, lost)

@@ -1,11 +1,11 @@
-"""Every decision of simulated worlds is the same when it is taken again from its record."""
+"""Every decision of simulated worlds is the same when it is taken again from its record, which has what it was decided on."""
 
 import contextlib
 import logging
 from collections.abc import Iterator
 
 import pytest
-from tests.scenarios.recorder import check_others
+from tests.scenarios.recorder import check_evidence, check_others
 from tests.simulation.story import Script, tell
 from tests.simulation.world import Violation, World
 
@@ -48,3 +48,4 @@ def test_decisions_of_many_worlds_are_the_same_when_taken_again(seed: int) -> No
     entries = journal(seed)
     assert disagreements(decisions(entries)) == []
     check_others([(entry.kind, entry.body) for entry in entries])
+    check_evidence([(entry.kind, entry.body) for entry in entries])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from bannister.clock import Clock
 from bannister.domain.alarm.alarm import Alarm, AlarmValue
@@ -171,7 +171,8 @@ class Observer:
         for entry in await self._state.journal(after=deployment.alarms_seen, subject=f"alarm/{name}"):
             if entry.kind == "alarm.transitioned" and entry.body.get("to") == AlarmValue.ALARM:
                 reason = " ".join([str(entry.body.get("reason", "")), *await self._reasons_beneath(alarm)])
-                return replace(seen, tripped_at=entry.at, tripped_reason=reason)
+                datapoints = _looked_at(entry.body) or seen.datapoints
+                return replace(seen, tripped_at=entry.at, tripped_reason=reason, datapoints=datapoints)
             if entry.kind == "alarm.deleted":
                 return replace(seen, value=None)  # and made again since: another alarm under the same name
         return seen
@@ -225,6 +226,20 @@ class Observer:
         fleets = [fleet for fleet in (deployment.blue, deployment.green) if fleet is not None]
         rows = {group.id: await self._state.get(GROUPS, group.id) for fleet in fleets for group in fleet.all_groups}
         return {group: None if row is None else row.value for group, row in rows.items()}
+
+
+def _looked_at(transition: Mapping[str, Any]) -> tuple[Datapoint | None, ...]:
+    """What a metric alarm's evaluation looked at that brought a transition about; empty: it was set by hand, or is of another kind.
+
+    The newest evaluation may be another one: after a restart there is none yet, and a moment later it may look at other periods.
+    """
+    if "window" not in transition:
+        return ()
+    start, period = transition["window"]["start"], transition["window"]["period_seconds"]
+    return tuple(
+        None if value is None else Datapoint(start + number * period, value, samples)
+        for number, (value, samples) in enumerate(zip(transition["values"], transition["samples"], strict=True))
+    )
 
 
 def _by_group(weights: Sequence[Weight] | None) -> dict[str, int] | None:

@@ -56,7 +56,7 @@ class AlarmObservation:
     tripped_at: float | None = None
     tripped_reason: str | None = None
     rule: AlarmRule | None = None
-    #: What the newest evaluation looked at, one for each period of its range, oldest first; None: no data.
+    #: What the newest evaluation looked at (where it tripped: the one that tripped it), one for each period of its range, oldest first; None: no data.
     datapoints: tuple[Datapoint | None, ...] = ()
     #: Why the alarm is in its state.
     reason: str = ""
