@@ -10,11 +10,11 @@ HARM_AT, ALLOWED_SECONDS = 100.0, 0.5
 
 
 def answered(began: float) -> Answer:
-    return Answer(began, began + 0.01, 200, "v1", None)
+    return Answer(0, began, began + 0.01, 200, "v1", None)
 
 
 def lost_at(began: float, ended: float | None = None) -> Answer:
-    return Answer(began, began + 0.01 if ended is None else ended, None, None, "Connection refused")
+    return Answer(0, began, began + 0.01 if ended is None else ended, None, None, "Connection refused")
 
 
 SERVED = [answered(99.0), answered(100.45), answered(102.0)]
