@@ -69,6 +69,8 @@ HEALING_SECONDS_MAX = 30.0
 SET_BY_HAND = "Over."
 #: A start that misses its time-out by less than this may or may not: it is asked now and then.
 START_SECONDS = 0.5
+#: What a ping that is asked for now says is known, and acted on, after this long.
+ANSWER_SECONDS_MAX = 1.0
 
 
 @dataclass
@@ -444,8 +446,24 @@ class Checker:
                     raise self._world.violated(
                         "7: any transition to ALARM rolls back", f"{old.id} went on after {entry}."
                     )
+        self._check_answers(old)
         if new.phase is Phase.RETIRING:
             self._check_evidence(old)
+
+    def _check_answers(self, deployment: Deployment) -> None:
+        """Nobody whom the control plane can know to stand still passes a bake: it has been asked since, and had its time to answer."""
+        world, now = self._world, self._world.loop.time()
+        known = world.settings.health_check_interval_seconds + ANSWER_SECONDS_MAX
+        if world.plane is None or now - world.plane.up_at < known:
+            return
+        draining = {one.id for one in world.machine.remembered.instances if one.draining}
+        for group in deployment.green.groups:
+            for instance, since in world.machine.silent_in(group.id).items():
+                if now - since > known and instance not in draining:
+                    raise world.violated(
+                        "8: a version that stands still passes no bake",
+                        f"{deployment.id} went on, and {instance} of green has not answered for {now - since:.1f} s.",
+                    )
 
     def _check_evidence(self, deployment: Deployment) -> None:
         """A version that failed every request, under an alarm that counts them, cannot have passed."""

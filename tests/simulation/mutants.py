@@ -147,6 +147,12 @@ def _bake_without_evaluation() -> Parts:
     return Parts()
 
 
+def _standing_still_passed_by() -> Parts:
+    """Only one that is taken for unready counts."""
+    machine.overdue = lambda _seen: 0
+    return Parts()
+
+
 def _short_bake() -> Parts:
     honest = machine.bake_deadline
 
@@ -936,6 +942,7 @@ MUTANTS: dict[str, Callable[[], Parts]] = {
     "weights before what has grown is ready": _weights_before_capacity,
     "a smaller group stopped at once": _no_draining,
     "instances that are not warm yet": _cold_instances,
+    "instances that stand still passed by": _standing_still_passed_by,
     "instances touched by a control plane that was replaced": _instances_touched_by_whoever_wakes,
     "proxies told by a control plane that was replaced": _proxies_told_by_whoever_wakes,
     "a larger share for a variant of which nobody answers": _shares_for_nobody,

@@ -629,6 +629,25 @@ async def control_planes_that_end_in_a_bake(world: World) -> None:
     _came_to(world, Phase.RETIRING)
 
 
+async def green_stands_still_in_a_bake(world: World) -> None:
+    """One of green's instances hangs shortly before a bake would be over, and only after that can it be taken for unready."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return
+    config = await release.version(Model("still", Behaviour(ready_after_seconds=world.rng.random())), 2)
+    alarm = await release.watch(config, "notBreaching")
+    policy = _all_at_once(8, alarm)
+    await release.update(config, policy if world.rng.random() < 0.5 else replace(policy, alarms=()))
+    await _bakes(world)
+    await asyncio.sleep(4.0 + world.rng.random() * 0.9)
+    running = world.endpoints()["e1"].deployment
+    for instance in world.machine.in_group(running.green.groups[0].id)[:1] if running is not None else ():
+        world.machine.harm(instance)
+        world.machine.hang(instance)
+    await release.at_rest()
+    _came_to(world, Phase.ROLLING_BACK)
+
+
 async def the_only_one_hangs(world: World) -> None:
     """An endpoint's only instance does not answer while the control plane is replaced, and answers again about when the new one acts."""
     release = Release(world, "e1")
@@ -658,6 +677,7 @@ SITUATIONS: dict[str, Situation] = {
     "stopped by a person": stopped_by_a_person,
     "slow to start": slow_to_start,
     "the only one hangs": the_only_one_hangs,
+    "green stands still in a bake": green_stands_still_in_a_bake,
     "silent before a restart": silent_before_a_restart,
     "replaced while blue retires": replaced_while_blue_retires,
     "silent while it drains": silent_while_it_drains,

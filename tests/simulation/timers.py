@@ -128,11 +128,12 @@ class TimerRules:
         return bool(there) and obeys and len(there) + len(gone) == len(proxies)
 
     def _baking(self, deployment: Deployment, watched: Watched) -> None:
-        """A bake that nothing disturbs is over by its deadline, which was set when it began, however often the control plane has ended since."""
+        """A bake that nothing disturbs, a silent instance of green neither, is over by its deadline, which was set when it began, however often the control plane has ended since."""
         world = self._world
         bake = deployment.steps[deployment.step].bake_seconds
         seen = self._telemetry_disturbed_at < watched.baking_since - TELEMETRY_RECOVERS_SECONDS
         undisturbed = watched.jumps == world.checker.jumps and (seen or not deployment.policy.alarms)
+        undisturbed = undisturbed and not any(world.machine.silent_in(group.id) for group in deployment.green.groups)
         due = undisturbed and world.loop.time() >= watched.baking_since + bake
         late = self._due_for(deployment, "baked", due=due)
         if late > BAKED_SECONDS_MAX:

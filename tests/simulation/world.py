@@ -110,6 +110,8 @@ class ObservedMachine(MemoryMachine):
         self.harmed: dict[str, None] = {}
         #: By instance: the address of its program that was asked to end last.
         self.asked_to_end: dict[str, str] = {}
+        #: Since when programs that run do not answer although they had.
+        self.silent_since: dict[str, float] = {}
 
     def start(self, instance: str, image: str, now: float = 0.0) -> Identity:
         address = f"127.0.0.1:{self.next_port}"
@@ -123,6 +125,14 @@ class ObservedMachine(MemoryMachine):
         self._world.note("machine", f"{instance} of {group} starts at {address}")
         return identity
 
+    def hang(self, instance: str) -> None:
+        self.silent_since[instance] = self._world.loop.time()
+        super().hang(instance)
+
+    def answer(self, instance: str) -> None:
+        self.silent_since.pop(instance, None)
+        super().answer(instance)
+
     def terminate(self, instance: str) -> None:
         self._world.checker.acted(f"terminate {instance}")
         if instance in self._programs:
@@ -135,6 +145,7 @@ class ObservedMachine(MemoryMachine):
         super().terminate(instance)
 
     def end(self, instance: str, status: int = -9) -> None:
+        self.silent_since.pop(instance, None)
         if instance in self._programs:
             self._world.note("machine", f"{instance} of {self.group_of[instance]} ends with {status}")
             if not self._was_asked_to_end(instance) or self._programs[instance].strained:
@@ -185,6 +196,10 @@ class ObservedMachine(MemoryMachine):
             if self._world.image_of[self.group_of[program.instance]] == image and program.answers:
                 for timer in program.timers:
                     timer.cancel()
+
+    def silent_in(self, group: str) -> dict[str, float]:
+        """Instances of a group that do not answer although they had, with since when."""
+        return {one: since for one, since in self.silent_since.items() if self.group_of[one] == group}
 
     def in_group(self, group: str) -> list[str]:
         """Running instances of a group."""
