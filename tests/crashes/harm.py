@@ -30,7 +30,7 @@ from bannister.launcher.record import Record
 
 #: `make crashes` does every harm in deployments of every strategy, and longer; CI, which has five minutes for all of this, each in one that chance chooses.
 EVERYTHING = "CRASHES" in os.environ
-REPEATS = int(os.environ.get("CRASHES", "3"))
+REPEATS = int(os.environ.get("CRASHES", "5"))
 STOPPED_SECONDS = float(os.environ.get("STOPPED_SECONDS", "4"))
 PARTS = ("control plane", "telemetry", "capture", "Envoy")
 #: A part that has run for so long is started again at once.

@@ -98,7 +98,7 @@ async def test_of_an_alarm_that_tripped_the_values_are_seen_that_tripped_it(trip
     """A newer evaluation may look at others before the deployer looks, and a new control plane's first one has not been."""
     rule = AlarmRule(None, "Average", 10, 1, 1, 0.05, Comparison.GREATER)
     breach = Datapoint(1020.0, 0.5, 40.0)
-    evidence = evidence_of(rule, 1030, (None, None, breach)) if tripped else {"set_by_request": True}
+    evidence = evidence_of(rule, 1030, 1030, (None, None, breach)) if tripped else {"set_by_request": True}
     body = {"to": AlarmValue.ALARM.value, "reason": "because", **evidence}
     state, anything = MemoryState(), World()
     world: Any = anything

@@ -62,6 +62,8 @@ async def test_an_alarm_that_a_deployment_names_is_decided_when_it_is_certain(wo
     *_, last = await world.transitions()
     assert "Decided 2 seconds before the period ends" in last.body["reason"]
     assert "decidedEarly" in json.loads(last.body["reason_data"])
+    assert last.body["window"] == {"start": START + 11, "end": START + 31, "period_seconds": 10}
+    assert last.body["values"] == [6.0, 6.0], "what it was decided on, not what has ended by now"
     assert await world.value() is ALARM
 
 

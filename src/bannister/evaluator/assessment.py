@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from bannister.clock import Clock
 from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState
 from bannister.domain.alarm.cascade import cascade
+from bannister.domain.alarm.certainty import Foreseen
 from bannister.domain.alarm.evaluation import awaits_confirmation, evaluate
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.errors import Conflict
@@ -40,12 +42,12 @@ async def assess(
         alarm = current.value
         if alarm.rule is None or alarm.dependents:
             break
-        after, slots = await judged(alarm, alarm.rule, windows, clock.now(), early=early)
-        if after is alarm.state:
+        found = await judged(alarm, alarm.rule, windows, clock.now(), early=early)
+        if found.state is alarm.state:
             return current
-        evidence = {alarm.name: evidence_of(alarm.rule, windows.end, slots)}
+        evidence = {alarm.name: found.evidence(alarm.rule, windows.end)}
         try:
-            await settle(state, {alarm.name: current}, {alarm.name: after}, evidence, clock.now(), place)
+            await settle(state, {alarm.name: current}, {alarm.name: found.state}, evidence, clock.now(), place)
         except Conflict:
             pass  # Its rule or its state is another one now: decide again.
         else:
@@ -56,16 +58,37 @@ async def assess(
     )
 
 
-async def judged(
-    alarm: Alarm, rule: AlarmRule, windows: Windows, now: float, *, early: bool = False
-) -> tuple[AlarmState, Sequence[Datapoint | None]]:
-    """The state of a metric alarm on the ranges that end at `windows.end`, and the periods that were looked at; `early` as in `assess`."""
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What came of judging an alarm at one second."""
+
+    #: The alarm's own where nothing is to be written.
+    state: AlarmState
+    #: The periods that were looked at, oldest first; None: no data.
+    slots: Sequence[Datapoint | None]
+    #: The later evaluation that the state is of; None: it is of this second's.
+    ahead: Foreseen | None = None
+
+    def evidence(self, rule: AlarmRule, end: int) -> dict[str, Any]:
+        """What the journal's entry of a transition says of what it was decided on."""
+        if self.ahead is None:
+            return evidence_of(rule, end, end, self.slots)
+        known = {point.start_at: point for point in self.ahead.breaching}
+        first = self.ahead.at - rule.evaluation_periods * rule.period_seconds
+        starts = range(first, self.ahead.at, rule.period_seconds)
+        return evidence_of(rule, end, self.ahead.at, [known.get(start) for start in starts])
+
+
+async def judged(alarm: Alarm, rule: AlarmRule, windows: Windows, now: float, *, early: bool = False) -> Judged:
+    """Judge a metric alarm on the ranges that end at `windows.end`; `early` as in `assess`."""
     slots = await windows.slots(rule)
     if awaits_confirmation(rule, alarm.state, windows.end):
-        return alarm.state, slots
+        return Judged(alarm.state, slots)
     unseen = windows.unseen(alarm.configured_at, rule, slots)
     ahead = await windows.foreseen(rule) if early else None
-    return evaluate(rule, slots, alarm.state, now, unseen=unseen, ahead=ahead), slots
+    state = evaluate(rule, slots, alarm.state, now, unseen=unseen, ahead=ahead)
+    is_of_ahead = ahead is not None and state is not alarm.state and state.confirmed_at == ahead.at
+    return Judged(state, slots, ahead if is_of_ahead else None)
 
 
 async def settle(
@@ -88,11 +111,11 @@ async def settle(
     return [change.after.name for change in changes]
 
 
-def evidence_of(rule: AlarmRule, end: int, slots: Sequence[Datapoint | None]) -> dict[str, Any]:
-    """What the journal's entry of a transition says of what was looked at."""
+def evidence_of(rule: AlarmRule, until: int, end: int, slots: Sequence[Datapoint | None]) -> dict[str, Any]:
+    """What the journal's entry of a transition says of what was looked at: on data until then, the periods that end there (later, where it was decided early)."""
     period = rule.period_seconds
     return {
-        "evaluated_until": end,
+        "evaluated_until": until,
         "window": {"start": end - len(slots) * period, "end": end, "period_seconds": period},
         #: One for each period of the window, oldest first; None: no data.
         "values": [None if slot is None else slot.value for slot in slots],

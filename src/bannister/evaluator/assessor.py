@@ -18,7 +18,7 @@ from bannister.clock import Clock
 from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmState
 from bannister.domain.alarm.cascade import released
 from bannister.errors import Conflict, Fenced
-from bannister.evaluator.assessment import ATTEMPTS_MAX, assess, evidence_of, judged, settle
+from bannister.evaluator.assessment import ATTEMPTS_MAX, assess, judged, settle
 from bannister.evaluator.known import KnownAlarms
 from bannister.evaluator.progress import Position, Progress
 from bannister.evaluator.quiet import Quiet
@@ -229,15 +229,15 @@ class Assessor:
         try:
             additions = self._additions(alarm.rule)
             early = self._is_early(alarm.name)
-            state, slots = await judged(alarm, alarm.rule, windows, self._clock.now(), early=early)
+            found = await judged(alarm, alarm.rule, windows, self._clock.now(), early=early)
         except Fenced:
             raise
         except Exception:
             if self.fails(alarm.name, windows.end):
                 log.exception(_FAULT, alarm.name)
             return None
-        evidence = {} if state is alarm.state else evidence_of(alarm.rule, windows.end, slots)
-        return _Look(state, evidence, Position(alarm.configured_at, windows.end, tuple(slots)), additions)
+        evidence = {} if found.state is alarm.state else found.evidence(alarm.rule, windows.end)
+        return _Look(found.state, evidence, Position(alarm.configured_at, windows.end, tuple(found.slots)), additions)
 
     async def _settle(self, moves: dict[str, _Look]) -> None:
         """Write new states with what follows from them in one commit, and read what was written."""
