@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -36,7 +37,7 @@ from bannister.domain.deployment.machine import Event
 from bannister.domain.deployment.recorder import DECIDED, STARTED
 from bannister.domain.deployment.targets import wanted_instances as wanted_of
 from bannister.domain.endpoint import Endpoint
-from bannister.domain.routing import Membership, Plans, Weight, wanted_instances
+from bannister.domain.routing import Membership, Plans, RoutePlan, Weight, wanted_instances
 from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.envoy.memory import MemoryProxy
 from bannister.envoy.resources.names import ROUTE_TABLE
@@ -586,11 +587,27 @@ class Checker:
     def _acknowledged(self, endpoint: Endpoint, rule: str) -> None:
         plan = self._plans.of(endpoint)
         for proxy in self.proxies():
-            if proxy.weights(endpoint.name) != plan.weights:
+            if not self._stand_for(proxy.weights(endpoint.name), plan):
                 raise self._world.violated(
                     rule, f"{proxy.node} routes {proxy.weights(endpoint.name)}, asked was {plan.weights}."
                 )
         self._shares.acknowledged(endpoint)
+
+    def _stand_for(self, weights: Sequence[Weight], plan: RoutePlan) -> bool:
+        """Whether they are what was asked; or, where groups of one variant answer for each other, what those do of it that no fault has hit."""
+        asked = {one.group: one for one in plan.weights}
+        if not plan.shared or asked.keys() != {one.group for one in weights}:
+            return tuple(weights) == plan.weights
+        able = {one.variant for one in plan.weights if one.parts > 0 and not self.is_harmed(one.group)}
+        given: Counter[str] = Counter()
+        for one in weights:
+            given[one.variant] += one.parts - asked[one.group].parts
+            if self.is_harmed(one.group):
+                continue
+            wanted = asked[one.group].parts
+            if one.parts < wanted or (one.parts > 0 and wanted == 0 and one.variant in able):
+                return False
+        return not any(given.values())
 
     # --- the proxies
 

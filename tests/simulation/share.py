@@ -155,7 +155,13 @@ class ShareRules:
         return shared and any(machine.ever_harmed(group.id) for group in deployment.blue.groups)
 
     def acknowledged(self, endpoint: Endpoint) -> None:
-        """Every proxy has acknowledged what is asked: its shares are exactly that."""
+        """Every proxy has acknowledged what is asked: its shares are exactly that, but where one that a fault has hit is stood in for."""
+        deployment = endpoint.deployment
+        if deployment is not None and deployment.blue is not None and (deployment.rolling or deployment.blue.mixed):
+            if any(
+                self._world.checker.is_harmed(group.id) for group in (*deployment.blue.groups, *deployment.green.groups)
+            ):
+                return
         for proxy in self._world.checker.proxies():
             wrong = self.wrong(proxy, endpoint)
             if wrong is not None:
