@@ -154,14 +154,18 @@ class ShareRules:
         shared = deployment.rolling or deployment.blue.mixed
         return shared and any(machine.ever_harmed(group.id) for group in deployment.blue.groups)
 
+    def _may_be_stood_in_for(self, deployment: Deployment) -> bool:
+        """The fleets share the instances, and one of them is not there now because of a fault."""
+        blue = deployment.blue
+        if blue is None or not (deployment.rolling or blue.mixed):
+            return False
+        return any(self._world.checker.is_harmed(group.id) for group in (*blue.groups, *deployment.green.groups))
+
     def acknowledged(self, endpoint: Endpoint) -> None:
         """Every proxy has acknowledged what is asked: its shares are exactly that, but where one that a fault has hit is stood in for."""
         deployment = endpoint.deployment
-        if deployment is not None and deployment.blue is not None and (deployment.rolling or deployment.blue.mixed):
-            if any(
-                self._world.checker.is_harmed(group.id) for group in (*deployment.blue.groups, *deployment.green.groups)
-            ):
-                return
+        if deployment is not None and self._may_be_stood_in_for(deployment):
+            return
         for proxy in self._world.checker.proxies():
             wrong = self.wrong(proxy, endpoint)
             if wrong is not None:
