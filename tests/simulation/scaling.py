@@ -96,7 +96,10 @@ class ScalingRules:
                 raise self._world.violated(
                     "2: capacity before traffic", f"{group.id} gets its new weight; {up} of its instances answer."
                 )
-        self._answered(before.blue, after.blue)
+        if (
+            after.scaling is None or after.scaling.reason is None
+        ):  # else it is taken back: what was comes again, whatever has happened to it meanwhile
+            self._answered(before.blue, after.blue)
 
     def _answered(self, before: Fleet, after: Fleet) -> None:
         """Who gets a larger share of the requests has somebody to answer them; that nobody is left may not be known for a moment."""
