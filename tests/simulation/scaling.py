@@ -96,9 +96,8 @@ class ScalingRules:
                 raise self._world.violated(
                     "2: capacity before traffic", f"{group.id} gets its new weight; {up} of its instances answer."
                 )
-        if (
-            after.scaling is None or after.scaling.reason is None
-        ):  # else it is taken back: what was comes again, whatever has happened to it meanwhile
+        # Where it is taken back, what was comes again, whatever has happened to it meanwhile.
+        if after.scaling is None or after.scaling.reason is None:
             self._answered(before.blue, after.blue)
 
     def _answered(self, before: Fleet, after: Fleet) -> None:

@@ -149,17 +149,13 @@ class ShareRules:
 
     def _stands_in(self, deployment: Deployment) -> bool:
         """In a rolling update the fleets share the instances: green has what blue cannot take, where a fault took blue's instances."""
-        assert deployment.blue is not None
-        machine = self._world.machine
-        shared = deployment.rolling or deployment.blue.mixed
-        return shared and any(machine.ever_harmed(group.id) for group in deployment.blue.groups)
+        blue, machine = deployment.blue, self._world.machine
+        return blue is not None and _shares(deployment) and any(machine.ever_harmed(one.id) for one in blue.groups)
 
     def _may_be_stood_in_for(self, deployment: Deployment) -> bool:
-        """The fleets share the instances, and one of them is not there now because of a fault."""
-        blue = deployment.blue
-        if blue is None or not (deployment.rolling or blue.mixed):
-            return False
-        return any(self._world.checker.is_harmed(group.id) for group in (*blue.groups, *deployment.green.groups))
+        """One that shares the requests of its variant is not there now because of a fault."""
+        groups = (*(deployment.blue.groups if deployment.blue is not None else ()), *deployment.green.groups)
+        return _shares(deployment) and any(self._world.checker.is_harmed(one.id) for one in groups)
 
     def acknowledged(self, endpoint: Endpoint) -> None:
         """Every proxy has acknowledged what is asked: its shares are exactly that, but where one that a fault has hit is stood in for."""
@@ -182,3 +178,8 @@ class ShareRules:
 
     def _violated(self, what: str) -> None:
         raise self._world.violated("11: green's share is what was asked", what)
+
+
+def _shares(deployment: Deployment) -> bool:
+    """Groups of one variant answer for each other."""
+    return deployment.blue is not None and (deployment.rolling or deployment.blue.mixed)

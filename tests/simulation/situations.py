@@ -102,8 +102,7 @@ async def an_instant_in_alarm(world: World) -> None:
     config = await release.version(Model("suspect", Behaviour(ready_after_seconds=world.rng.random())), 2)
     alarm = await release.watch(config, "notBreaching")
     await release.update(config, _all_at_once(12, alarm))
-    while (running := world.endpoints()["e1"].deployment) is not None and running.phase is not Phase.BAKING:
-        await asyncio.sleep(LOOK_SECONDS)
+    await _bakes(world)
     await asyncio.sleep(world.rng.random() * 8)
     await release.set_alarm(alarm, AlarmValue.ALARM, AlarmValue.OK)
     await release.at_rest()
@@ -120,8 +119,7 @@ async def an_instant_in_alarm_beneath(world: World) -> None:
     rules = [("middle", f"ALARM({alarm}) OR ALARM({config}-share)"), ("top", "NOT OK(middle)")]
     await release.put_composites(config, rules)
     await release.update(config, _all_at_once(12, "top"))
-    while (running := world.endpoints()["e1"].deployment) is not None and running.phase is not Phase.BAKING:
-        await asyncio.sleep(LOOK_SECONDS)
+    await _bakes(world)
     await asyncio.sleep(world.rng.random() * 8)
     await release.set_alarm(alarm, AlarmValue.ALARM, AlarmValue.OK)
     await release.at_rest()
@@ -465,8 +463,7 @@ async def silent_while_it_drains(world: World) -> None:
     config = await release.version(Model("next", Behaviour(ready_after_seconds=world.rng.random())), 1)
     instance = next(iter(machine.running), None)
     await release.update(config, DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, 2))
-    while (running := world.endpoints()["e1"].deployment) is not None and running.phase is not Phase.BAKING:
-        await asyncio.sleep(LOOK_SECONDS)
+    await _bakes(world)
     if instance is not None and instance in machine.running and machine.answers(instance):
         address = machine.address_of[instance]
         proxy.begin(address)
@@ -487,8 +484,7 @@ async def a_proxy_that_comes_back_later(world: World) -> None:
     config = await release.version(Model("next", Behaviour(ready_after_seconds=rng.random())), 2)
     half = CapacitySize(CapacityType.CAPACITY_PERCENT, 50)
     await release.update(config, DeploymentPolicy(Routing.CANARY, half, 20, 1))
-    while (running := world.endpoints()["e1"].deployment) is not None and running.phase is not Phase.BAKING:
-        await asyncio.sleep(LOOK_SECONDS)
+    await _bakes(world)
     late.disconnect()
     world.loop.call_later(1.2 + rng.random() * 0.5, late.reconnect)  # in time for a rollback that is as quick as any
     if world.plane is not None:
@@ -613,15 +609,10 @@ async def reports_that_come_again(world: World) -> None:
 
 async def control_planes_that_end_in_a_bake(world: World) -> None:
     """A sound version bakes, and every few seconds the control plane ends and another takes over; the last one stays."""
-    release = Release(world, "e1")
-    if not await release.create(world.rng.choice((1, 2))):
-        return
-    config = await release.version(Model("sound", Behaviour(ready_after_seconds=world.rng.random())), 2)
-    alarm = await release.watch(config, "notBreaching")
     bake_seconds = 16
-    policy = _all_at_once(bake_seconds, alarm)
-    await release.update(config, policy if world.rng.random() < 0.5 else replace(policy, alarms=()))
-    await _bakes(world)
+    release = await _sound_in_its_bake(world, bake_seconds)
+    if release is None:
+        return
     for _ in range(5):
         await asyncio.sleep(bake_seconds / 6 + world.rng.random() * 0.5)
         _kill(world)
@@ -631,14 +622,9 @@ async def control_planes_that_end_in_a_bake(world: World) -> None:
 
 async def green_stands_still_in_a_bake(world: World) -> None:
     """One of green's instances hangs shortly before a bake would be over, and only after that can it be taken for unready."""
-    release = Release(world, "e1")
-    if not await release.create(world.rng.choice((1, 2))):
+    release = await _sound_in_its_bake(world, 8)
+    if release is None:
         return
-    config = await release.version(Model("still", Behaviour(ready_after_seconds=world.rng.random())), 2)
-    alarm = await release.watch(config, "notBreaching")
-    policy = _all_at_once(8, alarm)
-    await release.update(config, policy if world.rng.random() < 0.5 else replace(policy, alarms=()))
-    await _bakes(world)
     await asyncio.sleep(4.0 + world.rng.random() * 0.9)
     running = world.endpoints()["e1"].deployment
     for instance in world.machine.in_group(running.green.groups[0].id)[:1] if running is not None else ():
@@ -730,6 +716,18 @@ async def _failing(world: World, release: Release) -> str | None:
 
 def _all_at_once(bake_seconds: int, alarm: str) -> DeploymentPolicy:
     return DeploymentPolicy(Routing.ALL_AT_ONCE, None, 0, bake_seconds, alarms=(alarm,))
+
+
+async def _sound_in_its_bake(world: World, bake_seconds: int) -> Release | None:
+    """A sound version at once with all of the traffic, watched by an alarm or by none, and its bake begins; None: there is no endpoint, because of a fault."""
+    release = Release(world, "e1")
+    if not await release.create(world.rng.choice((1, 2))):
+        return None
+    config = await release.version(Model("sound", Behaviour(ready_after_seconds=world.rng.random())), 2)
+    policy = _all_at_once(bake_seconds, await release.watch(config, "notBreaching"))
+    await release.update(config, policy if world.rng.random() < 0.5 else replace(policy, alarms=()))
+    await _bakes(world)
+    return release
 
 
 async def _bakes(world: World) -> None:

@@ -270,9 +270,8 @@ class MemoryProxy:
             case Kind.CLUSTER:
                 self._apply_clusters({one.name for one in response.resources})
             case Kind.ENDPOINTS:
-                for one in sorted(
-                    response.resources, key=attrgetter("name")
-                ):  # each draws its times, in an order that no set decides
+                # Each draws its times, in an order that no set decides.
+                for one in sorted(response.resources, key=attrgetter("name")):
                     if one.name in held.clusters:
                         self._apply_hosts(held.clusters[one.name], one.about)
             case Kind.LISTENER:
