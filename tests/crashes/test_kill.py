@@ -48,6 +48,8 @@ pytestmark = [pytest.mark.real, pytest.mark.alone, pytest.mark.slow]
 HELD_SECONDS = 2.0
 #: From the moment at which telemetry listens again until each of Envoy's threads has found out.
 FOUND_SECONDS = 0.5
+#: From an instance's end until a proxy has read that its connections ended. What the proxy gives to one of them meanwhile was given to the killed one as well.
+NOTICED_SECONDS = 0.25
 #: A bake that is long in comparison to what a control plane needs to start.
 LONG_BAKE = 15
 #: How many times parts are killed for one median.
@@ -198,9 +200,14 @@ def test_an_instance_is_killed(world: World, tmp_path: Path, victim: str, way: W
         one.right_outcome(one.settled(), loses_green=fleet == "green", may_lose_green=fleet == "green")
     answers = one.load.answers()
     in_flight = {each.number for each in answers if each.began <= gone_at and each.ended >= at}
-    on_it = in_flight - begun(one, others_than=pid)
+    # 424: a connection ended that the request was on. One to a process that is gone cannot be made: that is a 503.
+    noticed_at = gone_at + NOTICED_SECONDS
+    too_late = {each.number for each in lost(answers) if each.status == 424 and gone_at < each.began <= noticed_at}
+    on_it = (in_flight | too_late) - begun(one, others_than=pid)
     lost_ones = {each.number for each in lost(answers)}
-    print(f"{victim} killed: {len(in_flight)} requests in flight, {len(on_it)} of them on it, {len(lost_ones)} lost")
+    print(
+        f"{victim} killed: {len(in_flight)} requests in flight; {len(on_it)} on it, {len(too_late & on_it)} of them given to it too late; {len(lost_ones)} lost"
+    )
     refused: set[int] = set()
     if victim == "an instance of green" and way.strategy == "rolling":
         gone_back_at = decided_at(world.server, one.name, "blue restored")
