@@ -30,7 +30,7 @@ def test_what_was_found_stays_mended(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", FOUND)
 def test_without_its_mend_it_is_found_again(seed: int) -> None:
-    run = f"simulate({seed}, world_of({seed}), parts=MUTANTS[{FOUND[seed]!r}]())"
+    run = f"simulate({seed}, world_of({seed}), parts=MUTANTS[{FOUND[seed]!r}][0]())"
     program = f"from tests.simulation.mutants import MUTANTS\nfrom tests.simulation.test_found import *\n{run}"
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, check=False)
     assert "tests.simulation.world.Violation: " in done.stderr, f"{seed} shows nothing any more: keep a situation"
