@@ -263,6 +263,7 @@ class ControlPlane:
             self._evaluator.alarms_faulty,
             self._evaluator.evaluations_skipped,
             {"telemetry": self._telemetry_feed.missed, "capture": self._capture_feed.missed},
+            self._telemetry_feed.dropped_entries,
         )
 
     # --- one control plane at a time

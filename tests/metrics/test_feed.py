@@ -131,6 +131,15 @@ async def test_reports_that_were_given_up_are_counted(settings: Settings) -> Non
     )
 
 
+async def test_dropped_entries_are_counted_from_when_somebody_listened(settings: Settings) -> None:
+    """What a run had said before it was first heard was dropped then; a report that comes again counts once."""
+    feed = TelemetryFeed(settings, SystemClock(), lambda: None)
+    told = [("a", 7, 5), ("a", 8, 5), ("a", 9, 8), ("a", 8, 5), ("a", 9, 8), ("b", 1, 2), ("b", 2, 3)]
+    for run, sequence, dropped in told:
+        feed._note(Report(run, sequence, None, None, dropped_entries=dropped))
+    assert feed.dropped_entries == (8 - 5) + 3
+
+
 async def test_it_waits_for_telemetry_and_comes_back_to_it(outbox: Outbox[Summary, Report], settings: Settings) -> None:
     async with Reader(settings).reading() as reader:
         for second in (1, 2):

@@ -72,7 +72,7 @@ async def monitoring() -> Monitoring:
     async for _ in totals:
         pass
     made = Monitoring(
-        state, totals, Proxies(), lambda: Health(998.5, 7, 2, [True, False], (), 3, 12, {"telemetry": 4}), Clock()
+        state, totals, Proxies(), lambda: Health(998.5, 7, 2, [True, False], (), 3, 12, {"telemetry": 4}, 6), Clock()
     )
     await made.begin()
     await state.commit(records=[Record(1.0, "endpoint/e", DECIDED, {"event": "stopped"})])
@@ -104,6 +104,7 @@ async def test_both_formats_say_the_same(monitoring: Monitoring, accept: str, pa
     assert found["bannister_evaluation_lag_seconds",] == pytest.approx(1.5)
     assert found["bannister_dropped_records_total",] == 2
     assert found["bannister_missed_reports_total", "telemetry"] == 4
+    assert found["bannister_dropped_log_entries_total",] == 6
     assert (found["bannister_faulty_alarms",], found["bannister_skipped_evaluations_total",]) == (3, 12)
     assert (found["bannister_events_delivered_total",], found["bannister_events_given_up_total",]) == (10, 4)
     assert found["bannister_failing_event_webhooks",] == 1

@@ -58,7 +58,7 @@ def test_heartbeats_of_others_prove_nothing() -> None:
 def test_after_a_gap_coverage_begins_anew_with_a_heartbeat_sent_since() -> None:
     beats = started()
     on_its_way = beats.sent()
-    beats.coverage.stream_broken()
+    beats.coverage.something_lost()
     beats.coverage.heartbeat_seen("run", on_its_way, 1000.25)
     assert (beats.coverage.watermark, beats.coverage.covered_since) == (999.5, 1000.0)
     beats.beat(0.75)

@@ -112,6 +112,18 @@ class World:
     seen: Seen
     feed: TelemetryFeed
 
+    async def invoke_often(self, times: int) -> None:
+        """So many invocations one after the other on one connection, all answered with 200."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.settings.port)
+        try:
+            for _ in range(times):
+                writer.write(b"POST /blue HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n")
+                head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), TIMEOUT_SECONDS)
+                assert head.split()[1] == b"200"
+                await reader.readexactly(2)
+        finally:
+            writer.close()
+
     async def invoke(self, body: bytes = b"", *, group: str = "blue") -> int:
         """One invocation on a connection of its own; the status."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.settings.port)
@@ -222,6 +234,7 @@ def _bootstrap(settings: Settings, model_port: int, dead_port: int) -> dict[str,
     }
     return {
         "node": {"id": "n", "cluster": "c"},
+        "admin": {"address": {"pipe": {"path": str(settings.envoy_admin_socket)}}},
         "static_resources": {
             "listeners": [
                 {
@@ -235,7 +248,8 @@ def _bootstrap(settings: Settings, model_port: int, dead_port: int) -> dict[str,
                 _cluster("blue", _tcp(model_port)),
                 _cluster("dead", _tcp(dead_port)),
                 {"name": "empty", "type": "STATIC", "connect_timeout": "1s"},
-                _cluster("telemetry", {"pipe": {"path": str(settings.access_log_socket)}}, **http2),
+                _cluster("telemetry", {"pipe": {"path": str(settings.access_log_socket)}}, **http2)
+                | {"per_connection_buffer_limit_bytes": settings.access_log_backlog_bytes_max},
             ],
         },
     }
@@ -246,6 +260,7 @@ async def running_world(data_dir: Path) -> AsyncIterator[World]:
     """Start everything; wait until the path is proven."""
     data_dir.mkdir(parents=True, exist_ok=True)
     settings = settings_module.load(data_dir, port=free_port())
+    settings.run_dir.mkdir(mode=0o700)  # Envoy's admin socket is there, too
     model = await asyncio.start_server(_model, "127.0.0.1", 0)
     model_port = model.sockets[0].getsockname()[1]
     config = data_dir / "envoy.json"

@@ -143,7 +143,7 @@ def test_a_second_is_sent_when_it_and_the_margin_are_over_and_everything_is_sent
             coverage.heartbeat_seen("r", coverage.next_heartbeat(now, now), now)
             heard_at = now
         elif what == "broken":
-            coverage.stream_broken()
+            coverage.something_lost()
         else:
             for told_at, ended_at in [one for one in pending if one[0] <= now]:
                 pending.remove((told_at, ended_at))

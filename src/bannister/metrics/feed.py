@@ -25,6 +25,18 @@ class TelemetryFeed(ReportFeed[Report]):
             word=lambda acknowledgement: TelemetryWord(acknowledgement=acknowledgement),
             greet=lambda: TelemetryWord(TelemetryGreeting(account())),
         )
+        #: Entries of the proxy's log that telemetry never got, since this feed was made.
+        self.dropped_entries = 0
+        #: The run, and how many it said last.
+        self._dropped: tuple[str, int] | None = None
+
+    def _note(self, report: Report) -> None:
+        super()._note(report)
+        # What a run says that was there before us was dropped then; a later one's was dropped since.
+        run, before = self._dropped or (report.run, report.dropped_entries)
+        before = before if run == report.run else 0
+        self.dropped_entries += max(report.dropped_entries - before, 0)
+        self._dropped = report.run, max(report.dropped_entries, before)
 
 
 class CaptureFeed(ReportFeed[ComparisonReport]):

@@ -59,6 +59,7 @@ class Health:
     evaluations_skipped: int = 0
     #: By the process that gave them up before the control plane had them.
     reports_missed: Mapping[str, int] = field(default_factory=dict)
+    entries_dropped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +287,11 @@ def _numbers(seen: _Seen) -> Iterator[Metric]:
     for source, count in seen.health.reports_missed.items():
         missed.add_metric((source,), count)
     yield missed
+    yield CounterMetricFamily(
+        "bannister_dropped_log_entries",
+        "Entries of the proxy's log that telemetry did not take in time.",
+        seen.health.entries_dropped,
+    )
     yield CounterMetricFamily(
         "bannister_events_delivered",
         "Events that the configured addresses have taken.",

@@ -5,7 +5,7 @@ capture an exchange), the path from a request through Envoy to here works, and w
 Envoy's threads has streams of its own and logs are sent every `access_log_flush_seconds`, so what another thread tells may come a little later. The
 *watermark* therefore stays a margin behind the newest heartbeat seen.
 
-When a stream breaks, something may have been lost. From then on only heartbeats sent afterwards prove anything, and coverage begins
+When a stream breaks, or the proxy says that it dropped something, something was lost or may have been. From then on only heartbeats sent afterwards prove anything, and coverage begins
 anew at the first of them. Until then the watermark stands still.
 
 When no heartbeat comes through for a while, nothing else does: Envoy stood still, or the machine, or this process itself, and then nobody knows what Envoy
@@ -55,7 +55,7 @@ class Coverage:
         """The number for a heartbeat that is about to be sent, at this time by the machine's clock and by the one that nobody sets."""
         ahead = now - monotonic
         if self._ahead is not None and abs(ahead - self._ahead) >= _CLOCK_STEP_SECONDS:
-            self.stream_broken()
+            self.something_lost()
             self.watermark = None
         self._ahead = ahead
         self._sent += 1
@@ -76,7 +76,7 @@ class Coverage:
         self._newest_at = ended_at
         self.watermark = max(self.watermark or 0.0, ended_at - self._margin_seconds)
 
-    def stream_broken(self) -> None:
-        """Something may have been lost."""
+    def something_lost(self) -> None:
+        """Or may have been: what was sent by now proves nothing."""
         self._doubted = self._sent
         self._gapless = False

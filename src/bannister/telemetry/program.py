@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -11,19 +12,25 @@ from bannister.clock import Clock
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, SkippedAccount, Summary, TelemetryWord
 from bannister.ids import Ids
+from bannister.reporting.counters import counters_of
 from bannister.reporting.coverage import Coverage
 from bannister.reporting.heartbeat import send_heartbeat
 from bannister.reporting.outbox import Outbox
 from bannister.reporting.report_server import ReportServer
 from bannister.settings import Settings
 from bannister.telemetry.access_log import AccessLogService, serve
+from bannister.telemetry.dropped import DROPPED_ENTRIES, DroppedEntries
 from bannister.telemetry.entry import Heartbeat, read_entry
 from bannister.telemetry.fold import Fold
-from bannister.telemetry.skipped import SkippedCopies, overflow_counters
+from bannister.telemetry.skipped import SKIPPED_COPIES, SkippedCopies
+
+_log = logging.getLogger(__name__)
 
 #: How often what is new is put into a report.
 _TICK_SECONDS = 0.05
 _HEARTBEAT_PATH = "/-/heartbeat"
+#: Of what the proxy did not do or did not tell.
+_COUNTERS = f"^({SKIPPED_COPIES}|{DROPPED_ENTRIES})$"
 
 
 class Telemetry:
@@ -36,14 +43,15 @@ class Telemetry:
         self._coverage = Coverage(self._run, settings.watermark_margin_seconds)
         self._fold = Fold(settings.open_seconds_max)
         self._skipped = SkippedCopies()
-        self._outbox = Outbox[Summary, Report](self._run, settings.unacknowledged_batches_max, Report)
+        self._dropped = DroppedEntries()
+        self._outbox = Outbox[Summary, Report](self._run, settings.unacknowledged_batches_max, self._packed)
 
     async def run(self) -> None:
         """Serve until cancelled."""
         run_dir = self._settings.run_dir
         run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         run_dir.chmod(0o700)
-        service = AccessLogService(self._take, self._coverage.stream_broken)
+        service = AccessLogService(self._take, self._coverage.something_lost)
         log_server = await serve(service, self._settings.access_log_socket)
         report_server = ReportServer(self._outbox, self._settings.telemetry_socket, TelemetryWord, self._hear)
         await report_server.start()
@@ -53,7 +61,7 @@ class Telemetry:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._beat())
                 tasks.create_task(self._report())
-                tasks.create_task(self._count_skipped())
+                tasks.create_task(self._look_at_the_proxy())
         finally:
             await log_server.stop(grace=None)
             await report_server.close()
@@ -84,11 +92,14 @@ class Telemetry:
             await send_heartbeat(self._settings.port, _HEARTBEAT_PATH, self._run, number)
             await asyncio.sleep(max(interval - (self._clock.monotonic() - begun_at), 0))
 
-    async def _count_skipped(self) -> None:
+    async def _look_at_the_proxy(self) -> None:
         while True:
-            await asyncio.sleep(self._settings.shadow_poll_seconds)
-            counters = await overflow_counters(self._settings.envoy_admin_socket)
+            counters = await counters_of(self._settings.envoy_admin_socket, _COUNTERS)
             self._skip(self._skipped.look(counters, self._clock.monotonic(), self._clock.now()))
+            if more := self._dropped.look(counters):
+                _log.warning("%d entries of the proxy's log were dropped: telemetry did not take them in time.", more)
+                self._coverage.something_lost()
+            await asyncio.sleep(self._settings.shadow_poll_seconds)
 
     async def _report(self) -> None:
         while True:
@@ -102,3 +113,13 @@ class Telemetry:
         for one in rest:
             pending[one.group] += one.skipped
         return self._skipped.account(dict(+pending))
+
+    def _packed(
+        self,
+        run: str,
+        sequence: int,
+        watermark: float | None,
+        covered_since: float | None,
+        summaries: tuple[Summary, ...],
+    ) -> Report:
+        return Report(run, sequence, watermark, covered_since, summaries, dropped_entries=self._dropped.total)

@@ -12,17 +12,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Final
 
 from bannister.domain.metric.summary import SkippedAccount
-from bannister.reporting.counters import UPTIME, Increments, ProxyStart, counters_of, proxy_start
+from bannister.reporting.counters import UPTIME, Increments, ProxyStart, proxy_start
 
 #: Of hop clusters for shadows, small and large; a noise copy that is not made is nobody's.
 _COUNTER: Final = re.compile(
     r"^(?P<name>cluster\.shadow/(?P<group>.+)/(small|large)\.upstream_rq_(active|pending)_overflow): (?P<value>\d+)$"
 )
-_NAMES: Final = f"^(cluster\\.shadow/.*overflow|{UPTIME})$"
+#: The names of the counters, as a regular expression.
+SKIPPED_COPIES: Final = f"cluster\\.shadow/.*overflow|{UPTIME}"
 
 #: Nothing is accounted for.
 _NOTHING: Final = SkippedAccount(0.0, {})
@@ -94,8 +94,3 @@ class SkippedCopies:
 def _has_grown(known: SkippedAccount, seen: Mapping[str, int]) -> bool:
     """Of the account's counters those that are still there have only grown: it may be of this proxy."""
     return all(value <= seen.get(name, value) for name, value in known.seen.items())
-
-
-async def overflow_counters(admin_socket: Path) -> str | None:
-    """The proxy's counters of copies not made; None: it does not answer."""
-    return await counters_of(admin_socket, _NAMES)

@@ -78,6 +78,8 @@ class Report:
     summaries: tuple[Summary, ...] = field(default=())
     #: None: as before.
     account: SkippedAccount | None = None
+    #: So many entries of the proxy's log never came, in this run so far. Each time that there are more is a gap.
+    dropped_entries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
