@@ -13,6 +13,7 @@ from bannister.clock import SystemClock
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.instance import InstancePhase
 from bannister.domain.routing import RoutePlan
+from bannister.envoy.snapshot import Kind
 from bannister.errors import Unavailable
 from bannister.publisher.following import follow_endpoints
 from bannister.publisher.publisher import LAPSED_ANSWER_SECONDS_MAX
@@ -138,6 +139,39 @@ async def test_requests_in_flight_are_counted_until_they_end(edge, steady, answe
     release.set()
     assert [(await call).body for call in calls] == [b"done"] * 3
     await until(lambda: edge.publisher.drained("g1"), "its requests have ended")
+
+
+async def test_a_request_is_counted_while_its_instance_stands_by_and_while_it_drains(edge, steady, answer, until):
+    """A group that becomes smaller: the instance leaves the rotation, then drains, and never the proxy's list. `bannister.envoy.memory` does the same."""
+    release = asyncio.Event()
+
+    async def slow(request):
+        await release.wait()
+        return answer(body=b"done")
+
+    stays, leaves = await edge.model("g1", slow, name="g1-001"), await edge.model("g1", slow, name="g1-002")
+    address = f"127.0.0.1:{leaves.port}"
+    await edge.serve(steady("flights", "g1", count=2))
+    calls = [asyncio.ensure_future(edge.client().invoke("flights")) for _ in range(4)]
+    await until(lambda: len(stays.invocations) + len(leaves.invocations) == 4, "all are with an instance")
+    counted = len(leaves.invocations)
+    assert counted > 0
+    assert await edge.publisher.active_requests_on("g1", address) == counted
+    edge.publisher.ask([steady("flights", "g1", count=1)])
+    [proxy] = edge.publisher._server.proxies()
+    await until(lambda: proxy.held(Kind.ENDPOINTS, "g1").about.standby == (address,), "it stands by")
+    assert await edge.publisher.active_requests_on("g1", address) == counted
+    [instance] = [one for one in edge.instances.snapshot() if one.id == "g1-002"]
+    edge.instances.put(replace(instance, draining=True, answered=True))
+    await until(lambda: edge.publisher.spared("g1", address), "it drains")
+    assert await edge.publisher.active_requests_on("g1", address) == counted
+    release.set()
+    assert {(await call).status for call in calls} == {200}
+
+    async def done() -> bool:
+        return await edge.publisher.active_requests_on("g1", address) == 0
+
+    await until(done, "its requests have ended")
 
 
 async def test_requests_that_wait_for_a_connection_are_in_flight(edge, steady, answer, until):

@@ -286,6 +286,7 @@ class Checker:
         self._check_batches()
         self._check_ends()
         self._timers.tick()
+        self._shares.tick()
         self.experiments.tick(self._world.calm)
 
     # --- the durable medium
@@ -436,6 +437,7 @@ class Checker:
                 raise self._world.violated(
                     "19: blind is not quiet", f"{old.id} passed a bake that telemetry has not seen to its end."
                 )
+        self._shares.baked(old)
         since = watched.shifted_at_sequence
         if since is None:
             raise self._world.violated("7: alarms are watched", f"{old.id} baked without a first shift.")
@@ -668,9 +670,10 @@ class Checker:
                 old = whole(running.blue.groups, variant)
                 largest = max(batch(running.policy.step, count), batch(running.policy.rollback_step, old))
                 groups = [one.id for one in (*running.blue.groups, *running.green.groups) if one.variant == variant]
-                # On the way back what leaves is not waited for.
+                # On the way back what leaves is not waited for, nor, after one that failed, by the next update.
+                going_back = running.retreat or running.blue.mixed
                 leaving = [
-                    one.id for one in machine.remembered.instances if running.retreat and (one.draining or one.stopping)
+                    one.id for one in machine.remembered.instances if going_back and (one.draining or one.stopping)
                 ]
                 exist = sum(instance not in leaving for group in groups for instance in machine.in_group(group))
                 several = len(groups) - 2  # of a mixed fleet each group keeps one

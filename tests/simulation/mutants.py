@@ -136,6 +136,11 @@ def _deaths_unnoticed() -> Parts:
     return Parts()
 
 
+def _bakes_of_blue() -> Parts:
+    machine.has_its_share = lambda seen: True
+    return Parts()
+
+
 def _bake_without_evaluation() -> Parts:
     honest = machine._bake_over
 
@@ -885,6 +890,7 @@ MUTANTS: dict[str, tuple[Callable[[], Parts], str | int]] = {
         "back batch by batch under a long request",
     ),
     "an instance of green that died unnoticed": (_deaths_unnoticed, "green dies while its next batch starts"),
+    "a bake that is over while blue has green's share": (_bakes_of_blue, "a proxy leaves with the control plane"),
     "a bake that ignores what was evaluated": (_bake_without_evaluation, "held by an alarm"),
     "a bake without evidence that does not say so": (_evidence_taken_for_granted, "slow to start"),
     "a bake that is too short": (_short_bake, "held by an alarm"),
@@ -976,7 +982,7 @@ MUTANTS: dict[str, tuple[Callable[[], Parts], str | int]] = {
     "instances that stand still passed by": (_standing_still_passed_by, "green stands still in a bake"),
     "instances touched by a control plane that was replaced": (
         _instances_touched_by_whoever_wakes,
-        "a shadow whose captures are killed",
+        "woken while instances start",
     ),
     "proxies told by a control plane that was replaced": (_proxies_told_by_whoever_wakes, "woken when it was replaced"),
     "a larger share for a variant of which nobody answers": (_shares_for_nobody, "variants of which one is silent"),

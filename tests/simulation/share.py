@@ -26,6 +26,8 @@ ROUNDING_PARTS = 3
 #: AWS allows no linear step that is smaller; what is left below it goes with the step before.
 SMALLEST_STEP = Fraction(1, 10)
 NOTHING, EVERYTHING = Fraction(0), Fraction(1)
+#: A proxy that lacks a share for so long is known to lack it: the control plane is told of what it applies, and of its end, sooner.
+KNOWN_SECONDS_MAX = 0.6
 
 
 def shares(deployment: Deployment, step: int) -> dict[str, Fraction]:
@@ -120,6 +122,8 @@ class ShareRules:
         self._world = world
         #: By proxy (or control plane) and endpoint: what was looked at last. The same again is as right as it was.
         self._looked_at: dict[tuple[str, str], tuple[Endpoint, tuple[Weight, ...]]] = {}
+        #: By proxy and deployment: since when green has had less than its share while it bakes.
+        self._lacking_since: dict[tuple[str, str], float] = {}
 
     def look(self, who: str, name: str, weights: tuple[Weight, ...]) -> None:
         """A proxy shares an endpoint's traffic out like this, or a control plane tells proxies to."""
@@ -146,6 +150,34 @@ class ShareRules:
                 f"{who} gives green of {deployment.id} {has} parts in {deployment.phase.value} at step {deployment.step}; "
                 f"it may have {most:.0f}."
             )
+
+    def tick(self) -> None:
+        """Look at who lacks something."""
+        before, self._lacking_since = self._lacking_since, {}
+        for endpoint in self._world.checker.endpoints.values():
+            deployment = endpoint.deployment
+            if deployment is None or deployment.phase is not Phase.BAKING:
+                continue
+            for proxy in self._world.checker.proxies():
+                if proxy.connected and self._lacks(proxy, deployment):
+                    key = proxy.node, deployment.id
+                    self._lacking_since[key] = before.get(key, self._world.loop.time())
+
+    def baked(self, deployment: Deployment) -> None:
+        """A bake is over: it was a bake of green with its share."""
+        for (node, its), since in self._lacking_since.items():
+            lacks = self._world.loop.time() - since
+            proxy = self._world.network.proxies[node]
+            if its == deployment.id and lacks > KNOWN_SECONDS_MAX and self._lacks(proxy, deployment):
+                raise self._world.violated(
+                    "8: what has passed was in service",
+                    f"{deployment.id} has baked at step {deployment.step}, and {node} has given green less than its share for {lacks:.1f} s.",
+                )
+
+    def _lacks(self, proxy: MemoryProxy, deployment: Deployment) -> bool:
+        wanted = _by_group(deployment, shares(deployment, deployment.step))
+        has = {one.group: one.parts for one in proxy.weights(deployment.endpoint)}
+        return any(has.get(one.id, 0) < wanted[one.id] - ROUNDING_PARTS for one in deployment.green.groups)
 
     def _stands_in(self, deployment: Deployment) -> bool:
         """In a rolling update the fleets share the instances: green has what blue cannot take, where a fault took blue's instances."""

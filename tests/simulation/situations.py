@@ -526,6 +526,32 @@ async def woken_when_it_was_replaced(world: World) -> None:
         raise world.violated("The situation was not reached", "Nothing was kept from the proxies.")
 
 
+async def woken_while_instances_start(world: World) -> None:
+    """The control plane stops when it is about to start instances, another one starts them, and it wakes; whoever comes after both knows what runs."""
+    rng, release = world.rng, Release(world, "e1")
+    if not await release.create(2):
+        return
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=rng.random())), 2)
+
+    def stop() -> None:
+        stopped = world.plane
+        if stopped is not None:
+            world.replace_plane()
+            world.loop.call_later(0.5 + rng.random(), world.thaw, stopped)
+            world.loop.call_later(2.0 + rng.random(), _kill, world)
+
+    def is_about_to_start(_: int, point: str) -> bool:
+        if point.startswith("before ensure"):
+            world.crash_at = None
+            world.loop.call_soon(stop, context=world.outside.copy())
+        return False
+
+    world.crash_at = is_about_to_start
+    await release.update(config, _all_at_once(2, await release.watch(config, "notBreaching")))
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+
+
 async def counted_by_one_that_lapsed(world: World) -> None:
     """A request is in flight through a proxy that does as it is told, but says so only after its lease; meanwhile its group goes."""
     release = Release(world, "e1")
@@ -585,6 +611,21 @@ async def a_proxy_that_never_comes_back(world: World) -> None:
     if rng.random() < 0.5:
         await asyncio.sleep(rng.random() * 4)
         _kill(world)
+    await release.at_rest()
+    _came_to(world, Phase.RETIRING)
+
+
+async def a_proxy_leaves_with_the_control_plane(world: World) -> None:
+    """In a bake of a rolling update; the next control plane waits for it for a while, and meanwhile gives green's share to blue."""
+    rng, release = world.rng, Release(world, "e1")
+    if not await release.create(rng.choice((1, 2))):
+        return
+    config = await release.version(Model("next", Behaviour(ready_after_seconds=rng.random())), 2)
+    one = CapacitySize(CapacityType.INSTANCE_COUNT, 1)
+    await release.update(config, DeploymentPolicy(Routing.ROLLING, one, rng.choice((3, 4)), 1))
+    await _bakes(world)
+    world.leave([*world.network.proxies.values()][-1])
+    _kill(world)
     await release.at_rest()
     _came_to(world, Phase.RETIRING)
 
@@ -669,6 +710,7 @@ SITUATIONS: dict[str, Situation] = {
     "silent while it drains": silent_while_it_drains,
     "a proxy that comes back later": a_proxy_that_comes_back_later,
     "woken when it was replaced": woken_when_it_was_replaced,
+    "woken while instances start": woken_while_instances_start,
     "counted by one that lapsed": counted_by_one_that_lapsed,
     "requirements to install": requirements_to_install,
     "deleted while it serves": deleted_while_it_serves,
@@ -684,6 +726,7 @@ SITUATIONS: dict[str, Situation] = {
     "an instant in alarm beneath a composite": an_instant_in_alarm_beneath,
     "silence in a bake": silence_in_a_bake,
     "a proxy that never comes back": a_proxy_that_never_comes_back,
+    "a proxy leaves with the control plane": a_proxy_leaves_with_the_control_plane,
     "reports that come again": reports_that_come_again,
     "control planes that end in a bake": control_planes_that_end_in_a_bake,
 }

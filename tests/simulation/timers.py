@@ -111,16 +111,24 @@ class TimerRules:
             )
 
     def _can_shift(self, deployment: Deployment) -> bool:
-        world, checker = self._world, self._world.checker
-        lease = world.settings.proxy_lease_seconds + 1.0
-        if self._up_for() <= lease:
+        checker = self._world.checker
+        if self._up_for() <= self._lease:
             return False  # proxies that are away may still come back to it
         fleets = [fleet for fleet in (deployment.blue, deployment.green) if fleet is not None]
         if any(checker.is_harmed(group.id) for fleet in fleets for group in fleet.groups):
             return False
-        proxies = world.network.proxies.values()
+        return self._proxies_obey()
+
+    @property
+    def _lease(self) -> float:
+        return self._world.settings.proxy_lease_seconds + 1.0
+
+    def _proxies_obey(self) -> bool:
+        """Whether there is a proxy, all that are there do as they are told, and the others are gone for so long that nobody waits for them."""
+        checker, proxies = self._world.checker, self._world.network.proxies.values()
         there = [proxy for proxy in proxies if proxy.connected]
-        gone = [proxy for proxy in proxies if not proxy.connected and checker.away_for(proxy.node) > lease]
+        away_for = {proxy.node: min(checker.away_for(proxy.node), self._up_for()) for proxy in proxies}
+        gone = [proxy for proxy in proxies if not proxy.connected and away_for[proxy.node] > self._lease]
         obeys = all(
             not proxy.owes_answers and proxy.node not in checker.slow and proxy.node not in checker.refusing
             for proxy in there
@@ -128,13 +136,13 @@ class TimerRules:
         return bool(there) and obeys and len(there) + len(gone) == len(proxies)
 
     def _baking(self, deployment: Deployment, watched: Watched) -> None:
-        """A bake that nothing disturbs, a silent instance of green neither, is over by its deadline, which was set when it began, however often the control plane has ended since."""
+        """A bake that nothing disturbs, a silent instance of green or a proxy neither, is over by its deadline, which was set when it began, however often the control plane has ended since."""
         world = self._world
         bake = deployment.steps[deployment.step].bake_seconds
         seen = self._telemetry_disturbed_at < watched.baking_since - TELEMETRY_RECOVERS_SECONDS
         undisturbed = watched.jumps == world.checker.jumps and (seen or not deployment.policy.alarms)
         undisturbed = undisturbed and not any(world.machine.silent_in(group.id) for group in deployment.green.groups)
-        due = undisturbed and world.loop.time() >= watched.baking_since + bake
+        due = undisturbed and world.loop.time() >= watched.baking_since + bake and self._proxies_obey()
         late = self._due_for(deployment, "baked", due=due)
         if late > BAKED_SECONDS_MAX:
             raise world.violated(

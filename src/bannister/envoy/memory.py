@@ -119,6 +119,8 @@ class _Host:
     uncounted: int = 0
     #: It gets nothing new.
     draining: bool = False
+    #: It gets something only where no other can take it.
+    stands_by: bool = False
     timer: asyncio.TimerHandle | None = None
 
 
@@ -289,13 +291,14 @@ class MemoryProxy:
             clusters[name] = _Cluster()
 
     def _apply_hosts(self, cluster: _Cluster, members: Members) -> None:
-        before, addresses = cluster.hosts or {}, (*members.rotation, *members.draining)
+        before, addresses = cluster.hosts or {}, (*members.rotation, *members.standby, *members.draining)
         for host in before.values():
             if host.address not in addresses:
                 _stop_checking(host)
         cluster.hosts = {address: before.get(address) or self._new_host(address) for address in addresses}
         for host in cluster.hosts.values():
             host.draining = host.address in members.draining
+            host.stands_by = host.address in members.standby
 
     # --- health
 
@@ -410,7 +413,8 @@ class MemoryProxy:
         cluster = self._held.clusters.get(group)
         if cluster is None or not cluster.warm:
             return ()
-        return tuple(host.address for host in (cluster.hosts or {}).values() if host.healthy and not host.draining)
+        able = [host for host in (cluster.hosts or {}).values() if host.healthy and not host.draining]
+        return tuple(host.address for host in able if not host.stands_by) or tuple(host.address for host in able)
 
     def knows(self, group: str) -> bool:
         """Whether it has the cluster of a group, or a hop's."""

@@ -147,6 +147,19 @@ def test_a_bake_ends_when_its_deadline_has_passed_and_every_alarm_was_evaluated_
     assert at(deadline + 1, deadline) is Phase.SHIFTING
 
 
+@pytest.mark.parametrize(
+    ("acknowledged", "over"),
+    [(None, False), (0, False), (99_999, False), (100_000, True), (300_000, True)],
+    ids=["the proxies differ", "all on blue", "less", "what was asked", "more, where blue has no instance"],
+)
+def test_no_bake_is_over_while_a_proxy_gives_green_less_than_its_share(acknowledged: int | None, over: bool) -> None:
+    """A control plane that is new has given its traffic to blue for a moment, say."""
+    one = walked_to(Phase.BAKING)
+    green = GroupObservation("e.AllTraffic.v2", 2, 2, restarts=0, asked_parts=100_000, acknowledged_parts=acknowledged)
+    after = turn(one, observation(one.baking_since + 100, green=(green,)))
+    assert after.phase is (Phase.SHIFTING if over else Phase.BAKING)
+
+
 def test_a_gap_in_what_telemetry_saw_starts_the_bake_again() -> None:
     one = walked_to(Phase.BAKING)
     gap_end = one.baking_since + 25

@@ -100,6 +100,7 @@ def test_a_bake_that_takes_longer_says_so_once_for_each_cause() -> None:
     in_time, late = BAKING.baking_since + 30.0, BAKING.baking_since + 30.0 + LATE_SECONDS
     behind = (AlarmObservation("errors", AlarmValue.OK, 1039.0),)
     silent = GroupObservation("e.AllTraffic.v2", wanted=2, ready=2, restarts=0, overdue=1)
+    without_traffic = replace(silent, overdue=0, asked_parts=100_000, acknowledged_parts=0)
     for seen in (
         observation(1021.0, silent_seconds=5.0),
         observation(in_time + 1.0, alarms=behind),
@@ -109,6 +110,7 @@ def test_a_bake_that_takes_longer_says_so_once_for_each_cause() -> None:
         observation(late + 3.0, silent_seconds=5.0, alarms=behind),
         observation(late + 4.0, covered_since=late + 3.5),
         observation(late + 5.0, covered_since=None),
+        observation(late + 38.0, covered_since=late + 3.5, green=(without_traffic,), green_requests=8),
         observation(late + 39.0, covered_since=late + 3.5, green=(silent,), green_requests=8),
         observation(late + 40.0, covered_since=late + 3.5, green_requests=8),
         observation(late + 41.0, covered_since=late + 3.5, green_requests=8),
@@ -123,6 +125,7 @@ def test_a_bake_that_takes_longer_says_so_once_for_each_cause() -> None:
         (late + 1.0, WaitCause.TELEMETRY_SILENT),
         (late + 2.0, WaitCause.GAP),
         (late + 5.0, WaitCause.NOT_SEEN),
+        (late + 38.0, WaitCause.SPLIT_LOST),
         (late + 39.0, WaitCause.OVERDUE),
         (late + 40.0, WaitCause.FEW_REQUESTS),
     ]

@@ -65,6 +65,7 @@ class WaitCause(StrEnum):
     NOT_COMPARED = "no answers are compared"
     GAP = "a gap in what was seen"
     NOT_EVALUATED = "alarms are not evaluated"
+    SPLIT_LOST = "green has less than its share"
     OVERDUE = "an answer to a ping is overdue"
     FEW_REQUESTS = "too few requests"
 

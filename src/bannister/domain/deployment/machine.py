@@ -21,6 +21,7 @@ The rules that keep requests safe, and where they are:
   journal after `alarms_seen`, the journal's position at the decision to shift, never from an alarm's present state.
 * A bake begins when every proxy has acknowledged the split. It is over when its deadline has passed *and* every alarm has been evaluated on
   data final up to the deadline, without a gap in what telemetry saw (`_bake_over`).
+* No bake is over while a proxy gives green less than its share, as it may for a moment when the control plane has been started again (`has_its_share`).
 * No bake is over while an instance of green keeps a ping waiting: one that stands still makes no errors (`overdue`).
 * A bake in which no request to green was seen is recorded as passed without evidence; with `bake_requests_min` it does not pass.
 * Blind is not quiet: without telemetry (or, for alarms on compared answers, the capture process) there is no progress, and after a bound the
@@ -272,7 +273,7 @@ def _bake_over(deployment: Deployment, seen: Observation) -> Noticed | None:
     for alarm in seen.alarms:
         if alarm.evaluated_until is None or alarm.evaluated_until < math.ceil(deadline):
             return None
-    if overdue(seen) > 0:
+    if not has_its_share(seen) or overdue(seen) > 0:
         return None
     last = deployment.step == len(deployment.steps) - 1
     event = Event.LAST_STEP_BAKED if last else (Event.BATCH_BAKED if deployment.rolling else Event.STEP_BAKED)
@@ -299,6 +300,17 @@ def bake_deadline(deployment: Deployment, covered_since: float | None) -> float 
             return None
         since = max(since, covered_since)
     return since + deployment.steps[deployment.step].bake_seconds
+
+
+def has_its_share(seen: Observation) -> bool:
+    """Whether every proxy gives green what the split asks for, or more, where blue has no instance. A control plane that is new gives traffic to green only when every proxy has seen it healthy
+    again; what it decides before that would be about a version without traffic, and what it takes from blue would be missing.
+    """
+    return all(
+        group.asked_parts == 0
+        or (group.acknowledged_parts is not None and group.acknowledged_parts >= group.asked_parts)
+        for group in _production(seen)
+    )
 
 
 def overdue(seen: Observation) -> int:

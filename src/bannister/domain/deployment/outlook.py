@@ -12,7 +12,7 @@ from typing import Final
 
 from bannister.domain.alarm.alarm import AlarmValue
 from bannister.domain.deployment.deployment import ENDED, RETURNING, STOPPABLE, Deployment, Phase, WaitCause
-from bannister.domain.deployment.machine import bake_deadline, comparing, instant, overdue
+from bannister.domain.deployment.machine import bake_deadline, comparing, has_its_share, instant, overdue
 from bannister.domain.deployment.observation import Limits, Observation
 from bannister.domain.deployment.targets import asked_split
 
@@ -210,6 +210,12 @@ def _baking(deployment: Deployment, seen: Observation, limits: Limits) -> Waitin
             f"The time of {step} is over; waits until every alarm is evaluated on data up to its end.",
             deadline,
             cause=WaitCause.NOT_EVALUATED,
+        )
+    if not has_its_share(seen):
+        return Waiting(
+            f"The time of {step} is over; waits until every proxy gives green its share again.",
+            deadline,
+            cause=WaitCause.SPLIT_LOST,
         )
     silent = overdue(seen)
     if silent > 0:
