@@ -28,7 +28,7 @@ demo: setup ## Will this flight land late? A canary takes back a bad version, a 
 	@$(BIN)/python -m bannister.demo $(DEMO_OPTIONS)
 
 test: setup ## Run all tests: pure ones, then those with real Envoy and real processes, which mostly wait, then alone those that measure (about 25 minutes)
-	@$(PYTEST) -n 2 --dist worksteal -m "not real" $(TEST_OPTIONS)
+	@$(PYTEST) -n 2 --dist worksteal -m "not real and not alone" $(TEST_OPTIONS)
 	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "real and not alone" $(TEST_OPTIONS)
 	@$(PYTEST) -m alone $(TEST_OPTIONS)
 

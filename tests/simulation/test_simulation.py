@@ -71,6 +71,7 @@ def test_a_run_is_not_continued_as_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.alone  # it takes all cores, and says how long it took
 def test_ten_thousand_deployments_with_faults(capsys: pytest.CaptureFixture[str]) -> None:
     workers = os.cpu_count() or 1
     tally = soak(Tally(FIRST_SEED, FIRST_SEED - 1), DEPLOYMENTS, SECONDS_MAX, workers)
