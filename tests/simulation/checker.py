@@ -37,6 +37,7 @@ from bannister.domain.deployment.machine import Event
 from bannister.domain.deployment.recorder import DECIDED, STARTED
 from bannister.domain.deployment.targets import wanted_instances as wanted_of
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.fleet import Fleet
 from bannister.domain.routing import Membership, Plans, RoutePlan, Weight, wanted_instances
 from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.envoy.memory import MemoryProxy
@@ -89,6 +90,8 @@ class Watched:
     #: When blue was last seen to lack instances on its way back.
     short_at: float = 0.0
     phase_times: dict[Phase, float] = field(default_factory=dict)
+    #: By variant: instances of blue beyond its size that were on their way out when the deployment began, after a rollback that had failed.
+    surplus: dict[str, int] = field(default_factory=dict)
     #: When the first of green's processes ended by itself that had answered, after the first shift.
     died_at: float | None = None
 
@@ -332,7 +335,7 @@ class Checker:
         self._shadow_groups.update(one.shadow.group.id for one in fleets if one is not None and one.shadow is not None)
         if running is not None and running.id not in self.watched:
             began = before if before is not None else after
-            self.watched[running.id] = Watched(running, began)
+            self.watched[running.id] = Watched(running, began, surplus=self._surplus(running.blue))
         if before is None:
             return
         promoted = before.deployment is not None and after.blue == before.deployment.green
@@ -346,6 +349,14 @@ class Checker:
             self._ended(before, after)
         elif before.deployment is not None and running is not None:
             self._moved(before, before.deployment, after, running)
+
+    def _surplus(self, blue: Fleet | None) -> dict[str, int]:
+        if blue is None or not blue.mixed:
+            return {}
+        surplus = Counter[str]()
+        for group in blue.groups:
+            surplus[group.variant] += max(len(self._world.machine.in_group(group.id)) - group.instance_count, 0)
+        return surplus
 
     # --- deployments
 
@@ -670,13 +681,13 @@ class Checker:
                 old = whole(running.blue.groups, variant)
                 largest = max(batch(running.policy.step, count), batch(running.policy.rollback_step, old))
                 groups = [one.id for one in (*running.blue.groups, *running.green.groups) if one.variant == variant]
-                # On the way back what leaves is not waited for, nor, after one that failed, by the next update.
-                going_back = running.retreat or running.blue.mixed
+                # On the way back what leaves is not waited for.
                 leaving = [
-                    one.id for one in machine.remembered.instances if going_back and (one.draining or one.stopping)
+                    one.id for one in machine.remembered.instances if running.retreat and (one.draining or one.stopping)
                 ]
                 exist = sum(instance not in leaving for group in groups for instance in machine.in_group(group))
                 several = len(groups) - 2  # of a mixed fleet each group keeps one
+                several += self.watched[running.id].surplus.get(variant, 0)
                 if exist > max(old, count) + largest + several:
                     raise self._world.violated(
                         "20: a rolling update keeps to its batches",

@@ -536,6 +536,7 @@ async def woken_while_instances_start(world: World) -> None:
     def stop() -> None:
         stopped = world.plane
         if stopped is not None:
+            world.counts["stopped before instances start"] += 1
             world.replace_plane()
             world.loop.call_later(0.5 + rng.random(), world.thaw, stopped)
             world.loop.call_later(2.0 + rng.random(), _kill, world)
@@ -550,6 +551,8 @@ async def woken_while_instances_start(world: World) -> None:
     await release.update(config, _all_at_once(2, await release.watch(config, "notBreaching")))
     await release.at_rest()
     _came_to(world, Phase.RETIRING)
+    if world.calm and not world.counts["stopped before instances start"]:
+        raise world.violated("The situation was not reached", "It was never about to start any.")
 
 
 async def counted_by_one_that_lapsed(world: World) -> None:

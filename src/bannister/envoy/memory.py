@@ -119,7 +119,7 @@ class _Host:
     uncounted: int = 0
     #: It gets nothing new.
     draining: bool = False
-    #: It gets something only where no other can take it.
+    #: It gets something only where no other can take it. (Envoy gives it a part already where most of the others are unhealthy.)
     stands_by: bool = False
     timer: asyncio.TimerHandle | None = None
 

@@ -59,7 +59,7 @@ class Health:
     evaluations_skipped: int = 0
     #: By the process that gave them up before the control plane had them.
     reports_missed: Mapping[str, int] = field(default_factory=dict)
-    entries_dropped: int = 0
+    dropped_entries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,7 +290,7 @@ def _numbers(seen: _Seen) -> Iterator[Metric]:
     yield CounterMetricFamily(
         "bannister_dropped_log_entries",
         "Entries of the proxy's log that telemetry did not take in time.",
-        seen.health.entries_dropped,
+        seen.health.dropped_entries,
     )
     yield CounterMetricFamily(
         "bannister_events_delivered",

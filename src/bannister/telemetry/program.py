@@ -95,8 +95,9 @@ class Telemetry:
     async def _look_at_the_proxy(self) -> None:
         while True:
             counters = await counters_of(self._settings.envoy_admin_socket, _COUNTERS)
-            self._skip(self._skipped.look(counters, self._clock.monotonic(), self._clock.now()))
-            if more := self._dropped.look(counters):
+            monotonic, now = self._clock.monotonic(), self._clock.now()
+            self._skip(self._skipped.look(counters, monotonic, now))
+            if more := self._dropped.look(counters, monotonic, now):
                 _log.warning("%d entries of the proxy's log were dropped: telemetry did not take them in time.", more)
                 self._coverage.something_lost()
             await asyncio.sleep(self._settings.shadow_poll_seconds)

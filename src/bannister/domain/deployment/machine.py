@@ -303,7 +303,7 @@ def bake_deadline(deployment: Deployment, covered_since: float | None) -> float 
 
 
 def has_its_share(seen: Observation) -> bool:
-    """Whether every proxy gives green what the split asks for, or more, where blue has no instance. A control plane that is new gives traffic to green only when every proxy has seen it healthy
+    """Whether the proxies, all alike, give green what the split asks for, or more, where blue has no instance. A control plane that is new gives traffic to green only when every proxy has seen it healthy
     again; what it decides before that would be about a version without traffic, and what it takes from blue would be missing.
     """
     return all(
