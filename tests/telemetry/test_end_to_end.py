@@ -136,7 +136,7 @@ async def test_entries_that_the_proxy_dropped_are_a_gap_and_counted(tmp_path: Pa
         missing = connections * times - world.seen.total(lambda one: one.invocations)
         print(f"{dropped} of {connections * times} dropped in {went_on_at - stopped_at:.1f} s")
         assert missing > 0
-        assert missing <= dropped <= missing + 2, "a heartbeat may have been on its way"
+        assert missing <= dropped <= missing + 3, "heartbeats may be among them"
         assert world.feed.dropped_entries == dropped
         assert before < stopped_at
         assert went_on_at - stopped_at < GAP_SECONDS, "else it would be a gap by itself"
