@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from tests.simulation.faults import Faults
+from tests.simulation.plane import ControlPlane
 from tests.simulation.story import LOOK_SECONDS, Release, Script
 from tests.simulation.variants import SECOND
 from tests.simulation.world import Model, World
@@ -502,22 +503,17 @@ async def woken_when_it_was_replaced(world: World) -> None:
         return
     config = await release.version(Model("next", Behaviour(ready_after_seconds=rng.random())), 2)
 
-    def stop() -> None:
-        stopped = world.plane
-        if stopped is not None:
-            connected_for = (world.settings.proxy_lease_seconds - 2) * rng.uniform(0.5, 0.99)
-            world.replace_plane(connected_for)
-            world.loop.call_later(rng.random() * connected_for, world.thaw, stopped)
+    def stop(stopped: ControlPlane) -> None:
+        connected_for = (world.settings.proxy_lease_seconds - 2) * rng.uniform(0.5, 0.99)
+        world.replace_plane(connected_for)
+        world.loop.call_later(rng.random() * connected_for, world.thaw, stopped)
 
-    def is_about_to_tell(_: int, point: str) -> bool:
+    def is_about_to_tell(point: str) -> bool:
         endpoint = world.endpoints().get("e1")
         running = endpoint.deployment if endpoint is not None else None
-        if point == "before publish" and running is not None and running.phase is Phase.SHIFTING:
-            world.crash_at = None
-            world.loop.call_soon(stop, context=world.outside.copy())
-        return False
+        return point == "before publish" and running is not None and running.phase is Phase.SHIFTING
 
-    world.crash_at = is_about_to_tell
+    _when(world, is_about_to_tell, stop)
     half = CapacitySize(CapacityType.CAPACITY_PERCENT, 50)
     await release.update(config, DeploymentPolicy(Routing.CANARY, half, 2, 1))
     await release.at_rest()
@@ -533,21 +529,13 @@ async def woken_while_instances_start(world: World) -> None:
         return
     config = await release.version(Model("next", Behaviour(ready_after_seconds=rng.random())), 2)
 
-    def stop() -> None:
-        stopped = world.plane
-        if stopped is not None:
-            world.counts["stopped before instances start"] += 1
-            world.replace_plane()
-            world.loop.call_later(0.5 + rng.random(), world.thaw, stopped)
-            world.loop.call_later(2.0 + rng.random(), _kill, world)
+    def stop(stopped: ControlPlane) -> None:
+        world.counts["stopped before instances start"] += 1
+        world.replace_plane()
+        world.loop.call_later(0.5 + rng.random(), world.thaw, stopped)
+        world.loop.call_later(2.0 + rng.random(), _kill, world)
 
-    def is_about_to_start(_: int, point: str) -> bool:
-        if point.startswith("before ensure"):
-            world.crash_at = None
-            world.loop.call_soon(stop, context=world.outside.copy())
-        return False
-
-    world.crash_at = is_about_to_start
+    _when(world, lambda point: point.startswith("before ensure"), stop)
     await release.update(config, _all_at_once(2, await release.watch(config, "notBreaching")))
     await release.at_rest()
     _came_to(world, Phase.RETIRING)
@@ -780,6 +768,22 @@ async def _bakes(world: World) -> None:
     """Wait for the bake; or for the end, where a fault brings it about."""
     while (running := world.endpoints()["e1"].deployment) is not None and running.phase is not Phase.BAKING:
         await asyncio.sleep(LOOK_SECONDS)
+
+
+def _when(world: World, is_there: Callable[[str], bool], do: Callable[[ControlPlane], None]) -> None:
+    """As soon as the control plane comes to a point like this, once, outside of it and before it goes on."""
+
+    def done() -> None:
+        if world.plane is not None:
+            do(world.plane)
+
+    def comes_to(_: int, point: str) -> bool:
+        if is_there(point):
+            world.crash_at = None
+            world.loop.call_soon(done, context=world.outside.copy())
+        return False
+
+    world.crash_at = comes_to
 
 
 def _kill(world: World) -> None:

@@ -12,7 +12,7 @@ from bannister.clock import Clock
 from bannister.domain.metric.sketch import Sketch
 from bannister.domain.metric.summary import Report, SkippedAccount, Summary, TelemetryWord
 from bannister.ids import Ids
-from bannister.reporting.counters import counters_of
+from bannister.reporting.counters import UPTIME, counters_of
 from bannister.reporting.coverage import Coverage
 from bannister.reporting.heartbeat import send_heartbeat
 from bannister.reporting.outbox import Outbox
@@ -29,8 +29,8 @@ _log = logging.getLogger(__name__)
 #: How often what is new is put into a report.
 _TICK_SECONDS = 0.05
 _HEARTBEAT_PATH = "/-/heartbeat"
-#: Of what the proxy did not do or did not tell.
-_COUNTERS = f"^({SKIPPED_COPIES}|{DROPPED_ENTRIES})$"
+#: Of what the proxy did not do or did not tell, and of which start.
+_COUNTERS = f"^({SKIPPED_COPIES}|{DROPPED_ENTRIES}|{UPTIME})$"
 
 
 class Telemetry:

@@ -15,14 +15,14 @@ from dataclasses import replace
 from typing import Final
 
 from bannister.domain.metric.summary import SkippedAccount
-from bannister.reporting.counters import UPTIME, Increments, ProxyStart, proxy_start
+from bannister.reporting.counters import Increments, ProxyStart, proxy_start
 
 #: Of hop clusters for shadows, small and large; a noise copy that is not made is nobody's.
 _COUNTER: Final = re.compile(
     r"^(?P<name>cluster\.shadow/(?P<group>.+)/(small|large)\.upstream_rq_(active|pending)_overflow): (?P<value>\d+)$"
 )
 #: The names of the counters, as a regular expression.
-SKIPPED_COPIES: Final = f"cluster\\.shadow/.*overflow|{UPTIME}"
+SKIPPED_COPIES: Final = "cluster\\.shadow/.*overflow"
 
 #: Nothing is accounted for.
 _NOTHING: Final = SkippedAccount(0.0, {})
