@@ -115,6 +115,16 @@ def test_one_shadow_is_fed_at_a_time(phase: Phase, step: int, expected: Mirror) 
     assert {one.group for one in plan_of(one).mirrors} <= wanted_instances(one).keys()
 
 
+@pytest.mark.parametrize("phase", Phase)
+@pytest.mark.parametrize("deleting", [False, True])
+def test_the_ways_of_copies_stay_as_long_as_the_endpoint_has_the_fleet(phase: Phase, *, deleting: bool) -> None:
+    """A control plane that has just been started cannot know which copies a proxy still makes (found by simulation: seed 6187 of revision 7e488d9)."""
+    ways = plan_of(replace(shadowed(phase, 1), deleting=deleting)).ways
+    assert {one.group for one in ways if not one.noise} == {OLD.group, NEW.group}
+    steady = Endpoint("e", 0.0, 0.0, blue=with_shadow(fleet("v1"), 300_000), deleting=deleting)
+    assert {one.group for one in plan_of(steady).ways if not one.noise} == {OLD.group}
+
+
 def test_a_fleet_without_a_shadow_or_with_one_of_weight_zero_copies_nothing() -> None:
     assert plan_of(shadowed(Phase.BAKING, 0, blue=None)).mirrors == ()
     assert plan_of(shadowed(Phase.BAKING, 0, blue=0)).mirrors == ()

@@ -16,6 +16,7 @@ from tests.instances.conftest import LocalPlace, MemoryPlace
 from bannister.domain.instance import GroupSpec, InstancePhase
 from bannister.domain.warmup import WARMUP_FILE, WARMUP_VARIABLE
 from bannister.errors import Invalid
+from bannister.instances.memory import Behaviour
 from bannister.instances.warmup import warmup_of
 from bannister.settings import Settings
 
@@ -64,6 +65,24 @@ async def test_a_warm_up_has_its_time(tmp_path: Path):
         in refused.reason
     )
     assert (late.answered, refused.answered, late.restarts, refused.restarts) == (False, False, 0, 0)
+    await backend.close(stop_instances=True)
+
+
+async def test_one_that_hangs_answers_no_warm_up(tmp_path: Path):
+    place = MemoryPlace(tmp_path, startup_attempts_max=1)
+    # They answer pings at once, so that where they are seen to start they are asked to warm up already.
+    place.machine.behaviours["model:slow"] = Behaviour(warm_after_seconds=0.2)
+    backend = await place.started()
+    await backend.ensure(brings(place.spec("slow", startup_timeout_seconds=0.8), {"body": 1}), 2, epoch=1)
+    hangs, wakes = await place.until_all(backend, InstancePhase.STARTING, 2)
+    for one in (hangs, wakes):
+        place.hang(one.id)
+    place.wake(wakes.id)
+    late, ready = await place.until(
+        backend, lambda found: {one.phase for one in found} == {READY, InstancePhase.FAILED}
+    )
+    assert (late.id, ready.id) == (hangs.id, wakes.id)
+    assert "did not answer warm-up request 1" in late.reason
     await backend.close(stop_instances=True)
 
 

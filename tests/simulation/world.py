@@ -161,7 +161,7 @@ class ObservedMachine(MemoryMachine):
         """Whether the program that was given this address runs and answers."""
         instance, pid = self.addresses[address]
         program = self._programs.get(instance)
-        return program is not None and program.identity.pid == pid and program.answers
+        return program is not None and program.identity.pid == pid and program.answering.is_set()
 
     def is_warm(self, address: str) -> bool:
         """Whether a program has answered the warm-up that its model brings, if it brings one."""
@@ -193,7 +193,7 @@ class ObservedMachine(MemoryMachine):
     def stay(self, image: str) -> None:
         """The running programs of an image end only when they are asked to."""
         for program in self._programs.values():
-            if self._world.image_of[self.group_of[program.instance]] == image and program.answers:
+            if self._world.image_of[self.group_of[program.instance]] == image and program.answering.is_set():
                 for timer in program.timers:
                     timer.cancel()
 

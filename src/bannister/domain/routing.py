@@ -85,8 +85,8 @@ class RoutePlan:
     memberships: tuple[Membership, ...] = ()
     weights: tuple[Weight, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
-    #: Every mirror that a fleet which has instances now may have, whatever its share is now (here it is 0). One that is not among `mirrors` may have been
-    #: asked for before, or will be next: the way that its copies take exists from before its first to after its last.
+    #: Every mirror that a fleet of the endpoint may have, whatever its share is now (here it is 0). One that is not among `mirrors` may have been asked for
+    #: before, or will be next: the way that its copies take exists from before its first to after its last, also where the endpoint is deleted or the fleet is leaving.
     ways: tuple[Mirror, ...] = ()
     #: As `Forwarding.captured_parts`.
     captured_parts: int = 0
@@ -104,7 +104,7 @@ def plan_of(endpoint: Endpoint, noise_parts: int = 0) -> RoutePlan:
         endpoint: As stored.
         noise_parts: Share of the requests that is also copied to production's own group (`Rules.noise_parts`), where there is a shadow.
     """
-    ways = tuple(mirror for fleet in wanted_fleets(endpoint) for mirror in ways_of(fleet))
+    ways = tuple(mirror for fleet in _fleets(endpoint) for mirror in ways_of(fleet))
     plan = replace(_production_plan(endpoint), ways=ways)
     fleet = fed_fleet(endpoint)
     if fleet is None or not plan.weights:
@@ -257,7 +257,14 @@ def wanted_fleets(endpoint: Endpoint) -> tuple[Fleet, ...]:
     if endpoint.deleting:
         return ()
     if deployment is None:
-        return (endpoint.blue,) if endpoint.blue is not None else ()
+        return _fleets(endpoint)
     blue = deployment.blue if wants_blue(deployment) else None
     green = deployment.green if wants_green(deployment) else None
     return tuple(fleet for fleet in (blue, green) if fleet is not None)
+
+
+def _fleets(endpoint: Endpoint) -> tuple[Fleet, ...]:
+    """All fleets of the endpoint, those included that are leaving, blue first."""
+    deployment = endpoint.deployment
+    fleets = (endpoint.blue,) if deployment is None else (deployment.blue, deployment.green)
+    return tuple(fleet for fleet in fleets if fleet is not None)

@@ -8,6 +8,7 @@ the control plane: pass it to the next `MemoryInstances` and its programs are ad
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
@@ -68,7 +69,8 @@ class _Program:
     instance: str
     behaviour: Behaviour
     started_at: float
-    answers: bool = False
+    #: Set while it answers.
+    answering: asyncio.Event = field(default_factory=asyncio.Event)
     #: It has answered its warm-up.
     warm: bool = False
     strained: bool = False
@@ -163,14 +165,23 @@ class MemoryMachine:
 
     def hang(self, instance: str) -> None:
         """A program runs on and no longer answers."""
-        self._programs[instance].answers = False
+        self._programs[instance].answering.clear()
 
     def answer(self, instance: str) -> None:
         """A program answers (again)."""
-        self._programs[instance].answers = True
+        self._programs[instance].answering.set()
 
     def answers(self, instance: str) -> bool:
-        return instance in self._programs and self._programs[instance].answers
+        return instance in self._programs and self._programs[instance].answering.is_set()
+
+    async def answers_within(self, instance: str, seconds: float) -> bool:
+        """Whether a program answers now, or does after at most so long."""
+        program = self._programs.get(instance)
+        if program is None or program.answering.is_set():
+            return program is not None
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(program.answering.wait(), seconds)
+        return program.answering.is_set()
 
     def watch(
         self, instance: str, watcher: Callable[[int], None] | None, strain_watcher: Callable[[], None] | None = None
@@ -266,6 +277,8 @@ class _MemoryProcess:
             await asyncio.sleep(timeout_seconds)
             return late(warmup, first, timeout_seconds)
         await asyncio.sleep(takes)
+        if not await self._machine.answers_within(self._instance, timeout_seconds - takes):
+            return late(warmup, first, timeout_seconds)
         if not 200 <= behaviour.warm_up_status < 300:
             return answered(warmup, first, behaviour.warm_up_status, "")
         if not self._ended.done():
