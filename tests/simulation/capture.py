@@ -567,13 +567,15 @@ class Capture:
         """At the end: all that was paired or counted is in a tally, and what was to be told is stored."""
         self.rules.settled()
         self.books.settled()
-        self._report(world, world.clock.now() + 2 * OPEN_SECONDS_MAX)
+        self._report(world, world.clock.now() + LATER_SECONDS)
         if any(self._unfolded.values()):
             raise world.violated(COUNTED, f"In no tally: {dict(self._unfolded)}")
 
 
 #: So many halves never come, come late without a word before, or are cut off.
 ASTRAY_SHARE: Final = 0.05
+#: By then the second is over in which something was counted, also by a clock that was ahead for a moment. None jumps that far.
+LATER_SECONDS: Final = 3600.0
 #: What is said on a slow line takes so long.
 SLOW_SECONDS_MAX: Final = 4.0
 
