@@ -18,6 +18,7 @@ import pytest
 
 from bannister.demo.flights import Flight, Flights
 from bannister.demo.training import Version, train
+from bannister.extraction import Extraction
 
 TIMEOUT_SECONDS = 60
 
@@ -67,8 +68,11 @@ def served(
 ) -> Iterator[tuple[str, int]]:
     """A version's artifact in the real model server: its name and port."""
     folder = tmp_path_factory.mktemp(request.param)
+    extraction = Extraction(folder)
     with tarfile.open(fileobj=io.BytesIO(versions[request.param].artifact)) as archive:
-        archive.extractall(folder, filter="data")
+        for member in archive:
+            extraction.take(archive, member)
+    extraction.finish()
     port = free_port()
     process = start_runtime(folder, port)
     try:

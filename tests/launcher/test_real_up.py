@@ -136,7 +136,9 @@ def test_each_part_comes_back_when_it_is_killed(start: Start, data_dir: Path, po
 
 def test_a_new_up_after_the_launcher_was_killed(start: Start, data_dir: Path, port: int) -> None:
     killed = start()
-    wait_until(lambda: len(of(data_dir)) == 4, "all parts run")
+    # One that was killed before it had written down what it started has that ended by the next one.
+    record = Record(data_dir / "run" / "processes.json")
+    wait_until(lambda: len(record.read()) == 4, "all parts run and are written down")
     left = of(data_dir)
     killed.kill()
     killed.wait()

@@ -104,14 +104,13 @@ def plan_of(endpoint: Endpoint, noise_parts: int = 0) -> RoutePlan:
         endpoint: As stored.
         noise_parts: Share of the requests that is also copied to production's own group (`Rules.noise_parts`), where there is a shadow.
     """
-    ways = tuple(mirror for fleet in _fleets(endpoint) for mirror in ways_of(fleet))
-    plan = replace(_production_plan(endpoint), ways=ways)
-    fleet = fed_fleet(endpoint)
+    plan, fleet = _production_plan(endpoint), fed_fleet(endpoint)
+    ways = tuple([mirror for each in _fleets(endpoint) for mirror in ways_of(each)])
     if fleet is None or not plan.weights:
-        return plan
+        return replace(plan, ways=ways) if ways else plan
     mirrors = _mirrors(fleet, noise_parts)
     captured = [one.parts for one in mirrors] + [_captured_parts(one) for one in wanted_fleets(endpoint)]
-    return replace(plan, mirrors=mirrors, captured_parts=max(captured, default=0))
+    return replace(plan, ways=ways, mirrors=mirrors, captured_parts=max(captured, default=0))
 
 
 def fed_fleet(endpoint: Endpoint) -> Fleet | None:

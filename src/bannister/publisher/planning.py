@@ -157,7 +157,7 @@ def _hops(
     needed = [mirror for plan in plans for mirror in plan.ways]
     needed += [mirror for some in mirrors.values() for mirror in some]
     needed += [mirror for mirror in published.hops if mirror.group in rotation]
-    return tuple(dict.fromkeys(replace(mirror, parts=0) for mirror in needed))
+    return tuple(dict.fromkeys([one if one.parts == 0 else replace(one, parts=0) for one in needed]))
 
 
 def _ready_addresses(instances: Iterable[Instance]) -> dict[str, tuple[str, ...]]:
