@@ -17,7 +17,7 @@ PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11 python3.1
 .DEFAULT_GOAL := help
 # Where it is set, every process that a test or the demo starts would compile all sources again.
 unexport PYTHONDONTWRITEBYTECODE
-.PHONY: help setup demo test bench bench-alarms bench-shadow shadow-inert crashes soak conformance compatibility aws-tools frameworks check simulate soak-simulation format constraints clean
+.PHONY: help setup demo test test-pure test-real bench bench-alarms bench-shadow shadow-inert crashes soak conformance compatibility aws-tools frameworks check simulate soak-simulation format constraints clean
 
 help: ## List the verbs
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,10 +27,18 @@ setup: $(SET_UP) ## Install everything into .venv (once; again when pyproject.to
 demo: setup ## Will this flight land late? A canary takes back a bad version, a shadow finds a wrong one (under 3 minutes; DEMO_OPTIONS=--keep leaves it up)
 	@$(BIN)/python -m bannister.demo $(DEMO_OPTIONS)
 
-test: setup ## Run all tests: pure ones, then those with real Envoy and real processes, which mostly wait, then alone those that measure (about 25 minutes)
-	@$(PYTEST) -n 2 --dist worksteal -m "not real and not alone" $(TEST_OPTIONS)
-	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "real and not alone" $(TEST_OPTIONS)
+test: setup ## Run all tests: pure ones beside those with real Envoy and real processes, which mostly wait; then alone those that measure (about 20 minutes)
+	@$(MAKE) --no-print-directory -j 2 test-pure test-real
 	@$(PYTEST) -m alone $(TEST_OPTIONS)
+
+# At the lowest priority, in what the other leaves; said at the end, for two that report at once nobody can read.
+test-pure: | setup
+	@said=$$(mktemp /tmp/bannister-XXXXXX); \
+	nice -n 19 $(PYTEST) -n 2 --dist worksteal -m "not real and not alone" $(TEST_OPTIONS) >$$said 2>&1; \
+	code=$$?; echo; echo "Pure tests:"; cat $$said; rm $$said; exit $$code
+
+test-real: | setup
+	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "real and not alone" $(TEST_OPTIONS)
 
 bench: setup ## Measure rollback, start-up and creation times, 30 and 10 times (about 8 minutes)
 	@REPEATS=30 $(BIN)/python -m pytest -q -s tests/scenarios/test_times.py -k rollback
