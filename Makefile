@@ -28,17 +28,20 @@ demo: setup ## Will this flight land late? A canary takes back a bad version, a 
 	@$(BIN)/python -m bannister.demo $(DEMO_OPTIONS)
 
 test: setup ## Run all tests: pure ones beside those with real Envoy and real processes, which mostly wait; then alone those that measure (about 20 minutes)
-	@$(MAKE) --no-print-directory -j 2 test-pure test-real
+	@$(MAKE) --no-print-directory -j 2 pure-beside test-real
 	@$(PYTEST) -m alone $(TEST_OPTIONS)
 
-# At the lowest priority, in what the other leaves; said at the end, for two that report at once nobody can read.
-test-pure: | setup
-	@said=$$(mktemp /tmp/bannister-XXXXXX); \
-	nice -n 19 $(PYTEST) -n 2 --dist worksteal -m "not real and not alone" $(TEST_OPTIONS) >$$said 2>&1; \
-	code=$$?; echo; echo "Pure tests:"; cat $$said; rm $$said; exit $$code
+test-pure: setup ## Only the tests that need neither (about 3 minutes)
+	@$(PYTEST) -n 2 --dist worksteal -m "not real and not alone" $(TEST_OPTIONS)
 
-test-real: | setup
+test-real: setup ## Only those with real Envoy and real processes that do not measure (about 10 minutes)
 	@$(PYTEST) -n 3 --dist loadfile --no-loadscope-reorder -m "real and not alone" $(TEST_OPTIONS)
+
+# In what the others leave of the processors; shown when they are over, for two that report at once nobody can read.
+pure-beside: | setup
+	@said=$$(mktemp /tmp/bannister-XXXXXX); \
+	nice -n 19 $(MAKE) --no-print-directory test-pure >$$said 2>&1; \
+	code=$$?; echo; echo "Pure tests:"; cat $$said; rm $$said; exit $$code
 
 bench: setup ## Measure rollback, start-up and creation times, 30 and 10 times (about 8 minutes)
 	@REPEATS=30 $(BIN)/python -m pytest -q -s tests/scenarios/test_times.py -k rollback

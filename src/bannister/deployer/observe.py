@@ -305,4 +305,4 @@ def _group(
 def _gone(fleet: Fleet, snapshot: Sequence[Instance], records: Mapping[str, GroupRecord | None]) -> bool:
     """Nothing of the fleet is left: no record, and no instance."""
     groups = [group.id for group in fleet.all_groups]
-    return all([records[group] is None for group in groups]) and not any(one.group in groups for one in snapshot)
+    return all(records[group] is None for group in groups) and not any(one.group in groups for one in snapshot)
