@@ -294,8 +294,9 @@ class ControlPlane:
         if self._resumed or waited >= self._settings.resume_wait_seconds:
             return None
         for row in await self._state.rows(ENDPOINTS):
-            for weight in plan_of(row.value).weights:
-                if weight.parts and not self._publisher.serving(weight.group) and not self._given_up(weight.group):
+            asked = [one.group for one in plan_of(row.value).weights if one.takes_any]
+            for group in asked:
+                if not self._publisher.serving(group) and not self._given_up(group):
                     return f'the instances of endpoint "{row.key}"'
         self._resumed = True
         return None

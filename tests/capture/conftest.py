@@ -54,7 +54,7 @@ def plan(*, mirrored: int = TRAFFIC_PARTS, captured: int = TRAFFIC_PARTS, noise:
     mirrors = [Mirror("shadow", "Shadow", mirrored, "blue")] if mirrored else []
     if noise:
         mirrors.append(Mirror("blue", "AllTraffic", noise, "blue", noise=True))
-    weights = (Weight("blue", "AllTraffic", TRAFFIC_PARTS),)
+    weights = (Weight("blue", "AllTraffic", TRAFFIC_PARTS, TRAFFIC_PARTS),)
     ways = tuple(mirrors)
     return RoutePlan(ENDPOINT, (Membership("blue", 1, 0),), weights, ways, ways=ways, captured_parts=captured)
 

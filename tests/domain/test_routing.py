@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.domain.deployment.worlds import deployment, fleet
+from tests.domain.deployment.worlds import CANARY, deployment, fleet
 
 from bannister.domain.capture.data_capture import CaptureMode, DataCapture
 from bannister.domain.deployment.deployment import Phase
 from bannister.domain.deployment.plan import steps
-from bannister.domain.deployment.policy import DeploymentPolicy
+from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.fleet import Fleet, Shadow, sampled_parts
 from bannister.domain.routing import Mirror, Weight, plan_of, wanted_instances
@@ -177,7 +177,9 @@ def renamed(phase: Phase, step: int) -> Endpoint:
 
 def test_an_update_that_changes_the_names_moves_all_traffic_in_one_step() -> None:
     before = plan_of(renamed(Phase.PROVISIONING, -1))
-    assert before.weights == (Weight(BLUE, "AllTraffic", TRAFFIC_PARTS),), "the new name cannot be invoked yet"
+    assert before.weights == (Weight(BLUE, "AllTraffic", TRAFFIC_PARTS, TRAFFIC_PARTS),), (
+        "the new name cannot be invoked yet"
+    )
     assert {one.group for one in before.memberships} == {BLUE, "e.Promoted.v2"}
     assert parts(renamed(Phase.SHIFTING, 0)) == {BLUE: 0, "e.Promoted.v2": TRAFFIC_PARTS}
     assert parts(renamed(Phase.RETIRING, 0)) == {"e.Promoted.v2": TRAFFIC_PARTS}
@@ -187,6 +189,55 @@ def test_an_update_that_changes_the_names_moves_all_traffic_in_one_step() -> Non
 def test_variants_share_by_weight() -> None:
     steady = Endpoint("e", 0.0, 0.0, blue=fleet("v1", variants=("a", "b"), weights=(9.0, 1.0)))
     assert parts(steady) == {"e.a.v1": 900_000, "e.b.v1": 100_000}
+
+
+@pytest.mark.parametrize(
+    ("blue", "green"),
+    [((1.0, 0.0), (1.0, 0.0)), ((1.0, 0.0), (1.0, 1.0)), ((9.0, 1.0), (1.0, 9.0)), ((1.0, 1.0), (1.0, 0.0))],
+)
+@pytest.mark.parametrize(
+    ("phase", "step", "share"),
+    [(Phase.PROVISIONING, -1, 0.0), (Phase.SHIFTING, 0, 0.1), (Phase.BAKING, 1, 1.0), (Phase.ROLLING_BACK, 1, 0.0)],
+)
+def test_who_names_a_variant_gets_green_by_the_step_whatever_the_variant_weighs(
+    blue, green, phase, step, share
+) -> None:
+    one = between(blue, green, phase, step)
+    named = {weight.group: weight.named_parts for weight in plan_of(one).weights}
+    for variant in ("a", "b"):
+        assert named[f"e.{variant}.v2"] == share * TRAFFIC_PARTS
+        assert named[f"e.{variant}.v1"] == (1 - share) * TRAFFIC_PARTS
+
+
+def between(
+    blue: tuple[float, ...], green: tuple[float, ...], phase: Phase, step: int, policy: DeploymentPolicy = CANARY
+) -> Endpoint:
+    """A deployment from one fleet of two variants to another, with these weights."""
+    old, new = (
+        fleet(name, instances=10, variants=("a", "b"), weights=some) for name, some in (("v1", blue), ("v2", green))
+    )
+    plan = steps(policy, {"a": 10, "b": 10})
+    running = replace(deployment(policy), blue=old, green=new, steps=plan, phase=phase, step=step)
+    return Endpoint("e", 0.0, 0.0, blue=old, deployment=running)
+
+
+def test_in_a_rolling_update_a_variant_of_weight_zero_follows_its_instances() -> None:
+    size = CapacitySize(CapacityType.INSTANCE_COUNT, 3)
+    policy = DeploymentPolicy(Routing.ROLLING, size, wait_seconds=30)
+    weights = plan_of(between((1.0, 0.0), (1.0, 0.0), Phase.BAKING, 1, policy)).weights
+    assert {one.group: one.named_parts for one in weights if one.variant == "b"} == {
+        "e.b.v1": 400_000,
+        "e.b.v2": 600_000,
+    }
+
+
+def test_versions_that_share_a_variant_of_weight_zero_share_what_names_it_by_their_instances() -> None:
+    """After a rollback that has failed."""
+    (old,), (new,) = fleet("v1", instances=3, weights=(0.0,)).groups, fleet("v2", instances=1, weights=(0.0,)).groups
+    (other,) = fleet("v1", variants=("other",)).groups
+    mixed = replace(fleet("v1"), groups=(old, new, other))
+    found = {one.group: one.named_parts for one in plan_of(Endpoint("e", 0.0, 0.0, blue=mixed)).weights}
+    assert found == {BLUE: 750_000, GREEN: 250_000, "e.other.v1": TRAFFIC_PARTS}
 
 
 @given(

@@ -28,7 +28,7 @@ from bannister.envoy.snapshot import Inconsistent, Resource, Snapshot
 from bannister.launcher.bootstrap import bootstrap_document, envoy_binary
 from bannister.settings import Settings
 
-SPLIT = (Weight("blue", "a", 900), Weight("green", "a", 100), Weight("idle", "b", 0))
+SPLIT = (Weight("blue", "a", 900, 700), Weight("green", "a", 100, 300), Weight("idle", "b", 0, 1000))
 
 
 def test_only_groups_with_parts_share_what_names_no_variant():
@@ -37,14 +37,14 @@ def test_only_groups_with_parts_share_what_names_no_variant():
 
 def test_a_variant_of_weight_zero_can_still_be_named():
     assert variant_shares(SPLIT) == {
-        "a": (Share("blue", "a", 900), Share("green", "a", 100)),
-        "b": (Share("idle", "b", 1),),
+        "a": (Share("blue", "a", 700), Share("green", "a", 300)),
+        "b": (Share("idle", "b", 1000),),
     }
 
 
 def test_all_groups_that_routes_name_are_found():
     assert groups_named(SPLIT) == {"blue", "green", "idle"}
-    assert groups_named((Weight("blue", "a", 0),)) == frozenset(), "without parts there is no route"
+    assert groups_named((Weight("blue", "a", 0, 0),)) == frozenset(), "without parts there is no route"
 
 
 def forwarding_routes(forwarding: Forwarding) -> list[Any]:

@@ -50,7 +50,7 @@ class Clock:
 
 class Proxies:
     def acknowledged_weights(self, endpoint: str) -> tuple[Weight, ...] | None:
-        return (Weight(GREEN, "AllTraffic", 250_000),)
+        return (Weight(GREEN, "AllTraffic", 250_000, 250_000),)
 
 
 def report(sequence: int, group: str = GREEN) -> Report:

@@ -360,7 +360,7 @@ def _until() -> Callable[..., Awaitable[None]]:
 
 def steady(endpoint: str, group: str, count: int = 1, variant: str = "AllTraffic") -> RoutePlan:
     """An endpoint at rest, with one group."""
-    return RoutePlan(endpoint, (Membership(group, count, 0),), (Weight(group, variant, 1_000_000),))
+    return RoutePlan(endpoint, (Membership(group, count, 0),), (Weight(group, variant, 1_000_000, 1_000_000),))
 
 
 def split(endpoint: str, blue: str, green: str, green_parts: int, green_instances: int = 1) -> RoutePlan:
@@ -368,7 +368,10 @@ def split(endpoint: str, blue: str, green: str, green_parts: int, green_instance
     return RoutePlan(
         endpoint,
         (Membership(blue, 1, 0), Membership(green, green_instances, green_instances)),
-        (Weight(blue, "AllTraffic", 1_000_000 - green_parts), Weight(green, "AllTraffic", green_parts)),
+        (
+            Weight(blue, "AllTraffic", 1_000_000 - green_parts, 1_000_000 - green_parts),
+            Weight(green, "AllTraffic", green_parts, green_parts),
+        ),
     )
 
 

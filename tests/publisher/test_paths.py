@@ -48,7 +48,7 @@ async def test_it_is_healthy_where_it_is_pinged_and_nowhere_else(edge, until):
     plan = RoutePlan(
         "flights",
         (Membership("own", 1, 1), Membership("plain", 1, 0)),
-        (Weight("own", "A", 1_000_000), Weight("plain", "B", 0)),
+        (Weight("own", "A", 1_000_000, 1_000_000), Weight("plain", "B", 0, 1_000_000)),
     )
     await edge.serve(plan, traits=TRAITS)
     await until(lambda: edge.publisher.serving("own"), "the one with its own path serves")
@@ -85,7 +85,7 @@ async def test_copies_go_where_the_shadow_answers(edge, until, production, shado
             RoutePlan(
                 "flights",
                 (Membership(production, 1, 0),),
-                (Weight(production, "AllTraffic", 1_000_000),),
+                (Weight(production, "AllTraffic", 1_000_000, 1_000_000),),
                 mirrors,
                 ways=mirrors,
                 captured_parts=1_000_000,

@@ -317,7 +317,7 @@ class _Nobody:
 
 
 def plan(name: str, *mirrors: Mirror) -> RoutePlan:
-    return RoutePlan(name, (Membership("p", 1, 0),), (Weight("p", "v", 1_000_000),), mirrors, ways=mirrors)
+    return RoutePlan(name, (Membership("p", 1, 0),), (Weight("p", "v", 1_000_000, 1_000_000),), mirrors, ways=mirrors)
 
 
 class _World:

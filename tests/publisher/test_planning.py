@@ -29,9 +29,9 @@ BLUE, GREEN = instance("blue-1", "blue"), instance("green-1", "green")
 ALL_BLUE = RoutePlan(
     "flights",
     (Membership("blue", 1, 0), Membership("green", 1, 1)),
-    (Weight("blue", "v", 1_000_000), Weight("green", "v", 0)),
+    (Weight("blue", "v", 1_000_000, 1_000_000), Weight("green", "v", 0, 0)),
 )
-CANARY = replace(ALL_BLUE, weights=(Weight("blue", "v", 900_000), Weight("green", "v", 100_000)))
+CANARY = replace(ALL_BLUE, weights=(Weight("blue", "v", 900_000, 900_000), Weight("green", "v", 100_000, 100_000)))
 SEES_GREEN = ProxyView({"green": frozenset({address(GREEN)})}, frozenset({"blue"}))
 SEES_NOTHING = ProxyView({}, frozenset({"blue"}))
 SERVING_BLUE = next_publication([ALL_BLUE], [BLUE], Publication(), [])
@@ -82,16 +82,50 @@ def test_a_blue_that_was_replaced_stands_in_for_nothing_after_a_restart():
             Membership("b-green", 1, 1),
         ),
         (
-            Weight("a-blue", "a", 300_000),
-            Weight("b-blue", "b", 0),
-            Weight("a-green", "a", 300_000),
-            Weight("b-green", "b", 400_000),
+            Weight("a-blue", "a", 300_000, 500_000),
+            Weight("b-blue", "b", 0, 0),
+            Weight("a-green", "a", 300_000, 500_000),
+            Weight("b-green", "b", 400_000, 1_000_000),
         ),
         shared=True,
     )
     following = next_publication([plan], [a_blue, a_green, b_green], Publication(), [SEES_NOTHING])
     assert {one.group: one.parts for one in following.weights["flights"]} == {"a-blue": 600_000, "b-green": 400_000}
     assert following.waiting == {"flights"}
+
+
+def test_in_a_rolling_update_whoever_names_a_variant_gets_a_group_that_has_instances():
+    """Also of a variant of weight 0, where nobody else sees that one is missing."""
+    weights = (
+        Weight("a", "a", 1_000_000, 1_000_000),
+        Weight("b-blue", "b", 0, 300_000),
+        Weight("b-green", "b", 0, 700_000),
+    )
+    memberships = tuple(Membership(group, 1, 0) for group in ("a", "b-blue", "b-green"))
+    plan = RoutePlan("flights", memberships, weights, shared=True)
+    there = [instance("1", "a"), instance("2", "b-green")]
+    following = next_publication([plan], there, Publication(), [SEES_NOTHING])
+    assert {one.group: (one.parts, one.named_parts) for one in following.weights["flights"]} == {
+        "a": (1_000_000, 1_000_000),
+        "b-blue": (0, 0),
+        "b-green": (0, 1_000_000),
+    }
+    assert following.borne == {"flights": (weights, following.weights["flights"])}
+
+
+def test_a_variant_of_weight_zero_waits_for_its_instances_too():
+    weights = (
+        Weight("a", "a", 1_000_000, 1_000_000),
+        Weight("blue", "b", 0, 900_000),
+        Weight("green", "b", 0, 100_000),
+    )
+    memberships = (Membership("a", 1, 0), Membership("blue", 1, 0), Membership("green", 1, 1))
+    plan = RoutePlan("flights", memberships, weights)
+    there = [instance("1", "a"), BLUE, GREEN]
+    waits = next_publication([plan], there, Publication(), [SEES_NOTHING])
+    assert waits.waiting == {"flights"}
+    assert {one.group: one.named_parts for one in waits.weights["flights"]} == {"a": 1_000_000, "blue": 1_000_000}
+    assert next_publication([plan], there, waits, [SEES_GREEN]).weights["flights"] == weights
 
 
 def test_green_gets_no_more_than_its_share_where_blue_is_gone_for_a_moment():
@@ -111,7 +145,7 @@ def test_a_published_split_stays_when_its_instance_dies():
 
 
 def test_one_endpoint_that_waits_does_not_hold_up_another():
-    other = RoutePlan("other", (Membership("o", 1, 1),), (Weight("o", "v", 1_000_000),))
+    other = RoutePlan("other", (Membership("o", 1, 1),), (Weight("o", "v", 1_000_000, 1_000_000),))
     seen = ProxyView({"o": frozenset({address(instance("o-1", "o"))})}, frozenset({"blue"}))
     following = next_publication([CANARY, other], [BLUE, GREEN, instance("o-1", "o")], SERVING_BLUE, [seen])
     assert following.weights["other"] == other.weights
@@ -188,13 +222,13 @@ def test_without_an_instance_in_rotation_none_stands_by():
 
 def test_after_a_restart_traffic_stays_on_blue_until_green_is_seen():
     following = next_publication([CANARY], [BLUE, GREEN], Publication(), [SEES_NOTHING])
-    assert following.weights["flights"] == (Weight("blue", "v", 1_000_000),)
+    assert following.weights["flights"] == (Weight("blue", "v", 1_000_000, 1_000_000),)
     assert following.waiting == {"flights"}
     assert next_publication([CANARY], [BLUE, GREEN], following, [SEES_GREEN]).weights["flights"] == CANARY.weights
 
 
 def test_after_a_restart_an_endpoint_without_any_usable_group_is_not_routed():
-    creation = RoutePlan("flights", (Membership("green", 1, 1),), (Weight("green", "v", 1_000_000),))
+    creation = RoutePlan("flights", (Membership("green", 1, 1),), (Weight("green", "v", 1_000_000, 1_000_000),))
     following = next_publication([creation], [GREEN], Publication(), [SEES_NOTHING])
     assert following.weights == {}
     assert following.waiting == {"flights"}
@@ -221,19 +255,19 @@ def test_a_group_that_no_plan_names_stays_while_it_has_instances_or_a_proxy_may_
     ],
 )
 def test_what_cannot_take_traffic_leaves_it_to_its_own_variant_first(usable, expected):
-    weights = [Weight("a-blue", "a", 540), Weight("a-green", "a", 60), Weight("b", "b", 400)]
+    weights = [Weight("a-blue", "a", 540, 900), Weight("a-green", "a", 60, 100), Weight("b", "b", 400, 1000)]
     assert {one.group: one.parts for one in restricted(weights, usable)} == expected
 
 
 def test_a_fleet_that_had_no_traffic_takes_all_of_it_when_the_other_is_not_usable():
-    weights = [Weight("blue", "v", 0), Weight("green", "v", 1_000_000)]
-    assert restricted(weights, {"blue"}) == (Weight("blue", "v", 1_000_000),)
+    weights = [Weight("blue", "v", 0, 0), Weight("green", "v", 1_000_000, 1_000_000)]
+    assert restricted(weights, {"blue"}) == (Weight("blue", "v", 1_000_000, 1_000_000),)
 
 
 def test_a_fleet_of_other_variants_goes_on_until_the_new_one_is_usable():
     """After a restart in the middle of an update that changes the variant's name: the plan says all green, and green is not seen yet."""
-    weights = [Weight("blue", "old", 0), Weight("green", "new", 1_000_000)]
-    assert restricted(weights, {"blue"}) == (Weight("blue", "old", 1_000_000),)
+    weights = [Weight("blue", "old", 0, 1_000_000), Weight("green", "new", 1_000_000, 1_000_000)]
+    assert restricted(weights, {"blue"}) == (Weight("blue", "old", 1_000_000, 1_000_000),)
 
 
 # --- shadows ------------------------------------------------------------------------------------
@@ -297,11 +331,11 @@ def plans(draw: st.DrawFn) -> list[RoutePlan]:
                 st.sampled_from(
                     [
                         RoutePlan(endpoint),
-                        RoutePlan(endpoint, (Membership(blue, 2, 0),), (Weight(blue, "v", 1_000_000),)),
+                        RoutePlan(endpoint, (Membership(blue, 2, 0),), (Weight(blue, "v", 1_000_000, 1_000_000),)),
                         RoutePlan(
                             endpoint,
                             (Membership(blue, 2, 0), Membership(green, instances, instances)),
-                            (Weight(blue, "v", 1_000_000 - parts), Weight(green, "v", parts)),
+                            (Weight(blue, "v", 1_000_000 - parts, 1_000_000 - parts), Weight(green, "v", parts, parts)),
                         ),
                     ]
                 )

@@ -181,10 +181,10 @@ async def test_a_named_variant_is_shared_between_its_blue_and_its_green_group(ed
         "flights",
         tuple(Membership(group, 1, 0) for group in ("b-blue", "b-green", "a-blue", "idle")),
         (
-            Weight("a-blue", "a", 800_000),
-            Weight("b-blue", "b", 50_000),
-            Weight("b-green", "b", 150_000),
-            Weight("idle", "c", 0),
+            Weight("a-blue", "a", 800_000, 1_000_000),
+            Weight("b-blue", "b", 150_000, 250_000),
+            Weight("b-green", "b", 50_000, 750_000),
+            Weight("idle", "c", 0, 1_000_000),
         ),
     )
     models = {one.group: await edge.model(one.group) for one in plan.memberships}

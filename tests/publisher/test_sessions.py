@@ -173,7 +173,9 @@ async def test_a_variant_can_be_named_for_a_session_to_begin_on(edge, answer, in
     await edge.model("a", Stateful(answer, "a"))
     await edge.model("b", Stateful(answer, "b"))
     memberships = (Membership("a", 1, 0), Membership("b", 1, 0))
-    await edge.serve(RoutePlan("flights", memberships, (Weight("a", "A", 1_000_000), Weight("b", "B", 0))))
+    await edge.serve(
+        RoutePlan("flights", memberships, (Weight("a", "A", 1_000_000, 1_000_000), Weight("b", "B", 0, 1_000_000)))
+    )
     session = identity(begun := await invoke("NEW_SESSION", TargetVariant="B"))
     assert (begun["Body"], begun["InvokedProductionVariant"]) == ("b 1", "B")
     assert (await invoke(session))["Body"] == "b 2"

@@ -26,7 +26,7 @@ def plan(parts: int = 1_000_000, captured_parts: int = 0, noise_parts: int = 0) 
     return RoutePlan(
         "flights",
         (Membership("blue", 1, 0),),
-        (Weight("blue", "AllTraffic", 1_000_000),),
+        (Weight("blue", "AllTraffic", 1_000_000, 1_000_000),),
         tuple(mirrors),
         ways=tuple(mirrors),
         captured_parts=captured_parts,

@@ -30,7 +30,7 @@ def settings(settings):
 
 def plan(endpoint: str, shadow: str) -> RoutePlan:
     mirror = Mirror(shadow, "Shadow", 1_000_000, "blue")
-    weights = (Weight("blue", "AllTraffic", 1_000_000),)
+    weights = (Weight("blue", "AllTraffic", 1_000_000, 1_000_000),)
     return RoutePlan(endpoint, (Membership("blue", 1, 0),), weights, (mirror,), ways=(mirror,))
 
 

@@ -283,7 +283,7 @@ async def test_a_shadow_gets_streams_too(edge, answer, stream, until):
     plan = RoutePlan(
         "flights",
         (Membership("g1", 1, 0),),
-        weights=(Weight("g1", "AllTraffic", 1_000_000),),
+        weights=(Weight("g1", "AllTraffic", 1_000_000, 1_000_000),),
         mirrors=(mirror,),
         ways=(mirror,),
     )

@@ -9,6 +9,7 @@ import pytest
 
 from bannister.domain.instance import InstancePhase
 from bannister.domain.routing import Membership, RoutePlan, Weight
+from bannister.domain.traffic import TRAFFIC_PARTS
 
 pytestmark = pytest.mark.real
 
@@ -130,7 +131,11 @@ async def test_two_variants_shift_apart(edge, traffic):
         return RoutePlan(
             "flights",
             (Membership("a", 1, 0), Membership("a2", 1, 1), Membership("b", 1, 0)),
-            (Weight("a", "A", 600_000 - parts), Weight("a2", "A", parts), Weight("b", "B", 400_000)),
+            (
+                Weight("a", "A", 600_000 - parts, TRAFFIC_PARTS - parts * 10 // 6),
+                Weight("a2", "A", parts, parts * 10 // 6),
+                Weight("b", "B", 400_000, TRAFFIC_PARTS),
+            ),
         )
 
     for group in ("a", "a2", "b"):

@@ -11,9 +11,10 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -263,7 +264,7 @@ class Checker:
                     "10: blue is not stopped early", f"{instance} of {group} ends and is wanted."
                 )
         for proxy in self.proxies():
-            routed = {one.group for weights in proxy.routes().values() for one in weights if one.parts > 0}
+            routed = {one.group for weights in proxy.routes().values() for one in weights if one.takes_any}
             if group in routed and address in proxy.reachable(group) and instance not in machine.harmed:
                 raise self._world.violated(
                     "9: no request is lost", f"{instance} of {group} ends while {proxy.node} routes to it."
@@ -608,17 +609,20 @@ class Checker:
 
     def _stand_for(self, weights: Sequence[Weight], plan: RoutePlan) -> bool:
         """Whether they are what was asked; or, where groups of one variant answer for each other, what those do of it that no fault has hit."""
-        asked = {one.group: one for one in plan.weights}
-        if not plan.shared or asked.keys() != {one.group for one in weights}:
+        if not plan.shared or {one.group for one in plan.weights} != {one.group for one in weights}:
             return tuple(weights) == plan.weights
-        able = {one.variant for one in plan.weights if one.parts > 0 and not self.is_harmed(one.group)}
+        return all(self._stand_for_by(part, weights, plan) for part in (attrgetter("parts"), attrgetter("named_parts")))
+
+    def _stand_for_by(self, part: Callable[[Weight], int], weights: Sequence[Weight], plan: RoutePlan) -> bool:
+        asked = {one.group: part(one) for one in plan.weights}
+        able = {one.variant for one in plan.weights if part(one) > 0 and not self.is_harmed(one.group)}
         given: Counter[str] = Counter()
         for one in weights:
-            given[one.variant] += one.parts - asked[one.group].parts
+            wanted, has = asked[one.group], part(one)
+            given[one.variant] += has - wanted
             if self.is_harmed(one.group):
                 continue
-            wanted = asked[one.group].parts
-            if one.parts < wanted or (one.parts > 0 and wanted == 0 and one.variant in able):
+            if has < wanted or (has > 0 and wanted == 0 and one.variant in able):
                 return False
         return not any(given.values())
 
@@ -634,7 +638,7 @@ class Checker:
         """Those whose requests in flight on a group can be known and will end: they get it no new ones, and can be asked."""
         asked = list(self.proxies())
         for proxy in self._world.network.proxies.values():
-            routed = any(one.group == group for weights in proxy.routes().values() for one in weights if one.parts)
+            routed = any(one.group == group for weights in proxy.routes().values() for one in weights if one.takes_any)
             if proxy in asked or (proxy.running and proxy.heard and not routed):
                 yield proxy
 
@@ -645,10 +649,13 @@ class Checker:
             total = sum([one.parts for one in weights])
             if total != TRAFFIC_PARTS:
                 raise self._world.violated("1: weights add up to the whole", f"{proxy.node}, {name}: {weights}")
+            for variant in {one.variant for one in weights}:
+                if sum([one.named_parts for one in weights if one.variant == variant]) != TRAFFIC_PARTS:
+                    raise self._world.violated("1: weights add up to the whole", f"{proxy.node}, {name}: {weights}")
             for one in weights:
-                if one.parts > 0 and not any(map(up, proxy.reachable(one.group))):
+                if one.takes_any and not any(map(up, proxy.reachable(one.group))):
                     self._lost(proxy, name, one.group)
-                if one.parts > 0 and not proxy.knows(one.group):
+                if one.takes_any and not proxy.knows(one.group):
                     raise self._world.violated(
                         "3: routes name only known clusters", f"{proxy.node}, {name}: {one.group}"
                     )
@@ -720,7 +727,7 @@ class Checker:
             if proxy.weights(name) != weights:
                 return False
             for one in weights:
-                if one.parts and one.group not in self._harmed and not proxy.reachable(one.group):
+                if one.takes_any and one.group not in self._harmed and not proxy.reachable(one.group):
                     return False
         return True
 
@@ -738,7 +745,7 @@ class Checker:
             # Deleted, and a proxy that does not take what it is sent may still route to it.
             proxies = [proxy for proxy in self._world.network.proxies.values() if proxy.running]
             return not any(
-                one.group == group and one.parts
+                one.group == group and one.takes_any
                 for proxy in proxies
                 for weights in proxy.routes().values()
                 for one in weights
@@ -805,7 +812,7 @@ class Checker:
             return
         green = {group.id for group in deployment.green.groups}
         for proxy in self.proxies():
-            if any(one.group in green and one.parts for one in proxy.weights(endpoint.name)):
+            if any(one.group in green and one.takes_any for one in proxy.weights(endpoint.name)):
                 raise self._world.violated(
                     "16: from ALARM to blue", f"{proxy.node} still routes to green after {seconds:.1f} s."
                 )

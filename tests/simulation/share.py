@@ -6,6 +6,7 @@ INSTANCE_COUNT k of N is k/N; a linear update adds a step each time, and the las
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -108,6 +109,35 @@ def asked_of(endpoint: Endpoint) -> dict[str, float]:
     return _by_group(deployment, shares(deployment, -1 if returns else deployment.step))
 
 
+def named_of(endpoint: Endpoint) -> dict[str, float]:
+    """By group: the parts that it is to have of the requests that name its variant, exactly: green's share of the variant, and the rest is blue's."""
+    deployment = endpoint.deployment
+    if endpoint.deleting or (deployment is None and endpoint.blue is None):
+        return {}
+    if deployment is None:
+        assert endpoint.blue is not None
+        return _within_variants(endpoint.blue.groups)
+    if deployment.retreat and deployment.phase is not Phase.REMOVING:
+        green = _on_the_way_back(deployment)
+    else:
+        green = shares(deployment, -1 if deployment.phase in RETURNING else deployment.step)
+    blue = () if deployment.blue is None else deployment.blue.groups
+    of_blue, of_green = _within_variants(blue), _within_variants(deployment.green.groups)
+    found = {one.id: of_blue[one.id] * float(1 - green.get(one.variant, NOTHING)) for one in blue}
+    return found | {one.id: of_green[one.id] * float(green[one.variant]) for one in deployment.green.groups}
+
+
+def _within_variants(groups: Sequence[Group]) -> dict[str, float]:
+    """The groups of a fleet: of each variant the whole, shared by weight, or by instances where its groups weigh nothing."""
+    found = {}
+    for one in groups:
+        same = [other for other in groups if other.variant == one.variant]
+        weight = sum(other.weight for other in same)
+        share = one.weight / weight if weight else one.instance_count / sum(other.instance_count for other in same)
+        found[one.id] = TRAFFIC_PARTS * share
+    return found
+
+
 def green_at_most(deployment: Deployment) -> float:
     """The parts of the endpoint's traffic that green may have in any proxy, however far that is behind: no step takes any of green's away but the way back."""
     step = -1 if deployment.phase is Phase.REMOVING else deployment.step
@@ -201,11 +231,17 @@ class ShareRules:
 
     def wrong(self, proxy: MemoryProxy, endpoint: Endpoint) -> str | None:
         """How a proxy's shares differ from what they should be; None: they do not."""
-        asked, has = asked_of(endpoint), {one.group: one.parts for one in proxy.weights(endpoint.name)}
-        for group in {**asked, **has}:
-            exactly, parts = asked.get(group, 0.0), has.get(group, 0)
-            if abs(parts - exactly) > ROUNDING_PARTS or (parts > 0) != (exactly > 0):
-                return f"{proxy.node} gives {group} of {endpoint.name} {parts} parts; it should have {exactly:.1f}."
+        weights = proxy.weights(endpoint.name)
+        asked, has = asked_of(endpoint), {one.group: one.parts for one in weights}
+        named, has_named = named_of(endpoint), {one.group: one.named_parts for one in weights}
+        # Who cannot be invoked yet (a new name) cannot be named, and what green does not have is blue's until it goes.
+        variants = Counter(one.variant for one in weights)
+        named = {one.group: named[one.group] if variants[one.variant] > 1 else float(TRAFFIC_PARTS) for one in weights}
+        for what, exact, given in (("", asked, has), (" named", named, has_named)):
+            for group in {**exact, **given}:
+                exactly, parts = exact.get(group, 0.0), given.get(group, 0)
+                if abs(parts - exactly) > ROUNDING_PARTS or (parts > 0) != (exactly > 0):
+                    return f"{proxy.node} gives {group} of {endpoint.name} {parts}{what} parts; it should have {exactly:.1f}."
         return None
 
     def _violated(self, what: str) -> None:

@@ -26,6 +26,8 @@ from tests.simulation.virtual_time import PROCESS, VirtualClock, VirtualLoop
 from bannister.domain.comparison.report import ComparisonReport
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.summary import Report
+from bannister.domain.routing import Weight
+from bannister.domain.traffic import TRAFFIC_PARTS
 from bannister.envoy.memory import Conduct, MemoryNetwork, MemoryProxy
 from bannister.errors import Fenced
 from bannister.ids import SeededIds
@@ -69,6 +71,8 @@ SETTINGS = Settings(
 #: Requests are made, and the checker looks, this often.
 TICK_SECONDS = 0.5
 TICKS_PER_REPORT = 2
+#: So many requests to endpoints of several groups name a variant.
+NAMED_SHARE = 0.2
 TRACE_LINES_MAX = 60
 
 
@@ -488,12 +492,8 @@ class World:
                 for _ in range(2):
                     shadows = self.shadows
                     request = shadows.copy(self, proxy, name, forwarding) if shadows is not None else None
-                    pick = rng.random() * 1_000_000
-                    for weight in weights:
-                        pick -= weight.parts
-                        if pick < 0:
-                            break
-                    else:
+                    weight = self._picked(weights)
+                    if weight is None:
                         continue
                     addresses = [one for one in proxy.reachable(weight.group) if machine.up(one)]
                     if not addresses:
@@ -512,6 +512,22 @@ class World:
                     if rng.random() < 0.02:
                         proxy.begin(address)
                         self.loop.call_later(0.5 + rng.random() * 12, proxy.finish, address)
+
+    def _picked(self, weights: Sequence[Weight]) -> Weight | None:
+        """Who gets a request, which may name one of the variants."""
+        rng = self.rng
+        pick, named = rng.random() * TRAFFIC_PARTS, None
+        if len(weights) > 1 and rng.random() < NAMED_SHARE:
+            named = weights[int(rng.random() * len(weights))].variant
+            self.counts["requests that name a variant"] += 1
+        for weight in weights:
+            if named is None:
+                pick -= weight.parts
+            elif named == weight.variant:
+                pick -= weight.named_parts
+            if pick < 0:
+                return weight
+        return None
 
     # --- what is durable, read from outside
 

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from bannister.domain.deployment.targets import asked_split, wants_blue, wants_green
 from bannister.domain.deployment.targets import wanted_instances as wanted_of
 from bannister.domain.endpoint import Endpoint
-from bannister.domain.fleet import Fleet
+from bannister.domain.fleet import Fleet, Group
 from bannister.domain.traffic import TRAFFIC_PARTS, apportion
 
 #: Production is copied to itself only where another instance can most often take the copy.
@@ -35,8 +36,16 @@ class Weight:
 
     group: str
     variant: str
-    #: Parts of TRAFFIC_PARTS; over one endpoint they add up to the whole.
+    #: Parts of TRAFFIC_PARTS of the requests that name no variant; over one endpoint they add up to the whole.
     parts: int
+    #: Parts of TRAFFIC_PARTS of those that name its variant (`TargetVariant`); over the groups of one variant they add up to the whole. Not in the ratio of `parts`:
+    #: green's share of a variant is the step's, whatever the variant weighs in each of the fleets, also where that is nothing.
+    named_parts: int
+
+    @property
+    def takes_any(self) -> bool:
+        """Whether a request may go there, were it only one that names the variant."""
+        return self.parts > 0 or self.named_parts > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,18 +169,18 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
         return _steady(endpoint.name, endpoint.blue) if endpoint.blue is not None else RoutePlan(endpoint.name)
     split, wanted = asked_split(deployment), wanted_of(deployment)
     memberships: list[Membership] = []
-    weighted: list[tuple[str, str, float]] = []
+    weighted: list[_Share] = []
     if deployment.blue is not None and wants_blue(deployment):
-        whole = sum(group.weight for group in deployment.blue.groups) or 1.0
-        for group in deployment.blue.groups:
+        for share in _shares(deployment.blue.groups):
+            group = share.group
             memberships.append(Membership(group.id, wanted[group.id], required=0))
             variant = split.of(group.variant)
             green = variant.green_parts / TRAFFIC_PARTS if variant is not None else (1.0 if split.all_green else 0.0)
-            weighted.append((group.id, group.variant, group.weight / whole * (1 - green)))
+            weighted.append(share.times(1 - green))
     if wants_green(deployment):
         warming = deployment.steps[max(deployment.step, 0)].split
-        whole = sum(group.weight for group in deployment.green.groups) or 1.0
-        for group in deployment.green.groups:
+        for share in _shares(deployment.green.groups):
+            group = share.group
             variant = split.of(group.variant)
             ahead = warming.of(group.variant)
             in_rotation = max(variant.green_instances if variant else 0, ahead.green_instances if ahead else 0)
@@ -186,24 +195,58 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
             green = variant.green_parts / TRAFFIC_PARTS if variant is not None else 0.0
             # A variant that is new by name cannot be invoked, also not by name, before green has the traffic.
             if green > 0 or deployment.blue is None or deployment.blue.group_of(group.variant) is not None:
-                weighted.append((group.id, group.variant, group.weight / whole * green))
-    if deployment.rolling and deployment.step > 0:
-        # Who names a variant of weight 0 gets the first of its groups: blue's may have no instance any more.
-        taken = {one.variant for one in split.variants if one.green_parts == TRAFFIC_PARTS}
-        first = {group.id for group in deployment.green.groups if group.variant in taken}
-        weighted.sort(key=lambda one: one[0] not in first)
-    parts = apportion([weight for _, _, weight in weighted])
-    weights = tuple(Weight(group, variant, part) for (group, variant, _), part in zip(weighted, parts, strict=True))
-    if not any(parts):
-        weights = ()
+                weighted.append(share.times(green))
     blue = () if deployment.blue is None or not deployment.retreat else deployment.blue.groups
     returning_to = frozenset(group.id for group in blue)
     return RoutePlan(
         endpoint.name,
         tuple(memberships),
-        weights,
+        _weights(weighted),
         shared=deployment.rolling or _is_mixed(deployment.blue),
         returning_to=returning_to,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Share:
+    """A group's share of its fleet's requests, and of those that name its variant; of a whole of 1."""
+
+    group: Group
+    of_all: float
+    of_named: float
+
+    def times(self, part: float) -> _Share:
+        """Its share where the fleet has only this part."""
+        return _Share(self.group, self.of_all * part, self.of_named * part)
+
+
+def _shares(groups: Sequence[Group]) -> list[_Share]:
+    """How the groups of one fleet share its requests: by weight. Several of one variant (in a mixed fleet) that weigh nothing share what names it by their instances."""
+    whole = sum(group.weight for group in groups) or 1.0
+    found = []
+    for group in groups:
+        same = [one for one in groups if one.variant == group.variant]
+        weight = sum(one.weight for one in same)
+        count = sum(one.instance_count for one in same)
+        named = group.weight / weight if weight else group.instance_count / count if count else 1 / len(same)
+        found.append(_Share(group, group.weight / whole, named))
+    return found
+
+
+def _weights(shares: Sequence[_Share]) -> tuple[Weight, ...]:
+    """In whole parts; none, where nobody is to have anything."""
+    parts = apportion([one.of_all for one in shares])
+    if not any(parts):
+        return ()
+    named: dict[str, int] = {}
+    for variant in {one.group.variant for one in shares}:
+        same = [one for one in shares if one.group.variant == variant]
+        # A variant that green does not have is blue's until blue goes, also by name.
+        asked = [one.of_named for one in same] if any(one.of_named for one in same) else [1.0] * len(same)
+        named |= zip([one.group.id for one in same], apportion(asked), strict=True)
+    return tuple(
+        Weight(one.group.id, one.group.variant, part, named[one.group.id])
+        for one, part in zip(shares, parts, strict=True)
     )
 
 
@@ -234,11 +277,10 @@ class Plans:
 
 
 def _steady(endpoint: str, fleet: Fleet) -> RoutePlan:
-    parts = apportion([group.weight for group in fleet.groups])
     return RoutePlan(
         endpoint,
         tuple(Membership(group.id, group.instance_count, required=0) for group in fleet.groups),
-        tuple(Weight(group.id, group.variant, part) for group, part in zip(fleet.groups, parts, strict=True)),
+        _weights(_shares(fleet.groups)),
         shared=fleet.mixed,
     )
 

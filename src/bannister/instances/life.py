@@ -336,6 +336,8 @@ class Life:
     def _show_ready(self) -> None:
         record = self.record
         self._overdue = False
+        if record.stopping:  # what it answers now, nobody is told: it was not asked before it was decided that it goes
+            return
         if not record.answered or record.silent:
             if record.silent:
                 record.silent, record.silent_until = False, self._around.clock.now()

@@ -133,18 +133,31 @@ def next_publication(
 
 def _borne(weights: tuple[Weight, ...], answering: frozenset[str]) -> tuple[Weight, ...]:
     """The same shares between variants; within one, what a group without an instance would get goes to those that have one."""
-    parts = {one.group: one.parts for one in weights}
-    for variant in {one.variant for one in weights}:
-        groups = [one for one in weights if one.variant == variant]
-        able = [one for one in groups if one.group in answering]
-        left = sum(one.parts for one in groups if one not in able)
-        if not able or left == 0:
-            continue
-        takers = [one for one in able if one.parts > 0] or able[:1]
-        more = _apportioned([one.parts or 1 for one in takers], left)
-        parts |= {one.group: 0 for one in groups if one not in able}
-        parts |= {one.group: one.parts + extra for one, extra in zip(takers, more, strict=True)}
-    return tuple(replace(one, parts=parts[one.group]) for one in weights)
+    found: dict[str, Weight] = {}
+    for groups in _by_variant(weights).values():
+        able = [one for one in groups if one.group in answering] or groups
+        found |= {one.group: replace(one, parts=0, named_parts=0) for one in groups} | {
+            one.group: one for one in _taken_over(groups, able)
+        }
+    return tuple(found[one.group] for one in weights)
+
+
+def _by_variant(weights: Iterable[Weight]) -> dict[str, list[Weight]]:
+    found: dict[str, list[Weight]] = {}
+    for one in weights:
+        found.setdefault(one.variant, []).append(one)
+    return found
+
+
+def _taken_over(groups: Sequence[Weight], takers: Sequence[Weight]) -> list[Weight]:
+    """The takers, some of a variant's groups, with what all of them have: in the ratio of what they have themselves; where none has any, the first has it."""
+    parts = _shared_out([one.parts for one in takers], sum(one.parts for one in groups))
+    named = _shared_out([one.named_parts for one in takers], sum(one.named_parts for one in groups))
+    return [replace(one, parts=part, named_parts=name) for one, part, name in zip(takers, parts, named, strict=True)]
+
+
+def _shared_out(has: list[int], whole: int) -> list[int]:
+    return _apportioned(has if any(has) else [1, *[0] * (len(has) - 1)], whole) if has else []
 
 
 def _hops(
@@ -207,7 +220,7 @@ def _chosen(
     proxies: Sequence[ProxyView],
 ) -> tuple[Weight, ...]:
     usable = {one.group for one in plan.memberships if may_take_traffic(one, rotation[one.group], proxies)}
-    if {weight.group for weight in plan.weights if weight.parts > 0} <= usable:
+    if {weight.group for weight in plan.weights if weight.takes_any} <= usable:
         return plan.weights
     return current if current is not None else restricted(plan.weights, _standing_in(plan.weights, usable, rotation))
 
@@ -224,8 +237,10 @@ def _standing_in(
     for variant in {one.variant for one in weights}:
         groups = [one for one in weights if one.variant == variant]
         alone = len(groups) == 1
-        able = {one.group for one in groups if one.group in usable and (alone or one.parts or rotation.get(one.group))}
-        asked = {one.group for one in groups if one.parts > 0}
+        able = {
+            one.group for one in groups if one.group in usable and (alone or one.takes_any or rotation.get(one.group))
+        }
+        asked = {one.group for one in groups if one.takes_any}
         found |= able or (asked if len(asked) == 1 and not alone else set())
     return frozenset(found)
 
@@ -249,16 +264,10 @@ def restricted(weights: Iterable[Weight], usable: Iterable[str]) -> tuple[Weight
     What nobody of a variant can take is shared by all that are usable: where an update changes the variants' names, each has groups of one fleet only.
     """
     weights, usable = tuple(weights), frozenset(usable)
-    by_variant: dict[str, list[Weight]] = {}
-    for one in weights:
-        by_variant.setdefault(one.variant, []).append(one)
     result: list[Weight] = []
-    for groups in by_variant.values():
-        whole = sum(one.parts for one in groups)
+    for groups in _by_variant(weights).values():
         takers = [one for one in groups if one.group in usable]
-        weighted = [one for one in takers if one.parts > 0] or takers[:1]
-        parts = _apportioned([one.parts or 1 for one in weighted], whole)
-        result += [Weight(one.group, one.variant, part) for one, part in zip(weighted, parts, strict=True)]
+        result += [one for one in _taken_over(groups, takers) if one.takes_any]
     left = sum(one.parts for one in weights) - sum(one.parts for one in result)
     more = _apportioned([1] * len(result), left)
     return tuple(replace(one, parts=one.parts + extra) for one, extra in zip(result, more, strict=True))

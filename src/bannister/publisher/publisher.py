@@ -436,7 +436,8 @@ class Publisher:
 
 def _bear_more(asked: tuple[Weight, ...], standing_for: tuple[Weight, ...]) -> set[str]:
     """The groups that have more than was asked, because others have no instance."""
-    return {one.group for one, stand in zip(asked, standing_for, strict=True) if stand.parts > one.parts}
+    pairs = zip(asked, standing_for, strict=True)
+    return {one.group for one, stand in pairs if stand.parts > one.parts or stand.named_parts > one.named_parts}
 
 
 def _routes(proxy: Proxy) -> tuple[object, ...]:

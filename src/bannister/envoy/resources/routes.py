@@ -153,18 +153,12 @@ def weighted_shares(weights: Iterable[Weight]) -> tuple[Share, ...]:
 
 
 def variant_shares(weights: Iterable[Weight]) -> dict[str, tuple[Share, ...]]:
-    """How requests that name a variant are shared, by variant: in the ratio of its groups' parts.
-
-    A variant whose groups all have no parts can still be named (AWS allows weight 0): its first group, which is blue's where there are
-    two, takes all.
-    """
-    by_variant: dict[str, list[Weight]] = {}
+    """How requests that name a variant are shared, by variant. Also one of weight 0 can be named, as AWS allows."""
+    found: dict[str, tuple[Share, ...]] = {}
     for one in weights:
-        by_variant.setdefault(one.variant, []).append(one)
-    return {
-        variant: weighted_shares(groups) or (Share(groups[0].group, variant, 1),)
-        for variant, groups in by_variant.items()
-    }
+        share = (Share(one.group, one.variant, one.named_parts),) if one.named_parts > 0 else ()
+        found[one.variant] = found.get(one.variant, ()) + share
+    return found
 
 
 @lru_cache(maxsize=1024)  # asked again for the same few weights at every turn of a loop
