@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from tests.domain.deployment.worlds import deployment
 
-from bannister.deployer.observe import Observer
+from bannister.deployer.observe import ENTRIES_AT_ONCE, Observer
 from bannister.domain.alarm.alarm import Alarm, AlarmRule, AlarmValue, Comparison
 from bannister.domain.alarm.evaluation import initial_state
 from bannister.domain.alarm.judgement import Datapoint
 from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.endpoint import Endpoint
+from bannister.domain.metric.identity import SHADOW_NAMESPACE, identity
 from bannister.domain.metric.summary import Report, Summary
 from bannister.evaluator.assessment import evidence_of
 from bannister.metrics.memory import MemoryMetrics
@@ -35,6 +36,7 @@ class World:
 
     at: float = OVER
     covered_since: float | None = 0.0
+    compared_since: float | None = 0.0
 
     def now(self) -> float:
         return self.at
@@ -55,6 +57,9 @@ class World:
         return (None, LATER)
 
     def silent_seconds(self) -> float:
+        return 0.0
+
+    def uncompared_seconds(self) -> float:
         return 0.0
 
 
@@ -111,3 +116,50 @@ async def test_of_an_alarm_that_tripped_the_values_are_seen_that_tripped_it(trip
     (seen,) = (await observer.observe(Endpoint("e", 0, 0, deployment=one, blue=one.blue), one)).alarms
     assert seen.tripped_at == 1030.5
     assert seen.datapoints == ((None, None, breach) if tripped else (None, LATER))
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [("alarm.transitioned", {"to": "ALARM", "reason": "because"}), ("alarm.deleted", {})]
+)
+async def test_what_stops_a_deployment_is_seen_behind_thousands_of_other_entries(
+    kind: str, body: dict[str, Any]
+) -> None:
+    """Of an alarm that flaps between OK and INSUFFICIENT_DATA for hours, with an action each time; read at once, and while it comes."""
+    rule = AlarmRule(None, "Average", 10, 1, 1, 0.05, Comparison.GREATER)
+    one = replace(BAKING, alarms_seen=0, policy=replace(BAKING.policy, alarms=("errors",)))
+    endpoint = Endpoint("e", 0, 0, deployment=one, blue=one.blue)
+    state, anything = MemoryState(), World()
+    world: Any = anything
+    await state.commit([Put(ALARMS, "errors", Alarm("errors", rule, initial_state(0.0), 0.0), 0)], [])
+    follows, looks_once = (Observer(state, world, world, world, world) for _ in range(2))
+    for number in range(3 * ENTRIES_AT_ONCE):
+        to = (AlarmValue.OK, AlarmValue.INSUFFICIENT_DATA)[number % 2]
+        acted = Record(1020.0, "alarm/errors", "alarm.acted", {})
+        await state.commit([], [Record(1020.0, "alarm/errors", "alarm.transitioned", {"to": to.value}), acted])
+        if number % 100 == 0:
+            (seen,) = (await follows.observe(endpoint, one)).alarms
+            assert (seen.tripped_at, seen.value) == (None, AlarmValue.INSUFFICIENT_DATA)
+    await state.commit([], [Record(1030.5, "alarm/errors", kind, body)])
+    await state.commit([], [Record(1031.0, "alarm/errors", "alarm.transitioned", {"to": AlarmValue.OK.value})])
+    for observer in (follows, looks_once, follows):
+        (seen,) = (await observer.observe(endpoint, one)).alarms
+        assert (seen.tripped_at == 1030.5) if kind == "alarm.transitioned" else (seen.value is None)
+
+
+async def test_requests_are_counted_from_where_the_bake_counts() -> None:
+    """An alarm looks at compared answers, and nobody compared any for a while: the bake began again after that."""
+    metric = identity(SHADOW_NAMESPACE, "NumericDifference", {"EndpointName": "e", "VariantName": "Shadow"})
+    rule = AlarmRule(metric, "Average", 10, 1, 1, 0.05, Comparison.LESS)
+    one = replace(BAKING, alarms_seen=0, policy=replace(BAKING.policy, alarms=("agreement",)))
+    state, metrics = MemoryState(), MemoryMetrics(Settings(Path()))
+    await state.commit([Put(ALARMS, "agreement", Alarm("agreement", rule, initial_state(0.0), 0.0), 0)], [])
+    (group,) = one.green.groups
+    await metrics.register(GroupDimensions(group.id, group.endpoint, group.variant, group.config_name, 2))
+    await metrics.record(
+        Report("r", 1, None, None, (Summary(group.id, "a:1", 1020, 500), Summary(group.id, "a:1", 1050, 2)))
+    )
+    world: Any = World(at=1075.0, compared_since=1040.0)
+    found = await Observer(state, world, world, world, world, metrics).observe(
+        Endpoint("e", 0, 0, deployment=one, blue=one.blue), one
+    )
+    assert (found.covered_since, found.green_requests) == (1040.0, 2)

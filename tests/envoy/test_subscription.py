@@ -26,6 +26,16 @@ def test_what_a_proxy_no_longer_asks_for_is_forgotten() -> None:
         assert lists.held_since.keys() == names
 
 
+def test_what_is_withheld_of_a_proxy_of_an_earlier_control_plane_is_so_on_its_next_stream_too() -> None:
+    """The stream broke before anything was acknowledged: what it holds is still what somebody else gave it."""
+    lists = Subscription(Kind.ENDPOINTS, held=None, held_version="1", inherited=True)
+    lists.ask(frozenset({"a", "b"}))
+    snapshot = Snapshot(1, endpoints={name: Resource(name, None) for name in ("a", "b")}, withheld=frozenset({"a"}))
+    for stream in (lists, lists.carried_over(1.0)):
+        stream.ask(frozenset({"a", "b"}))
+        assert (stream.due(snapshot) or {}).keys() == {"b"}
+
+
 def test_an_answer_about_what_is_no_longer_asked_for_is_not_kept() -> None:
     lists = Subscription(Kind.ENDPOINTS)
     lists.ask(frozenset({"a", "b"}))

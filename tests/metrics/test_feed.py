@@ -107,6 +107,39 @@ async def test_what_was_not_acknowledged_comes_again(
         assert second.reports == first.reports[1:]
 
 
+async def test_a_report_that_cannot_be_written_down_holds_up_no_other(
+    server: ReportServer[TelemetryWord], outbox: Outbox[Summary, Report], settings: Settings
+) -> None:
+    class Form(str):
+        __slots__ = ()
+
+    fill(outbox, 1)
+    outbox.put(3.0, 1.0, [Summary(Form("g"), "a:1", 2, 2)])
+    async with Reader(settings).reading() as reader:
+        await until(lambda: len(reader.reports) == 1)
+        fill(outbox, 3)
+        await until(lambda: len(reader.reports) == 2)
+        assert [report.watermark for report in reader.reports] == [2.0, 4.0]
+        await until(lambda: len(outbox) == 0)
+
+
+async def test_a_connection_on_which_nothing_can_be_sent_is_closed(
+    server: ReportServer[TelemetryWord],
+    outbox: Outbox[Summary, Report],
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It would look like one on which there is nothing to say."""
+
+    def fails(sent: int) -> Report:
+        raise RuntimeError("a fault")
+
+    monkeypatch.setattr(outbox, "next_after", fails)
+    reader, writer = await asyncio.open_unix_connection(str(settings.telemetry_socket))
+    assert await asyncio.wait_for(reader.read(), 10) == b""
+    writer.close()
+
+
 async def test_reports_that_were_given_up_are_counted(settings: Settings) -> None:
     for run, seconds in (("first", range(1, 8)), ("second", range(1, 6))):
         outbox = Outbox[Summary, Report](run, 3, Report)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from bannister.clock import Clock
 from bannister.domain.alarm.alarm import Alarm, AlarmValue
@@ -24,9 +25,16 @@ from bannister.instances.backend import InstanceBackend
 from bannister.metrics.store import MetricStore
 from bannister.signals import Signal
 from bannister.state.group_record import GroupRecord
-from bannister.state.store import State
+from bannister.state.store import Entry, State
 from bannister.state.tables import ALARMS, COMPARISON_RULES, GROUPS
 
+#: What the journal says of an alarm that stops a deployment.
+TRANSITIONED: Final = "alarm.transitioned"
+DELETED: Final = "alarm.deleted"
+#: Of an alarm so many entries are read at a time.
+ENTRIES_AT_ONCE: Final = 500
+#: Of so many deployments it is kept how far their alarms' entries were read; of more, they are read again.
+DEPLOYMENTS_KEPT_MAX: Final = 1000
 #: Of the alarms beneath a composite alarm, the reasons of so many are told.
 REASONS_BENEATH_MAX = 3
 
@@ -91,6 +99,8 @@ class Observer:
         self._metrics = metrics
         self._plans = Plans()
         self._watched_since = clock.now()
+        #: By deployment and alarm: up to where the journal says nothing that stops the deployment.
+        self._looked_at: OrderedDict[str, dict[str, int]] = OrderedDict()
 
     async def observe(self, endpoint: Endpoint, deployment: Deployment) -> Observation:
         """Everything that matters for this deployment, now.
@@ -106,6 +116,7 @@ class Observer:
         plan = self._plans.of(endpoint, rules.value.noise_parts if rules is not None else 0)
         compared = any(one.compares for one in alarms)
         wanted = wanted_instances(deployment)
+        covered_since = self._covered_since(compared=compared)
         asked, acknowledged = _by_group(plan.weights), _by_group(self._traffic.acknowledged_weights(plan.endpoint))
 
         def seen(fleet: Fleet | None) -> tuple[GroupObservation, ...]:
@@ -132,13 +143,13 @@ class Observer:
             green=seen(deployment.green),
             blue=seen(deployment.blue),
             alarms=alarms,
-            covered_since=self._covered_since(compared=compared),
+            covered_since=covered_since,
             silent_seconds=self._judge.silent_seconds(),
             blue_gone=deployment.blue is None or _gone(deployment.blue, snapshot, records),
             green_gone=_gone(deployment.green, snapshot, records),
             stop_requested=deployment.stop_requested,
             uncompared_seconds=self._judge.uncompared_seconds() if compared else 0.0,
-            green_requests=await self._green_requests(deployment),
+            green_requests=await self._green_requests(deployment, covered_since),
             watched_since=self._watched_since,
         )
 
@@ -168,14 +179,32 @@ class Observer:
         )
         if deployment.alarms_seen is None:
             return seen
-        for entry in await self._state.journal(after=deployment.alarms_seen, subject=f"alarm/{name}"):
-            if entry.kind == "alarm.transitioned" and entry.body.get("to") == AlarmValue.ALARM:
-                reason = " ".join([str(entry.body.get("reason", "")), *await self._reasons_beneath(alarm)])
-                datapoints = _looked_at(entry.body) or seen.datapoints
-                return replace(seen, tripped_at=entry.at, tripped_reason=reason, datapoints=datapoints)
-            if entry.kind == "alarm.deleted":
-                return replace(seen, value=None)  # and made again since: another alarm under the same name
-        return seen
+        entry = await self._stopping(deployment.id, name, deployment.alarms_seen)
+        if entry is None:
+            return seen
+        if entry.kind == DELETED:
+            return replace(seen, value=None)  # and made again since: another alarm under the same name
+        reason = " ".join([str(entry.body.get("reason", "")), *await self._reasons_beneath(alarm)])
+        datapoints = _looked_at(entry.body) or seen.datapoints
+        return replace(seen, tripped_at=entry.at, tripped_reason=reason, datapoints=datapoints)
+
+    async def _stopping(self, deployment: str, alarm: str, since: int) -> Entry | None:
+        """The first entry after a position that says that an alarm went to ALARM, or is gone. However many others there are: one that flaps for hours has thousands."""
+        looked_at = self._looked_at.setdefault(deployment, {})
+        self._looked_at.move_to_end(deployment)
+        if len(self._looked_at) > DEPLOYMENTS_KEPT_MAX:
+            self._looked_at.popitem(last=False)
+        while True:
+            after = max(since, looked_at.get(alarm, 0))
+            page = await self._state.journal(
+                after=after, subject=f"alarm/{alarm}", kind=(TRANSITIONED, DELETED), limit=ENTRIES_AT_ONCE
+            )
+            for entry in page:
+                if entry.kind == DELETED or entry.body.get("to") == AlarmValue.ALARM:
+                    return entry
+                looked_at[alarm] = entry.sequence
+            if len(page) < ENTRIES_AT_ONCE:
+                return None
 
     async def _reasons_beneath(self, alarm: Alarm) -> list[str]:
         """Why the alarms in a composite alarm's rule are in ALARM: a composite alarm's own reason names them, and no value."""
@@ -204,9 +233,9 @@ class Observer:
                 known.add(name)
         return False
 
-    async def _green_requests(self, deployment: Deployment) -> int | None:
+    async def _green_requests(self, deployment: Deployment, covered_since: float | None) -> int | None:
         """Requests to green since the present bake began; only counted once its time is over, when they decide something."""
-        deadline = bake_deadline(deployment, self._judge.covered_since)
+        deadline = bake_deadline(deployment, covered_since)
         now = self._clock.now()
         if self._metrics is None or deployment.blue is None or deadline is None or now < deadline:
             return None

@@ -50,6 +50,7 @@ class DiscoveryServer(Discovery):
         self._server.add_insecure_port(f"unix:{self._socket}")
         await self._server.start()
         self._socket.chmod(_SOCKET_MODE)
+        self.listens()
 
     async def close(self) -> None:
         """Hang up. Proxies go on with what they have."""

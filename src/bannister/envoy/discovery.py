@@ -131,6 +131,7 @@ class Discovery:
         self._clock = clock
         self._snapshot: Snapshot | None = None
         self._proxies = {node: Proxy(node, gone_since=clock.monotonic(), expected=True) for node in expected}
+        self._listens = False
         #: Ordered, so that a simulation meets the streams in the same order each time.
         self._streams: dict[Stream, None] = {}
         #: Distinguishes our versions from those of an earlier control plane.
@@ -138,6 +139,13 @@ class Discovery:
         self._responses = 0
         #: Announced whenever a proxy comes, goes or answers.
         self.changed = Signal()
+
+    def listens(self) -> None:
+        """Proxies can come from now on: those that are expected have their lease from here."""
+        self._listens = True
+        for proxy in self._proxies.values():
+            if proxy.expected:
+                proxy.gone_since = self._clock.monotonic()
 
     def publish(self, snapshot: Snapshot) -> None:
         """Make this the snapshot that every proxy gets.
@@ -166,6 +174,8 @@ class Discovery:
         return tuple([one for one in self._proxies.values() if one.stream is not None and self._has_lapsed(one)])
 
     def _has_lapsed(self, proxy: Proxy) -> bool:
+        if proxy.expected and not self._listens:
+            return False  # nobody could come yet
         silent_since = proxy.silent_since()
         return silent_since is not None and self._clock.monotonic() - silent_since > self._lease_seconds
 

@@ -103,6 +103,7 @@ class MemoryDiscovery(Discovery):
         """Listen. Proxies come by themselves."""
         self.context = copy_context()
         self._network.listen(self)
+        self.listens()
 
     async def close(self) -> None:
         """Hang up. Proxies go on with what they have."""

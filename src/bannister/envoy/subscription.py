@@ -99,6 +99,7 @@ class Subscription:
             held_since=self.held_since,
             pending=self.pending,
             pending_since=at,
+            inherited=self.inherited,
         )
 
     def refuse(self, reason: str) -> None:

@@ -122,6 +122,7 @@ class Publisher:
         self._clusters: frozenset[str] = frozenset()
         #: Clusters that the published routes name.
         self._named: frozenset[str] = frozenset()
+        #: Since when proxies can come.
         self._started_at = clock.monotonic()
         #: Everything that serves was seen once since this process started.
         self._adopted = False
@@ -275,6 +276,7 @@ class Publisher:
     async def run(self) -> None:
         """Serve the proxies until cancelled. They go on with what they have."""
         await self._server.start()
+        self._started_at = self._clock.monotonic()
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._look_repeatedly())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -65,15 +64,18 @@ class ReportServer(Generic[WordT]):
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         _log.info("The control plane has connected.")
-        sending = asyncio.create_task(self._send(writer))
+        both = asyncio.create_task(self._send(writer)), asyncio.create_task(self._receive(reader))
         try:
-            await self._receive(reader)
+            # Whichever ends first ends the other: a connection that is open and on which nothing comes would be taken for quiet.
+            ended, _ = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+            for one in ended:
+                one.result()
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             _log.warning("The connection to the control plane broke: %s", error)
         finally:
-            sending.cancel()
-            with contextlib.suppress(asyncio.CancelledError, OSError):
-                await sending
+            for one in both:
+                one.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
             writer.close()
             _log.info("The control plane has disconnected.")
 
@@ -82,12 +84,21 @@ class ReportServer(Generic[WordT]):
         while True:
             seen = self._outbox.changed.version
             while (report := self._outbox.next_after(sent)) is not None:
-                writer.write(msgspec.json.encode(report) + b"\n")
-                await writer.drain()
                 sent = report.sequence
+                writer.write(_line(report))
+                await writer.drain()
             await self._outbox.changed.wait_past(seen)
 
     async def _receive(self, reader: asyncio.StreamReader) -> None:
         decoder = msgspec.json.Decoder(self._word)
         while line := await reader.readline():
             self._take(decoder.decode(line))
+
+
+def _line(report: Any) -> bytes:
+    """Nothing, where it cannot be written down: a fault of ours, and what comes after it must not wait for it for ever."""
+    try:
+        return msgspec.json.encode(report) + b"\n"
+    except (TypeError, ValueError, msgspec.MsgspecError):
+        _log.exception("Report %d cannot be written down, and is left out.", report.sequence)
+        return b""

@@ -226,6 +226,9 @@ def test_v2_outputs_are_matched_by_name_and_their_envelope_is_the_versions() -> 
     assert found.structural == "$.outputs.scores.shape: [2, 2] became [4]"
     found = against(answer("1", scores), answer("2", flat | {"datatype": "FP64"}))
     assert found.structural == "$.outputs.scores.datatype: FP32 became FP64"
+    assert (type(found.production), type(found.shadow)) == (str, str), (
+        "what is not exactly a text cannot be written down, and with it no report"
+    )
     assert against(
         answer("1", scores), answer("2", flat | {"shape": [4]}), ignored_paths=("$.outputs.scores.shape",)
     ).agrees

@@ -536,7 +536,7 @@ class Walk:
 def shown(value: Any) -> str:
     """A value for people: short, on one line, and sound as UTF-8."""
     if isinstance(value, str):
-        text = value
+        text = str(value)  # also of a `Form`, which nobody knows how to write down
     elif isinstance(value, bool):
         text = "true" if value else "false"
     elif isinstance(value, float):
