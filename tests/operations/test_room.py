@@ -108,6 +108,19 @@ async def test_a_change_of_weights_needs_no_room(context: Context) -> None:
     assert scaled.scaling.shortage is None
 
 
+async def test_a_change_of_counts_has_the_time_of_as_many_starts_as_come_one_after_the_other(context: Context) -> None:
+    await in_production(context)
+    settings = context.settings
+    scaled = await update_weights_and_capacities(context, "e", [Desired("v", instance_count=20)])
+    assert scaled.scaling is not None
+    (group,) = scaled.scaling.after.groups
+    (before,) = scaled.scaling.before.groups
+    rounds = -(-(20 - before.instance_count) // settings.startup_parallel_max)
+    assert rounds > 5
+    drains = max(settings.drain_timeout_seconds, settings.stream_drain_timeout_seconds)
+    assert scaled.scaling.deadline_at - scaled.modified_at == rounds * group.startup_timeout_seconds + drains
+
+
 async def test_an_experiment_says_whether_there_is_room_for_its_shadow(context: Context) -> None:
     group = await in_production(context)
     context = with_memory(context, 5, **{group.replace(".", "_"): 3})

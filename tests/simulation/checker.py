@@ -118,6 +118,8 @@ class Checker:
         #: Proxies that have left and never come back.
         self.gone: dict[str, None] = {}
         self._away_since: dict[str, float] = {}
+        #: By group: since when its record says that it is to go away.
+        self._retiring_since: dict[str, float] = {}
         #: Groups that endpoints have, or had, as shadows.
         self._shadow_groups: set[str] = set()
         #: Endpoints that were reachable through a proxy once.
@@ -187,6 +189,9 @@ class Checker:
         for write in writes:
             if write.table.name == EXPERIMENTS.name:
                 self.experiments.experiment_written(write.key, self.read(EXPERIMENTS, write.key))
+        for write in writes:
+            if write.table.name == GROUPS.name:
+                self._group_written(write.key)
         names = [write.key for write in writes if write.table.name == ENDPOINTS.name]
         before = [self.endpoints.get(name) for name in names]
         for name in names:
@@ -199,6 +204,13 @@ class Checker:
             self._composites.committed(self._all(ALARMS), records)
         for record in records:
             self._recorded(plane, record)
+
+    def _group_written(self, group: str) -> None:
+        record: GroupRecord | None = self.read(GROUPS, group)
+        if record is None or record.retiring_since is None:
+            self._retiring_since.pop(group, None)
+        else:
+            self._retiring_since.setdefault(group, self._world.loop.time())
 
     def _recorded(self, plane: int, record: Record) -> None:
         if record.kind == STARTED:
@@ -767,12 +779,12 @@ class Checker:
     def _overdue(self, group: str, *, are_counted: bool) -> bool:
         settings = self._world.settings
         given = settings.stream_drain_timeout_seconds if are_counted else settings.drain_timeout_seconds
-        record: GroupRecord | None = self.read(GROUPS, group)
-        if record is None or record.retiring_since is None:
+        since = self._retiring_since.get(group)
+        if since is None:
             return False
         if group in self._shadow_groups:
             given = settings.shadow_timeout_seconds
-        return self._world.clock.now() >= record.retiring_since + given
+        return self._world.loop.time() >= since + given
 
     # --- liveness
 

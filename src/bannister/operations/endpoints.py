@@ -6,6 +6,7 @@ the supervisor and the publisher bring it about.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -40,6 +41,7 @@ from bannister.operations.listing import Listed, ListRequest, Page, page
 from bannister.operations.models import describe_model
 from bannister.operations.room import shortage_of_scaling, with_shortage
 from bannister.operations.story import REFUSED, journal_refusal
+from bannister.settings import Settings
 from bannister.state.endpoint_change import endpoint_change
 from bannister.state.store import Record, Row
 from bannister.state.tables import ALARMS, ENDPOINT_CONFIGS, ENDPOINTS, MODELS
@@ -122,9 +124,7 @@ async def update_weights_and_capacities(context: Context, name: str, desired: Se
         endpoint, now = row.value, context.clock.now()
         blue = updatable(endpoint)
         after = rescaled(blue, desired, context.settings.instances_per_variant_max)
-        startup = max(group.startup_timeout_seconds for group in blue.all_groups)
-        drained = max(context.settings.drain_timeout_seconds, context.settings.stream_drain_timeout_seconds)
-        deadline = now + startup + drained
+        deadline = now + _seconds_to_scale(context.settings, blue, after)
         short = await shortage_of_scaling(context, name, blue, after)
         scaling = Scaling(context.ids.short(), blue, after, now, deadline, phase_since=now, shortage=short)
         record = Record(
@@ -142,6 +142,17 @@ async def update_weights_and_capacities(context: Context, name: str, desired: Se
         if await _written(context, row, scaled, record):
             return scaled
     raise Conflict(f'Endpoint "{name}" changed at every attempt; try again.')
+
+
+def _seconds_to_scale(settings: Settings, before: Fleet, after: Fleet) -> float:
+    """So long may a change of instance counts take: of a group so many start at a time, and each may take as long as one may; then what goes drains."""
+    had = {group.id: group.instance_count for group in before.all_groups}
+    startup = max(
+        group.startup_timeout_seconds
+        * max(1, math.ceil((group.instance_count - had[group.id]) / settings.startup_parallel_max))
+        for group in after.all_groups
+    )
+    return startup + max(settings.drain_timeout_seconds, settings.stream_drain_timeout_seconds)
 
 
 async def delete_endpoint(context: Context, name: str) -> None:

@@ -91,7 +91,12 @@ class Supervisor:
         self._ensured: dict[str, int] = {}
         #: By instance: since when we have known that it drains (monotonic seconds).
         self._draining_since: dict[str, float] = {}
+        #: By group that nobody wants: since when we have known it unrouted (monotonic seconds). The machine's clock may be set while requests are in flight.
+        self._retiring_since: dict[str, float] = {}
         self._removed: set[str] = set()
+        #: Removes the artifacts that no group uses, beside the loop: what is unpacked meanwhile holds it up for as long as that takes.
+        self._sweeping: asyncio.Task[None] | None = None
+        self._sweep_again = False
         #: As they were at the last turn, and what they ask for.
         self._endpoint_rows: list[Row[Endpoint]] = []
         self._wanted = _wanted(())
@@ -106,8 +111,9 @@ class Supervisor:
                 draining = await self._turn()
                 await wait_any(seen, self._settings.drain_poll_seconds if draining else self._settings.turn_seconds)
         finally:
-            for task in self._preparing.values():
-                task.cancel()
+            for task in (*self._preparing.values(), self._sweeping):
+                if task is not None:
+                    task.cancel()
 
     async def _turn(self) -> bool:
         """Look at every group that is not as it should be; True: something is draining."""
@@ -256,13 +262,14 @@ class Supervisor:
         record, now = row.value, self._clock.now()
         if not self._routes.unrouted(row.key):
             return
+        since = self._retiring_since.setdefault(row.key, self._clock.monotonic())
         if record.retiring_since is None:
             await self._state.commit([Put(GROUPS, row.key, replace(record, retiring_since=now), row.revision)])
             return
         if row.key not in self._removed:
             counted, there_may_be_more = await self._in_flight(row.key)
             if counted or there_may_be_more:
-                if now < record.retiring_since + self._given(record, counted):
+                if self._clock.monotonic() - since < self._given(record, counted):
                     return
                 await self._cut(row, None if there_may_be_more else counted, now)
             await self._instances.remove(row.key, self._epoch)
@@ -300,7 +307,20 @@ class Supervisor:
         await self._state.commit([Remove(GROUPS, row.key, row.revision)])
         self._ensured.pop(row.key, None)
         self._removed.discard(row.key)
-        await self._artifacts.sweep(self._artifacts_in_use)
+        self._retiring_since.pop(row.key, None)
+        self._sweep_again = True
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.create_task(self._sweep())
+
+    async def _sweep(self) -> None:
+        while self._sweep_again:
+            self._sweep_again = False
+            try:
+                await self._artifacts.sweep(self._artifacts_in_use)
+            except Fenced:
+                return  # the loop learns of it when it writes next
+            except Exception:  # what stays goes with the next group
+                log.exception("supervisor.sweep_failed")
 
     async def _artifacts_in_use(self) -> set[str]:
         return {row.value.artifact_dir for row in await self._state.rows(GROUPS) if row.value.artifact_dir is not None}
