@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import AsyncIterator
 from itertools import pairwise
@@ -147,6 +148,51 @@ async def test_what_was_rolled_up_is_read_again(store: SqliteMetrics, clock: Han
     after = await store.read(METRICS[0], *halves, sliding=True)
     assert told(after) != told(before)
     assert told(after) == told(await store.read(METRICS[0], *halves))
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_housekeeping_in_the_middle_of_a_read_leaves_out_nothing(
+    store: SqliteMetrics, clock: HandClock, turns: int
+) -> None:
+    """It moves the border between what is in memory and what is read from the file, on which a period may lie."""
+    traffic = Traffic(store, 1)
+    await traffic.give(*range(START - 1600, START))
+    clock.time = float(START)
+    await store.expire(clock.time, {"g"})
+    clock.time += 60
+    asked = METRICS[0], START - 850, 300, 2
+    reading = asyncio.create_task(store.read(*asked, sliding=True))
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    await store.expire(clock.time, {"g"})
+    assert told(await reading) == told(await store.read(*asked))
+
+
+def test_much_that_is_kept_makes_forgetting_no_slower() -> None:
+    """Of each metric's looks the newest second is kept as the oldest goes, every second, among a hundred thousand others."""
+    kept, hashed = Stretches(bytes_max=500 * 5000), 0
+
+    class Counted(Look):
+        __slots__ = ()
+
+        def __hash__(self) -> int:
+            nonlocal hashed
+            hashed += 1
+            return super().__hash__()
+
+    looks = [Counted(identity("N", str(index)), None, (1,)) for index in range(5)]
+
+    def read(begin: int, span: int, count: int) -> list[Aggregate | None]:
+        return [None] * count
+
+    for begin in range(0, 11_000, 10):
+        for look in looks:
+            kept.read(look, (), begin + 1, begin + 9, 20_000, read)
+    assert len(kept._kept) > 4900
+    hashed = 0
+    kept.read(looks[0], (), 11_001, 11_009, 20_000, read)
+    assert len(kept._kept) <= 5000
+    assert hashed < 1000
 
 
 def test_what_is_kept_is_bounded_and_what_was_looked_at_lately_stays() -> None:

@@ -106,30 +106,38 @@ class Expiry:
 
     async def _roll_up(self, table: _Tiered, rollup: Rollup, finer: int) -> None:
         """Replace rows of a finer span, and what the stretch already has, by one row for each stretch."""
+        changed = False
+        try:
+            while await self._roll_up_some(table, rollup, finer):
+                changed = True
+        finally:
+            if changed:  # once: whoever keeps something goes through all of it
+                self._forgotten(rollup.before)
+
+    async def _roll_up_some(self, table: _Tiered, rollup: Rollup, finer: int) -> bool:
+        """False: there is nothing more."""
         span = rollup.span_seconds
         name, key, time = table.name, table.key, table.time
         old = (
             f"SELECT {key}, {time} FROM {name} WHERE span = ? AND {time} < ? ORDER BY {time} LIMIT {_ROLLED_UP_AT_ONCE}"
         )
         inside = f"SELECT rowid, body, span FROM {name} WHERE {key} = ? AND {time} >= ? AND {time} < ? AND span <= ?"
-        while True:
-            with self._file.transaction() as connection:
-                rows = connection.execute(old, (finer, rollup.before))
-                found = list(dict.fromkeys((owner, stretch(at, span)) for owner, at in rows))
-                done = 0
-                for owner, begin in found:
-                    parts = connection.execute(inside, (owner, begin, begin + span, span)).fetchall()
-                    connection.executemany(f"DELETE FROM {name} WHERE rowid = ?", [(rowid,) for rowid, _, _ in parts])
-                    merged = table.merged([unpacked(stored, of) for _, stored, of in parts], owner, begin, span)
-                    places = ", ".join("?" * len(merged[0]))
-                    connection.executemany(f"INSERT INTO {name} VALUES ({places})", merged)
-                    done += len(parts)
-                    if done >= _ROLLED_UP_AT_ONCE:
-                        break
-            if not found:
-                return
-            self._forgotten(rollup.before)
+        with self._file.transaction() as connection:
+            rows = connection.execute(old, (finer, rollup.before))
+            found = list(dict.fromkeys((owner, stretch(at, span)) for owner, at in rows))
+            done = 0
+            for owner, begin in found:
+                parts = connection.execute(inside, (owner, begin, begin + span, span)).fetchall()
+                connection.executemany(f"DELETE FROM {name} WHERE rowid = ?", [(rowid,) for rowid, _, _ in parts])
+                merged = table.merged([unpacked(stored, of) for _, stored, of in parts], owner, begin, span)
+                places = ", ".join("?" * len(merged[0]))
+                connection.executemany(f"INSERT INTO {name} VALUES ({places})", merged)
+                done += len(parts)
+                if done >= _ROLLED_UP_AT_ONCE:
+                    break
+        if found:
             await asyncio.sleep(0)
+        return bool(found)
 
     async def _keep_within_bytes(self) -> None:
         """Beyond `metrics_bytes_max` the oldest rows go before their time."""

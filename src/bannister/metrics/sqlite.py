@@ -290,10 +290,12 @@ class SqliteMetrics:
 
         found: list[Aggregate | None] = []
         for begin in range(start, start + periods * period_seconds, period_seconds):
-            end, until = begin + period_seconds, self._past_until
-            middle = min(max(begin, until), end)
-            groups = self._recent.groups_of(metric)
-            while self._past.fill(look, groups, begin, middle, until, read):
+            end = begin + period_seconds
+            while True:  # anew after every turn of others: meanwhile memory may have been emptied up to a later second
+                until, groups = self._past_until, self._recent.groups_of(metric)
+                middle = min(max(begin, until), end)
+                if not self._past.fill(look, groups, begin, middle, until, read):
+                    break
                 await asyncio.sleep(0)
             parts = [self._past.read(look, groups, begin, middle, until, read)]
             if middle < end:

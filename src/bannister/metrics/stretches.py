@@ -10,7 +10,7 @@ a bound in bytes.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Final, NamedTuple
@@ -54,6 +54,9 @@ class Stretches:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._kept: OrderedDict[_Key, Aggregate | None] = OrderedDict()
+        #: How many stretches of each look there are, so that nobody has to go through them all; and the looks that may have none.
+        self._counts: Counter[Look] = Counter()
+        self._maybe_empty: dict[Look, None] = {}
         #: What each look was put together of.
         self._groups: dict[Look, Sequence[GroupDimensions]] = {}
         self._looks: dict[str | MetricIdentity, set[Look]] = {}
@@ -80,6 +83,7 @@ class Stretches:
         if self._groups.get(look) != groups:
             self._drop(look)
             self._groups[look] = groups
+            self._maybe_empty[look] = None
             for owner in _owners(look, groups):
                 self._looks.setdefault(owner, set()).add(look)
 
@@ -129,11 +133,18 @@ class Stretches:
     def _keep(self, key: _Key, one: Aggregate | None) -> None:
         self._pop(key)
         self._kept[key] = one
+        self._counts[key[0]] += 1
         self._bytes += _bytes(one)
 
     def _pop(self, key: _Key) -> None:
-        if key in self._kept:
-            self._bytes -= _bytes(self._kept.pop(key))
+        if key not in self._kept:
+            return
+        self._bytes -= _bytes(self._kept.pop(key))
+        look = key[0]
+        self._counts[look] -= 1
+        if self._counts[look] == 0:
+            del self._counts[look]
+            self._maybe_empty[look] = None
 
     def _keep_within_bytes(self) -> None:
         if self._bytes <= self._bytes_max:
@@ -144,9 +155,10 @@ class Stretches:
 
     def _forget_looks(self) -> None:
         """Those of which nothing is kept."""
-        known = {look for look, _, _ in self._kept}
-        for look in self._groups.keys() - known:
-            self._drop(look)
+        maybe, self._maybe_empty = self._maybe_empty, {}
+        for look in maybe:
+            if look not in self._counts:
+                self._drop(look)
 
     def _drop(self, look: Look) -> None:
         groups = self._groups.pop(look, None)
@@ -156,8 +168,9 @@ class Stretches:
             self._looks[owner].discard(look)
             if not self._looks[owner]:
                 del self._looks[owner]
-        for key in [key for key in self._kept if key[0] == look]:
-            self._pop(key)
+        if look in self._counts:
+            for key in [key for key in self._kept if key[0] == look]:
+                self._pop(key)
 
 
 def _owners(look: Look, groups: Sequence[GroupDimensions]) -> list[str | MetricIdentity]:
