@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from bannister.domain.instance import InstancePhase
+from bannister.errors import Unavailable
 from bannister.instances import process
 
 pytestmark = pytest.mark.real
@@ -47,6 +48,25 @@ def children() -> set[int]:
         if rest.split()[1] == str(os.getpid()):
             found.add(int(pid.split()[0]))
     return found
+
+
+async def test_a_process_that_could_not_be_written_down_is_looked_after(local_place, monkeypatch):
+    """The disk was full just then: it runs, and is the instance's."""
+    backend = await local_place.started()
+    honest, refused = backend._records.save_instance, []
+
+    def full(record):
+        if record.process is not None and not record.answered:
+            refused.append(record.id)
+            raise Unavailable("the disk is full")
+        honest(record)
+
+    monkeypatch.setattr(backend._records, "save_instance", full)
+    await backend.ensure(local_place.spec(), 1, epoch=1)
+    (one,) = await local_place.until_all(backend, READY)
+    assert refused == [one.id]
+    assert one.restarts == 0
+    assert list(process.marked(local_place.settings.data_dir).values()) == [one.id]
 
 
 async def test_nothing_is_left_behind(local_place):

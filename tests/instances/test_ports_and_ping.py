@@ -40,6 +40,20 @@ def test_ports_go_round(first):
         ports.take()
 
 
+def test_a_port_that_cannot_be_remembered_is_not_taken(first):
+    """On a full disk an instance is tried again for ever: in the end there would be no port left."""
+
+    def full(following):
+        raise Unavailable("the disk is full")
+
+    ports, remembered = Ports(first, first + 1), []
+    for _ in range(5):
+        with pytest.raises(Unavailable, match="the disk is full"):
+            ports.take(full)
+    assert [ports.take(remembered.append), ports.take(remembered.append)] == [first, first + 1]
+    assert remembered == [first + 1, first]
+
+
 def test_a_port_that_another_program_uses_is_passed_over(first):
     with socket.socket() as other:
         other.bind(("0.0.0.0", first))

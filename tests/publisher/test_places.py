@@ -285,6 +285,9 @@ class _Admin(Asked):
         del cluster
         return 0
 
+    async def held_requests(self) -> int:
+        return 0
+
 
 class _Server:
     """One proxy is registered, which never answers."""

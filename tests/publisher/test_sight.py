@@ -30,6 +30,9 @@ class Admin:
     async def pending_requests(self, cluster):
         return PENDING if cluster == "g" else 0
 
+    async def held_requests(self):
+        return 0
+
 
 def proxy_holding(*addresses: str) -> Proxy:
     proxy = Proxy("edge-1", stream=object())

@@ -147,3 +147,58 @@ async def test_two_variants_shift_apart(edge, traffic):
             await asyncio.sleep(0.3)
     assert load.lost == []
     assert load.answered.keys() == {"a", "a2", "b"}
+
+
+@pytest.mark.parametrize(
+    ("head", "pieces"),
+    [
+        (b"transfer-encoding: chunked", (b"5\r\nhalf \r\n", b"5\r\nwhole\r\n0\r\n\r\n")),
+        (b"x-amzn-sagemaker-session-id: NEW_SESSION\r\ncontent-length: 10", (b"half ", b"whole")),
+        (b"content-length: 10", (b"half ", b"whole")),
+    ],
+    ids=["chunked", "of a session", "of known length"],
+)
+async def test_a_request_whose_body_is_still_coming_is_waited_for(edge, split, steady, until, head, pieces):
+    """Its group was chosen when it came; the proxy may hold it until its body is whole, and counts it with no group until then."""
+    await named(edge, "blue")
+    await named(edge, "green")
+    await edge.serve(split("flights", "blue", "green", 0))
+    assert await edge.admin.held_requests() == 0
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.port)
+    path = b"POST /endpoints/flights/invocations HTTP/1.1\r\nhost: localhost\r\n"
+    writer.write(path + head + b"\r\n\r\n" + pieces[0])
+    await until(lambda: _is_under_way(edge), "the request has come")
+    await edge.serve(steady("flights", "green"))
+    await until(lambda: edge.publisher.unrouted("blue"), "blue is unrouted")
+    for _ in range(5):
+        assert not await edge.publisher.drained("blue")
+    writer.write(pieces[1])
+    answer = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode()
+    assert answer.startswith("HTTP/1.1 200 ")
+    assert await asyncio.wait_for(reader.readexactly(4), 10) == b"blue"
+    await until(lambda: edge.publisher.drained("blue"), "blue has drained")
+    writer.close()
+
+
+async def _is_under_way(edge) -> bool:
+    return await edge.admin.held_requests() + await edge.publisher.active_requests("blue") == 1
+
+
+async def test_who_held_nothing_once_is_not_waited_for_again(edge, split, steady, until):
+    """Uploads to other groups hold up nobody's end for longer than until one look finds none."""
+    await named(edge, "blue")
+    await named(edge, "green")
+    await edge.serve(split("flights", "blue", "green", 0))
+    await edge.serve(steady("flights", "green"))
+    await until(lambda: edge.publisher.drained("blue"), "blue has drained")
+    _, writer = await asyncio.open_connection("127.0.0.1", edge.settings.port)
+    writer.write(
+        b"POST /endpoints/flights/invocations HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n"
+    )
+    await until(lambda: _holds_one(edge), "a request for green is held")
+    assert await edge.publisher.drained("blue")
+    writer.close()
+
+
+async def _holds_one(edge) -> bool:
+    return await edge.admin.held_requests() == 1

@@ -134,6 +134,7 @@ class GatedAdmin:
         self._world, self._plane, self._gate, self._proxy = world, plane, gate, proxy
         self.clusters: Callable[[], Any] = proxy.clusters
         self.pending_requests: Callable[[str], Any] = proxy.pending_requests
+        self.held_requests: Callable[[], Any] = proxy.held_requests
         self._told = Copies(0.0, {})
 
     async def copies(self) -> Copies:

@@ -77,6 +77,18 @@ async def test_room_that_was_used_is_claimed_again(disk: Quota) -> None:
     assert disk.reserve == 3000
 
 
+async def test_room_is_made_also_after_a_process_was_killed_while_it_made_some(disk: Quota) -> None:
+    assert disk.state is not None
+    disk.state._connection.execute("CREATE TABLE room (filler BLOB)")
+    for number in range(1, 181):
+        await disk.state.commit(records=decision(number))
+    disk.state.keep_room()
+    disk.full()
+    for number in range(181, 281):
+        assert await disk.state.commit(records=decision(number)) == number
+    assert disk.reserve == 3000
+
+
 async def test_a_commit_takes_the_reserve_and_many_more_fit(disk: Quota) -> None:
     assert disk.state is not None
     reserve, disk.reserve = disk.reserve, 0

@@ -63,6 +63,9 @@ class NoRoutes:
     async def active_requests(self, group: str) -> int:
         return 0
 
+    async def held(self, group: str) -> bool:
+        return False
+
     def spared(self, group: str, address: str) -> bool:
         return True
 

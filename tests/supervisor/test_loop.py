@@ -28,6 +28,10 @@ from bannister.supervisor.loop import Supervisor
 
 class Clock(SystemClock):
     ahead_seconds = 0.0
+    later_seconds = 0.0
+
+    def monotonic(self) -> float:
+        return super().monotonic() + self.later_seconds
 
     def now(self) -> float:
         return super().now() + self.ahead_seconds
@@ -39,12 +43,16 @@ class Proxies:
     def __init__(self) -> None:
         self.changed = Signal()
         self.in_flight = 0
+        self.holds = False
 
     def unrouted(self, group: str) -> bool:
         return True
 
     async def active_requests(self, group: str) -> int:
         return self.in_flight
+
+    async def held(self, group: str) -> bool:
+        return self.holds
 
     def spared(self, group: str, address: str) -> bool:
         return True
@@ -149,6 +157,23 @@ async def test_a_clock_that_is_set_forward_cuts_no_request(tmp_path: Path) -> No
         assert world.ready() == {"e"}
         world.proxies.in_flight = 0
         await until(lambda: not world.instances.snapshot())
+
+
+async def test_who_waits_for_a_body_is_waited_for_and_not_for_ever(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    world.proxies.holds = True
+    async with world.running():
+        await world.endpoint("e")
+        await world.delete("e")
+        await _until_retiring(world)
+        for _ in range(20):  # of its turns
+            world.proxies.changed.announce()
+            await asyncio.sleep(0.01)
+        assert world.ready() == {"e"}
+        world.clock.later_seconds = world.settings.drain_timeout_seconds
+        await until(lambda: not world.instances.snapshot())
+        cut = [one.body for one in await world.state.journal() if one.kind == "group.drain_cut"]
+        assert cut == [{"group": "e.a.c", "requests": None}]
 
 
 async def _until_retiring(world: World) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from bannister.envoy.resources.names import CAPTURE, CAPTURE_LARGE, HOP_PATTERN
+from bannister.envoy.resources.names import ACCESS_LOG, CAPTURE, CAPTURE_LARGE, HOP_PATTERN, XDS
 from bannister.errors import Unavailable
 
 _TIMEOUT_SECONDS = 5.0
@@ -50,6 +50,14 @@ class Copies:
     hops: Mapping[str, HopStatus]
     #: Whether it tells the capture process of exchanges (`Admin.observe`).
     observes: bool = True
+
+
+#: Requests of callers and copies that have come; and those that were given to a cluster, or wait for a connection to it.
+_HELD_FILTER: Final = r"^(http\.(edge|shadow)\.downstream_rq_active|cluster\..+\.upstream_rq_(pending_)?active)$"
+_CAME: Final = re.compile(r"http\.(?:edge|shadow)\.downstream_rq_active: (\d+)$")
+_GIVEN: Final = re.compile(r"cluster\.(.+)\.upstream_rq_(?:pending_)?active: (\d+)$")
+#: What the proxy asks for itself, and the ways of copies: these come again on the listener at their end.
+_NOT_FOR_CALLERS: Final = re.compile(f"{ACCESS_LOG}|{CAPTURE}|{CAPTURE_LARGE}|{XDS}|{HOP_PATTERN}")
 
 
 class NotDone(Unavailable):
@@ -143,6 +151,22 @@ class Admin:
             return sum(int(line.rpartition(b":")[2]) for line in document.splitlines() if line)
         except ValueError as error:
             raise Unavailable(f"The proxy's answer about its requests cannot be read: {error}") from error
+
+    async def held_requests(self) -> int:
+        """Requests that have come and were given to nobody yet: their bodies are counted or belong to a session, and have not come whole.
+
+        Their groups were chosen when they came, and nothing counts them there; nor does anything tell for which groups they are. One that has just been answered, or is about to be
+        given on, may be among them for a moment.
+        """
+        came = given = 0
+        for line in (
+            (await self._get(f"/stats?type=Gauges&usedonly&filter={quote(_HELD_FILTER)}")).decode().splitlines()
+        ):
+            if found := _CAME.match(line):
+                came += int(found[1])
+            elif (found := _GIVEN.match(line)) and not _NOT_FOR_CALLERS.fullmatch(found[1]):
+                given += int(found[2])
+        return max(came - given, 0)
 
     async def copies(self) -> Copies:
         """Its copies for shadows: how many may be under way, and how many are."""

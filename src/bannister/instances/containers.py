@@ -123,8 +123,7 @@ class ContainerHost:
         run = self._table.resolve(spec.image)
         run.check_paths(spec)
         self.engines.find()
-        port = self._ports.take()
-        self.records.save_next_port(self._ports.next)
+        port = self._ports.take(self.records.save_next_port)
         record.begin(port, self._clock.now())
         record.container = f"bannister-{record.id}-{record.starts}"
         self.records.save_instance(record)

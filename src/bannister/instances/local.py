@@ -260,7 +260,7 @@ class LocalHost:
     def start(self, record: InstanceRecord, spec: GroupSpec) -> LocalProcess:
         run = self._run(record, spec)
         run.check_paths(spec)
-        port = self._take_port()
+        port = self._ports.take(self._records.save_next_port)
         record.begin(port, self._clock.now())
         grant = self._limiter.grant(record.id, spec.instance_type)
         record.cores, record.memory_bytes, record.instance_type = grant.cores, grant.memory_bytes, grant.instance_type
@@ -275,7 +275,10 @@ class LocalHost:
         if spec.is_shadow:
             process.offer_memory(pid)
         record.process = process.identify(pid) or Identity(pid, "", boot_id())  # it may have ended already
-        self._records.save_instance(record)
+        try:
+            self._records.save_instance(record)
+        except Unavailable as error:  # it runs, and is looked after; the next control plane knows it by its marks
+            _logger.warning("Instance %s: %s", record.id, error)
         started = self._process(record.id, record.process, port, grant)
         started.be_polite(self._settings.startup_yield_seconds, niceness)
         return started
@@ -356,11 +359,6 @@ class LocalHost:
     def _run(self, record: InstanceRecord, spec: GroupSpec) -> RunCommand:
         run = self._images.resolve(spec.image)
         return run if record.environment is None else replace(run, python=f"{record.environment}/bin/python")
-
-    def _take_port(self) -> int:
-        port = self._ports.take()
-        self._records.save_next_port(self._ports.next)
-        return port
 
     def _end(self, marks: Mapping[int, str], known: set[str]) -> None:
         self._fence()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import zlib
+from collections.abc import Callable
 
 from bannister.errors import Unavailable
 
@@ -23,8 +24,8 @@ class Ports:
         self._taken: set[int] = set()
         self.next = first + zlib.crc32(seed) % (last - first + 1)
 
-    def take(self) -> int:
-        """The next port that is neither ours nor anybody's.
+    def take(self, remember: Callable[[int], None] = lambda _: None) -> int:
+        """The next port that is neither ours nor anybody's. `remember` is given the new `next`; where it raises, the port is not taken.
 
         Raises:
             Unavailable: All are taken.
@@ -33,8 +34,10 @@ class Ports:
         for step in range(size):
             port = self._first + (self.next - self._first + step) % size
             if port not in self._taken and is_free(port):
+                following = self._first + (port + 1 - self._first) % size
+                remember(following)
                 self._taken.add(port)
-                self.next = self._first + (port + 1 - self._first) % size
+                self.next = following
                 return port
         raise Unavailable(f"No port between {self._first} and {self._last} is free for another instance.")
 

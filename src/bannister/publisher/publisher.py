@@ -129,6 +129,8 @@ class Publisher:
         #: Since when the published routes do not name a group, and since when no proxy's do.
         self._withdrawn_at: dict[str, float] = {}
         self._unrouted_since: dict[str, float] = {}
+        #: By group that is unrouted: the proxies that have held no request at all since.
+        self._emptied: dict[str, set[str]] = {}
         #: The same for instances that drain, by group and address: since when the published lists spare them, and since when every proxy's do.
         self._listed_draining_at: dict[tuple[str, str], float] = {}
         self._spared_since: dict[tuple[str, str], float] = {}
@@ -242,6 +244,22 @@ class Publisher:
         known = await self._sight.active_requests(self._server.proxies(), group)
         return known or await self._active_with_lapsed(group)
 
+    async def held(self, group: str) -> bool:
+        """Whether a proxy may still hold requests for a group that is `unrouted`, because their bodies have not come whole: nobody counts them with the group.
+
+        Which groups they are for, no proxy tells. One that held none at all since no route names the group has none for it.
+
+        Raises:
+            Unavailable: A registered proxy does not answer, so nobody knows.
+        """
+        emptied = self._emptied.get(group)
+        if emptied is None or not self.unrouted(group):
+            return False
+        for proxy in self._server.proxies():
+            if proxy.node not in emptied and not await self._sight.holds(proxy):
+                emptied.add(proxy.node)
+        return any(proxy.node not in emptied for proxy in self._server.proxies())
+
     def in_flight(self) -> Mapping[str, Mapping[str, int]] | None:
         """By group and `host:port`, requests in flight over all registered proxies as of the last look at them; None: one of them did not answer."""
         return self._sight.in_flight(self._server.proxies())
@@ -258,12 +276,12 @@ class Publisher:
         return total
 
     async def drained(self, group: str) -> bool:
-        """No route names the group and none of its requests is in flight.
+        """No route names the group, and no request for it is in flight or on its way in.
 
         Raises:
             Unavailable: A proxy does not answer, so nobody knows.
         """
-        return self.unrouted(group) and await self.active_requests(group) == 0
+        return self.unrouted(group) and not await self.held(group) and await self.active_requests(group) == 0
 
     def proxies(self) -> tuple[ProxyStatus, ...]:
         """The registered proxies."""
@@ -399,6 +417,7 @@ class Publisher:
         now = self._clock.monotonic()
         unrouted = self._published.rotation.keys() - self._routed()
         self._unrouted_since = {group: self._unrouted_since.get(group, now) for group in unrouted}
+        self._emptied = {group: self._emptied.get(group, set()) for group in unrouted}
 
     def _note_spared(self) -> None:
         now = self._clock.monotonic()

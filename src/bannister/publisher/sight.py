@@ -31,6 +31,10 @@ class Admin(Protocol):
         """Requests for a cluster that wait for a connection. Raises `Unavailable`: no answer."""
         ...
 
+    async def held_requests(self) -> int:
+        """Requests that were given to no cluster yet. Raises `Unavailable`: no answer."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Look:
@@ -133,6 +137,15 @@ class Sight:
             hosts = clusters.get(group, {})
             total += sum(host.active_requests for at, host in hosts.items() if address in (None, at))
         return total
+
+    async def holds(self, proxy: Proxy) -> bool:
+        """Whether a proxy has requests that it has given to nobody yet. Raises `Unavailable`: it is connected and does not answer."""
+        try:
+            return await self._admin_of(proxy.node).held_requests() > 0
+        except Unavailable:
+            if proxy.stream is not None:
+                raise
+            return False
 
 
 def spares(proxy: Proxy, group: str, address: str) -> bool:

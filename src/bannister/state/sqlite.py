@@ -190,6 +190,7 @@ class SqliteState:
         """Claim room inside the file and its log, before anyone else on this disk does; best effort."""
         try:
             with transaction(self._connection):
+                self._connection.execute("DROP TABLE IF EXISTS room")  # of one that was killed in the middle of this
                 self._connection.execute("CREATE TABLE room (filler BLOB)")
                 self._connection.execute("INSERT INTO room VALUES (zeroblob(?))", (_ROOM_BYTES,))
             with transaction(self._connection):

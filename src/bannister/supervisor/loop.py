@@ -55,6 +55,10 @@ class Routes(Protocol):
         """Requests in flight on the group, over all proxies."""
         ...
 
+    async def held(self, group: str) -> bool:
+        """Whether a proxy may hold requests for a group that is unrouted, which nobody counts yet."""
+        ...
+
     def spared(self, group: str, address: str) -> bool:
         """No registered proxy sends an instance that drains anything new."""
         ...
@@ -281,6 +285,8 @@ class Supervisor:
         """Requests in flight that the proxies count, and whether there may be some that none counts."""
         there_may_be_more = any(one.group == group and self._may_have_more(one) for one in self._instances.snapshot())
         try:
+            # Those that are held first: in between they may only become those that are counted.
+            there_may_be_more = await self._routes.held(group) or there_may_be_more
             return await self._routes.active_requests(group), there_may_be_more
         except Unavailable as error:
             log.debug("group.drain_unknown group=%s: %s", group, error)

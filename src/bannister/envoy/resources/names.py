@@ -11,6 +11,8 @@ from typing import Final
 CONTROL: Final = "control"
 #: Static cluster, in the bootstrap document: telemetry's access-log service.
 ACCESS_LOG: Final = "access-log"
+#: Static cluster, in the bootstrap document: the control plane's discovery service.
+XDS: Final = "xds"
 #: Static clusters, in the bootstrap document: the capture process, for small bodies and for large ones.
 CAPTURE: Final = "capture"
 CAPTURE_LARGE: Final = "capture-large"
