@@ -27,6 +27,7 @@ from bannister.state.tables import ALARMS
 
 START = 1_795_407_000
 ERRORS = identity("AWS/SageMaker", "Invocation5XXErrors", {"EndpointName": "e", "VariantName": "v"})
+INVOCATIONS = identity("AWS/SageMaker", "Invocations", {"EndpointName": "e", "VariantName": "v"})
 OK, ALARM, INSUFFICIENT = AlarmValue.OK, AlarmValue.ALARM, AlarmValue.INSUFFICIENT_DATA
 TIMEOUT = 30
 
@@ -230,6 +231,36 @@ async def test_what_was_not_seen_is_not_missing(world: World, mode: MissingData)
     }
     expected = filled.get(mode, (INSUFFICIENT, INSUFFICIENT))
     assert (await world.value("quiet"), await world.value("loud")) == expected
+
+
+@pytest.mark.parametrize("mode", MissingData)
+async def test_of_a_period_that_was_seen_in_part_a_count_is_no_datapoint(world: World, mode: MissingData) -> None:
+    """Ten requests a second, one of them an error. Telemetry is away for 45 s: half a period has half the requests, and half the errors."""
+    for name, changes in {
+        "few requests": {"metric": INVOCATIONS, "comparison": Comparison.LESS, "threshold": 300.0},
+        "many errors": {"threshold": 50.0},
+        "errors on average": {"threshold": 0.05, "statistic": "Average"},
+    }.items():
+        await world.put(name, **{"statistic": "Sum", "period_seconds": 60, "missing_data": mode} | changes)
+    expected = {"few requests": OK, "many errors": ALARM, "errors on average": ALARM}
+    for at in range(1, 181):
+        await world.take(START + at, second(START + at - 1, 10, 1))
+    before = {name: await world.transitions(name) for name in expected}
+    assert {name: await world.value(name) for name in expected} == expected
+    for at in range(226, 400):
+        world.clock.time = START + at
+        await world.evaluator.take(world.report(START + at, second(START + at - 1, 10, 1), covered_since=START + 225.0))
+        assert {name: await world.value(name) for name in expected} == expected, at
+    assert {name: await world.transitions(name) for name in expected} == before
+
+
+async def test_a_part_that_breaches_already_is_enough(world: World) -> None:
+    await world.put(statistic="Sum", period_seconds=60, threshold=20.0)
+    for at in range(1, 101):
+        await world.take(START + at, second(START + at - 1, 10))
+    assert await world.value() is OK
+    await world.evaluator.take(world.report(START + 126.0, second(START + 125, 30, 25), covered_since=START + 125.0))
+    assert await world.value() is ALARM
 
 
 async def test_a_new_alarm_starts_at_its_first_evaluation(world: World) -> None:

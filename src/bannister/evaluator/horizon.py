@@ -4,9 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from bannister.clock import Clock
 from bannister.reporting.report import Numbered
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A time in which something may have happened that nobody saw."""
+
+    began: float
+    ended: float
+
+    def reaches_into(self, start: float, end: float) -> bool:
+        """Whether a period may be known in part only."""
+        return start < self.ended and end > self.began
 
 
 class Horizon:
@@ -18,6 +31,8 @@ class Horizon:
         self.watermark: float | None = None
         #: Since when it has seen everything without a gap; None: it has not said yet.
         self.covered_since: float | None = None
+        #: Until when it had seen everything before the gap that ended at `covered_since`; None: it has not said of another time before.
+        self.covered_until: float | None = None
         self._heard_at = clock.monotonic()
         self._last: tuple[str, int] = ("", 0)
 
@@ -29,7 +44,8 @@ class Horizon:
     def hear(self, report: Numbered) -> bool:
         """Take what a stored report says; True: the watermark moved."""
         self._last = (report.run, report.sequence)
-        self.covered_since = report.covered_since
+        if report.covered_since != self.covered_since:
+            self.covered_since, self.covered_until = report.covered_since, self.watermark
         if report.watermark is None or report.watermark == self.watermark:
             return False
         self.watermark = report.watermark
@@ -58,6 +74,17 @@ class View:
         marks = [one.watermark for one in self._horizons]
         known = [mark for mark in marks if mark is not None]
         return math.floor(min(known)) if len(known) == len(marks) else None
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """The newest time of each source in which it did not see everything."""
+        return tuple(
+            [
+                Gap(one.covered_until, one.covered_since)
+                for one in self._horizons
+                if one.covered_until is not None and one.covered_since is not None
+            ]
+        )
 
     @property
     def covered_since(self) -> float | None:

@@ -16,7 +16,7 @@ decided with the alarms that their rules lead to, and are evaluated as far as th
 
 *Blind is not quiet.* While no new watermark arrives nothing is evaluated, missing data is not treated as anything, and positions stand still; whoever needs to
 know how long that has lasted asks `silent_seconds`. Afterwards, a period without data that reaches into the blind time counts as unseen, not as missing
-(`bannister.domain.alarm.judgement`). A report that cannot be stored is tried again for as long as it takes, for the same reason: judging
+(`bannister.domain.alarm.judgement`), and so does one of which a Sum or a SampleCount knows a part. A report that cannot be stored is tried again for as long as it takes, for the same reason: judging
 without it would take its requests for silence.
 
 An alarm that a running deployment names, itself or through the rule of a composite alarm, is looked at before all others, and does not wait for the end of a
@@ -287,7 +287,14 @@ class Evaluator:
                 continue
             self._judged = max(self._judged, second)
             self._metrics.judged_until(self._judged)
-            windows = Windows(self._metrics, self._assessor.readings, second, view.covered_since, self._settings.timing)
+            windows = Windows(
+                self._metrics,
+                self._assessor.readings,
+                second,
+                view.covered_since,
+                self._settings.timing,
+                gaps=view.gaps,
+            )
             unevaluated = await self._assessor.evaluate(due, windows)
             for name in unevaluated:
                 self._assessor.fails(name, second)

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bannister.domain.alarm.alarm import AlarmQuery, AlarmRule
-from bannister.domain.alarm.certainty import Foreseen, can_be_certain, foreseen, may_be_foreseen, seconds_needed
+from bannister.domain.alarm.certainty import (
+    Foreseen,
+    breaches_for_certain,
+    can_be_certain,
+    counts_what_happened,
+    foreseen,
+    may_be_foreseen,
+    seconds_needed,
+)
 from bannister.domain.alarm.expression import values
 from bannister.domain.alarm.judgement import Datapoint, range_periods
 from bannister.domain.metric.aggregate import Aggregate, statistic
 from bannister.domain.metric.identity import MetricIdentity
+from bannister.evaluator.horizon import Gap
 from bannister.evaluator.readings import Readings, Series, series_of
 from bannister.metrics.published import MINUTE, is_published_by_minute, read_published
 from bannister.metrics.store import MetricStore
@@ -26,11 +35,13 @@ class Windows:
         end: int,
         covered_since: float | None,
         timing: Timing = Timing.BANNISTER,
+        gaps: Sequence[Gap] = (),
     ) -> None:
         self._timing = timing
         self._readings = readings
         self._metrics = metrics
         self.covered_since = covered_since
+        self._gaps = gaps
         #: The second at which every range ends, exclusive.
         self.end = end
         #: By metric, period, number of periods and unit. All of one timing, so that is not in the key.
@@ -44,7 +55,17 @@ class Windows:
         if rule.metric is None:
             return await self._result_slots(rule)
         (series,) = series_of(rule)
-        return await self._metric_slots(series)
+        slots = await self._metric_slots(series)
+        if not self._gaps or not counts_what_happened(rule):
+            return slots
+        return [None if one is not None and self._is_part(rule, one) else one for one in slots]
+
+    def _is_part(self, rule: AlarmRule, slot: Datapoint) -> bool:
+        """Of a period that reaches into a gap a count is a part, and no datapoint; unless it breaches whatever the rest is."""
+        end = slot.start_at + rule.period_seconds
+        return any(gap.reaches_into(slot.start_at, end) for gap in self._gaps) and not breaches_for_certain(
+            rule, slot.value
+        )
 
     async def _metric_slots(self, series: Series) -> list[Datapoint | None]:
         """A statistic of a metric in the periods up to `end`, whether an alarm is on the metric itself or on an expression over it."""

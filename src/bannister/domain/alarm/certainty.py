@@ -65,6 +65,16 @@ def can_be_certain(rule: AlarmRule) -> bool:
     return (rule.evaluation_periods + 1) * rule.period_seconds <= RANGE_SECONDS_MAX
 
 
+def counts_what_happened(rule: AlarmRule) -> bool:
+    """Whether it looks at how much there was of what an endpoint did: seen in part, that is less than there was. (An average or a percentile of a part is one of fewer samples.)"""
+    return rule.metric is not None and rule.statistic in ("Sum", "SampleCount") and endpoint_of(rule.metric) is not None
+
+
+def breaches_for_certain(rule: AlarmRule, value: float) -> bool:
+    """Whether what is known of such a count breaches already, whatever the rest is."""
+    return rule.comparison in _ABOVE and breaches(rule, value)
+
+
 def _never_negative(metric: MetricIdentity) -> bool:
     """Requests and errors are counted and durations measured; what users put may be negative."""
     return endpoint_of(metric) is not None
