@@ -9,7 +9,7 @@ from tests.simulation.simulate import simulate
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
 
 #: Some of those that have shadows; the first are about experiments.
-SEEDS = (6, 14, 18, 17, 32)
+SEEDS = (6, 14, 18, 17, 30)
 
 
 def test_the_rules_of_captured_traffic_have_something_to_judge() -> None:

@@ -288,13 +288,14 @@ def test_a_failed_rollback_to_the_same_configuration_is_mixed_too() -> None:
     assert replace(same, groups=(*same.groups, replace(same.groups[0], id="again"))).mixed
 
 
-def test_who_names_a_variant_without_weight_gets_green_once_green_has_all_of_it() -> None:
+def test_who_names_a_variant_gets_the_instances_that_there_are() -> None:
     deployment = rolling({"a": 4, "b": 2}, {"a": 4, "b": 2}, CapacitySize(PERCENT, 25))
     walk = Walk(deployment, random.Random(5), trips=0.0)
     while not (walk.deployment.phase is Phase.BAKING and walk.deployment.step == 2):
         walk.turn()
     plan = plan_of(Endpoint("e", 0.0, 0.0, blue=deployment.blue, deployment=walk.deployment))
-    assert [one.group for one in plan.weights if one.variant == "b"] == ["e.b.v2", "e.b.v1"]
+    named = {one.group: one.named_parts for one in plan.weights}
+    assert named == {"e.a.v1": 250_000, "e.a.v2": 750_000, "e.b.v1": 0, "e.b.v2": 1_000_000}
     assert {one.required for one in plan.memberships} == {0}, (
         "after a restart nothing falls back to a blue that is gone"
     )
