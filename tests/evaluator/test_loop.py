@@ -254,6 +254,39 @@ async def test_of_a_period_that_was_seen_in_part_a_count_is_no_datapoint(world: 
     assert {name: await world.transitions(name) for name in expected} == before
 
 
+async def test_every_gap_is_remembered_not_only_the_newest(world: World) -> None:
+    """What lies in the first one does not come back because something else was missed for a moment later."""
+    await world.put(metric=INVOCATIONS, statistic="Sum", period_seconds=60, comparison=Comparison.LESS, threshold=300.0)
+    for at in range(1, 181):
+        await world.take(START + at, second(START + at - 1, 10))
+    for at in range(226, 400):
+        world.clock.time = START + at
+        since = START + (225.0 if at < 229 else 228.5)
+        await world.evaluator.take(world.report(START + at, second(START + at - 1, 10), covered_since=since))
+        assert await world.value() is OK, at
+
+
+async def test_a_part_that_cannot_breach_any_more_is_enough(world: World) -> None:
+    """An alarm that is put after the gap, which has no state to keep: there was more than nothing, whatever there was."""
+    for at in range(1, 31):
+        await world.take(START + at, second(START + at - 1, 10))
+    for at in range(251, 260):
+        world.clock.time = START + at
+        await world.evaluator.take(world.report(START + at, second(START + at - 1, 10), covered_since=START + 250.0))
+    await world.put(
+        metric=INVOCATIONS,
+        statistic="Sum",
+        period_seconds=60,
+        comparison=Comparison.LESS,
+        threshold=1.0,
+        missing_data=MissingData.BREACHING,
+    )
+    for at in range(260, 330):
+        world.clock.time = START + at
+        await world.evaluator.take(world.report(START + at, second(START + at - 1, 10), covered_since=START + 250.0))
+        assert await world.value() is OK, at
+
+
 async def test_a_part_that_breaches_already_is_enough(world: World) -> None:
     await world.put(statistic="Sum", period_seconds=60, threshold=20.0)
     for at in range(1, 101):

@@ -119,7 +119,9 @@ async def test_a_report_that_cannot_be_written_down_holds_up_no_other(
         await until(lambda: len(reader.reports) == 1)
         fill(outbox, 3)
         await until(lambda: len(reader.reports) == 2)
-        assert [report.watermark for report in reader.reports] == [2.0, 4.0]
+        assert [(report.watermark, report.covered_since) for report in reader.reports] == [(2.0, 1.0), (4.0, 3.0)], (
+            "what nobody will ever hear of is a gap"
+        )
         await until(lambda: len(outbox) == 0)
 
 

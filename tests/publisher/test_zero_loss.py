@@ -158,20 +158,22 @@ async def test_two_variants_shift_apart(edge, traffic):
     ],
     ids=["chunked", "of a session", "of known length"],
 )
-async def test_a_request_whose_body_is_still_coming_is_waited_for(edge, split, steady, until, head, pieces):
-    """Its group was chosen when it came; the proxy may hold it until its body is whole, and counts it with no group until then."""
+async def test_a_request_whose_body_is_still_coming_is_waited_for(edge, split, steady, until, traffic, head, pieces):
+    """Its group was chosen when it came; the proxy may hold it until its body is whole, and counts it with no group until then, whatever others ask meanwhile."""
     await named(edge, "blue")
     await named(edge, "green")
     await edge.serve(split("flights", "blue", "green", 0))
-    assert await edge.admin.held_requests() == 0
+    await until(lambda: _holds(edge, 0), "nothing is held")
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.settings.port)
     path = b"POST /endpoints/flights/invocations HTTP/1.1\r\nhost: localhost\r\n"
     writer.write(path + head + b"\r\n\r\n" + pieces[0])
     await until(lambda: _is_under_way(edge), "the request has come")
     await edge.serve(steady("flights", "green"))
     await until(lambda: edge.publisher.unrouted("blue"), "blue is unrouted")
-    for _ in range(5):
-        assert not await edge.publisher.drained("blue")
+    async with traffic():
+        for _ in range(40):
+            assert not await edge.publisher.drained("blue")
+            await asyncio.sleep(0.02)
     writer.write(pieces[1])
     answer = (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)).decode()
     assert answer.startswith("HTTP/1.1 200 ")
@@ -195,10 +197,10 @@ async def test_who_held_nothing_once_is_not_waited_for_again(edge, split, steady
     writer.write(
         b"POST /endpoints/flights/invocations HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n"
     )
-    await until(lambda: _holds_one(edge), "a request for green is held")
+    await until(lambda: _holds(edge, 1), "a request for green is held")
     assert await edge.publisher.drained("blue")
     writer.close()
 
 
-async def _holds_one(edge) -> bool:
-    return await edge.admin.held_requests() == 1
+async def _holds(edge, count: int) -> bool:
+    return await edge.admin.held_requests() == count

@@ -271,14 +271,14 @@ def _looked_at(transition: Mapping[str, Any]) -> tuple[Datapoint | None, ...]:
     )
 
 
-def _by_group(weights: Sequence[Weight] | None) -> dict[str, int] | None:
-    return None if weights is None else {weight.group: weight.parts for weight in weights}
+def _by_group(weights: Sequence[Weight] | None) -> dict[str, Weight] | None:
+    return None if weights is None else {weight.group: weight for weight in weights}
 
 
 def _group(
     group: Group,
-    asked: Mapping[str, int] | None,
-    acknowledged: Mapping[str, int] | None,
+    asked: Mapping[str, Weight] | None,
+    acknowledged: Mapping[str, Weight] | None,
     snapshot: Sequence[Instance],
     record: GroupRecord | None,
     *,
@@ -311,14 +311,19 @@ def _group(
             unready += 1
             trouble = trouble or one.reason
     failure = record.failure if record is not None else None
+    none = Weight(group.id, group.variant, 0, 0)
+    wants = none if asked is None else asked.get(group.id, none)
+    has = None if acknowledged is None else acknowledged.get(group.id, none)
     return GroupObservation(
         group=group.id,
         wanted=wanted,
         ready=ready,
         restarts=restarts,
         failure=failure if failure is not None or failed is None else failed.reason,
-        asked_parts=0 if asked is None else asked.get(group.id, 0),
-        acknowledged_parts=None if acknowledged is None else acknowledged.get(group.id, 0),
+        asked_parts=wants.parts,
+        acknowledged_parts=None if has is None else has.parts,
+        asked_named_parts=wants.named_parts,
+        acknowledged_named_parts=None if has is None else has.named_parts,
         existing=existing,
         healthy=healthy,
         leaving=leaving,

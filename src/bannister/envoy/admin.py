@@ -155,8 +155,8 @@ class Admin:
     async def held_requests(self) -> int:
         """Requests that have come and were given to nobody yet: their bodies are counted or belong to a session, and have not come whole.
 
-        Their groups were chosen when they came, and nothing counts them there; nor does anything tell for which groups they are. One that has just been answered, or is about to be
-        given on, may be among them for a moment.
+        Their groups were chosen when they came, and nothing counts them there; nor does anything tell for which groups they are. The proxy reads its gauges one after the other: under
+        load this is off by as many as came or ended meanwhile, and may be below zero (`bannister.publisher.held`).
         """
         came = given = 0
         for line in (
@@ -166,7 +166,7 @@ class Admin:
                 came += int(found[1])
             elif (found := _GIVEN.match(line)) and not _NOT_FOR_CALLERS.fullmatch(found[1]):
                 given += int(found[2])
-        return max(came - given, 0)
+        return came - given
 
     async def copies(self) -> Copies:
         """Its copies for shadows: how many may be under way, and how many are."""

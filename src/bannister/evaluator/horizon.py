@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from bannister.clock import Clock
 from bannister.reporting.report import Numbered
+
+#: So many gaps of a source are remembered. One that cannot keep up makes one every second.
+GAPS_MAX: Final = 600
+#: That something was lost may be noticed so much later, when the watermark has passed it. Seconds.
+NOTICED_SECONDS: Final = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +38,8 @@ class Horizon:
         self.watermark: float | None = None
         #: Since when it has seen everything without a gap; None: it has not said yet.
         self.covered_since: float | None = None
-        #: Until when it had seen everything before the gap that ended at `covered_since`; None: it has not said of another time before.
-        self.covered_until: float | None = None
+        #: The newest times in which it did not see everything, oldest first; not what was before it first spoke.
+        self.gaps: deque[Gap] = deque(maxlen=GAPS_MAX)
         self._heard_at = clock.monotonic()
         self._last: tuple[str, int] = ("", 0)
 
@@ -45,7 +52,9 @@ class Horizon:
         """Take what a stored report says; True: the watermark moved."""
         self._last = (report.run, report.sequence)
         if report.covered_since != self.covered_since:
-            self.covered_since, self.covered_until = report.covered_since, self.watermark
+            if self.watermark is not None and report.covered_since is not None:
+                self.gaps.append(Gap(self.watermark - NOTICED_SECONDS, report.covered_since))
+            self.covered_since = report.covered_since
         if report.watermark is None or report.watermark == self.watermark:
             return False
         self.watermark = report.watermark
@@ -77,14 +86,8 @@ class View:
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """The newest time of each source in which it did not see everything."""
-        return tuple(
-            [
-                Gap(one.covered_until, one.covered_since)
-                for one in self._horizons
-                if one.covered_until is not None and one.covered_since is not None
-            ]
-        )
+        """Times in which one of the sources did not see everything."""
+        return tuple([gap for one in self._horizons for gap in one.gaps])
 
     @property
     def covered_since(self) -> float | None:

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from bannister.domain.alarm.alarm import AlarmQuery, AlarmRule
 from bannister.domain.alarm.certainty import (
     Foreseen,
-    breaches_for_certain,
     can_be_certain,
     counts_what_happened,
     foreseen,
+    is_certain,
     may_be_foreseen,
     seconds_needed,
 )
@@ -58,14 +58,9 @@ class Windows:
         slots = await self._metric_slots(series)
         if not self._gaps or not counts_what_happened(rule):
             return slots
-        return [None if one is not None and self._is_part(rule, one) else one for one in slots]
-
-    def _is_part(self, rule: AlarmRule, slot: Datapoint) -> bool:
-        """Of a period that reaches into a gap a count is a part, and no datapoint; unless it breaches whatever the rest is."""
-        end = slot.start_at + rule.period_seconds
-        return any(gap.reaches_into(slot.start_at, end) for gap in self._gaps) and not breaches_for_certain(
-            rule, slot.value
-        )
+        begin = self.end - len(slots) * rule.period_seconds
+        gaps = [gap for gap in self._gaps if gap.reaches_into(begin, self.end)]
+        return [None if one is not None and _is_part(rule, one, gaps) else one for one in slots] if gaps else slots
 
     async def _metric_slots(self, series: Series) -> list[Datapoint | None]:
         """A statistic of a metric in the periods up to `end`, whether an alarm is on the metric itself or on an expression over it."""
@@ -172,6 +167,12 @@ class Windows:
             if slot is None and start < self.covered_since and end > configured_at:
                 return True
         return False
+
+
+def _is_part(rule: AlarmRule, slot: Datapoint, gaps: Sequence[Gap]) -> bool:
+    """Of a period that reaches into a gap a count is a part, and no datapoint; unless the rest of it changes nothing."""
+    end = slot.start_at + rule.period_seconds
+    return any(gap.reaches_into(slot.start_at, end) for gap in gaps) and not is_certain(rule, slot.value)
 
 
 def _datapoint(name: str, start: int, aggregate: Aggregate | None) -> Datapoint | None:

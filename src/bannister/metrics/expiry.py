@@ -106,15 +106,11 @@ class Expiry:
 
     async def _roll_up(self, table: _Tiered, rollup: Rollup, finer: int) -> None:
         """Replace rows of a finer span, and what the stretch already has, by one row for each stretch."""
-        changed = False
-        try:
-            while await self._roll_up_some(table, rollup, finer):
-                changed = True
-        finally:
-            if changed:  # once: whoever keeps something goes through all of it
-                self._forgotten(rollup.before)
+        while self._roll_up_some(table, rollup, finer):
+            self._forgotten(rollup.before)
+            await asyncio.sleep(0)
 
-    async def _roll_up_some(self, table: _Tiered, rollup: Rollup, finer: int) -> bool:
+    def _roll_up_some(self, table: _Tiered, rollup: Rollup, finer: int) -> bool:
         """False: there is nothing more."""
         span = rollup.span_seconds
         name, key, time = table.name, table.key, table.time
@@ -135,8 +131,6 @@ class Expiry:
                 done += len(parts)
                 if done >= _ROLLED_UP_AT_ONCE:
                     break
-        if found:
-            await asyncio.sleep(0)
         return bool(found)
 
     async def _keep_within_bytes(self) -> None:

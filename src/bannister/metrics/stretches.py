@@ -10,6 +10,7 @@ a bound in bytes.
 
 from __future__ import annotations
 
+import math
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
@@ -54,6 +55,8 @@ class Stretches:
         self._bytes_max = bytes_max
         self._bytes = 0
         self._kept: OrderedDict[_Key, Aggregate | None] = OrderedDict()
+        #: None begins before this.
+        self._oldest = math.inf
         #: How many stretches of each look there are, so that nobody has to go through them all; and the looks that may have none.
         self._counts: Counter[Look] = Counter()
         self._maybe_empty: dict[Look, None] = {}
@@ -94,9 +97,12 @@ class Stretches:
                 self._pop((look, span, stretch(at, span)))
 
     def forget(self, before: float) -> None:
-        """What begins before this is kept otherwise now, or no more."""
+        """What begins before this is kept otherwise now, or no more. May be called again and again: only what was kept since is looked for."""
+        if self._oldest >= before:
+            return
         for key in [key for key in self._kept if key[2] < before]:
             self._pop(key)
+        self._oldest = before
         self._forget_looks()
 
     def _missing_read(self, look: Look, span: int, begin: int, until: int, read: Read) -> bool:
@@ -134,6 +140,7 @@ class Stretches:
         self._pop(key)
         self._kept[key] = one
         self._counts[key[0]] += 1
+        self._oldest = min(self._oldest, key[2])
         self._bytes += _bytes(one)
 
     def _pop(self, key: _Key) -> None:

@@ -24,6 +24,7 @@ from bannister.envoy.resources.routes import clusters_named, groups_named
 from bannister.envoy.snapshot import Inconsistent, Kind, Snapshot
 from bannister.errors import Unavailable
 from bannister.publisher.building import EnvoyMessages, Messages, SnapshotBuilder
+from bannister.publisher.held import Held
 from bannister.publisher.places import Admin as PlacesAdmin
 from bannister.publisher.places import Places
 from bannister.publisher.planning import ProxyView, Publication, next_publication
@@ -129,8 +130,8 @@ class Publisher:
         #: Since when the published routes do not name a group, and since when no proxy's do.
         self._withdrawn_at: dict[str, float] = {}
         self._unrouted_since: dict[str, float] = {}
-        #: By group that is unrouted: the proxies that have held no request at all since.
-        self._emptied: dict[str, set[str]] = {}
+        #: By group that is unrouted, and proxy: what it has held since.
+        self._held: dict[str, dict[str, Held]] = {}
         #: The same for instances that drain, by group and address: since when the published lists spare them, and since when every proxy's do.
         self._listed_draining_at: dict[tuple[str, str], float] = {}
         self._spared_since: dict[tuple[str, str], float] = {}
@@ -247,18 +248,19 @@ class Publisher:
     async def held(self, group: str) -> bool:
         """Whether a proxy may still hold requests for a group that is `unrouted`, because their bodies have not come whole: nobody counts them with the group.
 
-        Which groups they are for, no proxy tells. One that held none at all since no route names the group has none for it.
+        Which groups they are for, no proxy tells. One that has held none at all since no route names the group has none for it. To be asked again and again: it takes some looks to know.
 
         Raises:
             Unavailable: A registered proxy does not answer, so nobody knows.
         """
-        emptied = self._emptied.get(group)
-        if emptied is None or not self.unrouted(group):
+        known = self._held.get(group)
+        if known is None or not self.unrouted(group):
             return False
         for proxy in self._server.proxies():
-            if proxy.node not in emptied and not await self._sight.holds(proxy):
-                emptied.add(proxy.node)
-        return any(proxy.node not in emptied for proxy in self._server.proxies())
+            looks = known.setdefault(proxy.node, Held())
+            if not looks.was_empty:
+                looks.note(await self._sight.held_requests(proxy))
+        return not all(looks.was_empty for looks in known.values())
 
     def in_flight(self) -> Mapping[str, Mapping[str, int]] | None:
         """By group and `host:port`, requests in flight over all registered proxies as of the last look at them; None: one of them did not answer."""
@@ -417,7 +419,7 @@ class Publisher:
         now = self._clock.monotonic()
         unrouted = self._published.rotation.keys() - self._routed()
         self._unrouted_since = {group: self._unrouted_since.get(group, now) for group in unrouted}
-        self._emptied = {group: self._emptied.get(group, set()) for group in unrouted}
+        self._held = {group: self._held.get(group, {}) for group in unrouted}
 
     def _note_spared(self) -> None:
         now = self._clock.monotonic()

@@ -32,7 +32,7 @@ class Admin(Protocol):
         ...
 
     async def held_requests(self) -> int:
-        """Requests that were given to no cluster yet. Raises `Unavailable`: no answer."""
+        """Requests that were given to no cluster yet, more or less. Raises `Unavailable`: no answer."""
         ...
 
 
@@ -138,14 +138,14 @@ class Sight:
             total += sum(host.active_requests for at, host in hosts.items() if address in (None, at))
         return total
 
-    async def holds(self, proxy: Proxy) -> bool:
-        """Whether a proxy has requests that it has given to nobody yet. Raises `Unavailable`: it is connected and does not answer."""
+    async def held_requests(self, proxy: Proxy) -> int:
+        """Requests that a proxy has given to nobody yet, as far as one look can tell. Raises `Unavailable`: it is connected and does not answer."""
         try:
-            return await self._admin_of(proxy.node).held_requests() > 0
+            return await self._admin_of(proxy.node).held_requests()
         except Unavailable:
             if proxy.stream is not None:
                 raise
-            return False
+            return 0
 
 
 def spares(proxy: Proxy, group: str, address: str) -> bool:

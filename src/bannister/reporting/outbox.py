@@ -99,6 +99,11 @@ class Outbox(Generic[ItemT, ReportT]):
             return dataclasses.replace(report, covered_since=self._dropped_until)
         return report
 
+    def give_up(self, report: ReportT) -> None:
+        """It cannot be sent: what it covered is a gap, as of one that is dropped."""
+        self._dropped = max(self._dropped, report.sequence)
+        self._dropped_until = max(self._dropped_until, report.watermark or 0.0)
+
     def acknowledge(self, acknowledgement: Acknowledgement) -> None:
         """Forget what the control plane has; the word of an earlier run's reports is ignored."""
         if acknowledgement.run != self._run:

@@ -85,7 +85,11 @@ class ReportServer(Generic[WordT]):
             seen = self._outbox.changed.version
             while (report := self._outbox.next_after(sent)) is not None:
                 sent = report.sequence
-                writer.write(_line(report))
+                line = _line(report)
+                if line is None:
+                    self._outbox.give_up(report)
+                    continue
+                writer.write(line)
                 await writer.drain()
             await self._outbox.changed.wait_past(seen)
 
@@ -95,10 +99,10 @@ class ReportServer(Generic[WordT]):
             self._take(decoder.decode(line))
 
 
-def _line(report: Any) -> bytes:
-    """Nothing, where it cannot be written down: a fault of ours, and what comes after it must not wait for it for ever."""
+def _line(report: Any) -> bytes | None:
+    """None, where it cannot be written down: a fault of ours, and what comes after it must not wait for it for ever."""
     try:
         return msgspec.json.encode(report) + b"\n"
     except (TypeError, ValueError, msgspec.MsgspecError):
         _log.exception("Report %d cannot be written down, and is left out.", report.sequence)
-        return b""
+        return None

@@ -152,10 +152,23 @@ def test_a_bake_ends_when_its_deadline_has_passed_and_every_alarm_was_evaluated_
     [(None, False), (0, False), (99_999, False), (100_000, True), (300_000, True)],
     ids=["the proxies differ", "all on blue", "less", "what was asked", "more, where blue has no instance"],
 )
-def test_no_bake_is_over_while_a_proxy_gives_green_less_than_its_share(acknowledged: int | None, over: bool) -> None:
+@pytest.mark.parametrize("by_name", [False, True], ids=["of all requests", "of those that name its variant"])
+def test_no_bake_is_over_while_a_proxy_gives_green_less_than_its_share(
+    acknowledged: int | None, over: bool, by_name: bool
+) -> None:
     """A control plane that is new has given its traffic to blue for a moment, say."""
     one = walked_to(Phase.BAKING)
-    green = GroupObservation("e.AllTraffic.v2", 2, 2, restarts=0, asked_parts=100_000, acknowledged_parts=acknowledged)
+    named = acknowledged if by_name else 100_000
+    green = GroupObservation(
+        "e.AllTraffic.v2",
+        2,
+        2,
+        restarts=0,
+        asked_parts=0 if by_name else 100_000,
+        acknowledged_parts=0 if by_name else acknowledged,
+        asked_named_parts=100_000,
+        acknowledged_named_parts=named,
+    )
     after = turn(one, observation(one.baking_since + 100, green=(green,)))
     assert after.phase is (Phase.SHIFTING if over else Phase.BAKING)
 

@@ -70,9 +70,9 @@ def counts_what_happened(rule: AlarmRule) -> bool:
     return rule.metric is not None and rule.statistic in ("Sum", "SampleCount") and endpoint_of(rule.metric) is not None
 
 
-def breaches_for_certain(rule: AlarmRule, value: float) -> bool:
-    """Whether what is known of such a count breaches already, whatever the rest is."""
-    return rule.comparison in _ABOVE and breaches(rule, value)
+def is_certain(rule: AlarmRule, value: float) -> bool:
+    """Whether what is known of such a count decides already, whatever the rest is: it can only grow, beyond a threshold that it must not pass or that it must reach."""
+    return breaches(rule, value) == (rule.comparison in _ABOVE)
 
 
 def _never_negative(metric: MetricIdentity) -> bool:

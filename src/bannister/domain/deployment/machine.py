@@ -307,9 +307,12 @@ def has_its_share(seen: Observation) -> bool:
     again; what it decides before that would be about a version without traffic, and what it takes from blue would be missing.
     """
     return all(
-        group.asked_parts == 0
-        or (group.acknowledged_parts is not None and group.acknowledged_parts >= group.asked_parts)
+        asked == 0 or (acknowledged is not None and acknowledged >= asked)
         for group in _production(seen)
+        for asked, acknowledged in (
+            (group.asked_parts, group.acknowledged_parts),
+            (group.asked_named_parts, group.acknowledged_named_parts),
+        )
     )
 
 

@@ -24,6 +24,9 @@ class GroupObservation:
     #: acknowledged (None: no proxy is known, or they differ).
     asked_parts: int = 0
     acknowledged_parts: int | None = None
+    #: The same of the requests that name its variant.
+    asked_named_parts: int = 0
+    acknowledged_named_parts: int | None = None
     #: All that exist, those that drain included; and so many that every proxy sees healthy.
     existing: int = 0
     healthy: int = 0
