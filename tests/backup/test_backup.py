@@ -5,6 +5,7 @@ import gzip
 import io
 import json
 import os
+import random
 import shutil
 import sqlite3
 import stat
@@ -79,7 +80,7 @@ async def test_what_was_backed_up_is_there_again(settings: Settings, tmp_path: P
     folder = Path(here.value.artifact_dir or "")
     assert folder == again.artifacts_dir / ("a" * 64)
     assert (folder / "link").read_bytes() == b"weights"
-    assert (folder / "model.bin").stat().st_mode & 0o222 == 0
+    assert (folder / "model.bin").stat().st_mode & 0o777 == 0o444, "a container may read it as another user"
     assert (gone.value.artifact_dir, gone.value.prepared) == (None, False), "to be fetched again"
     await state.close()
     objects = FolderObjects(again.objects_dir, RandomIds(), 10**9)
@@ -364,6 +365,24 @@ async def test_an_untrustworthy_backup_leaves_nothing(
     with pytest.raises(Invalid, match=sentence):
         restore(tmp_path / "bad.tar.gz", place / "new")
     assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize("change", ["a bit", "its last bytes"])
+async def test_a_backup_of_which_something_has_changed_is_refused(
+    settings: Settings, tmp_path: Path, change: str
+) -> None:
+    """On a disk, or on its way: what an object holds no structure shows."""
+    objects = FolderObjects(settings.objects_dir, RandomIds(), 10**9)
+    await objects.put("bkt", "large", chunks(random.Random(1).randbytes(400_000)), 1.0)
+    objects.close()
+    back_up(settings, tmp_path / "b.tar.gz", 0.0)
+    data = bytearray((tmp_path / "b.tar.gz").read_bytes())
+    middle = len(data) // 2
+    data[middle] ^= 1
+    (tmp_path / "b.tar.gz").write_bytes(data if change == "a bit" else data[:-8])
+    with pytest.raises(Invalid, match="not a complete backup"):
+        restore(tmp_path / "b.tar.gz", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize("cut", [10, 2000])

@@ -279,6 +279,15 @@ async def test_without_a_suppressor_what_was_held_back_is_run_at_once(context: C
     assert await acted(context) == ["ALARM"]
 
 
+async def test_one_whose_suppressor_is_in_its_rule_can_be_deleted(context: Context) -> None:
+    await metric(context, "errors", "maintenance")
+    rule = "ALARM(errors) AND NOT ALARM(maintenance)"
+    await composite(context, "page", rule, suppressor="maintenance", wait_seconds=60, extension_seconds=60)
+    await alarms.delete_alarms(context, ["page"])
+    await alarms.delete_alarms(context, ["errors", "maintenance"])
+    assert await context.state.rows(ALARMS) == []
+
+
 async def test_a_suppressor_that_is_in_alarm_holds_back_at_once(context: Context) -> None:
     await metric(context, "a", "s")
     await alarms.set_alarm_state(context, "s", ALARM, "maintenance")

@@ -154,6 +154,22 @@ async def test_a_wrong_request_for_statistics(context: Context, changes, says) -
         await get_metric_statistics(context, request(**changes))
 
 
+async def test_a_period_of_years_looks_for_nothing_that_is_to_come(
+    context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put_metric_data(context, [Sample(METRIC, NOW + 7000, values=[1.0, 2.0])])
+    honest, seconds = context.metrics.read, []
+
+    async def read(metric, start, period_seconds, periods, *rest, **more):
+        seconds.append(period_seconds * periods)
+        return await honest(metric, start, period_seconds, periods, *rest, **more)
+
+    monkeypatch.setattr(context.metrics, "read", read)
+    [point] = await get_metric_statistics(context, request(period_seconds=2_147_483_640, statistics=("Sum",)))
+    assert (point.at, point.statistics) == (NOW - 60, {"Sum": 3.0})
+    assert sum(seconds) <= 3 * 3600
+
+
 async def test_every_statistic_of_a_range_is_read(context: Context) -> None:
     await put_metric_data(context, [Sample(METRIC, NOW, values=[float(n) for n in range(1, 11)])])
     names = ("tm90", "TM(2:4)", "tc50", "TS(80%:)", "WM(10%:90%)", "IQM", "PR(:3)")

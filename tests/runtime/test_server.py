@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 import bannister.runtime
+from bannister.runtime.messages import Response
+from bannister.runtime.server import Limits, Server
 
 pytestmark = pytest.mark.real
 Start = Callable[..., Any]
@@ -42,6 +44,29 @@ CODE = """
 @pytest.fixture(scope="module")
 def server(start_server: Start) -> Any:
     return start_server(code=CODE).wait_ready()
+
+
+def test_where_no_thread_can_be_started_a_connection_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine may bound them; that is no reason to end with all requests in flight."""
+    honest, refused = threading.Thread.start, []
+
+    def start(thread: threading.Thread) -> None:
+        if thread.name == "server" or len(refused) >= 3:
+            return honest(thread)
+        refused.append(thread)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = Server(listener, lambda _: Response(200, b"ok"), lambda *_: Response(500, b""), Limits())
+        serving = threading.Thread(target=server.serve, name="server", daemon=True)
+        serving.start()
+        with socket.create_connection(listener.getsockname(), TIMEOUT_SECONDS) as client:
+            client.sendall(b"GET /ping HTTP/1.1\r\nhost: model\r\n\r\n")
+            assert client.recv(100).startswith(b"HTTP/1.1 200")
+        server.stop()
+        serving.join(TIMEOUT_SECONDS)
+    assert len(refused) == 3
 
 
 def digest(body: bytes) -> str:

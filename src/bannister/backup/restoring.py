@@ -6,6 +6,7 @@ than the disk has room for. The directory appears whole or not at all: it is fil
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -23,6 +24,8 @@ from bannister.extraction import Extraction
 from bannister.state.schema import MIGRATIONS
 
 _JSON_BYTES_MAX: Final = 1024 * 1024
+#: Behind an archive there are no more than the zeros that fill it up.
+_BEHIND_BYTES_MAX: Final = 1024 * 1024
 _MEMBERS_MAX: Final = 5_000_000
 #: Left free on the disk.
 _MARGIN_BYTES: Final = 64 * 1024 * 1024
@@ -61,8 +64,10 @@ def restore(file: Path, data_dir: Path) -> dict[str, Any]:
 
 def _fill(file: Path, folder: Path, data_dir: Path) -> dict[str, Any]:
     try:
-        with tarfile.open(file, "r|gz") as tar:
+        # Not by `tarfile`, which does not compare checksums when it decompresses a stream.
+        with gzip.open(file) as source, tarfile.open(fileobj=source, mode="r|") as tar:
             manifest = _unpack(tar, folder)
+            _read_to_the_end(source)
     except (tarfile.TarError, EOFError, zlib.error, ValueError) as error:
         raise Invalid(f"{file} is not a complete backup: {error}.") from error
     except OSError as error:
@@ -75,6 +80,12 @@ def _fill(file: Path, folder: Path, data_dir: Path) -> dict[str, Any]:
     except (sqlite3.Error, ValueError, Unavailable) as error:
         raise Invalid(f"{file} is damaged: {error}.") from error
     return manifest
+
+
+def _read_to_the_end(source: gzip.GzipFile) -> None:
+    """The checksum is behind the last byte, and before it the few blocks that fill an archive up."""
+    if len(source.read(_BEHIND_BYTES_MAX)) == _BEHIND_BYTES_MAX:
+        raise ValueError("there is more behind its end")
 
 
 def _unpack(tar: tarfile.TarFile, folder: Path) -> dict[str, Any]:
@@ -164,4 +175,5 @@ def _move_artifacts(folder: Path, data_dir: Path) -> None:
             database.execute("UPDATE row SET value = ? WHERE name = 'group' AND key = ?", (encoded, key))
     for path in (folder / "artifacts").rglob("*"):
         if not path.is_symlink():
-            path.chmod(0o755 if path.is_dir() else path.stat().st_mode & 0o555)
+            runs = path.stat().st_mode & 0o100
+            path.chmod(0o755 if path.is_dir() else 0o555 if runs else 0o444)  # as they were unpacked

@@ -16,6 +16,8 @@ from bannister.metrics.store import MetricStore
 from bannister.settings import Timing
 
 MINUTE: Final = 60
+#: Nobody may put data of a time that is further ahead (PutMetricData).
+FUTURE_SECONDS_MAX: Final = 2 * 3600.0
 
 
 def is_published_by_minute(metric: MetricIdentity, timing: Timing) -> bool:
@@ -37,15 +39,29 @@ async def read_published(
 ) -> list[Aggregate | None]:
     """As `MetricStore.read`, of what has been published by now; `sliding` as there. Periods of whole minutes begin with a minute."""
     if not is_published_by_minute(metric, timing):
-        return await metrics.read(metric, start, period_seconds, periods, unit)
+        future = now + FUTURE_SECONDS_MAX + 1
+        return await _read_until(metrics, metric, start, period_seconds, periods, unit, future)
     published_until = math.floor(now / MINUTE) * MINUTE
     if period_seconds % MINUTE:
         return await _read_short(metrics, metric, start, period_seconds, periods, unit, published_until, sliding)
-    whole = min(max(int(published_until - start) // period_seconds, 0), periods)
+    return await _read_until(metrics, metric, start, period_seconds, periods, unit, published_until)
+
+
+async def _read_until(
+    metrics: MetricStore,
+    metric: MetricIdentity,
+    start: float,
+    period_seconds: int,
+    periods: int,
+    unit: str | None,
+    until: float,
+) -> list[Aggregate | None]:
+    """Of a period that ends later only what is before that; nobody looks for what cannot be there, through all the years that a period may have."""
+    whole = min(max(int((until - start) // period_seconds), 0), periods)
     found = await metrics.read(metric, start, period_seconds, whole, unit) if whole else []
     begun = start + whole * period_seconds
-    if whole < periods and begun < published_until:
-        length = published_until - begun
+    if whole < periods and begun < until:
+        length = math.ceil(until - begun)
         found += await metrics.read(metric, begun, length, 1, unit, shown_to_seconds=period_seconds)
     return found + [None] * (periods - len(found))
 

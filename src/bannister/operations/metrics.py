@@ -20,7 +20,7 @@ from bannister.domain.metric.aggregate import (
 from bannister.domain.metric.identity import MetricIdentity
 from bannister.domain.metric.retention import period_unit, served
 from bannister.errors import Invalid
-from bannister.metrics.published import read_published
+from bannister.metrics.published import FUTURE_SECONDS_MAX, read_published
 from bannister.metrics.store import Datum, tiers_of
 from bannister.operations.context import Context
 from bannister.operations.continuation import continued
@@ -29,7 +29,6 @@ from bannister.settings import Settings
 
 #: AWS: timestamps of data put, before and after now.
 PUT_PAST_SECONDS_MAX: Final = 14 * 86_400.0
-PUT_FUTURE_SECONDS_MAX: Final = 2 * 3600.0
 PUT_METRICS_MAX: Final = 1000
 #: Namespaces that begin so hold what is measured, on AWS by AWS, and here by Bannister.
 RESERVED_NAMESPACES: Final = ("AWS/", "/bannister/")
@@ -117,7 +116,7 @@ def _check_namespace(namespace: str) -> None:
 def _datum(sample: Sample, clock: Clock, where: str) -> Datum:
     now = clock.now()
     at = now if sample.at is None else sample.at
-    if not now - PUT_PAST_SECONDS_MAX <= at <= now + PUT_FUTURE_SECONDS_MAX:
+    if not now - PUT_PAST_SECONDS_MAX <= at <= now + FUTURE_SECONDS_MAX:
         raise Invalid(
             f"The parameter {where}.Timestamp must specify a time no earlier than two weeks ago and no later than two hours "
             "from now.",

@@ -94,10 +94,16 @@ class Server:
         except OSError:  # the peer has left already, or we are out of descriptors
             time.sleep(FULL_POLL_MILLISECONDS / 1000)
             return False
+        connection.setblocking(True)  # elsewhere than on Linux it has this of the listener
         with self._ended:
             self._open += 1
-        threading.Thread(target=self._run, args=(connection,), daemon=True).start()
-        return True
+        while True:
+            try:
+                threading.Thread(target=self._run, args=(connection,), daemon=True).start()
+            except RuntimeError:  # there are as many threads as may be: one of them will end
+                time.sleep(FULL_POLL_MILLISECONDS / 1000)
+            else:
+                return True
 
     def _run(self, connection: socket.socket) -> None:
         try:

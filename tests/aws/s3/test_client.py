@@ -18,6 +18,7 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 
+from bannister.aws.s3.uploads import Uploads
 from bannister.objects.memory import MemoryObjects
 
 KEYS = [
@@ -381,6 +382,21 @@ def test_upload_file_in_parts_and_download(s3: Any, served: Any, tmp_path: Path)
     s3.download_file("bucket", "models/m.tar.gz", str(tmp_path / "down"))
     assert (tmp_path / "down").read_bytes() == data
     assert served.files() == ["bucket/models/m.tar.gz"]
+
+
+def test_an_upload_whose_end_was_cut_off_can_be_completed_again(s3: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """We were killed when it was done and its parts were being removed: the client, which heard nothing, asks once more."""
+    where = {"Bucket": "bucket", "Key": "k"}
+    upload = where | {"UploadId": s3.create_multipart_upload(**where)["UploadId"]}
+    tags = [s3.upload_part(**upload, PartNumber=n, Body=b"x" * 5 * MB)["ETag"] for n in (1, 2)]
+    parts = {"Parts": [{"PartNumber": number, "ETag": tag} for number, tag in enumerate(tags, start=1)]}
+
+    async def killed(*_: Any) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(Uploads, "_remove", killed)
+    assert s3.complete_multipart_upload(**upload, MultipartUpload=parts)["ETag"].endswith('-2"')
+    assert s3.head_object(**where)["ContentLength"] == 10 * MB
 
 
 def test_an_upload_step_by_step(s3: Any, served: Any) -> None:

@@ -250,6 +250,14 @@ def test_aws_chunked_is_decoded_and_its_trailer_verified(bucket: Any, sizes: lis
     assert (answer["content-encoding"], answer["x-amz-checksum-crc32"]) == ("gzip", crc32(data))
 
 
+def test_a_trailer_is_the_one_that_is_named(bucket: Any) -> None:
+    """The name of one checksum begins with another's."""
+    data = b"123456789"
+    headers = CHUNKED | {"x-amz-trailer": "x-amz-checksum-crc32c", "x-amz-decoded-content-length": "9"}
+    body = aws_chunked(data, [9], "x-amz-checksum-crc32c:4waSgw==\r\n")
+    assert ask(bucket, "PUT", "/bucket/k", body, **headers)[0] == 200
+
+
 @pytest.mark.parametrize(
     ("body", "extra", "code"),
     [

@@ -115,7 +115,8 @@ def checks_of(headers: dict[str, str]) -> list[Check]:
 def _checksum(algorithm: str, headers: dict[str, str]) -> Check | None:
     name = f"x-amz-checksum-{algorithm.lower()}"
     given = headers.get(name)
-    if given is None and name not in headers.get("x-amz-trailer", "").lower():
+    trailers = [one.strip() for one in headers.get("x-amz-trailer", "").lower().split(",")]
+    if given is None and name not in trailers:
         return None
     message = f"The {algorithm} you specified did not match the calculated checksum."
     expected = None if given is None else digest_of(algorithm, given)

@@ -7,6 +7,7 @@ is older than a week there was abandoned, and is removed when the next upload be
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -164,6 +165,8 @@ class Uploads:
 
         async def answer() -> Reply:
             info = await self._assemble(request, upload, chosen, etag)
+            # First, so that a client that asks again, because we were killed meanwhile, is told that it is done. Parts that are left then go with what was abandoned.
+            await self._objects.delete(UPLOADS_BUCKET, upload_id)
             await self._remove(upload_id)
             return _completed(info)
 
@@ -242,6 +245,7 @@ class Uploads:
         """The record goes last: an upload interrupted here can be aborted again."""
         async for info in self._stored(f"{upload_id}/"):
             await self._objects.delete(UPLOADS_BUCKET, info.key)
+            await asyncio.sleep(0)  # each takes the disk some milliseconds, and others their turn
         await self._objects.delete(UPLOADS_BUCKET, upload_id)
 
     async def _remove_abandoned(self) -> None:
@@ -249,6 +253,7 @@ class Uploads:
         async for info in self._stored(""):
             if info.modified_at < oldest:
                 await self._objects.delete(UPLOADS_BUCKET, info.key)
+                await asyncio.sleep(0)
 
 
 def _part_name(upload_id: str, request: Request) -> str:

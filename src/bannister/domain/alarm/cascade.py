@@ -183,10 +183,11 @@ def _in_order(alarms: Mapping[str, Alarm], names: Iterable[str]) -> list[str]:
 
 
 def depends_on(rule: CompositeRule | None) -> tuple[str, ...]:
-    """The alarms that a composite alarm needs: those in its rule, and its suppressor."""
+    """The alarms that a composite alarm needs, each once: those in its rule, and its suppressor, which may be in it, too."""
     if rule is None:
         return ()
-    return rule.children if rule.suppressor is None else (*rule.children, rule.suppressor)
+    needed = rule.children if rule.suppressor is None else (*rule.children, rule.suppressor)
+    return tuple(dict.fromkeys(needed))
 
 
 def led_to(alarm_of: Callable[[str], Alarm | None], names: Iterable[str]) -> tuple[str, ...]:
