@@ -56,4 +56,9 @@ def schema_of(state: Path) -> int:
 def object_files(index: Path) -> set[str]:
     """The files that a copy of the index names, below the folder of objects."""
     with closing(sqlite3.connect(index)) as database:
-        return {file for (file,) in database.execute("SELECT file FROM objects")}
+        return files_named(database)
+
+
+def files_named(index: sqlite3.Connection) -> set[str]:
+    """The same of an open one."""
+    return {file for (file,) in index.execute("SELECT file FROM objects")}

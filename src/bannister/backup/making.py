@@ -11,7 +11,7 @@ import sqlite3
 import stat
 import tarfile
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final
@@ -22,9 +22,10 @@ from bannister.errors import Invalid, Unavailable
 from bannister.settings import Settings
 
 #: Objects may be deleted or replaced while they are copied: then the index is copied again and what it names besides. In the end
-#: its writers are held up for the moment that it takes to open the few files that are new since.
+#: the few files that are new since are opened, and the index is copied as it was just before: nobody waits for that. Where one of them has gone in between, it is done again.
 _PASSES: Final = 2
 _OPEN_MAX: Final = 200
+_SNAPSHOTS_MAX: Final = 20
 
 
 def back_up(settings: Settings, file: Path, created_at: float, *, with_metrics: bool = False) -> int:
@@ -123,15 +124,21 @@ class _Making:
         tar.add(index, content.INDEX, filter=_anonymous)
 
     def _hold(self, added: set[str]) -> tuple[Path, dict[str, BinaryIO]]:
-        """The index, and what it names that was not added, opened while for a moment nothing can change."""
+        """The index as it is at one moment, and what it names that was not added, opened."""
         root, index = self._settings.objects_dir, self._folder / "index.db"
-        with closing(sqlite3.connect(root / ".index.db", isolation_level=None, timeout=30.0)) as writer:
-            writer.execute("BEGIN IMMEDIATE")
-            _copy_database(root / ".index.db", index)
-            rest = sorted(content.object_files(index) - added)
-            if len(rest) > _OPEN_MAX:
-                raise Unavailable(f"Objects change faster than they are copied: {len(rest)} are new. Try again later.")
-            return index, {file: (root / file).open("rb") for file in rest}
+        for _ in range(_SNAPSHOTS_MAX):
+            with closing(sqlite3.connect(root / ".index.db", isolation_level=None, timeout=30.0)) as reader:
+                reader.execute("BEGIN")  # what it reads from here on is of the moment in which it reads first
+                rest = sorted(content.files_named(reader) - added)
+                if len(rest) > _OPEN_MAX:
+                    raise Unavailable(
+                        f"Objects change faster than they are copied: {len(rest)} are new. Try again later."
+                    )
+                opened = _opened(root, rest)
+                if opened is not None:
+                    _copy_from(reader, index)
+                    return index, opened
+        raise Unavailable("Objects are removed faster than they are copied. Try again later.")
 
     def _copy(self, source: Path, name: str = "") -> Path:
         """A consistent copy of a database that may be written meanwhile, checked whole."""
@@ -142,9 +149,27 @@ class _Making:
 
 
 def _copy_database(source: Path, target: Path) -> None:
-    with closing(sqlite3.connect(source, timeout=30.0)) as reader, closing(sqlite3.connect(target)) as writer:
+    with closing(sqlite3.connect(source, timeout=30.0)) as reader:
+        _copy_from(reader, target)
+
+
+def _copy_from(reader: sqlite3.Connection, target: Path) -> None:
+    with closing(sqlite3.connect(target)) as writer:
         reader.backup(writer)
         writer.execute("PRAGMA journal_mode = DELETE")
+
+
+def _opened(root: Path, files: Sequence[str]) -> dict[str, BinaryIO] | None:
+    """None: one of them is not there any more."""
+    found: dict[str, BinaryIO] = {}
+    try:
+        for file in files:
+            found[file] = (root / file).open("rb")
+    except FileNotFoundError:
+        for one in found.values():
+            one.close()
+        return None
+    return found
 
 
 def _artifacts_in_use(state: Path) -> set[Path]:
