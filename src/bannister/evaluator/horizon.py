@@ -86,8 +86,8 @@ class View:
 
     @property
     def gaps(self) -> tuple[Gap, ...]:
-        """Times in which one of the sources did not see everything."""
-        return tuple([gap for one in self._horizons for gap in one.gaps])
+        """Times in which one of the sources did not see everything, those that ended last first."""
+        return tuple(sorted((gap for one in self._horizons for gap in one.gaps), key=lambda gap: -gap.ended))
 
     @property
     def covered_since(self) -> float | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import takewhile
 
 from bannister.domain.alarm.alarm import AlarmQuery, AlarmRule
 from bannister.domain.alarm.certainty import (
@@ -37,6 +39,7 @@ class Windows:
         timing: Timing = Timing.BANNISTER,
         gaps: Sequence[Gap] = (),
     ) -> None:
+        """`gaps`: times in which not everything was seen, those that ended last first."""
         self._timing = timing
         self._readings = readings
         self._metrics = metrics
@@ -59,7 +62,7 @@ class Windows:
         if not self._gaps or not counts_what_happened(rule):
             return slots
         begin = self.end - len(slots) * rule.period_seconds
-        gaps = [gap for gap in self._gaps if gap.reaches_into(begin, self.end)]
+        gaps = list(takewhile(lambda gap: gap.reaches_into(begin, math.inf), self._gaps))
         return [None if one is not None and _is_part(rule, one, gaps) else one for one in slots] if gaps else slots
 
     async def _metric_slots(self, series: Series) -> list[Datapoint | None]:
