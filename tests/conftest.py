@@ -4,9 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import boto3
+import hypothesis
 import pytest
 from botocore.config import Config
 from tests.wires import WIRES, session
+
+# How long an example takes says more of what else runs than of the code.
+hypothesis.settings.register_profile("bannister", deadline=None)
+hypothesis.settings.load_profile("bannister")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

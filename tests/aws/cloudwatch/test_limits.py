@@ -169,5 +169,4 @@ async def test_a_long_body_keeps_no_other_request_waiting(tmp_path: Path, wire: 
     assert not looking.done()
     looking.cancel()
     assert answer[0] == status, read(wire, answer)
-    assert took > WAIT_SECONDS_MAX, "it is too short to tell anything"
-    assert max(waits) < WAIT_SECONDS_MAX
+    assert max(waits) < min(WAIT_SECONDS_MAX, took / 2), "where the machine is quick, nobody waits for all of it either"
