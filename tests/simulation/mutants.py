@@ -878,6 +878,12 @@ def _recorded_otherwise() -> Parts:
     return Parts()
 
 
+def _named_by_weight() -> Parts:
+    honest = routing._shares
+    routing._shares = lambda groups: [replace(one, of_named=one.of_all) for one in honest(groups)]
+    return Parts()
+
+
 #: By name: what breaks the rule, and the world that noticed it last: a situation or a seed. It is tried first; where it notices nothing any more, the others are.
 MUTANTS: dict[str, tuple[Callable[[], Parts], str | int]] = {
     "a dropped transition": (_dropped_transition, "failing under an alarm"),
@@ -891,6 +897,7 @@ MUTANTS: dict[str, tuple[Callable[[], Parts], str | int]] = {
     ),
     "an instance of green that died unnoticed": (_deaths_unnoticed, "green dies while its next batch starts"),
     "a bake that is over while blue has green's share": (_bakes_of_blue, "a proxy leaves with the control plane"),
+    "who names a variant shared out by weight": (_named_by_weight, "variants kept by an update"),
     "a bake that ignores what was evaluated": (_bake_without_evaluation, "held by an alarm"),
     "a bake without evidence that does not say so": (_evidence_taken_for_granted, "slow to start"),
     "a bake that is too short": (_short_bake, "held by an alarm"),
