@@ -14,6 +14,7 @@ from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import MetricIdentity, identity
 from bannister.domain.metric.summary import Report, Summary
 from bannister.errors import Fenced, Unavailable
+from bannister.evaluator.horizon import NOTICED_SECONDS, Horizon
 from bannister.evaluator.loop import Evaluator
 from bannister.metrics.memory import MemoryMetrics
 from bannister.metrics.store import Datum, GroupDimensions
@@ -264,6 +265,17 @@ async def test_every_gap_is_remembered_not_only_the_newest(world: World) -> None
         since = START + (225.0 if at < 229 else 228.5)
         await world.evaluator.take(world.report(START + at, second(START + at - 1, 10), covered_since=since))
         assert await world.value() is OK, at
+
+
+def test_a_source_that_cannot_keep_up_makes_one_gap_however_long() -> None:
+    source = Horizon(HandClock())
+    for number in range(1, 2000):
+        source.hear(Report("r", number, START + number - 0.4, START + number - 1.0))
+    (gap,) = source.gaps
+    assert (gap.began, gap.ended) == (START + 0.6 - NOTICED_SECONDS, START + 1998.0)
+    source.hear(Report("r", 2000, START + 2100.0, START + 1998.0))
+    source.hear(Report("r", 2001, START + 2101.0, START + 2100.5))
+    assert [one.ended for one in source.gaps] == [START + 1998.0, START + 2100.5]
 
 
 async def test_a_part_that_cannot_breach_any_more_is_enough(world: World) -> None:

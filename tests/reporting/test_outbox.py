@@ -52,6 +52,16 @@ def test_unread_watermarks_replace_each_other() -> None:
     assert [(one.sequence, one.watermark) for one in rest(outbox)] == [(1, 3.0)]
 
 
+def test_what_a_report_that_is_given_up_told_is_a_gap_up_to_where_its_batch_says_how_far_things_are() -> None:
+    outbox = Outbox("run", 100, Report, items_per_report_max=2)
+    outbox.put(2.0, 0.5, summaries(1, 1))
+    outbox.put(3.0, 0.5, summaries(5, 2))
+    [_, lost, *_] = rest(outbox)
+    assert lost.watermark == 2.0
+    outbox.give_up(lost)
+    assert [(one.watermark, one.covered_since) for one in rest(outbox, after=lost.sequence)] == [(2.0, 3.0), (3.0, 3.0)]
+
+
 def test_a_report_that_was_read_never_changes() -> None:
     outbox = Outbox("run", 100, Report)
     outbox.put(1.0, 0.5, ())

@@ -138,7 +138,9 @@ class _Making:
                 if opened is not None:
                     _copy_from(reader, index)
                     return index, opened
-        raise Unavailable("Objects are removed faster than they are copied. Try again later.")
+        raise Unavailable(
+            f"Objects are removed faster than they are copied, or a file is missing in {root}. Try again."
+        )
 
     def _copy(self, source: Path, name: str = "") -> Path:
         """A consistent copy of a database that may be written meanwhile, checked whole."""

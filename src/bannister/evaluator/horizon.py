@@ -11,7 +11,7 @@ from typing import Final
 from bannister.clock import Clock
 from bannister.reporting.report import Numbered
 
-#: So many gaps of a source are remembered. One that cannot keep up makes one every second.
+#: So many gaps of a source are remembered. One that cannot keep up makes one every second, which is one gap.
 GAPS_MAX: Final = 600
 #: That something was lost may be noticed so much later, when the watermark has passed it. Seconds.
 NOTICED_SECONDS: Final = 2.0
@@ -53,13 +53,18 @@ class Horizon:
         self._last = (report.run, report.sequence)
         if report.covered_since != self.covered_since:
             if self.watermark is not None and report.covered_since is not None:
-                self.gaps.append(Gap(self.watermark - NOTICED_SECONDS, report.covered_since))
+                self._note_gap(Gap(self.watermark - NOTICED_SECONDS, report.covered_since))
             self.covered_since = report.covered_since
         if report.watermark is None or report.watermark == self.watermark:
             return False
         self.watermark = report.watermark
         self._heard_at = self._clock.monotonic()
         return True
+
+    def _note_gap(self, gap: Gap) -> None:
+        if self.gaps and gap.began <= self.gaps[-1].ended <= gap.ended:
+            gap = Gap(min(self.gaps.pop().began, gap.began), gap.ended)
+        self.gaps.append(gap)
 
     def silent_seconds(self) -> float:
         """How long the watermark has stood still."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Final
 
 #: Looks that are remembered: a minute's, `drain_poll_seconds` apart.
 LOOKS_MAX: Final = 1200
 #: So many that all say nothing is held are enough, where they are all that there are.
-LOOKS_ALIKE: Final = 4
+LOOKS_ALIKE: Final = 8
 #: From so many on their average is trusted.
 LOOKS_MIN: Final = 16
 #: … to lie within so many of its standard errors: it is looked at again and again, and must hardly ever be wrong.
@@ -42,8 +43,9 @@ def is_empty(looks: Sequence[int]) -> bool:
     known = list(looks)
     if len(known) < LOOKS_MIN:
         return len(known) >= LOOKS_ALIKE and not any(known)
-    mean = sum(known) / len(known)
-    off = max(math.sqrt(max(sum(one * one for one in known) / len(known) - mean * mean, 0.0)), _OFF_MIN)
+    # By how much one look differs from the next: that many requests were held before, and have ended, is not how exact a look is.
+    steps = sum((later - earlier) ** 2 for earlier, later in pairwise(known)) / (len(known) - 1)
+    off = max(math.sqrt(steps / 2), _OFF_MIN)
     counts = {len(known), *(LOOKS_MIN << power for power in range(len(known).bit_length()))}
     return any(
         sum(known[-count:]) / count + _ERRORS * off / math.sqrt(count) < 1.0 for count in counts if count <= len(known)

@@ -260,7 +260,8 @@ class Publisher:
             looks = known.setdefault(proxy.node, Held())
             if not looks.was_empty:
                 looks.note(await self._sight.held_requests(proxy))
-        return not all(looks.was_empty for looks in known.values())
+        # Of those that are registered now: one that has gone holds nothing up.
+        return any(proxy.node not in known or not known[proxy.node].was_empty for proxy in self._server.proxies())
 
     def in_flight(self) -> Mapping[str, Mapping[str, int]] | None:
         """By group and `host:port`, requests in flight over all registered proxies as of the last look at them; None: one of them did not answer."""

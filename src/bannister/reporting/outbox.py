@@ -100,9 +100,14 @@ class Outbox(Generic[ItemT, ReportT]):
         return report
 
     def give_up(self, report: ReportT) -> None:
-        """It cannot be sent: what it covered is a gap, as of one that is dropped."""
+        """It cannot be sent: what it covered is a gap, as of one that is dropped.
+
+        What it told may be of the time up to the next watermark: of reports that are put together only the last one says how far things are.
+        """
+        until = report.watermark or 0.0
+        marks = [one.watermark for one in self._reports if one.sequence > report.sequence and one.watermark is not None]
         self._dropped = max(self._dropped, report.sequence)
-        self._dropped_until = max(self._dropped_until, report.watermark or 0.0)
+        self._dropped_until = max(self._dropped_until, next((mark for mark in marks if mark > until), until))
 
     def acknowledge(self, acknowledgement: Acknowledgement) -> None:
         """Forget what the control plane has; the word of an earlier run's reports is ignored."""

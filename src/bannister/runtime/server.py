@@ -97,13 +97,20 @@ class Server:
         connection.setblocking(True)  # elsewhere than on Linux it has this of the listener
         with self._ended:
             self._open += 1
-        while True:
+        stop_waiting_at: float | None = None
+        while stop_waiting_at is None or time.monotonic() < stop_waiting_at:
             try:
                 threading.Thread(target=self._run, args=(connection,), daemon=True).start()
             except RuntimeError:  # there are as many threads as may be: one of them will end
                 time.sleep(FULL_POLL_MILLISECONDS / 1000)
             else:
                 return True
+            if self._stopping and stop_waiting_at is None:
+                stop_waiting_at = time.monotonic() + self._limits.drain_timeout_seconds
+        connection.close()
+        with self._ended:
+            self._open -= 1
+        return False
 
     def _run(self, connection: socket.socket) -> None:
         try:
