@@ -307,7 +307,8 @@ class RoomRules:
         assert self._world.room is not None
         now, seen = (
             self._world.loop.time(),
-            (self._publisher, id(proxy.overflows), self._world.room.emptied[proxy.node]),
+            # Where nobody is copied to, it does not matter whether exchanges are told of.
+            (self._publisher, bool(self._hops), id(proxy.overflows), self._world.room.emptied[proxy.node]),
         )
         since, same = self._full.get(proxy.node, (now, None))
         if seen != same:
