@@ -240,6 +240,17 @@ def test_versions_that_share_a_variant_of_weight_zero_share_what_names_it_by_the
     assert found == {BLUE: 750_000, GREEN: 250_000, "e.other.v1": TRAFFIC_PARTS}
 
 
+def test_a_variant_that_the_update_leaves_out_is_shared_by_name_as_it_was() -> None:
+    """Of a mixed fleet, while all other traffic is green's already (found by simulation: seed 764 of revision bb78083)."""
+    one = renamed(Phase.SHIFTING, 0)
+    assert one.deployment is not None
+    (old,), (new,) = fleet("v1", weights=(2.0,)).groups, fleet("v3", weights=(1.0,)).groups
+    mixed = replace(fleet("v1"), groups=(old, new))
+    plan = plan_of(replace(one, blue=mixed, deployment=replace(one.deployment, blue=mixed)))
+    named = {weight.group: weight.named_parts for weight in plan.weights}
+    assert named == {old.id: 666_667, new.id: 333_333, "e.Promoted.v2": TRAFFIC_PARTS}
+
+
 @given(
     st.lists(
         st.floats(0, 1e6, allow_nan=False).map(lambda value: value if value > 1e-6 else 0.0), min_size=1, max_size=20

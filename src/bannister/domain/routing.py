@@ -176,7 +176,8 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
             memberships.append(Membership(group.id, wanted[group.id], required=0))
             variant = split.of(group.variant)
             green = variant.green_parts / TRAFFIC_PARTS if variant is not None else (1.0 if split.all_green else 0.0)
-            weighted.append(share.times(1 - green))
+            # A variant that green does not have is blue's until blue goes, by name.
+            weighted.append(share.times(1 - green, 1.0 if variant is None else 1 - green))
     if wants_green(deployment):
         warming = deployment.steps[max(deployment.step, 0)].split
         for share in _shares(deployment.green.groups):
@@ -195,7 +196,7 @@ def _production_plan(endpoint: Endpoint) -> RoutePlan:
             green = variant.green_parts / TRAFFIC_PARTS if variant is not None else 0.0
             # A variant that is new by name cannot be invoked, also not by name, before green has the traffic.
             if green > 0 or deployment.blue is None or deployment.blue.group_of(group.variant) is not None:
-                weighted.append(share.times(green))
+                weighted.append(share.times(green, green))
     blue = () if deployment.blue is None or not deployment.retreat else deployment.blue.groups
     returning_to = frozenset(group.id for group in blue)
     return RoutePlan(
@@ -215,9 +216,9 @@ class _Share:
     of_all: float
     of_named: float
 
-    def times(self, part: float) -> _Share:
-        """Its share where the fleet has only this part."""
-        return _Share(self.group, self.of_all * part, self.of_named * part)
+    def times(self, of_all: float, of_named: float) -> _Share:
+        """Its share where the fleet has only these parts."""
+        return _Share(self.group, self.of_all * of_all, self.of_named * of_named)
 
 
 def _shares(groups: Sequence[Group]) -> list[_Share]:
@@ -241,7 +242,6 @@ def _weights(shares: Sequence[_Share]) -> tuple[Weight, ...]:
     named: dict[str, int] = {}
     for variant in {one.group.variant for one in shares}:
         same = [one for one in shares if one.group.variant == variant]
-        # A variant that green does not have is blue's until blue goes, also by name.
         asked = [one.of_named for one in same] if any(one.of_named for one in same) else [1.0] * len(same)
         named |= zip([one.group.id for one in same], apportion(asked), strict=True)
     return tuple(
