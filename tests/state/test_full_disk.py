@@ -66,20 +66,11 @@ async def test_a_full_disk_is_no_matter_while_there_is_room_in_the_file(disk: Qu
     assert disk.reserve == 3000, "nothing had to be given up"
 
 
-async def test_room_that_was_used_is_claimed_again(disk: Quota) -> None:
+@pytest.mark.parametrize("killed", [False, True], ids=["", "also after a process was killed while it made some"])
+async def test_room_that_was_used_is_claimed_again(disk: Quota, *, killed: bool) -> None:
     assert disk.state is not None
-    for number in range(1, 181):
-        await disk.state.commit(records=decision(number))
-    disk.state.keep_room()
-    disk.full()
-    for number in range(181, 281):
-        assert await disk.state.commit(records=decision(number)) == number
-    assert disk.reserve == 3000
-
-
-async def test_room_is_made_also_after_a_process_was_killed_while_it_made_some(disk: Quota) -> None:
-    assert disk.state is not None
-    disk.state._connection.execute("CREATE TABLE room (filler BLOB)")
+    if killed:
+        disk.state._connection.execute("CREATE TABLE room (filler BLOB)")
     for number in range(1, 181):
         await disk.state.commit(records=decision(number))
     disk.state.keep_room()

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -46,6 +46,14 @@ class Weight:
     def takes_any(self) -> bool:
         """Whether a request may go there, were it only one that names the variant."""
         return self.parts > 0 or self.named_parts > 0
+
+
+def by_variant(weights: Iterable[Weight]) -> dict[str, list[Weight]]:
+    """The weights of each variant."""
+    found: dict[str, list[Weight]] = {}
+    for one in weights:
+        found.setdefault(one.variant, []).append(one)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

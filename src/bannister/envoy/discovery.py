@@ -131,6 +131,7 @@ class Discovery:
         self._clock = clock
         self._snapshot: Snapshot | None = None
         self._proxies = {node: Proxy(node, gone_since=clock.monotonic(), expected=True) for node in expected}
+        #: Proxies can come.
         self._listens = False
         #: Ordered, so that a simulation meets the streams in the same order each time.
         self._streams: dict[Stream, None] = {}

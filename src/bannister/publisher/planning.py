@@ -25,7 +25,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from bannister.domain.instance import Instance, InstancePhase
-from bannister.domain.routing import Forwarding, Members, Membership, Mirror, RoutePlan, Weight
+from bannister.domain.routing import Forwarding, Members, Membership, Mirror, RoutePlan, Weight, by_variant
 from bannister.envoy.resources.routes import groups_named
 
 
@@ -134,19 +134,12 @@ def next_publication(
 def _borne(weights: tuple[Weight, ...], answering: frozenset[str]) -> tuple[Weight, ...]:
     """The same shares between variants; within one, what a group without an instance would get goes to those that have one."""
     found: dict[str, Weight] = {}
-    for groups in _by_variant(weights).values():
+    for groups in by_variant(weights).values():
         able = [one for one in groups if one.group in answering] or groups
         found |= {one.group: replace(one, parts=0, named_parts=0) for one in groups} | {
             one.group: one for one in _taken_over(groups, able)
         }
     return tuple(found[one.group] for one in weights)
-
-
-def _by_variant(weights: Iterable[Weight]) -> dict[str, list[Weight]]:
-    found: dict[str, list[Weight]] = {}
-    for one in weights:
-        found.setdefault(one.variant, []).append(one)
-    return found
 
 
 def _taken_over(groups: Sequence[Weight], takers: Sequence[Weight]) -> list[Weight]:
@@ -234,8 +227,7 @@ def _standing_in(
     them, for nobody else can take them.
     """
     found: set[str] = set()
-    for variant in {one.variant for one in weights}:
-        groups = [one for one in weights if one.variant == variant]
+    for groups in by_variant(weights).values():
         alone = len(groups) == 1
         able = {
             one.group for one in groups if one.group in usable and (alone or one.takes_any or rotation.get(one.group))
@@ -265,7 +257,7 @@ def restricted(weights: Iterable[Weight], usable: Iterable[str]) -> tuple[Weight
     """
     weights, usable = tuple(weights), frozenset(usable)
     result: list[Weight] = []
-    for groups in _by_variant(weights).values():
+    for groups in by_variant(weights).values():
         takers = [one for one in groups if one.group in usable]
         result += [one for one in _taken_over(groups, takers) if one.takes_any]
     left = sum(one.parts for one in weights) - sum(one.parts for one in result)

@@ -97,6 +97,10 @@ class Server:
         connection.setblocking(True)  # elsewhere than on Linux it has this of the listener
         with self._ended:
             self._open += 1
+        return self._started(connection)
+
+    def _started(self, connection: socket.socket) -> bool:
+        """Give a connection its thread; False: there was none for it until the time to stop was over."""
         stop_waiting_at: float | None = None
         while stop_waiting_at is None or time.monotonic() < stop_waiting_at:
             try:

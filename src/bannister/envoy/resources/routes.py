@@ -49,7 +49,7 @@ from google.protobuf import any_pb2, wrappers_pb2
 from xds.core.v3 import extension_pb2
 from xds.type.matcher.v3 import matcher_pb2
 
-from bannister.domain.routing import Forwarding, Weight
+from bannister.domain.routing import Forwarding, Weight, by_variant
 from bannister.domain.runtime_texts import REFUSAL_HEADER, Reply, RuntimeTexts, written_refusal
 from bannister.envoy.resources.messages import (
     fraction_of,
@@ -154,11 +154,10 @@ def weighted_shares(weights: Iterable[Weight]) -> tuple[Share, ...]:
 
 def variant_shares(weights: Iterable[Weight]) -> dict[str, tuple[Share, ...]]:
     """How requests that name a variant are shared, by variant. Also one of weight 0 can be named, as AWS allows."""
-    found: dict[str, tuple[Share, ...]] = {}
-    for one in weights:
-        share = (Share(one.group, one.variant, one.named_parts),) if one.named_parts > 0 else ()
-        found[one.variant] = found.get(one.variant, ()) + share
-    return found
+    return {
+        variant: tuple([Share(one.group, variant, one.named_parts) for one in groups if one.named_parts > 0])
+        for variant, groups in by_variant(weights).items()
+    }
 
 
 @lru_cache(maxsize=1024)  # asked again for the same few weights at every turn of a loop
