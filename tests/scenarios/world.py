@@ -301,8 +301,8 @@ class Load:
         assert self._process.wait(90) == 0
 
     def answers(self) -> list[Answer]:
-        with self._record.open() as file:
-            return [_answer(json.loads(line)) for line in file if line.endswith("\n")]
+        *lines, _unfinished = self._record.read_text().split("\n")  # the load is still writing
+        return [_answer(json.loads(line)) for line in lines]
 
     def nothing_lost(self) -> list[Answer]:
         """All answers, after checking that each is complete and that each error is the model's own."""
