@@ -37,6 +37,21 @@ PUT_VALUES_MAX: Final = 150
 _METRICS_PER_TURN: Final = 20
 #: AWS: the unit of what is put without one; asking for it finds that.
 NO_UNIT: Final = "None"
+_OF_TIME: Final = ("Seconds", "Microseconds", "Milliseconds")
+_OF_AMOUNT: Final = tuple(
+    f"{prefix}{suffix}"
+    for one in ("bytes", "bits")
+    for prefix, suffix in zip(("", "Kilo", "Mega", "Giga", "Tera"), (one.capitalize(), *4 * (one,)), strict=True)
+)
+#: AWS: every unit that there is (`StandardUnit`).
+UNITS: Final = (
+    *_OF_TIME,
+    *_OF_AMOUNT,
+    "Percent",
+    "Count",
+    *(f"{one}/Second" for one in (*_OF_AMOUNT, "Count")),
+    NO_UNIT,
+)
 #: AWS: values beyond are refused, in either direction.
 VALUE_MAX: Final = 2.0**360
 
@@ -216,6 +231,8 @@ class StatisticsPoint:
 async def get_metric_statistics(context: Context, request: StatisticsRequest) -> list[StatisticsPoint]:
     """The periods that have data, oldest first (AWS promises no order).
 
+    A period to which data came with several units has a datapoint for each of them, unless the request names one (AWS).
+
     Data older than 3 hours, 15 and 63 days are found only with periods that are multiples of 60, 300 and 3,600 seconds (AWS).
 
     Raises:
@@ -226,11 +243,18 @@ async def get_metric_statistics(context: Context, request: StatisticsRequest) ->
     start = floored_start(request.start, period, context.clock.now())
     periods = math.ceil((request.end - start) / period)
     now, timing = context.clock.now(), context.settings.timing
-    found = await read_published(context.metrics, timing, request.metric, start, period, periods, request.unit, now)
-    shown = shown_at_their_age(found, start, period, now, context.settings)
+
+    async def read(unit: str | None) -> list[Aggregate | None]:
+        found = await read_published(context.metrics, timing, request.metric, start, period, periods, unit, now)
+        return shown_at_their_age(found, start, period, now, context.settings)
+
+    shown = [await read(request.unit)]
+    if any(one is not None and one.unit is None for one in shown[0]):  # merged from several units
+        shown = [await read(unit) for unit in UNITS]
     points = [
         _point(start + index * period, aggregate, request)
-        for index, aggregate in enumerate(shown)
+        for index, of_units in enumerate(zip(*shown, strict=True))
+        for aggregate in of_units
         if aggregate is not None
     ]
     return [point for point in points if point.statistics or point.percentiles]

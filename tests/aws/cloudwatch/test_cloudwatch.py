@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 from tests.aws.cloudwatch.serving import served
 
 from bannister.domain.alarm.alarm import Comparison
+from bannister.operations.metrics import UNITS
 
 ALARM: dict[str, Any] = {
     "Namespace": "AWS/SageMaker",
@@ -193,6 +194,28 @@ def test_metric_data_comes_back_as_statistics(client: Any) -> None:
     assert client.list_metrics(IncludeLinkedAccounts=True, OwningAccount="123456789012")["Metrics"] == []
     code, _, message = refused(client.get_metric_statistics, **metric, **{**span, "Period": 7}, Statistics=["Sum"])
     assert (code, "Period" in message) == ("InvalidParameterValue", True)
+
+
+def test_what_came_with_several_units_is_a_datapoint_for_each(client: Any) -> None:
+    now = datetime.fromtimestamp(time.time() // 60 * 60, tz=UTC)
+    data = [("Seconds", 1.0), ("Milliseconds", 250.0), ("Milliseconds", 750.0), ("Seconds", 3.0)]
+    client.put_metric_data(
+        Namespace="units",
+        MetricData=[{"MetricName": "took", "Timestamp": now, "Value": value, "Unit": unit} for unit, value in data],
+    )
+    span = {"StartTime": now - timedelta(minutes=5), "EndTime": now + timedelta(minutes=1), "Period": 60}
+    metric = {"Namespace": "units", "MetricName": "took", **span, "Statistics": ["Sum", "SampleCount"]}
+    points = client.get_metric_statistics(**metric)["Datapoints"]
+    assert sorted((one["Unit"], one["Sum"], one["SampleCount"]) for one in points) == [
+        ("Milliseconds", 1000.0, 2.0),
+        ("Seconds", 4.0, 2.0),
+    ]
+    (point,) = client.get_metric_statistics(**metric, Unit="Seconds")["Datapoints"]
+    assert (point["Timestamp"], point["Sum"]) == (now, 4.0)
+
+
+def test_the_units_are_those_of_aws(client: Any) -> None:
+    assert sorted(UNITS) == sorted(client.meta.service_model.shape_for("StandardUnit").enum)
 
 
 def test_metric_data_that_is_wrong(client: Any) -> None:
