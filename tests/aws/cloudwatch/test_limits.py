@@ -138,6 +138,7 @@ def settled() -> Iterator[None]:
     gc.unfreeze()
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("kind", LONG)
 async def test_a_long_body_keeps_no_other_request_waiting(tmp_path: Path, wire: str, kind: str) -> None:
