@@ -204,12 +204,19 @@ def test_predictions_as_bodies(prediction: object, content_type: str, body: byte
 
 @pytest.mark.parametrize(
     ("prediction", "content_type"),
-    [(object(), JSON), ({"a": 1}, CSV), (np.zeros((2, 2, 2)), CSV), (np.array([{}], dtype=object), NPY)],
+    [({"a": 1}, CSV), (np.zeros((2, 2, 2)), CSV), (np.array([{}], dtype=object), NPY)],
 )
 def test_a_prediction_without_such_a_form_is_not_acceptable(prediction: object, content_type: str) -> None:
     with pytest.raises(Unacceptable) as refused:
         encode(prediction, content_type)
     assert refused.value.status == 406
+
+
+@pytest.mark.parametrize("content_type", [JSON, JSON_LINES, CSV, NPY])
+@pytest.mark.parametrize("prediction", [object(), {np.int64(1): 0.5}, [b"x", object()]])
+def test_a_prediction_without_any_form_is_the_models_mistake(prediction: object, content_type: str) -> None:
+    with pytest.raises(TypeError):
+        encode(prediction, content_type)
 
 
 @pytest.mark.parametrize(

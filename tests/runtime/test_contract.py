@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 from collections.abc import Callable
@@ -105,6 +106,10 @@ ALL_FUNCTIONS = """
     import json
     import beside  # code/ is on the path
 
+    class Unsaid(Exception):
+        def __str__(self):
+            return "row %s: %s" % self.args
+
     def model_fn(model_dir):
         print("loading from", model_dir)
         return {"dir": model_dir}
@@ -123,6 +128,8 @@ ALL_FUNCTIONS = """
             error = RuntimeError("short and stout")
             error.status_code = 418
             raise error
+        if attributes == "unsaid":
+            raise Unsaid(1)
         return {**data, "word": beside.word, "dir": model["dir"]}
 
     def output_fn(prediction, accept):
@@ -165,6 +172,7 @@ def test_custom_attributes_reach_the_code_and_come_back(by_functions: Any) -> No
         ("raise", 500, "TypeError: int() argument must be"),
         ("leave", 500, "SystemExit: 0"),
         ("teapot", 418, "RuntimeError: short and stout"),
+        ("unsaid", 500, "Unsaid: (its text cannot be had: TypeError)"),
     ],
 )
 def test_what_user_code_raises(by_functions: Any, attributes: str, status: int, says: str) -> None:
@@ -177,6 +185,41 @@ def test_what_user_code_raises(by_functions: Any, attributes: str, status: int, 
     assert "Traceback (most recent call last)" in by_functions.log.read_text()
     assert "bannister/runtime" not in by_functions.log.read_text()
     assert by_functions.ask("GET", "/ping")[0] == 200
+
+
+SAYS_OF_THE_ANSWER = """
+    def predict_fn(data, model, context):
+        if data == "none":
+            context.set_response_status(204)
+            return None
+        if data == "image":
+            context.set_response_header(0, "Content-Type", "image/png")
+        if data == "status":
+            context.set_response_status(100)
+        return [object()] if data == "objects" else data
+"""
+
+
+def test_what_user_code_says_of_the_answer(start_server: Start) -> None:
+    server = start_server(code=SAYS_OF_THE_ANSWER).wait_ready()
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=TIMEOUT_SECONDS)
+
+    def ask(data: str) -> tuple[int, list[str], bytes]:
+        connection.request("POST", "/invocations", json.dumps(data), {"content-type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, answer.headers.get_all("content-type") or [], answer.read()
+
+    # One connection for all: bytes after an answer that has no body would be taken for the next answer.
+    for _ in range(2):
+        assert ask("none") == (204, [], b"")
+        assert ask("image") == (200, ["image/png"], b'"image"')
+    status, _, content = ask("status")
+    assert (status, "200 to 599" in content.decode()) == (500, True)
+    # No client can ask for it in another form: a guard on 5XX must see it, and the owner of the model the traceback.
+    status, _, content = ask("objects")
+    assert (status, content.startswith(b'{"error": "TypeError: ')) == (500, True)
+    assert "no JSON form" in server.log.read_text()
+    connection.close()
 
 
 def test_transform_fn_takes_the_place_of_the_three(start_server: Start) -> None:

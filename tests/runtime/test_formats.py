@@ -307,6 +307,22 @@ def test_several_inputs_and_outputs_are_named(body: bytes, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs": [[3], [5]], "mask": [[1], [2]]}',
+        b'{"inputs": {"inputs": [3, 5], "mask": [1, 2]}}',
+        b'{"instances": [{"inputs": 3, "mask": 1}, {"inputs": 5, "mask": 2}]}',
+    ],
+)
+def test_one_of_several_inputs_may_be_called_inputs(body: bytes, tmp_path: Path) -> None:
+    column = (onnx_file.FLOAT, ["rows", 1])
+    added = onnx_file.model({"inputs": column, "mask": column}, {"sum": column}, [("Add", ["inputs", "mask"], ["sum"])])
+    (tmp_path / "model.onnx").write_bytes(added)
+    status, _, content = ask(load(tmp_path), body, "application/json")
+    assert (status, json.loads(content)) == (200, [[4], [7]])
+
+
+@pytest.mark.parametrize(
     ("body", "says"),
     [
         (b"[[1, 2]]", "inputs a, b"),

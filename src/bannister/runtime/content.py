@@ -2,7 +2,7 @@
 
 | type | in | out |
 | --- | --- | --- |
-| `application/json` | any value; `{"instances": [...]}` and `{"inputs": [...]}` are unwrapped | any value |
+| `application/json` | any value; `{"instances": [...]}` and `{"inputs": [...]}` are unwrapped, unless a model has inputs of that name | any value |
 | `application/jsonlines` | one value a line | one value a line |
 | `text/csv` | rows of numbers, no header; an empty cell is missing (NaN) | rows |
 | `application/x-npy` | an array; never a pickled one, which could run code | an array |
@@ -17,6 +17,7 @@ import io
 import json
 import math
 import sys
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -57,8 +58,8 @@ def media_type(header: str) -> str:
     return _ALIASES.get(name, name)
 
 
-def decode(body: bytes, content_type: str) -> Any:
-    """Data from a request's body.
+def decode(body: bytes, content_type: str, names: Collection[str] = ()) -> Any:
+    """Data from a request's body. `names`: of several inputs; a JSON object that has all of them is these inputs.
 
     Raises:
         Unacceptable: 415, no decoder for this type; 400, the body is not of this type.
@@ -71,7 +72,7 @@ def decode(body: bytes, content_type: str) -> Any:
             f"Content type {content_type!r} cannot be decoded. Send one of {', '.join(SUPPORTED)}, or define input_fn.",
         )
     try:
-        return decoder(body)
+        return _decode_json(body, names) if kind == JSON else decoder(body)
     except Exception as error:  # whatever a body makes a decoder raise is the mistake of who sent it, never the model's
         reason = (str(error) or type(error).__name__)[:REASON_CHARACTERS_MAX]
         raise Unacceptable(400, f"The body is not valid {kind}: {reason}") from error
@@ -81,7 +82,8 @@ def encode(prediction: Any, content_type: str) -> bytes:
     """A prediction as a body of one of the supported types.
 
     Raises:
-        Unacceptable: 406, this prediction has no form of this type.
+        Unacceptable: 406, this prediction has no form of this type, and has one as JSON, which the client can ask for.
+        Exception: It has none at all, which is the model's mistake.
     """
     kind = media_type(content_type)
     try:
@@ -89,6 +91,7 @@ def encode(prediction: Any, content_type: str) -> bytes:
     except KeyError:
         raise Unacceptable(406, f"There is no encoder for {kind}. Accept one of {', '.join(SUPPORTED)}.") from None
     except (TypeError, ValueError, RecursionError) as error:
+        _encode_json(prediction)
         raise Unacceptable(406, f"The prediction cannot be given as {kind}: {error}") from error
 
 
@@ -125,9 +128,9 @@ def _preferences(accept: str) -> list[tuple[str, float]]:
     return found
 
 
-def _decode_json(body: bytes) -> Any:
+def _decode_json(body: bytes, names: Collection[str] = ()) -> Any:
     value = json.loads(body)
-    if isinstance(value, dict):
+    if isinstance(value, dict) and not (names and all(name in value for name in names)):
         for wrapper in ("instances", "inputs"):
             if wrapper in value:
                 return _as_array(value[wrapper], may_hold_text=body.count(b'"') > 2)

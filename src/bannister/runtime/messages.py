@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import socket
 
+#: RFC 9110: answers that have no body, so that a length, or bytes, would be taken for the next answer's.
+BODILESS = frozenset({204, 304})
 HEAD_BYTES_MAX = 64 * 1024
 CHUNK_LINE_BYTES_MAX = 4096
 RECEIVE_BYTES = 64 * 1024
@@ -24,6 +26,7 @@ _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) (\S+) HTTP/1\.([01])
 _HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r\n]*?)[ \t]*")
 _REASONS = {
     200: "OK",
+    204: "No Content",
     400: "Bad Request",
     404: "Not Found",
     405: "Method Not Allowed",
@@ -208,11 +211,11 @@ def _headers(lines: list[bytes]) -> dict[str, str]:
 
 def send(sock: socket.socket, response: Response, *, keep_alive: bool, with_body: bool = True) -> None:
     """Write the answer. `with_body=False` is for HEAD: the length is told and nothing follows."""
-    lines = [
-        f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Status')}",
-        f"content-type: {response.content_type}",
-        f"content-length: {len(response.body)}",
-    ]
+    lines = [f"HTTP/1.1 {response.status} {_REASONS.get(response.status, 'Status')}"]
+    if response.status in BODILESS:
+        with_body = False
+    else:
+        lines += [f"content-type: {response.content_type}", f"content-length: {len(response.body)}"]
     lines += [f"{name}: {value}" for name, value in response.headers.items()]
     if not keep_alive:
         lines.append("connection: close")

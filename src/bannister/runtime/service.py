@@ -43,12 +43,17 @@ class Context:
         return dict(self._request_headers)
 
     def set_response_header(self, index: int, name: str, value: str) -> None:
-        self.response_headers[name] = value
+        if name.lower() == "content-type":  # there is one
+            self.response_content_type = value
+        else:
+            self.response_headers[name] = value
 
     def set_response_content_type(self, index: int, value: str) -> None:
         self.response_content_type = value
 
     def set_response_status(self, code: int = 200, phrase: str = "", idx: int = 0) -> None:
+        if not 200 <= code <= 599:
+            raise ValueError(f"the status of an answer is 200 to 599, not {code}")
         self.response_status = code
 
 
@@ -128,9 +133,13 @@ def _log(error: BaseException) -> None:
 
 
 def _failure(error: BaseException) -> Response:
-    message = f"{type(error).__name__}: {error}"[:MESSAGE_CHARACTERS_MAX]
-    status = getattr(error, "status_code", 500)
-    return refuse(status if isinstance(status, int) and 400 <= status <= 599 else 500, message)
+    name = type(error).__name__
+    try:
+        text, status = str(error), getattr(error, "status_code", 500)
+    except BaseException as unsaid:  # noqa: BLE001  # what user code raises may be code of the user's too
+        text, status = f"(its text cannot be had: {type(unsaid).__name__})", 500
+    valid = isinstance(status, int) and 400 <= status <= 599
+    return refuse(status if valid else 500, f"{name}: {text}"[:MESSAGE_CHARACTERS_MAX])
 
 
 def _text_or_bytes(body: bytes, content_type: str) -> str | bytes:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bannister.runtime import content
 from bannister.runtime.content import Unacceptable
 from bannister.runtime.formats.loading import LoadError, brief, library, library_threads
 from bannister.runtime.formats.rows import check_features, check_names
@@ -76,6 +77,10 @@ class Session(Served):
             raise LoadError(
                 f"The model's input {unknown[0]} cannot be made of a request: define predict_fn in code/inference.py."
             )
+
+    def decode(self, body: bytes, content_type: str) -> Any:
+        # One of several may be called `inputs`.
+        return content.decode(body, content_type, self._inputs if len(self._inputs) > 1 else ())
 
     def predict(self, data: Any) -> Any:
         feed = {name: _tensor(values, self._inputs[name]) for name, values in self._by_name(data).items()}
