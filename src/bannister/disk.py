@@ -62,6 +62,13 @@ class DiskReserve:
             with partial.open("wb") as file:
                 _fill(file, self._size)
             partial.replace(self._path)
+            if not self.held:
+                _log.warning(
+                    "The reserve %s is written, but the file system has put no room behind it yet. If it says so again, set "
+                    "disk_reserve_bytes = 0: then nothing is kept for a full disk.",
+                    self._path,
+                )
+                return False
         except OSError as error:
             _log.warning("The reserve %s cannot be taken: %s.", self._path, error.strerror)
             with contextlib.suppress(OSError):
@@ -114,7 +121,9 @@ def _fill(file: BinaryIO, size: int) -> None:
             if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
                 raise
         else:
-            return
+            # A file system that copies on write (ZFS) looks whether there is room now, and keeps none.
+            if os.fstat(file.fileno()).st_blocks * 512 >= size:
+                return
     block = os.urandom(min(size, _BLOCK_BYTES))  # no zeros: a file system that compresses would keep no room for them
     file.writelines(block[: size - position] for position in range(0, size, _BLOCK_BYTES))
     file.flush()

@@ -17,6 +17,7 @@ from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.metric.identity import SHADOW_NAMESPACE, identity
 from bannister.domain.metric.summary import Report, Summary
+from bannister.errors import Unavailable
 from bannister.evaluator.assessment import evidence_of
 from bannister.metrics.memory import MemoryMetrics
 from bannister.metrics.store import GroupDimensions
@@ -81,6 +82,29 @@ async def test_requests_to_green_in_the_bake_are_counted(tmp_path: Path) -> None
     blue = Summary("e.AllTraffic.v1", "b:1", 1020, 70)
     assert await requests_seen(tmp_path, BAKING, World(), before, during, blue) == 3
     assert await requests_seen(tmp_path, BAKING, World(), before, blue) == 0
+
+
+async def test_what_blue_gets_by_the_same_configuration_are_no_requests_to_green(tmp_path: Path) -> None:
+    """A configuration that is deployed anew, and what a rollback that failed leaves behind."""
+    (group,) = BAKING.green.groups
+    blue = Summary("e.AllTraffic.v1", "b:1", 1020, 70)
+    assert BAKING.blue is not None
+    config_name = BAKING.blue.groups[0].config_name
+    again = replace(BAKING, green=replace(BAKING.green, groups=(replace(group, config_name=config_name),)))
+    assert await requests_seen(tmp_path, again, World(), blue) == 0
+    assert await requests_seen(tmp_path, again, World(), blue, Summary(group.id, "a:1", 1020, 3)) == 3
+
+
+async def test_where_they_cannot_be_read_everything_else_is_still_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An alarm that trips, a request to roll back and the longest time do not wait for a damaged file."""
+
+    async def damaged(*_: object, **__: object) -> None:
+        raise Unavailable("The metric store cannot be used: database disk image is malformed.")
+
+    monkeypatch.setattr(MemoryMetrics, "read", damaged)
+    assert await requests_seen(tmp_path, BAKING, World()) == 0
 
 
 @pytest.mark.parametrize(

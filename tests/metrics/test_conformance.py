@@ -104,6 +104,20 @@ async def test_both_fleets_add_up_unless_the_configuration_is_named(store: Metri
     assert sums(await store.read(endpoint_metric("InvocationsPerInstance"), start, 1, 1)) == [3 / 2 + 5]
 
 
+async def test_of_two_fleets_with_the_same_configuration_one_can_be_read_alone(store: MetricStore, start: int) -> None:
+    await store.register(BLUE)
+    await store.register(dataclasses.replace(GREEN, config_name=BLUE.config_name))
+    await store.record(report(1, Summary("g-blue", "a:1", start, 3), Summary("g-green", "b:1", start, 5)))
+    await store.put([Datum(endpoint_metric("Invocations", "config-1"), start, of_values([9.0]), 1)])
+    config = endpoint_metric("Invocations", "config-1")
+    assert sums(await store.read(config, start, 60, 1)) == [17]
+    assert sums(await store.read(config, start, 60, 1, group="g-blue")) == [3]
+    assert sums(await store.read(config, start, 60, 1, group="g-green", sliding=True)) == [5]
+    assert sums(await store.read(config, start, 60, 1, group="g-other")) == [None]
+    # Longer than what is read in one turn.
+    assert sums(await store.read(config, start - 86_400, 90_000, 1, group="g-green")) == [5]
+
+
 async def test_what_an_instance_got_is_of_the_instances_that_there_were(store: MetricStore, start: int) -> None:
     await store.register(BLUE)
     await store.record(report(1, Summary("g-blue", "a:1", start, 12), Summary("g-blue", "b:1", start, 8)))

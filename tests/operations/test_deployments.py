@@ -150,9 +150,14 @@ async def test_a_running_one_is_described_by_what_the_deployer_would_decide_on(c
     assert view.green[0].seen.ready == 2
 
 
-async def test_the_figures_are_of_the_last_minute_and_of_this_fleet_alone(context: Context) -> None:
-    await put_endpoint(context, BAKING)
-    for fleet_ in (BAKING.blue, BAKING.green):
+@pytest.mark.parametrize("same", [False, True], ids=["another configuration", "the same one anew"])
+async def test_the_figures_are_of_the_last_minute_and_of_this_fleet_alone(context: Context, same: bool) -> None:
+    (group,) = BAKING.green.groups
+    assert BAKING.blue is not None
+    config_name = BAKING.blue.groups[0].config_name if same else group.config_name
+    one = replace(BAKING, green=replace(BAKING.green, groups=(replace(group, config_name=config_name),)))
+    await put_endpoint(context, one)
+    for fleet_ in (one.blue, one.green):
         assert fleet_ is not None
         (group,) = fleet_.groups
         await context.metrics.register(GroupDimensions(group.id, "e", group.variant, group.config_name, 2))

@@ -7,10 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bannister.domain.metric.aggregate import of_values
 from bannister.domain.metric.identity import MetricIdentity, identity
 from bannister.errors import Invalid
 from bannister.ids import SeededIds
 from bannister.metrics.memory import MemoryMetrics
+from bannister.metrics.store import Datum
 from bannister.objects.memory import MemoryObjects
 from bannister.operations.context import Context
 from bannister.operations.metrics import (
@@ -59,6 +61,18 @@ def context(tmp_path: Path) -> Context:
 def request(**changes: object) -> StatisticsRequest:
     values: dict[str, object] = {"metric": METRIC, "start": NOW - 60, "end": NOW + 60, "period_seconds": 60}
     return StatisticsRequest(**{**values, **changes})  # type: ignore[arg-type]
+
+
+async def test_data_of_before_there_were_units_stay_beside_those_that_have_some(context: Context) -> None:
+    await context.metrics.put([Datum(METRIC, NOW - 60, of_values([7.0]), 60)])
+    for unit, value in (("Count", 1.0), ("Seconds", 2.0)):
+        await put_metric_data(context, [Sample(METRIC, NOW, value=value, unit=unit)])
+    points = await get_metric_statistics(context, request(statistics=["Sum"]))
+    assert [(one.at - NOW, one.unit, one.statistics["Sum"]) for one in points] == [
+        (-60, None, 7.0),
+        (0, "Seconds", 2.0),
+        (0, "Count", 1.0),
+    ]
 
 
 async def test_values_come_back_as_statistics(context: Context) -> None:

@@ -121,17 +121,19 @@ def test_the_reserve_is_real_and_comes_and_goes(tmp_path: Path) -> None:
     assert reserve.take()
 
 
-@pytest.mark.parametrize("cannot", ["system", "file system"])
+@pytest.mark.parametrize("cannot", ["system", "file system", "it keeps no room"])
 def test_the_reserve_is_real_also_where_blocks_cannot_be_reserved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cannot: str
 ) -> None:
-    """On macOS, and on file systems that know no such thing."""
+    """On macOS, on file systems that know no such thing, and on ZFS, which says that it has done it."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.EOPNOTSUPP, "Operation not supported")
 
     if cannot == "system":
         monkeypatch.delattr(os, "posix_fallocate")
+    elif cannot == "it keeps no room":
+        monkeypatch.setattr(os, "posix_fallocate", lambda file, begin, size: os.ftruncate(file, begin + size))
     else:
         monkeypatch.setattr(os, "posix_fallocate", refuse)
     size = 2 * 1024**2 + 4096

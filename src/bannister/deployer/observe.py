@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -21,12 +22,15 @@ from bannister.domain.fleet import Fleet, Group
 from bannister.domain.instance import Instance, InstancePhase
 from bannister.domain.metric.endpoint import group_metric
 from bannister.domain.routing import Plans, RoutePlan, Weight
+from bannister.errors import Unavailable
 from bannister.instances.backend import InstanceBackend
 from bannister.metrics.store import MetricStore
 from bannister.signals import Signal
 from bannister.state.group_record import GroupRecord
 from bannister.state.store import Entry, State
 from bannister.state.tables import ALARMS, COMPARISON_RULES, GROUPS
+
+_log = logging.getLogger(__name__)
 
 #: What the journal says of an alarm that stops a deployment.
 TRANSITIONED: Final = "alarm.transitioned"
@@ -234,7 +238,10 @@ class Observer:
         return False
 
     async def _green_requests(self, deployment: Deployment, covered_since: float | None) -> int | None:
-        """Requests to green since the present bake began; only counted once its time is over, when they decide something."""
+        """Requests to green since the present bake began; only counted once its time is over, when they decide something.
+
+        Where a long bake's cannot be read any more, none were seen: that is evidence which is missing, and no reason not to look at all the others.
+        """
         deadline = bake_deadline(deployment, covered_since)
         now = self._clock.now()
         if self._metrics is None or deployment.blue is None or deadline is None or now < deadline:
@@ -244,9 +251,14 @@ class Observer:
             return None
         began = math.floor(deadline - bake_seconds)
         count = 0.0
+        seconds = math.ceil(now) - began
         for group in deployment.green.groups:
             metric = group_metric("Invocations", group)
-            (found,) = await self._metrics.read(metric, began, math.ceil(now) - began, 1)
+            try:
+                (found,) = await self._metrics.read(metric, began, seconds, 1, group=group.id)
+            except Unavailable as error:
+                _log.warning("The requests to green of %s in its bake cannot be counted: %s", group.endpoint, error)
+                return 0
             count += found.count if found is not None else 0
         return int(count)
 

@@ -112,8 +112,8 @@ def _damaged(path: Path, error: sqlite3.Error) -> str:
 
 @contextlib.contextmanager
 def unavailable() -> Iterator[None]:
-    """What SQLite cannot do is `Unavailable`."""
+    """What SQLite cannot do, and a row that is not what was written, is `Unavailable`."""
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, msgspec.MsgspecError) as error:
         raise Unavailable(f"The metric store cannot be used: {error}.") from error

@@ -64,10 +64,11 @@ class MemoryMetrics:
         *,
         shown_to_seconds: float | None = None,
         sliding: bool = False,
+        group: str | None = None,
     ) -> list[Aggregate | None]:
         shown = shown_to_seconds or period_seconds
         tiers = [
-            window.read(metric, start, period_seconds, periods, unit, shown)
+            window.read(metric, start, period_seconds, periods, unit, shown, group)
             for span, window in zip(self._spans, self._windows, strict=True)
             if served(span, shown)
         ]

@@ -236,33 +236,34 @@ class SqliteMetrics:
         *,
         shown_to_seconds: float | None = None,
         sliding: bool = False,
+        group: str | None = None,
     ) -> list[Aggregate | None]:
         shown = shown_to_seconds or period_seconds
         if start >= self._recent_since:
-            return self._recent.read(metric, start, period_seconds, periods, unit, shown)
-        if sliding and start == int(start) and period_seconds == int(period_seconds):
+            return self._recent.read(metric, start, period_seconds, periods, unit, shown, group)
+        if sliding and group is None and start == int(start) and period_seconds == int(period_seconds):
             return await self._read_sliding(metric, int(start), int(period_seconds), periods, unit, shown)
         found: list[Aggregate | None] = []
         while len(found) < periods:
             begin = start + len(found) * period_seconds
             count = min(int(self._turn_seconds(begin) // period_seconds), periods - len(found))
             if count > 0:
-                found += self._read_file(metric, begin, period_seconds, count, unit, shown)
+                found += self._read_file(metric, begin, period_seconds, count, unit, shown, group)
                 await asyncio.sleep(0)
             else:
                 end = start + (len(found) + 1) * period_seconds
-                found.append(await self._read_in_turns(metric, begin, end, unit, shown))
+                found.append(await self._read_in_turns(metric, begin, end, unit, shown, group))
         return found
 
     async def _read_in_turns(
-        self, metric: MetricIdentity, start: float, end: float, unit: str | None, shown: float
+        self, metric: MetricIdentity, start: float, end: float, unit: str | None, shown: float, group: str | None
     ) -> Aggregate | None:
         """A period of many rows."""
         parts: list[Aggregate | None] = []
         at = start
         while at < end:
             until = min(at + self._turn_seconds(at), end)
-            parts += self._read_file(metric, at, until - at, 1, unit, shown)
+            parts += self._read_file(metric, at, until - at, 1, unit, shown, group)
             at = until
             await asyncio.sleep(0)
         known = [part for part in parts if part is not None]
@@ -311,16 +312,24 @@ class SqliteMetrics:
         self._recent.judged_until(until)
 
     def _read_file(
-        self, metric: MetricIdentity, start: float, period_seconds: float, periods: int, unit: str | None, shown: float
+        self,
+        metric: MetricIdentity,
+        start: float,
+        period_seconds: float,
+        periods: int,
+        unit: str | None,
+        shown: float,
+        group: str | None = None,
     ) -> list[Aggregate | None]:
         window = MetricWindow(sliding=False)
         with unavailable():
-            for group in self._recent.groups_of(metric):
-                window.register(group)
-                self._fill_group(window, group.group, start, start + period_seconds * periods, shown)
+            for one in self._recent.groups_of(metric):
+                window.register(one)
+                if group in (None, one.group):
+                    self._fill_group(window, one.group, start, start + period_seconds * periods, shown)
             self._fill_data(window, metric, start, start + period_seconds * periods)
         self._fill_unstored(window, metric, start, start + period_seconds * periods)
-        return window.read(metric, start, period_seconds, periods, unit, shown)
+        return window.read(metric, start, period_seconds, periods, unit, shown, group)
 
     async def metrics(self, *, since: float) -> list[MetricIdentity]:
         if since >= self._recent_since:

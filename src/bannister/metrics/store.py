@@ -113,6 +113,7 @@ class MetricStore(Protocol):
         *,
         shown_to_seconds: float | None = None,
         sliding: bool = False,
+        group: str | None = None,
     ) -> list[Aggregate | None]:
         """One aggregate for each of `periods` stretches from `start` on: [start + i·period, start + (i+1)·period).
 
@@ -120,6 +121,7 @@ class MetricStore(Protocol):
         (see `expire`) by the beginning of its stretch, if the period is a multiple of that. None: no data.
         `shown_to_seconds` is another period that decides what is shown: whoever looks into periods sees the seconds of what they are made of.
         `sliding`: the same is asked again soon, some seconds later; a store may keep what makes that cheap.
+        `group`: of a derived metric only what this group of instances contributed: another one may serve the same configuration.
         """
         ...
 

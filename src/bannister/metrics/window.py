@@ -163,12 +163,13 @@ class MetricWindow:
         periods: int,
         unit: str | None,
         shown_to_seconds: float,
+        group: str | None = None,
     ) -> list[Aggregate | None]:
         """As `MetricStore.read`."""
-        series = self._series.get(metric)
+        series = self._series.get(metric) if group is None else None
         if series is None and not self._summaries and not self._tallies:
             return [None] * periods
-        groups = self.groups_of(metric)
+        groups = [one for one in self.groups_of(metric) if group in (None, one.group)]
         compared = compared_variant_of(metric) is not None
         found: list[Aggregate | None] = []
         for index in range(periods):

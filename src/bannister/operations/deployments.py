@@ -305,12 +305,12 @@ async def _groups(
 
 
 async def _figures(context: Context, group: Group, since: float, until: float) -> Figures:
-    # What an earlier fleet of the same configuration did is in the same metric, and is not this one's.
+    # Before its fleet's time the group was another's.
     start = max(int(until) - FIGURES_SECONDS, int(since))
     seconds = max(1, int(until) - start)
 
     async def read(name: str) -> Aggregate | None:
-        (found,) = await context.metrics.read(group_metric(name, group), start, seconds, 1)
+        (found,) = await context.metrics.read(group_metric(name, group), start, seconds, 1, group=group.id)
         return found
 
     errors, latency = await read("InvocationModelErrors"), await read("ModelLatency")
@@ -332,7 +332,7 @@ async def _shadow(context: Context, fleet: Fleet | None, until: float) -> Shadow
     async def read(name: str) -> tuple[int, int]:
         """How many data there are, and their sum."""
         metric = replace(group_metric("Invocations", group), namespace=SHADOW_NAMESPACE, name=name)
-        (found,) = await context.metrics.read(metric, start, seconds, 1)
+        (found,) = await context.metrics.read(metric, start, seconds, 1, group=group.id)
         return (int(found.count), round(found.sum)) if found is not None else (0, 0)
 
     attempts, skipped = await read("Skipped")

@@ -248,15 +248,15 @@ async def get_metric_statistics(context: Context, request: StatisticsRequest) ->
         found = await read_published(context.metrics, timing, request.metric, start, period, periods, unit, now)
         return shown_at_their_age(found, start, period, now, context.settings)
 
-    shown = [await read(request.unit)]
-    if any(one is not None and one.unit is None for one in shown[0]):  # merged from several units
-        shown = [await read(unit) for unit in UNITS]
-    points = [
-        _point(start + index * period, aggregate, request)
-        for index, of_units in enumerate(zip(*shown, strict=True))
-        for aggregate in of_units
-        if aggregate is not None
-    ]
+    merged = await read(request.unit)
+    mixed = any(one is not None and one.unit is None for one in merged)
+    by_unit = [await read(unit) for unit in UNITS] if mixed else []
+    points = []
+    for index, whole in enumerate(merged):
+        parts = [column[index] for column in by_unit if column[index] is not None] or [
+            whole
+        ]  # the oldest data have no unit at all
+        points += [_point(start + index * period, one, request) for one in parts if one is not None]
     return [point for point in points if point.statistics or point.percentiles]
 
 

@@ -108,7 +108,7 @@ def endpoint_identities(
 
 
 def group_metric(name: str, group: Group) -> MetricIdentity:
-    """One metric of one group alone: the fleets of a deployment are told apart by their configuration."""
+    """One metric of a group; of it alone where it is read with `group`, for another fleet may have the same configuration."""
     _, with_config = endpoint_identities(group.endpoint, group.variant, group.config_name, names=(name,))
     return with_config
 
