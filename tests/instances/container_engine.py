@@ -74,6 +74,8 @@ class Engine:
         self.containers: dict[str, Container] = {}
         #: So many signals are still refused, as by an engine that has other trouble.
         self.kills_refused = 0
+        #: So many questions about containers are still answered with trouble of its own.
+        self.troubles = 0
 
     async def serve(self, path: str) -> None:
         stop = asyncio.Event()
@@ -140,6 +142,9 @@ class Engine:
                 return 204, None
             case "POST", ["images", "create"]:
                 return await self._pull(query["fromImage"])
+            case "POST", ["test", "trouble"]:
+                self.troubles = int(query["times"])
+                return 204, None
             case "POST", ["test", "refuse-kills"]:
                 self.kills_refused = int(query["times"])
                 return 204, None
@@ -155,6 +160,9 @@ class Engine:
         match method, path:
             case "POST", ["start"]:
                 return await self._start(container)
+            case ("GET", ["json"]) | ("POST", ["wait"]) if self.troubles:
+                self.troubles -= 1
+                raise Refusal(500, "database is locked")
             case "GET", ["json"]:
                 return 200, {"Id": container.id, "Name": f"/{container.name}", "State": self._state(container), "Image": container.image, "Mounts": container.mounts, "Config": container.definition, "HostConfig": container.definition["HostConfig"] | {"CpuShares": container.shares}}  # fmt: skip
             case "POST", ["wait"]:

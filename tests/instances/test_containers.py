@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import errno
 import json
 import os
 import socket
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
+from tests.instances.conftest import TIMEOUT_SECONDS
 from tests.instances.container_engine import LARGE
 
 from bannister.clock import SystemClock
@@ -318,16 +321,69 @@ async def test_a_signal_that_the_engine_cannot_send_is_sent_again(place_of_own_e
 
 
 @real
+async def test_trouble_of_the_engines_own_ends_no_container(place_of_own_engine, caplog):
+    place, _ = place_of_own_engine
+    backend = await place.started()
+    await backend.ensure(place.spec(), 1, epoch=1)
+    (one,) = await place.until_all(backend, READY)
+    container = place.container(one.id)["Id"]
+    await backend.close(stop_instances=False)
+    place.ask("POST", "/test/trouble", {"times": 2})
+    backend = await place.started()
+    (again,) = await place.until_all(backend, READY)
+    async with asyncio.timeout(place.patience_seconds):
+        while caplog.text.count("database is locked") < 2:
+            await asyncio.sleep(0.05)
+    assert place.container(one.id)["Id"] == container
+    place.crash(one.id)  # it is still looked after
+    await place.until(backend, lambda found: found[0].restarts == 1 and found[0].phase is READY)
+    assert (again.id, again.restarts) == (one.id, 0)
+    assert place.container(one.id)["Id"] != container
+
+
+@real
+async def test_a_log_is_copied_on_after_a_disk_was_full(place_of_own_engine, monkeypatch):
+    place, _ = place_of_own_engine
+    backend = await place.started()
+    await backend.ensure(place.spec(), 1, epoch=1)
+    (one,) = await place.until_all(backend, READY)
+    honest, refused = FolderLogs.copy, []
+
+    def full(self, *args):
+        if len(refused) < 2:
+            refused.append(args)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return honest(self, *args)
+
+    monkeypatch.setattr(FolderLogs, "copy", full)
+    said = [f"says {number}" for number in range(3)]
+    for each in said:
+        request = urllib.request.Request(f"http://127.0.0.1:{one.port}/invocations", each.encode(), {"accept": "*/*"})
+        await asyncio.to_thread(urllib.request.urlopen, request, timeout=TIMEOUT_SECONDS)
+
+    async def found():
+        return [line.partition(" says ")[1:] for line in await backend.log_tail(one.id, 100) if " says " in line]
+
+    async with asyncio.timeout(place.patience_seconds):
+        while len(await found()) < len(said):
+            await asyncio.sleep(0.05)
+    assert ["".join(each).strip() for each in await found()] == said
+    assert len(refused) == 2
+
+
+@real
 async def test_what_must_be_started_waits_for_the_engine(place_of_own_engine):
+    """However many times it is tried: that is no attempt."""
     place, engine = place_of_own_engine
-    place.settings = dataclasses.replace(place.settings, startup_attempts_max=100)
     backend = await place.started()
     engine.pause()
     await backend.ensure(place.spec(), 1, epoch=1)
-    (one,) = await place.until(backend, lambda found: found and found[0].reason is not None)
+    # Four times by then: more often than a start may fail.
+    (one,) = await place.until(backend, lambda found: "again in 0.16 seconds" in (found[0].reason or ""))
     assert "cannot be started now: No container engine answers here" in one.reason
     engine.resume()
-    await place.until_all(backend, READY)
+    (ready,) = await place.until_all(backend, READY)
+    assert ready.restarts == 0
 
 
 # --- where the engine is, and what is said where there is none

@@ -222,6 +222,26 @@ async def place(tmp_path: Path) -> LocalPlace:
 
 
 @pytest.mark.real
+async def test_one_that_waits_for_its_turn_to_be_ended_is_not_killed(place: LocalPlace, small: str) -> None:
+    """However much it uses meanwhile: it serves, and the other does not yet."""
+    place.settings = dataclasses.replace(place.settings, instance_memory_check_seconds=1000.0)
+    backend = await place.started()
+    await backend.ensure(dataclasses.replace(place.spec(), instance_type=small), 2, epoch=1)
+    first, second = await place.until_all(backend, READY, 2)
+    processes = dict(backend._host._processes._bounded.values())
+    bound = processes[second.id].grant.memory_bytes
+    place.hang(first.id)
+    await place.until(backend, lambda found: found[0].phase is InstancePhase.UNREADY)
+    assert processes[second.id].uses(bound + 1)
+    processes[second.id].uses(2 * bound)
+    await asyncio.to_thread(ask, second, b"")
+    place.wake(first.id)
+    # Now it is its turn: it is asked to end, and one that grows then is not waited for.
+    await place.until(backend, lambda found: found[1].restarts == 1 and found[1].phase is READY)
+    await backend.close(stop_instances=True)
+
+
+@pytest.mark.real
 @pytest.mark.alone
 async def test_one_that_uses_too_much_memory_ends_with_a_reason(place: LocalPlace, small: str) -> None:
     backend = await place.started()

@@ -5,6 +5,7 @@ from pathlib import Path
 from tests.instances.conftest import MemoryPlace
 
 from bannister.domain.instance import InstancePhase
+from bannister.errors import Unavailable
 from bannister.instances.memory import Behaviour, MemoryMachine
 
 
@@ -22,6 +23,53 @@ async def test_a_fault_nobody_foresaw_fails_the_instance_with_its_words(tmp_path
     await backend.ensure(place.spec("good"), 1, epoch=1)
     (one,) = await place.until_all(backend, InstancePhase.FAILED)
     assert "out of what it takes" in one.reason
+    await backend.close(stop_instances=True)
+
+
+async def test_the_time_in_which_others_have_their_turn_is_not_its_own(tmp_path: Path):
+    """One dies early, and two at a time start before it is tried again."""
+    place = MemoryPlace(tmp_path, startup_parallel_max=2)
+    place.machine.behaviours["model:good"] = Behaviour(ready_after_seconds=0.4)
+    backend = await place.started()
+    await backend.ensure(place.spec("good", startup_timeout_seconds=1.0), 6, epoch=1)
+    found = await place.until(backend, lambda seen: any(one.phase is InstancePhase.STARTING for one in seen))
+    (first, *_) = [one for one in found if one.phase is InstancePhase.STARTING]
+    place.machine.end(first.id)
+    ready = await place.until_all(backend, InstancePhase.READY, 6)
+    assert [one.restarts for one in ready if one.id == first.id] == [1]
+    await backend.close(stop_instances=True)
+
+
+class FullForAWhile(MemoryMachine):
+    """A machine that can start nothing yet."""
+
+    refused = 0
+
+    def start(self, instance: str, image: str, now: float = 0.0):
+        self.refused += 1
+        if self.refused <= 10:
+            raise Unavailable("No space left on device.")
+        return super().start(instance, image, now)
+
+
+async def test_what_cannot_be_done_now_is_no_attempt(tmp_path: Path):
+    place = MemoryPlace(tmp_path, restart_backoff_seconds_max=0.05)
+    place.machine = FullForAWhile(default=Behaviour(ready_after_seconds=0.01))
+    backend = await place.started()
+    await backend.ensure(place.spec("good", startup_timeout_seconds=2.0), 1, epoch=1)
+    (one,) = await place.until_all(backend, InstancePhase.READY)
+    assert (place.machine.refused, one.restarts) == (11, 0)
+    await backend.close(stop_instances=True)
+
+
+async def test_what_cannot_be_done_for_as_long_as_a_start_may_take_fails(tmp_path: Path):
+    place = MemoryPlace(tmp_path, restart_backoff_seconds_max=0.05)
+    place.machine = FullForAWhile(default=Behaviour(ready_after_seconds=0.01))
+    place.machine.refused = -1000
+    backend = await place.started()
+    await backend.ensure(place.spec("good", startup_timeout_seconds=0.3), 1, epoch=1)
+    (one,) = await place.until_all(backend, InstancePhase.FAILED)
+    assert "cannot be started: No space left on device; it was tried for 0.3 seconds" in one.reason
     await backend.close(stop_instances=True)
 
 

@@ -24,8 +24,8 @@ _LINE_BYTES_MAX: Final = 64 * 1024
 _TIME: Final = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d) ?")
 
 
-async def copy_log(engine: Engine, container: str, logs: FolderLogs, instance: str, fence: Callable[[], None]) -> None:
-    """Copy until the container has ended, or the engine breaks off; the next copy goes on where this one ended.
+async def copy_log(engine: Engine, container: str, logs: FolderLogs, instance: str, fence: Callable[[], None]) -> bool:
+    """Copy until the container has ended, or the engine breaks off; the next copy goes on where this one ended. Whether nothing went wrong.
 
     One at a time for each container. What goes wrong is logged: nothing depends on a log. `fence` raises when another control plane has taken over.
     """
@@ -49,6 +49,9 @@ async def copy_log(engine: Engine, container: str, logs: FolderLogs, instance: s
         _logger.info("The log of container %s is not copied on: %s", container, error)
     except OSError as error:  # a full disk
         _logger.warning("The log of container %s: %s", container, error)
+    else:
+        return True
+    return False
 
 
 async def _frames(stream: AsyncIterator[bytes]) -> AsyncIterator[tuple[int, bytes]]:

@@ -59,6 +59,10 @@ from bannister.settings import Settings, Switch
 _logger = logging.getLogger(__name__)
 #: Between two attempts to reach an engine that does not answer, in seconds.
 _AGAIN_SECONDS: Final = 1.0
+#: An engine that was there when a container was to be made, and is restarted meanwhile, is waited for this long.
+_RESTART_SECONDS: Final = 60.0
+_CONFLICT: Final = 409
+_NOT_MODIFIED: Final = 304
 #: What a container uses is no reason to wait for an engine that is busy.
 _USAGE_SECONDS: Final = 5.0
 #: What an ended container printed last is waited for this long.
@@ -219,6 +223,8 @@ class ContainerProcess:
         self._strained: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         #: It runs, as far as is known. An adopted one is believed to when the engine does not answer.
         self._up = asyncio.Event()
+        #: It has ended: what it has printed by now is all.
+        self._over = asyncio.Event()
         self._adopted = making is None
         #: Its image is here, and it was started.
         self._prepared = making is None
@@ -350,19 +356,19 @@ class ContainerProcess:
 
     async def _set_up(self, making: _Making) -> None:
         """Make and start it."""
+        loop, again = asyncio.get_running_loop(), False
+        until = loop.time() + _RESTART_SECONDS
         try:
-            engine = self._host.engines.find()
-            image = await self._host.images.of_group(engine, making.spec.id, making.spec.image, making.run.pull)
-            self._whole = self._whole or not await self._host.can_share(engine)
-            self._host.fence()
-            limits = await self._host.limits(engine, making.spec.instance_type)
-            self._tell(making, limits)
-            self._host.fence()
-            await engine.call(
-                "POST", "/containers/create", {"name": self._name}, definition(self._order(making, image, limits))
-            )
-            self._host.fence()
-            await engine.call("POST", f"/containers/{self._name}/start")
+            while True:
+                try:
+                    await self._make(making, again=again)
+                    break
+                except Unavailable as error:
+                    if loop.time() > until:
+                        raise
+                    _logger.warning("Container %s: %s", self._name, error)
+                    await asyncio.sleep(_AGAIN_SECONDS)
+                    again = True
         except EngineRefused as refusal:
             raise _Failed(f"cannot be started: the container engine says: {refusal}") from None
         except NoImage as why:
@@ -375,6 +381,28 @@ class ContainerProcess:
             return
         yielded = self._host.settings.startup_yield_seconds
         self._patience = asyncio.get_running_loop().call_later(yielded, self.settle, 0)
+
+    async def _make(self, making: _Making, *, again: bool) -> None:
+        """`again`: the engine may have done some of it before, and was not there any more to say so."""
+        engine = self._host.engines.find()
+        image = await self._host.images.of_group(engine, making.spec.id, making.spec.image, making.run.pull)
+        self._whole = self._whole or not await self._host.can_share(engine)
+        self._host.fence()
+        limits = await self._host.limits(engine, making.spec.instance_type)
+        self._tell(making, limits)
+        self._host.fence()
+        order = definition(self._order(making, image, limits))
+        try:
+            await engine.call("POST", "/containers/create", {"name": self._name}, order)
+        except EngineRefused as refusal:
+            if not (again and refusal.status == _CONFLICT):
+                raise
+        self._host.fence()
+        try:
+            await engine.call("POST", f"/containers/{self._name}/start")
+        except EngineRefused as refusal:
+            if not (again and refusal.status == _NOT_MODIFIED):
+                raise
 
     def _order(self, making: _Making, image: str, limits: Allowance) -> Order:
         settings = self._host.settings
@@ -415,17 +443,19 @@ class ContainerProcess:
                         "restarting",
                         "paused",
                     ):
-                        if copying is None:
-                            copying = self._copying(engine)
+                        self._over.set()
+                        copying = copying or asyncio.create_task(self._copy_log())
                         await asyncio.wait([copying], timeout=_LAST_WORDS_SECONDS)
                         return self._status(state)
                     if state.get("Status") == "created":  # whoever made it ended before it was started
                         raise _Failed("was never started")
                     self._up.set()
-                    if copying is None or copying.done():
-                        copying = self._copying(engine)
+                    copying = copying or asyncio.create_task(self._copy_log())
                     await engine.call("POST", f"/containers/{self._name}/wait", timeout_seconds=None)
-                except Unavailable as error:
+                except (Unavailable, EngineRefused) as error:
+                    # Trouble of the engine's own (5XX) says nothing of the container.
+                    if isinstance(error, EngineRefused) and error.status < 500:
+                        raise
                     _logger.warning("Container %s: %s", self._name, error)
                     self._up.set()  # what was recorded is believed; a ping says more
                     await asyncio.sleep(_AGAIN_SECONDS)
@@ -433,8 +463,20 @@ class ContainerProcess:
             if copying is not None:
                 copying.cancel()
 
-    def _copying(self, engine: Engine) -> asyncio.Task[None]:
-        return asyncio.create_task(copy_log(engine, self._name, self._host.logs, self._instance, self._host.fence))
+    async def _copy_log(self) -> None:
+        """Until all that it printed is copied; after a disk that was full, or an engine that broke off, from where it stopped."""
+        while True:
+            is_over = self._over.is_set()
+            with contextlib.suppress(Unavailable):
+                engine = self._host.engines.find()
+                whole = await copy_log(engine, self._name, self._host.logs, self._instance, self._host.fence)
+                if whole and is_over:
+                    return
+            if is_over:
+                await asyncio.sleep(_AGAIN_SECONDS)
+            else:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._over.wait(), _AGAIN_SECONDS)
 
     def _status(self, state: dict[str, Any]) -> int | None:
         if state.get("OOMKilled"):

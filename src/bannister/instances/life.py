@@ -7,8 +7,8 @@
                         never ready before: at most `startup_attempts_max` tries within the start-up timeout, then FAILED
                         ready before:       tried again for ever, ever more slowly
 
-To prepare (install the artifact's requirements) takes a time of its own, outside of the start-up timeout; where that fails, trying again is of no use, unless a disk is full: room is waited for as long as the
-start-up timeout.
+To prepare (install the artifact's requirements) takes a time of its own, outside of the start-up timeout; where that fails, trying again is of no use. What only cannot be done now (a full disk, a container
+engine that does not answer, no free port) is no attempt: it is waited for as long as the start-up timeout. Nor does the time count in which others of the group have their turn.
 Every process is warmed up before it is shown as ready, also one that was started again: its first request is as quick as any other.
 
 Each start gets a new port, so an address never means two processes. Of one group, only so many instances start at a time,
@@ -172,8 +172,10 @@ class Life:
             return None
         if self._process is None and (unprepared := await self._prepare()):
             return unprepared
+        queued = self._around.clock.monotonic()
         async with self._turns:
             if self._process is None:
+                self._deadline += self._around.clock.monotonic() - queued  # others had their turn, and it their time
                 setback = await self._start()
                 if setback:
                     return setback
@@ -190,12 +192,11 @@ class Life:
             return _Setback(f"cannot be started: {_clause(error)}", final=True)
         except Unavailable as error:
             return self._put_off(error)
-        self._put_off_since = None
         self._show(self._shown.phase, reason)
         return None
 
     def _put_off(self, error: Unavailable) -> _Setback:
-        """What is missing may come, as room on a full disk: that is waited for as long as the instance may take to start."""
+        """What is missing may come, as room on a full disk or an engine that is being restarted: that is waited for as long as the instance may take to start."""
         now, timeout = self._around.clock.monotonic(), self._spec.startup_timeout_seconds
         self._put_off_since = now if self._put_off_since is None else self._put_off_since
         if now - self._put_off_since < timeout:
@@ -203,7 +204,8 @@ class Life:
         return _Setback(f"cannot be started: {_clause(error)}; it was tried for {timeout:g} seconds", final=True)
 
     async def _start(self) -> _Setback | None:
-        if self.record.was_ready or self.record.first_started_at is None:
+        before = self.record.first_started_at
+        if self.record.was_ready or before is None:
             self._deadline = self._around.clock.monotonic() + self._spec.startup_timeout_seconds
         self.record.starts += 1
         self._count_death()
@@ -213,8 +215,11 @@ class Life:
             self._process = self._around.host.start(self.record, self._spec)
         except Invalid as error:
             return _Setback(f"cannot be started: {_clause(error)}", final=True)
-        except Unavailable as error:
-            return _Setback(f"cannot be started now: {_clause(error)}")
+        except Unavailable as error:  # no attempt, and none of its time
+            self.record.starts -= 1
+            self.record.first_started_at = before
+            return self._put_off(error)
+        self._put_off_since = None
         if not self._process.preparing:
             self._show_starting()
         return None

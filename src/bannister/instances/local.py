@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -46,6 +47,8 @@ from bannister.settings import Settings
 
 _logger = logging.getLogger(__name__)
 _ADDRESS: Final = "127.0.0.1"
+#: There is no such program, or it is none: to try again is of no use.
+_NO_PROGRAM: Final = (errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.EPERM, errno.ENOEXEC, errno.E2BIG)
 #: What an instance takes over from the control plane's environment.
 _INHERITED: Final = ("HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES")
 
@@ -128,6 +131,7 @@ class LocalProcess:
         self._ended: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self._strained: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self._patience: asyncio.TimerHandle | None = None
+        self._is_to_end = False
         self._warnings: tuple[str, ...] = ()
         self._watch = process.EndWatch(identity.pid, self._notice_end)
 
@@ -161,8 +165,9 @@ class LocalProcess:
         if why is None or self._ended.done():
             return None
         if self._strained.done():
-            if memory_bytes > BEYOND * (self.grant.memory_bytes or 0):
-                self.kill()  # it was asked to end, and grows
+            # One that still waits for its turn serves, and what it has begun would be lost.
+            if self._is_to_end and memory_bytes > BEYOND * (self.grant.memory_bytes or 0):
+                self.kill()
             return None
         self._strained.set_result(why)
         return why
@@ -185,6 +190,7 @@ class LocalProcess:
         return self._ended.done() or process.set_niceness(self._identity.pid, niceness, for_good=niceness > 0)
 
     def terminate(self) -> None:
+        self._is_to_end = True
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
@@ -292,7 +298,8 @@ class LocalHost:
         try:
             return process.start(argv, environment, self._records.work_dir(record.id), log, grant.cores)
         except OSError as error:
-            raise Unavailable(f"{argv[0]}: {error.strerror}.") from error
+            wrong = Invalid if error.errno in _NO_PROGRAM else Unavailable
+            raise wrong(f"{argv[0]}: {error.strerror}.") from error
         except ValueError as error:
             raise Invalid(f"its command or environment is none that a process can have ({error}).") from error
 
