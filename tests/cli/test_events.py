@@ -13,12 +13,16 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+from rich.text import Text
 from tests.aws.deployments.serving import context_of, served
 from tests.domain.deployment.worlds import deployment, fleet
 
+from bannister.cli.events import _Page, _row
 from bannister.cli.service_model import OWN_MODELS
 from bannister.domain.deployment.deployment import Phase
 from bannister.domain.endpoint import Endpoint
@@ -31,6 +35,7 @@ from bannister.state.tables import ENDPOINTS, EVENT_DELIVERIES
 
 BANNISTER = Path(sys.executable).with_name("bannister")
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
+NOW = datetime(2026, 11, 30, 12, tzinfo=UTC)
 HOOK = "https://hooks.example.com/secret"
 AT_REST = Endpoint("flights", 1000.0, 1000.0, blue=fleet("v1"))
 UPDATING = replace(AT_REST, deployment=deployment())
@@ -122,6 +127,24 @@ def test_they_are_followed_line_by_line(url: str, state: MemoryState) -> None:
         assert json.loads(process.stdout.readline())["detail"]["EndpointStatus"] == "DELETING"
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 130
+
+
+@pytest.mark.parametrize("name", ["flights", "pytorch-inference-2024-01-01-00-00-00-000", "n" * 63], ids=len)
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "pipe"])
+def test_nothing_of_an_event_is_cut_whatever_its_endpoints_name(name: str, terminal: bool) -> None:
+    out = Console(width=80, force_terminal=terminal, color_system=None, highlight=False)
+    why = "The alarm 5xx tripped: 12 of 100 requests failed, more than 0.05 of all of them."
+    status = ("✖ UpdateRollbackFailed", "bold red")
+    with out.capture() as capture:
+        for one in (status, ("● InService", "green")):
+            _row(_Page(out, None, len(name)), {"Time": NOW, "EndpointName": name}, Text(*one), Text(why, "dim"))
+    lines = [line.rstrip() for line in capture.get().splitlines()]
+    text = " ".join(" ".join(lines).split())
+    assert text.count(why) == text.count(name) == 2
+    assert "UpdateRollbackFailed The alarm" in text
+    assert "InService The alarm" in text
+    assert not terminal or max(map(len, lines)) <= 80
+    assert len(lines) <= 8 if terminal else len(lines) == 2
 
 
 def blocks(language: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -9,9 +10,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from rich.console import Console
 from tests.cli.test_screen import described
 
 from bannister.cli import following
+from bannister.cli import watch as watching
 from bannister.cli.client import Unreachable
 from bannister.cli.rollback import rollback
 from bannister.cli.watch import watch
@@ -68,6 +71,17 @@ def test_watch_goes_on_when_the_control_plane_is_away_for_a_moment(
     url = serve(answer(), answer(), AWAY, answer(), ended("Completed"))
     assert watch("flights", url) == 0
     assert "has not answered for" in capsys.readouterr().out
+
+
+def test_on_a_terminal_that_cannot_move_its_cursor_watch_says_each_change(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Emacs' shell, an editor's terminal: a screen would be drawn there when all is over."""
+    out = Console(width=80, force_terminal=True, file=io.StringIO(), _environ={"TERM": "dumb"})
+    monkeypatch.setattr(watching, "console", lambda: out)
+    assert watch("flights", serve(answer(), answer(), AWAY, answer(), ended("Completed"))) == 0
+    assert isinstance(out.file, io.StringIO)
+    assert "has not answered for" in out.file.getvalue()
 
 
 def test_rollback_waits_on_when_the_control_plane_is_away_for_a_moment(

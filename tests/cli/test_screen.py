@@ -8,7 +8,7 @@ from rich.console import Console
 
 from bannister.cli import screen as drawing
 from bannister.cli import words
-from bannister.cli.screen import progress_line, screen
+from bannister.cli.screen import _alarms, progress_line, screen
 from bannister.domain.alarm.alarm import Comparison
 from bannister.domain.deployment.outlook import DeploymentStatus, StepState
 from bannister.domain.deployment.policy import Routing
@@ -189,6 +189,15 @@ def test_a_tripped_alarm_comes_first() -> None:
     assert "tripped" in shown[0]
     assert "✖" in shown[0]
     assert any("3 more alarm(s)" in one for one in drawn(found))
+
+
+def test_where_there_is_one_line_for_alarms_it_is_that_of_the_one_that_tripped() -> None:
+    found = described(alarms=3)
+    found["Alarms"][2] |= {"State": "ALARM", "TrippedTime": NOW}
+    (line,) = _alarms(found["Alarms"], 1)
+    assert "alarm2" in line.plain
+    assert "tripped" in line.plain
+    assert line.plain.endswith("(+2)")
 
 
 def test_what_is_wrong_with_the_connection_is_said() -> None:

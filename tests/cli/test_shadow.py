@@ -20,8 +20,9 @@ from tests.domain.deployment.worlds import fleet
 from bannister.aws import cloudwatch, sagemaker
 from bannister.cli.client import Server
 from bannister.cli.plots import linear, logarithmic, of_time
-from bannister.cli.shadow_page import page
+from bannister.cli.shadow_page import page, write
 from bannister.cli.shadow_report import show
+from bannister.cli.words import milliseconds, more_milliseconds
 from bannister.clock import SystemClock
 from bannister.domain.comparison.record import record_key
 from bannister.domain.comparison.report import ComparisonReport
@@ -85,6 +86,19 @@ def test_the_report_begins_with_the_verdict(url: str) -> None:
     assert text.count("$.late: true became false") == 10
     assert '{"late": false, "probability": 0.0266, "version": "v4"}' in text
     assert "ignored    nothing" in text
+
+
+def test_a_text_that_was_cut_within_a_character_spoils_no_page(url: str, tmp_path: Path) -> None:
+    report = found(url)
+    report["Worst"][0]["Request"]["Text"] = r'{"text": "ok \ud83d"}'
+    path = tmp_path / "page.html"
+    write(report, path)
+    assert r"ok \ud83d" in path.read_text()
+
+
+def test_differences_are_written_as_times_are() -> None:
+    assert [more_milliseconds(one) for one in (1234.5, -0.5, 999.7)] == ["+1.23 s", "-0.5 ms", "+1 s"]
+    assert [milliseconds(one) for one in (999.4, 999.7, None)] == ["999 ms", "1 s", "-"]
 
 
 def test_in_a_pipe_it_is_wrapped_at_80_columns_and_nothing_is_cut_off(url: str) -> None:

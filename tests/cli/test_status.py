@@ -100,6 +100,19 @@ def test_a_rollback_that_failed_is_not_one_that_was_done() -> None:
     assert "could not be rolled back" in line
 
 
+def test_why_a_change_of_counts_was_taken_back_is_said() -> None:
+    """The last deployment went well, and the endpoint is in service: nothing else tells that instances are missing."""
+    said = "The change of weights and instance counts was taken back. No port is free."
+    last = described() | {"Status": "Completed", "EndTime": NOW}
+    shown = {"EndpointStatus": "InService", "FailureReason": said}
+    for members in (shown | {"LastDeployment": last}, shown):
+        text = " ".join(" ".join(drawn("flights", **members)).split())
+        assert text.count(said) == 1
+    back = last | {"Status": "RolledBack", "Reason": "It rang."}
+    text = " ".join(drawn("flights", **shown | {"FailureReason": "Rolled back: It rang.", "LastDeployment": back}))
+    assert text.count("It rang.") == 1
+
+
 def test_of_versions_that_both_serve_it_says_how_much_of_each() -> None:
     last = described() | {"Status": "RollbackFailed", "EndTime": NOW, "Reason": "No memory."}
     said = 'The update could not be rolled back; both serve: "v1" with 1 instance(s). No memory.'

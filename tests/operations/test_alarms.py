@@ -238,6 +238,33 @@ async def test_an_alarm_that_could_never_be_evaluated_is_refused(context: Contex
     assert [alarm.name for alarm in page.items] == ["a"]
 
 
+@pytest.mark.parametrize("alarm", ["a", None], ids=["of one alarm", "of all"])
+async def test_what_lies_outside_of_the_time_that_is_asked_for_is_not_read(
+    context: Context, monkeypatch: pytest.MonkeyPatch, alarm: str | None
+) -> None:
+    """Nor is one alarm's history searched for kinds of which there are few: that would take the longer the more there is, in one piece."""
+    await put(context, "a")
+    flaps = [Record(NOW + 60 * index, "alarm/a", "alarm.transitioned", {"to": "OK"}) for index in range(20_000)]
+    await context.state.commit(records=flaps)
+    read, journal = list[int](), context.state.journal
+
+    async def counted(**filters: Any) -> list[Entry]:
+        assert filters["subject"] is None or filters["kind"] is None
+        found = await journal(**filters)
+        read.append(len(found))
+        return found
+
+    monkeypatch.setattr(context.state, "journal", counted)
+    end = NOW + 60 * 20_000
+    last = await describe_alarm_history(context, HistoryRequest(alarm=alarm, start=end - 600))
+    first = await describe_alarm_history(context, HistoryRequest(alarm=alarm, end=NOW + 570, ascending=True))
+    assert [len(page.items) for page in (last, first)] == [10, 11]
+    assert sum(read) < 2000
+    changes = await describe_alarm_history(context, HistoryRequest(alarm=alarm, item_type="ConfigurationUpdate"))
+    assert [item.kind for item in changes.items] == ["alarm.created"]
+    assert max(read) <= 200
+
+
 async def test_a_page_of_a_long_history_reads_no_more_than_it_needs(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:

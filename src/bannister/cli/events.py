@@ -21,6 +21,8 @@ from bannister.cli.output import as_json, as_json_line, console, line, paragraph
 POLL_SECONDS: Final = 0.5
 _PAGE: Final = 100
 _STATUS_WIDTH: Final = 14
+#: With less room beside the other columns it goes below them.
+_SAID_WIDTH_MIN: Final = 30
 #: Of the column of names, where nothing is known of them yet.
 _NAME_WIDTH: Final = 12
 
@@ -151,7 +153,19 @@ def _row(page: _Page, one: dict[str, Any], status: Text, said: Text) -> None:
     clock, out = words.clock(one["Time"]), page.out
     name = one["EndpointName"].ljust(page.width) + "  " if page.width else ""
     if not out.is_terminal:
-        line(out, f"{clock}  {name}{status.plain.ljust(_STATUS_WIDTH)}{said.plain}".rstrip())
+        line(out, f"{clock}  {name}{status.plain.ljust(_STATUS_WIDTH - 1)} {said.plain}".rstrip())
+        return
+    room = out.width - len(f"{clock}  {name}") - _STATUS_WIDTH
+    if room < _SAID_WIDTH_MIN or len(status) >= _STATUS_WIDTH:
+        indent, how = len(clock) + 2, (status.plain, str(status.style))
+        head = [(clock, "dim"), "  ", *([(one["EndpointName"], "bold"), "  "] if page.width else ())]
+        if indent + len(one["EndpointName"] if page.width else "") + 2 + len(status) <= out.width:
+            line(out, *head, how)
+        else:
+            line(out, *head)
+            line(out, " " * indent, how)
+        if said.plain:
+            paragraph(out, said.plain, indent=indent, style=str(said.style))
         return
     grid = Table.grid(expand=True)
     grid.add_column(width=len(clock) + 2)

@@ -271,7 +271,7 @@ def _row(label: str, blue: float | None, green: float | None, worded: Any) -> Te
 
 def _alarms(alarms: Sequence[dict[str, Any]], most: int) -> list[Text]:
     """At most so many lines; those that are not well first."""
-    shown = most if len(alarms) <= most else most - 1
+    shown = most if len(alarms) <= most else max(most - 1, 1)
     lines = []
     for one in sorted(alarms, key=lambda one: "TrippedTime" not in one and one["State"] == "OK")[:shown]:
         shape, style = _ALARMS[one["State"]]
@@ -289,7 +289,9 @@ def _alarms(alarms: Sequence[dict[str, Any]], most: int) -> list[Text]:
             )
         )
     hidden = len(alarms) - shown
-    if hidden > 0:
+    if hidden > 0 and shown == most:
+        lines[-1].append(f"  (+{hidden})", "dim")
+    elif hidden > 0:
         lines.append(Text(f"    {hidden} more alarm(s)", "dim"))
     return lines or [Text("  no alarm guards this deployment", "yellow")]
 

@@ -62,8 +62,10 @@ def write(found: Mapping[str, Any], path: Path) -> None:
     Raises:
         Refused: The file cannot be written.
     """
+    # Half of a surrogate pair is no character: a text that was cut within one is shown as it was written.
+    content = page(found).encode("utf-8", "backslashreplace")
     try:
-        path.write_text(page(found), encoding="utf-8")
+        path.write_bytes(content)
     except OSError as error:
         raise Refused(f"The page cannot be written: {error}") from None
 
@@ -203,7 +205,7 @@ def _latency(found: Mapping[str, Any]) -> Iterator[str]:
     yield chart(across, _percents("answered within"), curves)
     yield f'<p><span class="key p">{escape(production)}</span> &nbsp; <span class="key s">{escape(shadow)}</span></p>'
     paired = [(percentile_name(one), quantile(found["LatencyDifference"], one)) for one in (5.0, 50.0, 95.0)]
-    said = ", ".join(f"{name} {value:+.3g} ms" for name, value in paired if value is not None)
+    said = ", ".join(f"{name} {words.more_milliseconds(value)}" for name, value in paired if value is not None)
     yield f"<p><small>{escape(shadow)} minus {escape(production)}, request by request: {said}</small></p>"
 
 

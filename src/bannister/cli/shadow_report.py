@@ -167,7 +167,7 @@ def _latency(out: Console, found: Mapping[str, Any]) -> None:
             label = percentile_name(percent) if quantiles is old else ""
             line(out, f"  {label:<4}{_cut(name)} ", ("█" * filled, style), f" {words.milliseconds(value)}")
     paired = [(percentile_name(one), quantile(found["LatencyDifference"], one)) for one in (5.0, 50.0, 95.0)]
-    said = ", ".join(f"{name} {value:+.3g} ms" for name, value in paired if value is not None)
+    said = ", ".join(f"{name} {words.more_milliseconds(value)}" for name, value in paired if value is not None)
     line(out, (f"  {shadow} minus {production}, request by request: {said}", "dim"))
 
 

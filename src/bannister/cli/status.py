@@ -114,7 +114,7 @@ def _show(out: Console, one: dict[str, Any], width: int) -> None:
     if "Scaling" in one:
         changes = f": {' '.join(one['Scaling'])}" if one["Scaling"] else ""
         labelled(out, "now:  ", f"weights or instance counts change{changes}", indent=indent)
-    last = one.get("LastDeployment")
+    last, reason = one.get("LastDeployment"), None
     if last is not None:
         shape, style = words.MARKS[last["Status"]]
         how = f"{words.change(last)}, {_OUTCOMES[last['Status']]} {words.day_and_clock(last['EndTime'])}"
@@ -123,6 +123,10 @@ def _show(out: Console, one: dict[str, Any], width: int) -> None:
         reason = one.get("FailureReason") if one["EndpointStatus"] == "UpdateRollbackFailed" else last.get("Reason")
         if reason is not None:
             paragraph(out, reason, indent=indent + 6, style="dim")
+    # Also of a change of weights and counts that was taken back, and of what nobody remembers any more.
+    failure = one.get("FailureReason")
+    if failure is not None and running is None and "Scaling" not in one and (reason is None or reason not in failure):
+        paragraph(out, failure, indent=indent, style="yellow")
 
 
 def _show_running(out: Console, running: dict[str, Any], indent: int) -> None:

@@ -29,11 +29,12 @@ def watch(endpoint: str, url: str | None) -> int:
         )
         _verdict(out, found)
         return _code(found)
-    if out.is_terminal:
+    live = out.is_terminal and not out.is_dumb_terminal  # a dumb one would show the screen when all is over
+    if live:
         for one in found.get("Warnings", []):
             warning(out, one)
     try:
-        found = _on_screen(server, out, found) if out.is_terminal else _in_lines(server, out, found)
+        found = _on_screen(server, out, found) if live else _in_lines(server, out, found)
     except KeyboardInterrupt:
         line(out)
         paragraph(
@@ -41,7 +42,7 @@ def watch(endpoint: str, url: str | None) -> int:
             f"Not watching any more. The deployment of {endpoint} goes on; to stop it: bannister rollback {endpoint} --reason TEXT",
         )
         return 130
-    if not (out.is_terminal and found["Status"] == "Completed"):  # the screen has said that
+    if not (live and found["Status"] == "Completed"):  # the screen has said that
         _verdict(out, found)
     return _code(found)
 

@@ -86,7 +86,12 @@ def milliseconds(value: float | None) -> str:
     """`3.21 ms`, `1.25 s`; `-` where nothing was answered."""
     if value is None:
         return "-"
-    return f"{value:.3g} ms" if value < 1000 else f"{value / 1000:.3g} s"
+    return f"{value:.3g} ms" if value < 999.5 else f"{value / 1000:.3g} s"
+
+
+def more_milliseconds(value: float) -> str:
+    """How many more: `+3.21 ms`, `-1.25 s`."""
+    return f"{'-' if value < 0 else '+'}{milliseconds(abs(value))}"
 
 
 def number(value: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -14,8 +14,10 @@ from bannister.operations.continuation import key_of, token_of
 from bannister.operations.listing import Page
 from bannister.state.store import Entry
 
-#: Entries of each kind that are read in one turn.
+#: Entries that are read in one turn: of one alarm, or of each kind.
 _JOURNAL_PAGE: Final = 200
+#: The journal is in the order in which things happened, which that of their times is not where a clock was set by up to so much.
+_CLOCK_SECONDS_MAX: Final = 3600.0
 
 
 class ItemType(StrEnum):
@@ -96,10 +98,10 @@ async def _items(context: Context, request: HistoryRequest, position: int | None
     """Those that were asked for, from a position on."""
     kinds = [kind for kind, type_ in _KINDS.items() if request.item_type in (None, type_.value)]
     while kinds:
-        # A page of each kind has the next page of all of them.
-        page = [entry for kind in kinds for entry in await _page(context, request, kind, position)]
-        page = sorted(page, key=lambda entry: entry.sequence, reverse=not request.ascending)[:_JOURNAL_PAGE]
+        page = await _page(context, request, kinds, position)
         for entry in page:
+            if entry.kind not in kinds:
+                continue
             item = HistoryItem(
                 entry.subject.removeprefix("alarm/"),
                 entry.sequence,
@@ -110,18 +112,33 @@ async def _items(context: Context, request: HistoryRequest, position: int | None
             )
             if _is_asked_for(request, item):
                 yield item
-        if len(page) < _JOURNAL_PAGE:
+        if len(page) < _JOURNAL_PAGE or _is_past(request, page):
             return
         position = page[-1].sequence
         await asyncio.sleep(0)
 
 
-async def _page(context: Context, request: HistoryRequest, kind: str, position: int | None) -> list[Entry]:
-    subject = None if request.alarm is None else f"alarm/{request.alarm}"
-    journal = context.state.journal
+async def _page(context: Context, request: HistoryRequest, kinds: Collection[str], position: int | None) -> list[Entry]:
+    """The journal's next entries among which those that were asked for are: of one alarm, or of all by kind; both without a search."""
+
+    async def read(subject: str | None = None, kind: str | None = None) -> list[Entry]:
+        journal = context.state.journal
+        if request.ascending:
+            return await journal(after=position or 0, subject=subject, kind=kind, limit=_JOURNAL_PAGE)
+        return await journal(before=position, subject=subject, kind=kind, limit=_JOURNAL_PAGE, newest_first=True)
+
+    if request.alarm is not None:
+        return await read(f"alarm/{request.alarm}")
+    # A page of each kind has the next page of all of them.
+    page = [entry for kind in kinds for entry in await read(kind=kind)]
+    return sorted(page, key=lambda entry: entry.sequence, reverse=not request.ascending)[:_JOURNAL_PAGE]
+
+
+def _is_past(request: HistoryRequest, page: Sequence[Entry]) -> bool:
+    """Whether what follows a page lies outside of the time that was asked for, whatever a clock was set to meanwhile, within reason."""
     if request.ascending:
-        return await journal(after=position or 0, subject=subject, kind=kind, limit=_JOURNAL_PAGE)
-    return await journal(before=position, subject=subject, kind=kind, limit=_JOURNAL_PAGE, newest_first=True)
+        return request.end is not None and min(entry.at for entry in page) > request.end + _CLOCK_SECONDS_MAX
+    return request.start is not None and max(entry.at for entry in page) < request.start - _CLOCK_SECONDS_MAX
 
 
 def _is_asked_for(request: HistoryRequest, item: HistoryItem) -> bool:

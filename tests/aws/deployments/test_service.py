@@ -28,7 +28,7 @@ from bannister.domain.deployment.deployment import Deployment, Phase
 from bannister.domain.deployment.observation import AlarmObservation, GroupObservation, Observation
 from bannister.domain.deployment.outlook import DeploymentStatus, StepState
 from bannister.domain.deployment.policy import CapacitySize, CapacityType, DeploymentPolicy, Routing
-from bannister.domain.deployment.recorder import STARTED
+from bannister.domain.deployment.recorder import DECIDED, STARTED
 from bannister.domain.endpoint import Endpoint
 from bannister.domain.endpoint_event import DetailType
 from bannister.domain.fleet import Fleet
@@ -160,6 +160,17 @@ async def test_a_rollback_is_asked_for_and_told_by_the_decisions(client: Any, st
     assert (told["Kind"], told["Reason"], told["PhaseBefore"]) == ("RollbackRequested", "wrong in Denver", "baking")
     assert json.loads(told["Evidence"])["reason"] == "wrong in Denver"
     assert client.describe_deployment(DeploymentId="d1")["RollbackRequested"] == "wrong in Denver"
+
+
+async def test_a_decisions_share_is_that_of_all_variants_by_their_weights(client: Any, state: MemoryState) -> None:
+    """One instance of green's two variants of 10 and 2: half of the small variant, a tenth of the large one."""
+    await put_running(state)
+    groups = [{"variant": "A", "weight": 9.0}, {"variant": "B", "weight": 1.0}]
+    body = {"deployment": "d1", "from": "shifting", "to": "baking", "reason": "", "event": "split acknowledged"}
+    split = {"green_percent": {"A": 10.0, "B": 50.0}, "before": {"green": {"groups": groups}}}
+    await state.commit(records=[Record(1090.0, "endpoint/e", DECIDED, body | split)])
+    (told,) = client.list_decisions(DeploymentId="d1")["Decisions"]
+    assert told["GreenPercent"] == 14.0
 
 
 async def test_every_kind_of_entry_has_its_name_in_the_model_and_its_words(client: Any, state: MemoryState) -> None:

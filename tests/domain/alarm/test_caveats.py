@@ -25,6 +25,14 @@ ALONE = [
     (replace(SOUND, threshold=1), Kind.NEVER_EXCEEDED, "between 0 and 1"),
     (replace(SOUND, threshold=1, comparison=Comparison.GREATER_OR_EQUAL), None, ""),
     (replace(SOUND, threshold=5, statistic="Sum"), None, ""),
+    *[
+        (replace(SOUND, threshold=5, statistic=one), None, "")
+        for one in ("PR(0:1)", "TC(0:1)", "TS(0:1)", "ts99", "tc9")
+    ],
+    *[
+        (replace(SOUND, threshold=5, statistic=one), Kind.NEVER_EXCEEDED, "between 0 and 1")
+        for one in ("tm90", "IQM", "wm99", "p99", "Maximum")
+    ],
     (replace(SOUND, threshold=0, comparison=Comparison.LESS), Kind.NEVER_EXCEEDED, "never negative"),
     (replace(SOUND, unit="Percent"), Kind.UNKNOWN_UNIT, "in Percent and never finds one"),
     (replace(SOUND, metric=LATENCY, statistic="p90", unit="Milliseconds"), Kind.UNKNOWN_UNIT, "1 ms is 1000"),

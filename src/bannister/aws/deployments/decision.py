@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from bannister.aws.call import Call, Handler
+from bannister.aws.deployments.deployment import of_all_variants
 from bannister.domain.deployment.recorder import DECIDED, STARTED, WAITED, WARNED
 from bannister.operations import deployments
 from bannister.operations.context import Context
@@ -45,6 +46,8 @@ def handlers(context: Context) -> Mapping[str, Handler]:
 def _decision(entry: Entry) -> dict[str, Any]:
     body = entry.body
     percents = body.get("green_percent") or {}
+    groups = body["before"]["green"]["groups"] if percents else ()
+    weights = {group["variant"]: group["weight"] for group in groups}
     return {
         "Sequence": entry.sequence,
         "Time": entry.at,
@@ -54,7 +57,7 @@ def _decision(entry: Entry) -> dict[str, Any]:
         "PhaseBefore": body.get("from") if entry.kind == DECIDED else body.get("phase"),
         "PhaseAfter": body.get("to") if entry.kind == DECIDED else None,
         "Step": body["step"] + 1 if "step" in body else None,
-        "GreenPercent": max(percents.values()) if percents else None,
+        "GreenPercent": of_all_variants(weights, percents) if percents else None,
         "Reason": _reason(entry),
         "SoftwareVersion": body.get("version"),
         "Evidence": msgspec.json.encode(body).decode(),

@@ -133,10 +133,16 @@ def _steps(deployment: Deployment) -> list[dict[str, Any]]:
 
 
 def _green_percent(green: Fleet, split: Split) -> float:
-    """Of the traffic of all variants: each takes part by its weight."""
-    whole = sum(group.weight for group in green.groups) or 1.0
-    shares = {one.variant: one.green_parts for one in split.variants}
-    return _percent(sum(shares.get(group.variant, 0) * group.weight / whole for group in green.groups))
+    return of_all_variants(
+        {group.variant: group.weight for group in green.groups},
+        {one.variant: _percent(one.green_parts) for one in split.variants},
+    )
+
+
+def of_all_variants(weights: Mapping[str, float], percents: Mapping[str, float]) -> float:
+    """Green's percent of the traffic of all variants, from its percent of each: each takes part by its weight."""
+    whole = sum(weights.values()) or 1.0
+    return round(sum(percents.get(variant, 0.0) * weight / whole for variant, weight in weights.items()), 4)
 
 
 def _step_variants(step: Step) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from bannister.domain.metric.concurrency import CONCURRENCY
 from bannister.domain.metric.concurrency import UNIT as CONCURRENCY_UNIT
 from bannister.domain.metric.endpoint import ENDPOINT_METRICS, LATENCIES, SHADOW_METRICS, variant_of
 from bannister.domain.metric.identity import SAGEMAKER_NAMESPACE, SHADOW_NAMESPACE, MetricIdentity
+from bannister.domain.metric.statistic import range_statistic
 from bannister.domain.traffic import TRAFFIC_PARTS
 
 #: The resolution of endpoint metrics on AWS. Seconds.
@@ -178,8 +179,8 @@ def _never_exceeded(rule: AlarmRule) -> _Found:
             f"{metric} is never negative, so its {statistic} is never {_asked(rule)}.",
             "Give a Threshold above 0.",
         )
-    shares = _metric(rule).namespace in _KNOWN and metric in _SHARES and statistic not in ("Sum", "SampleCount")
-    if shares and (
+    shares = _metric(rule).namespace in _KNOWN and metric in _SHARES
+    if (shares and _is_within_samples(statistic)) and (
         (rule.comparison is Comparison.GREATER and threshold >= 1)
         or (rule.comparison is Comparison.GREATER_OR_EQUAL and threshold > 1)
     ):
@@ -189,6 +190,14 @@ def _never_exceeded(rule: AlarmRule) -> _Found:
             f"For a rate give a fraction, such as {threshold / 100:g} for {threshold:g} %; to count errors use the statistic Sum.",
         )
     return None
+
+
+def _is_within_samples(statistic: str) -> bool:
+    """Whether it lies between the smallest and the largest sample: counts, sums and shares in percent need not."""
+    asked = range_statistic(statistic)
+    if asked is None:
+        return statistic not in ("Sum", "SampleCount")
+    return asked.kind == "TM" or (asked.kind == "WM" and asked.by_rank)
 
 
 def _asked(rule: AlarmRule) -> str:
