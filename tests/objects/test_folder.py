@@ -57,6 +57,48 @@ def files(root: Path) -> list[str]:
     return sorted(f"{path.parent.relative_to(root)}/{path.name.partition('@')[2]}" for path in found)
 
 
+def unnamed_files(root: Path) -> list[str]:
+    """Files that have no name any more and are still open here."""
+    found = []
+    for one in Path("/proc/self/fd").iterdir():
+        with suppress(OSError):
+            found.append(os.readlink(one))
+    return [name for name in found if name.startswith(str(root)) and name.endswith(" (deleted)")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is open")
+@pytest.mark.parametrize("how", ["deleted", "replaced", "read"])
+async def test_the_blocks_of_a_large_file_are_freed_beside_the_loop(store: FolderObjects, root: Path, how: str) -> None:
+    """That takes a third of a second for each GiB, and no alarm may wait for it."""
+    await put(store, "large", b"x" * 100_000)
+    go, busy = threading.Event(), store._threads._max_workers
+
+    def hold() -> list[object]:
+        return [store._threads.submit(go.wait, 30) for _ in range(busy)]
+
+    if how == "deleted":
+        hold()
+        await store.delete("bucket", "large")
+    elif how == "replaced":
+        honest = store._remove
+
+        def remove(file: str) -> None:
+            hold()
+            honest(file)
+
+        store._remove = remove  # type: ignore[method-assign]
+        await put(store, "large", b"y")
+    else:
+        async with store.open("bucket", "large"):
+            await store.delete("bucket", "large")
+            hold()
+    assert len(unnamed_files(root)) == 1, "no loop has closed it"
+    go.set()
+    async with asyncio.timeout(30):
+        while unnamed_files(root):
+            await asyncio.sleep(0.01)
+
+
 async def test_a_person_finds_his_files(store: FolderObjects, root: Path) -> None:
     await put(store, "models/v1/model.tar.gz", b"v1")
     await put(store, "a//../x y", b"")
