@@ -30,7 +30,8 @@ class Extraction:
         """`circles`: links that lead in a circle, and so nowhere, are taken like any other."""
         self._root = root
         self._circles = circles
-        self._symlinks: list[tuple[str, Path, str]] = []
+        #: Where they are to be: the member's name, and to what it leads.
+        self._symlinks: dict[Path, tuple[str, str]] = {}
 
     def take(self, tar: tarfile.TarFile, member: tarfile.TarInfo, below: str = "") -> None:
         """Take one member, the one that `tar` has just come to. `below`: the folder that the archive goes into.
@@ -57,7 +58,7 @@ class Extraction:
         Raises:
             MemberRefused: One leads outside, or in a circle where that is refused.
         """
-        for name, path, target in self._symlinks:
+        for path, (name, target) in self._symlinks.items():
             if PurePosixPath(target).is_absolute() or "\0" in target:
                 _refuse(name, f"is a link to {target!r}, outside the archive")
             try:
@@ -65,7 +66,7 @@ class Extraction:
             except (FileExistsError, NotADirectoryError):
                 _refuse(name, "is both a link and something else")
         root = Path(os.path.realpath(self._root))
-        for name, path, target in self._symlinks:
+        for path, (name, target) in self._symlinks.items():
             if not Path(os.path.realpath(path)).is_relative_to(root):
                 _refuse(name, f"is a link to {target!r}, outside the archive")
             if not self._circles and _is_circle(path):
@@ -81,6 +82,7 @@ class Extraction:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_dir():
             path.unlink(missing_ok=True)
+        self._symlinks.pop(path, None)
         if member.isreg():
             _write(tar, member, path)
         elif member.islnk():
@@ -89,7 +91,7 @@ class Extraction:
                 _refuse(member.name, f"is a hard link to the folder {member.linkname!r}")
             path.hardlink_to(target)
         elif member.issym():
-            self._symlinks.append((member.name, path, member.linkname))
+            self._symlinks[path] = (member.name, member.linkname)
         else:
             _refuse(member.name, "is a device or a pipe")
 

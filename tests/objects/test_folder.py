@@ -62,7 +62,7 @@ def unnamed_files(root: Path) -> list[str]:
     found = []
     for one in Path("/proc/self/fd").iterdir():
         with suppress(OSError):
-            found.append(os.readlink(one))
+            found.append(str(one.readlink()))
     return [name for name in found if name.startswith(str(root)) and name.endswith(" (deleted)")]
 
 

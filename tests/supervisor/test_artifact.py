@@ -193,6 +193,21 @@ async def test_links_inside_are_kept(tmp_path, into):
     assert (folder / "v1/up").is_symlink()
 
 
+async def test_a_later_member_takes_the_place_of_a_link(tmp_path, into):
+    link = member("code/inference.py", kind=tarfile.SYMTYPE, link="../serve.py")
+    model = archive(
+        tmp_path,
+        link,
+        member("serve.py", b"old"),
+        member("a", kind=tarfile.SYMTYPE, link="serve.py"),
+        member("a", b"a"),
+    )
+    folder = await unpack(model, into, LIMITS, second(tmp_path, member("inference.py", b"new")))
+    assert contents(folder) == {"code/inference.py": b"new", "serve.py": b"old", "a": b"a"}
+    again = archive(tmp_path, member("a", b"a"), member("b", b"b"), member("a", kind=tarfile.SYMTYPE, link="b"))
+    assert (await unpack(again, into, LIMITS) / "a").read_bytes() == b"b"
+
+
 REFUSED = {
     "absolute": ([member("/etc/cron.d/x", b"x")], "'/etc/cron.d/x' has an absolute path"),
     "parent": ([member("a/../../x", b"x")], r"'a/../../x' points outside the archive \('..'\)"),

@@ -26,9 +26,9 @@ from bannister.state.schema import MIGRATIONS
 _JSON_BYTES_MAX: Final = 1024 * 1024
 #: Behind an archive there are no more than the zeros that fill it up.
 _BEHIND_BYTES_MAX: Final = 1024 * 1024
-_MEMBERS_MAX: Final = 5_000_000
-#: Left free on the disk.
+#: Left free on the disk, as bytes and as files.
 _MARGIN_BYTES: Final = 64 * 1024 * 1024
+_MARGIN_FILES: Final = 10_000
 
 
 def restore(file: Path, data_dir: Path) -> dict[str, Any]:
@@ -92,12 +92,12 @@ def _unpack(tar: tarfile.TarFile, folder: Path) -> dict[str, Any]:
     extraction = Extraction(folder, circles=True)  # a model may have made one
     manifest: dict[str, Any] | None = None
     end: dict[str, Any] | None = None
-    for count, member in enumerate(tar):
+    for member in tar:
         tar.members = []  # type: ignore[attr-defined]  # tarfile would remember them all
         if manifest is None:
             manifest = _known(_read_json(tar, member, content.MANIFEST))
             continue
-        _check_member(member, folder, count)
+        _check_member(member, folder)
         if member.name == content.END:
             end = _read_json(tar, member, content.END)
         else:
@@ -129,15 +129,17 @@ def _read_json(tar: tarfile.TarFile, member: tarfile.TarInfo, name: str) -> dict
     return found
 
 
-def _check_member(member: tarfile.TarInfo, folder: Path, count: int) -> None:
+def _check_member(member: tarfile.TarInfo, folder: Path) -> None:
     path = PurePosixPath(member.name)
     known = member.name in content.FILES and member.isreg()
     known = known or (len(path.parts) > 1 and path.parts[0] in content.FOLDERS and ".." not in path.parts)
-    if not known or count > _MEMBERS_MAX:
+    if not known:
         raise ValueError(f"{member.name!r} does not belong into a backup")
     if path.parts[0] == "objects" and not member.isreg():
         raise ValueError(f"{member.name!r} is not a file")
-    if member.size > shutil.disk_usage(folder).free - _MARGIN_BYTES:
+    disk = os.statvfs(folder)
+    no_files = disk.f_files > 0 and disk.f_favail < _MARGIN_FILES  # 0: as many as there is room for
+    if no_files or member.size > disk.f_bavail * disk.f_frsize - _MARGIN_BYTES:
         raise Unavailable(f"The backup does not fit on the disk of {folder.parent}: {member.name} has no room.")
 
 

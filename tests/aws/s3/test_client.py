@@ -478,6 +478,8 @@ def test_copies(s3: Any) -> None:
     assert (found["ETag"], found["ContentType"], found["Metadata"]) == (result["ETag"], "x/y", {"a": "b"})
     s3.copy_object(Bucket="bucket", Key="a b/ü", CopySource=source, MetadataDirective="REPLACE", Metadata={"c": "d"})
     assert s3.head_object(Bucket="bucket", Key="a b/ü")["Metadata"] == {"c": "d"}
+    s3.copy_object(Bucket="bucket", Key="a b/ü", CopySource=source, MetadataDirective="replace", Metadata={"e": "f"})
+    assert s3.head_object(Bucket="bucket", Key="a b/ü")["Metadata"] == {"e": "f"}
     assert read(s3, "a b/ü") == read(s3, "copy") == b"content"
     with pytest.raises(ClientError) as raised:
         s3.copy_object(Bucket="bucket", Key="a b/ü", CopySource=source)

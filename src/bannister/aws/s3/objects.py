@@ -101,7 +101,7 @@ class Objects:
         return Reply(204)
 
     async def copy(self, request: Request) -> Reply:
-        replacing = request.header("x-amz-metadata-directive") == "REPLACE"
+        replacing = (request.header("x-amz-metadata-directive") or "").upper() == "REPLACE"
         if copy_source(request) == (request.bucket, request.key) and not replacing:
             raise Fault(
                 "InvalidRequest",
