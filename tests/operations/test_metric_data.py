@@ -312,3 +312,27 @@ async def test_statistics_of_one_metric_are_read_once(context: Context, monkeypa
     assert [value for one in page.results for _, value in one.points] == [4.0, 5.0, 3.0, 5.0]
     with pytest.raises(Invalid, match="cover more than 50 periods"):
         await asked(context, stat("a"), stat("b", FRENCH))
+
+
+async def test_what_a_request_may_compute_has_one_bound(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every statistic, what expressions compute, and every result that is shown, also the same one again."""
+    monkeypatch.setattr(metric_data, "SLOTS_COMPUTED_MAX", 20)
+    for queries in (
+        [stat("a"), stat("b")],  # five of a statistic, shown twice
+        [stat("a"), stat("b", statistic="Maximum")],
+        [stat("a", return_data=False), DataQuery("e", expression="[a, a, a]")],
+    ):
+        assert len((await asked(context, *queries)).results) == len(queries) + (queries[-1].expression is not None)
+        with pytest.raises(Invalid, match="more than 20 datapoints in all"):
+            await asked(context, *queries, stat("c"), stat("d", statistic="Minimum"))
+
+
+async def test_searches_may_compare_so_many_words(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metric_data, "WORDS_COMPARED_MAX", 6)
+    searches = [
+        DataQuery(name, expression=f"SEARCH('{words}', 'Sum', 60)")
+        for name, words in zip("ab", ("orders OR visits", "de"), strict=True)
+    ]
+    assert len((await asked(context, searches[0])).results) == 3
+    with pytest.raises(Invalid, match="more than 6 words with the 3 metrics"):
+        await asked(context, *searches)

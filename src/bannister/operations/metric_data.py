@@ -12,15 +12,16 @@ import binascii
 import json
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeVar, TypeVarTuple
 
 from bannister.domain.expression.evaluation import SERIES_MAX, Allowance, Scope, Value, evaluate
 from bannister.domain.expression.label import Surroundings, check_label, is_dynamic, labelled, zone_of
 from bannister.domain.expression.parser import ExpressionError
 from bannister.domain.expression.queries import Expression, Queries, Query, checked, in_expression
-from bannister.domain.expression.search import Search, finds
+from bannister.domain.expression.search import Search, finds, words_of
 from bannister.domain.expression.series import Grid, Series, Source
 from bannister.domain.expression.tree import Call
 from bannister.domain.metric.aggregate import Aggregate, check_statistic, statistic
@@ -32,9 +33,11 @@ from bannister.operations.metrics import LISTED_SECONDS, SHORT_PERIODS, floored_
 
 #: AWS: datapoints of one page.
 PAGE_DATAPOINTS_MAX: Final = 100_800
-#: Periods that one request may read, over all its metrics; and datapoints that its expressions may compute.
+#: Periods that one request may read, over all its metrics; and datapoints of its statistics, of what its expressions compute, and of its results.
 SLOTS_READ_MAX: Final = 500_000
 SLOTS_COMPUTED_MAX: Final = 2_000_000
+#: Words that the searches of one request may compare with metrics.
+WORDS_COMPARED_MAX: Final = 2_000_000
 #: A read counts as so many periods at least.
 _SLOTS_OF_READ_MIN: Final = 50
 #: Other requests and alarms get their turn after so many periods.
@@ -45,6 +48,11 @@ _PERIOD_SECONDS_DEFAULT: Final = 60
 _VALUE: Final = "InvalidParameterValueException"
 _COMBINATION: Final = "InvalidParameterCombinationException"
 _BAD_TOKEN: Final = "InvalidNextToken"
+
+#: Of its own: instances start by what asyncio's own threads do, and no request may keep them waiting.
+_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="metric-data")
+_T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
 
 #: A datapoint's place in the order of scanning: its time (negated, if the newest come first), then the place of its result.
 _Place = tuple[int, int]
@@ -116,12 +124,17 @@ async def get_metric_data(
         Invalid: A query, the time range or the token is wrong, or more is asked for than a request can have.
         Unsupported: A statistic that CloudWatch has and Bannister has not.
     """
-    # In threads, as all that goes over every query or datapoint: alarms do not wait for it.
-    queries = await asyncio.to_thread(_checked, request)
+    queries = await _in_thread(_checked, request)
     around = Surroundings(context.clock.now(), region, account_id, zone_of(request.time_zone))
     after = None if token is None else _read_token(token, request)
-    values, cut = await _Reading(context, request, queries, around.now).values()
-    return await asyncio.to_thread(_answered, request, queries, values, around, after, cut=cut)
+    reading = _Reading(context, request, queries, around.now)
+    values, cut = await reading.values()
+    return await _in_thread(_answered, request, queries, values, around, after, reading.allowance, cut)
+
+
+async def _in_thread(work: Callable[[*_Arguments], _T], *arguments: *_Arguments) -> _T:
+    """All that goes over every query or datapoint, so that alarms do not wait for it."""
+    return await asyncio.get_running_loop().run_in_executor(_THREADS, work, *arguments)
 
 
 def _checked(request: DataRequest) -> Queries:
@@ -159,16 +172,28 @@ def _answered(
     values: Mapping[str, Value],
     around: Surroundings,
     after: _Place | None,
-    *,
+    allowance: Allowance,
     cut: bool,
 ) -> DataPage:
     asked = {query.id: query.label for query in request.queries}
+    found = [(name, one) for name in queries.returned for one in _series(values[name])]
+    for _, one in found[:SERIES_MAX]:
+        _use(allowance, len(one.values))
     shown = [
         (name, _label(asked[name], one, name, around, alone=isinstance(values[name], Series)), one)
-        for name in queries.returned
-        for one in _series(values[name])
+        for name, one in found[:SERIES_MAX]
     ]
-    return _page(request, shown[:SERIES_MAX], after, cut=cut or len(shown) > SERIES_MAX)
+    return _page(request, shown, after, cut=cut or len(found) > SERIES_MAX)
+
+
+def _use(allowance: Allowance, slots: int) -> None:
+    if slots > allowance.slots:
+        raise Invalid(
+            f"The statistics, expressions and results of the request have more than {SLOTS_COMPUTED_MAX:,} datapoints in all. You may reduce "
+            "them by increasing Period, decreasing the time range, or asking for fewer results at once.",
+            code=_COMBINATION,
+        )
+    allowance.slots -= slots
 
 
 def _series(value: Value) -> tuple[Series, ...]:
@@ -199,7 +224,10 @@ class _Reading:
         self._queries = queries
         self._now = now
         self._slots_left = SLOTS_READ_MAX
+        self.allowance = Allowance(SLOTS_COMPUTED_MAX)
+        self._words_left = WORDS_COMPARED_MAX
         self._aggregates: dict[tuple[MetricIdentity, Grid, str | None], list[Aggregate | None]] = {}
+        self._statistics: dict[tuple[object, str], tuple[float | None, ...]] = {}
         self._known: Sequence[MetricIdentity] | None = None
         self._cut = False
 
@@ -210,14 +238,13 @@ class _Reading:
         values: dict[str, Value] = {}
         for name, stat in stats.items():
             values[name] = await self._read(stat, label=_own_label(by_id[name].label, stat.metric.name))
-        allowance = Allowance(SLOTS_COMPUTED_MAX)
         periods = [stat.period_seconds for stat in stats.values()]
         for expression in self._queries.expressions:
             query = by_id[expression.id]
             period = query.period_seconds or min(periods, default=_PERIOD_SECONDS_DEFAULT)
             found = await self._searched(expression, query.period_seconds)
-            scope = Scope(values, self._queries.metrics, self._grid(period), allowance, found)
-            value = await asyncio.to_thread(_evaluated, expression, scope)
+            scope = Scope(values, self._queries.metrics, self._grid(period), self.allowance, found)
+            value = await _in_thread(_evaluated, expression, scope)
             if isinstance(value, Series):
                 value = replace(value, label=_own_label(query.label, expression.id))
             values[expression.id] = value
@@ -232,8 +259,11 @@ class _Reading:
         key = (stat.metric, grid, stat.unit)
         if key not in self._aggregates:
             self._aggregates[key] = await self._aggregated(stat, grid)
-        values = await asyncio.to_thread(_statistics, self._aggregates[key], stat.statistic)
-        return Series(grid, values, label, Source(stat.metric, stat.statistic, stat.period_seconds))
+        which = key, stat.statistic
+        if which not in self._statistics:
+            _use(self.allowance, grid.count)
+            self._statistics[which] = await _in_thread(_statistics, self._aggregates[key], stat.statistic)
+        return Series(grid, self._statistics[which], label, Source(stat.metric, stat.statistic, stat.period_seconds))
 
     async def _aggregated(self, stat: MetricStat, grid: Grid) -> list[Aggregate | None]:
         slots = max(grid.count, _SLOTS_OF_READ_MIN)
@@ -274,7 +304,14 @@ class _Reading:
         return found
 
     async def _found(self, known: Sequence[MetricIdentity], search: Search, period: int) -> tuple[Series, ...]:
-        metrics = await asyncio.to_thread(_matching, search, known)
+        self._words_left -= words_of(search) * len(known)
+        if self._words_left < 0:
+            raise Invalid(
+                f"The searches of the request compare more than {WORDS_COMPARED_MAX:,} words with the {len(known):,} metrics that there are. You may "
+                "reduce them by searching for fewer words, or in fewer searches at once.",
+                code=_COMBINATION,
+            )
+        metrics = await _in_thread(_matching, search, known)
         self._cut = self._cut or len(metrics) > SERIES_MAX
         metrics = metrics[:SERIES_MAX]
         labels = _distinguishing(metrics)

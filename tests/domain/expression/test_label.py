@@ -56,6 +56,12 @@ def test_without_data_or_source_there_is_nothing_to_say() -> None:
     assert labelled("${MAX} ${LAST_TIME} ${DATAPOINT_COUNT} ${PROP('Stat')}", empty, "", AROUND) == "-- -- 0 --"
 
 
+def test_what_is_beyond_all_numbers_has_no_value() -> None:
+    huge = Series(Grid(START, 60, 2), (1.7e308, 1.7e308))
+    assert labelled("${MAX} ${SUM} ${AVG}", huge, "", AROUND) == "1.7e+308 -- --"
+    assert labelled("${MIN_MAX_RANGE}", huge.with_values([1.7e308, -1.7e308]), "", AROUND) == "--"
+
+
 def test_six_values_and_one_label() -> None:
     check_label("${MAX}" * 6)
     with pytest.raises(Invalid, match="7 dynamic values; 6 are allowed"):

@@ -3,7 +3,7 @@
 import pytest
 
 from bannister.domain.expression.kinds import Kind
-from bannister.domain.expression.queries import QUERIES_MAX, Query, alarm_slots, checked, for_alarm
+from bannister.domain.expression.queries import QUERIES_MAX, Query, alarm_slots, check_alarm_slots, checked, for_alarm
 from bannister.errors import Invalid
 
 
@@ -100,3 +100,19 @@ def test_an_alarm_through_several_expressions_and_the_time() -> None:
         ]
     )
     assert alarm_slots(queries, {"m1": [2, 4, None]}, start=0, period_seconds=60) == [-1 / 60, 1 / 60, 0]
+
+
+@pytest.mark.parametrize(
+    "array", ["REMOVE_EMPTY(METRICS())", "SLICE(METRICS(), 0, SUM(m0))", "SORT(METRICS(), SUM, ASC)"]
+)
+@pytest.mark.parametrize("value", [None, 0.0, 1.0, 10.0])
+def test_what_an_alarm_is_estimated_to_compute_no_data_exceed(array: str, value: float | None) -> None:
+    """Else it would be taken, and never evaluated."""
+    queries = for_alarm(
+        [*[metric(f"m{n}") for n in range(10)], expression("e", "+".join([f"SUM({array})"] * 20), returned=True)]
+    )
+    check_alarm_slots(queries, 1000)
+    with pytest.raises(Invalid, match="an alarm may compute"):
+        check_alarm_slots(queries, 8640)
+    slots = {name: [value] * 1000 for name in queries.metrics}
+    assert len(alarm_slots(queries, slots, start=0, period_seconds=10)) == 1000

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bannister.domain.expression.parser import ExpressionError
-from bannister.domain.expression.search import _parts, finds, search_of
+from bannister.domain.expression.search import _parts, finds, search_of, words_of
 from bannister.domain.expression.tree import Call, Number, Text
 from bannister.domain.metric.identity import MetricIdentity, identity
 from bannister.errors import Invalid
@@ -149,3 +149,11 @@ PARTS = [
 @pytest.mark.parametrize(("name", "parts"), PARTS, ids=[name for name, _ in PARTS])
 def test_parts_of_names(name: str, parts: list[str]) -> None:
     assert _parts(name) == tuple(parts)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("count", 1), ("{App}", 1), ("a b c", 3), ("a OR (b NOT c) Namespace=d", 4), (" OR ".join("ab" * 85), 170)],
+)
+def test_the_words_of_a_search_are_counted(text: str, words: int) -> None:
+    assert words_of(search_of(call(text))) == words

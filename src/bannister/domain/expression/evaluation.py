@@ -42,6 +42,8 @@ class Scope:
     allowance: Allowance
     #: By call of SEARCH.
     found: Mapping[Call, tuple[Series, ...]] = field(default_factory=dict)
+    #: Only what may be computed at most is of interest: no series is left out for its values.
+    estimating: bool = False
 
 
 def evaluate(tree: Node, scope: Scope) -> Value:
@@ -150,7 +152,8 @@ class _Evaluation:
         if name == "METRIC_COUNT":
             return float(len(_many(argument)))
         if name == "REMOVE_EMPTY":
-            return tuple(one for one in _many(argument) if any(value is not None for value in one.values))
+            kept = _many(argument)
+            return kept if self._scope.estimating else tuple(filter(_has_data, kept))
         if name in ("FIRST", "LAST"):
             array = _many(argument)
             place = 0 if name == "FIRST" else -1
@@ -227,11 +230,13 @@ class _Evaluation:
         some = [(value, one) for value, one in valued if value is not None]
         some.sort(key=lambda pair: pair[0], reverse=order == "DESC")
         empty = [one for value, one in valued if value is None]
-        return tuple([one for _, one in some] + empty)[:limit]
+        return tuple([one for _, one in some] + empty)[: None if self._scope.estimating else limit]
 
     def _sliced(self, arguments: Sequence[Value]) -> tuple[Series, ...]:
         first, *end = (_place(_number(argument)) for argument in arguments[1:])
         series = _many(arguments[0])
+        if self._scope.estimating:
+            return series
         return series[first : end[0]] if end else series[first:]
 
     def _constant(self, number: Slot, grid: Grid, node: Node) -> Series:
@@ -255,6 +260,10 @@ class _Evaluation:
 
 _ALONG: Final = frozenset({"DIFF", "DIFF_TIME", "RATE", "RUNNING_SUM"})
 _REDUCING: Final = frozenset({"SUM", "AVG", "MIN", "MAX", "STDDEV", "DATAPOINT_COUNT"})
+
+
+def _has_data(series: Series) -> bool:
+    return any(value is not None for value in series.values)
 
 
 def _many(value: Value) -> tuple[Series, ...]:

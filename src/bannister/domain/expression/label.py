@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
+from bannister.domain.expression.functions import computed
 from bannister.domain.expression.series import Series
 from bannister.errors import Invalid
 
@@ -122,16 +124,17 @@ def _value(name: str, points: list[Point], around: Surroundings) -> str | None:
     lowest = min(points, key=lambda point: point[1])
     highest = max(points, key=lambda point: point[1])
     marked = {"FIRST": points[0], "LAST": points[-1], "MIN": lowest, "MAX": highest}
-    numbers = {
-        "AVG": math.fsum(value for _, value in points) / len(points),
-        "SUM": math.fsum(value for _, value in points),
-        "FIRST_LAST_RANGE": points[-1][1] - points[0][1],
-        "MIN_MAX_RANGE": highest[1] - lowest[1],
+    numbers: dict[str, Callable[[], float]] = {
+        "AVG": lambda: math.fsum(value for _, value in points) / len(points),
+        "SUM": lambda: math.fsum(value for _, value in points),
+        "FIRST_LAST_RANGE": lambda: points[-1][1] - points[0][1],
+        "MIN_MAX_RANGE": lambda: highest[1] - lowest[1],
     }
     if name in marked:
         return _number(marked[name][1])
     if name in numbers:
-        return _number(numbers[name])
+        number = computed(numbers[name])
+        return _NOTHING if number is None else _number(number)
     if name == "FIRST_LAST_TIME_RANGE":
         return _length(points[-1][0] - points[0][0])
     if name == "MIN_MAX_TIME_RANGE":

@@ -240,7 +240,8 @@ def check_alarm_slots(queries: Queries, periods: int) -> None:
         Invalid: It computes more.
     """
     grid, allowance = Grid(0, 60, 1), Allowance(ALARM_SLOTS_MAX)
-    _alarm_slots(queries, grid, {name: Series(grid, (None,), name) for name in queries.metrics}, allowance)
+    values: dict[str, Value] = {name: Series(grid, (None,), name) for name in queries.metrics}
+    _alarm_slots(queries, grid, values, allowance, estimating=True)
     slots = (ALARM_SLOTS_MAX - allowance.slots) * periods
     if slots > ALARM_SLOTS_MAX:
         raise Invalid(
@@ -250,9 +251,11 @@ def check_alarm_slots(queries: Queries, periods: int) -> None:
         )
 
 
-def _alarm_slots(queries: Queries, grid: Grid, values: dict[str, Value], allowance: Allowance) -> list[float | None]:
+def _alarm_slots(
+    queries: Queries, grid: Grid, values: dict[str, Value], allowance: Allowance, *, estimating: bool = False
+) -> list[float | None]:
     for expression in queries.expressions:
-        scope = Scope(values, queries.metrics, grid, allowance)
+        scope = Scope(values, queries.metrics, grid, allowance, estimating=estimating)
         try:
             values[expression.id] = evaluate(expression.tree, scope)
         except ExpressionError as error:

@@ -111,6 +111,21 @@ def search_of(call: Call) -> Search:
     return Search(namespace, dimensions, condition, statistic.value, None if seconds is None else int(seconds))
 
 
+def words_of(search: Search) -> int:
+    """How many words and texts a metric is compared with, at most; at least one."""
+
+    def count(condition: Condition | None) -> int:
+        match condition:
+            case Both(parts) | Either(parts):
+                return sum(map(count, parts))
+            case Without(part):
+                return count(part)
+            case _:
+                return 1
+
+    return count(search.condition)
+
+
 def finds(search: Search, metric: MetricIdentity) -> bool:
     """Whether a search finds a metric."""
     names = frozenset(name for name, _ in metric.dimensions)
@@ -255,10 +270,17 @@ def _matches(term: Term, name: str) -> bool:
     if not wanted:
         return False
     if len(wanted) == 1:
-        return wanted[0].lower() in {*(part.lower() for part in parts), "".join(parts).lower()}
+        return wanted[0].lower() in _words(name)
     if "".join(wanted) != term.text:
         wanted, parts = tuple(map(str.lower, wanted)), tuple(map(str.lower, parts))
     return any(parts[place : place + len(wanted)] == wanted for place in range(len(parts) - len(wanted) + 1))
+
+
+@lru_cache(maxsize=_NAMES_REMEMBERED_MAX)
+def _words(name: str) -> frozenset[str]:
+    """What one word finds a name by: its parts, and all of them in a row."""
+    parts = _parts(name)
+    return frozenset([*map(str.lower, parts), "".join(parts).lower()])
 
 
 @lru_cache(maxsize=_NAMES_REMEMBERED_MAX)
