@@ -201,7 +201,7 @@ class ControlPlane:
         """Serve until stopped; then stop the instances."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
+            loop.add_signal_handler(number, self._ask_to_stop)
         await self._instances.start()
         await self._monitoring.begin()
         try:
@@ -236,6 +236,12 @@ class ControlPlane:
             await self._metrics.close()
             await self._state.close()
             self._objects.close()
+
+    def _ask_to_stop(self) -> None:
+        """Asked again, instances are not waited for: containers do not end with the processes of ours."""
+        if self._stop.is_set():
+            self._instances.hurry()
+        self._stop.set()
 
     async def _serve(self) -> None:
         self._settings.api_socket.unlink(missing_ok=True)

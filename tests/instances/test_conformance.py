@@ -276,6 +276,20 @@ async def test_one_that_does_not_stop_is_killed_after_the_grace(place):
     await place.until(backend, lambda found: not found)
 
 
+async def test_in_a_hurry_nothing_is_waited_for(place):
+    place.settings = dataclasses.replace(place.settings, stop_grace_seconds=1000.0)
+    backend = await place.started()
+    await backend.ensure(place.spec("deaf"), 2, epoch=1)
+    await place.until_all(backend, READY, 2)
+    closing = asyncio.create_task(backend.close(stop_instances=True))
+    await place.until(backend, lambda found: {one.phase for one in found} == {InstancePhase.STOPPING})
+    assert not closing.done()
+    backend.hurry()
+    async with asyncio.timeout(place.patience_seconds):
+        await closing
+    assert backend.snapshot() == ()
+
+
 async def test_evicting_replaces(place):
     backend = await place.started()
     await backend.ensure(place.spec(), 2, epoch=1)

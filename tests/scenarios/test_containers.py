@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from botocore.exceptions import ClientError
-from tests.instances.conftest import CONTAINER_IMAGE, EngineProgram, real_engine
-from tests.scenarios.world import Load, Server, World
+from tests.instances.conftest import CONTAINER_IMAGE, EngineProgram, ask, real_engine
+from tests.scenarios.world import Load, Server, World, wait_for
+
+from bannister.instances.engine import Engine
 
 pytestmark = pytest.mark.real
 
@@ -77,6 +81,34 @@ def test_an_image_is_run_by_the_engine(world: World, record: Path) -> None:
         assert world.settled(endpoint)["EndpointConfigName"] == "contained-2"
     assert {one.version for one in load.nothing_lost()} == {"contained-1", "contained-2"}
     assert world.invoke(endpoint)["version"] == "contained-2"
+
+
+#: It takes its time to end.
+DEAF = PROGRAM.replace("class Model", "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n\nclass Model")
+
+
+def test_a_second_request_to_stop_leaves_no_container(tmp_path: Path) -> None:
+    program = EngineProgram()
+    server = Server(tmp_path / "data", container_engine=program.socket)
+    try:
+        world = World(server)
+        (server.data_dir / "images.toml").write_text(ROW)
+        world.model("deaf", files={"program.py": DEAF.encode()}, image="bannister-test/good:1")
+        world.endpoint("deaf", world.config("deaf", model="deaf"))
+        assert server.process is not None
+        server.process.send_signal(signal.SIGINT)
+        sent = time.monotonic()
+        # Closer together they are one request, passed on by a wrapper.
+        wait_for("a second request is one", lambda: time.monotonic() > sent + 1.0)
+        assert server.process.poll() is None, "its instance has 30 s"
+        server.process.send_signal(signal.SIGINT)
+        assert server.process.wait(30) == 130
+        engine = Engine(program.socket)
+        assert ask(engine, "GET", "/containers/json", {"all": 1}) == []
+    finally:
+        assert server.process is not None
+        server.process.kill()
+        program.end()
 
 
 def test_without_an_engine_an_image_is_refused_with_where_it_was_looked_for(tmp_path: Path) -> None:

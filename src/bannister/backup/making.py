@@ -115,7 +115,7 @@ class _Making:
                 with contextlib.suppress(FileNotFoundError):  # deleted or replaced since the index was copied
                     tar.add(root / file, f"objects/{file}", recursive=False, filter=_anonymous)
                     added.add(file)
-                tar.members, tar.inodes = [], {}  # tarfile would remember each of what may be millions
+                tar.members, tar.inodes = [], {}  # type: ignore[attr-defined]  # tarfile would remember each of what may be millions
         index, rest = self._hold(added)
         for file, opened in rest.items():
             with opened:

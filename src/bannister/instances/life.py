@@ -21,7 +21,7 @@ import asyncio
 import logging
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from bannister.clock import Clock
@@ -30,6 +30,7 @@ from bannister.domain.warmup import Warmup
 from bannister.errors import Invalid, Unavailable
 from bannister.instances.host import Host, InstanceRecord, Ping, Process, Records, Unprepared
 from bannister.settings import Settings
+from bannister.signals import Signal
 
 _logger = logging.getLogger(__name__)
 _HOST: Final = "127.0.0.1"
@@ -53,6 +54,8 @@ class Surroundings:
     host: Host
     #: Something that `Instance` shows has changed.
     announce: Callable[[], None]
+    #: Once announced, what is to end has no time for that any more.
+    hurry: Signal = field(default_factory=Signal)
 
 
 @dataclass(frozen=True, slots=True)
@@ -430,10 +433,18 @@ class Life:
         self._show(InstancePhase.FAILED, self.record.failure)
 
     async def _ask_to_end(self) -> None:
-        """Let it finish what it has begun, within the grace."""
-        if self._process:
-            self._process.terminate()
-            await asyncio.wait([self._process.ended], timeout=self._settings.stop_grace_seconds)
+        """Let it finish what it has begun, within the grace, unless everything is to end at once."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        hurry, told = self._around.hurry, asyncio.get_running_loop().create_future()
+        grace_seconds = 0.0 if hurry.version else self._settings.stop_grace_seconds
+        hurry.enrol(told)
+        try:
+            ends: list[asyncio.Future[Any]] = [self._process.ended, told]
+            await asyncio.wait(ends, timeout=grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            hurry.dismiss(told)
 
     async def _end_process(self) -> None:
         """Kill what is left, and forget the process and its port."""

@@ -24,6 +24,8 @@ from bannister.settings import PART_VARIABLE, Settings
 
 #: Nothing is shown of a start that takes less.
 _QUIET_SECONDS = 1.0
+#: For the control plane to end its instances when everything is to end at once.
+_HURRY_SECONDS = 5.0
 
 
 class GaveUp(BannisterError):
@@ -150,12 +152,22 @@ class Supervision:
         for child in self._children:
             child.ask_to_stop()
             self._wait_until_gone(child)
+            if child is self._children[0]:
+                self._hurry(child)
             child.kill()
         grace_seconds = 0.0 if self._in_a_hurry() else self._settings.part_stop_grace_seconds
         end_strays(self._settings, grace_seconds, self._interruptions)
         for child in self._children:
             child.remove_sockets()
         self._record.remove()
+
+    def _hurry(self, control_plane: Child) -> None:
+        """Whoever does not want to wait leaves no container either: only the control plane can end those, and asked again it does so at once."""
+        deadline = monotonic() + _HURRY_SECONDS
+        if self._in_a_hurry() and not control_plane.is_gone():
+            control_plane.ask_to_stop()
+        while self._in_a_hurry() and not control_plane.is_gone() and monotonic() < deadline:
+            self._interruptions.wait(min(0.5, deadline - monotonic()), control_plane.descriptors)
 
     def _in_a_hurry(self) -> bool:
         return self._interruptions.stop_requests > 1
