@@ -42,6 +42,22 @@ def texts(found: list[LogLine] | tuple[LogLine, ...]) -> list[tuple[float, str]]
     return [(line.at, line.text) for line in found]
 
 
+def test_what_could_not_be_added_whole_is_not_there(tmp_path: Path) -> None:
+    """It comes again with the next copy, for as long as a disk is full."""
+    logs = FolderLogs(tmp_path, SystemClock(), bytes_max=1000, past_max=5)
+    FolderRecords(tmp_path, logs).save_instance(InstanceRecord("a1", "group", 1, "endpoint", "variant"))
+    logs.copy("a1", "c-1", b"one\n", (7, 1))
+    hindrance = logs._copied_file("a1").with_name(f"{logs._copied_file('a1').name}.partial")
+    hindrance.mkdir()
+    for _ in range(3):
+        with pytest.raises(OSError, match="directory"):
+            logs.copy("a1", "c-1", b"two\nthree\n", (9, 1))
+    assert (logs.file("a1").read_bytes(), logs.copied_to("a1", "c-1")) == (b"one\n", (7, 1))
+    hindrance.rmdir()
+    logs.copy("a1", "c-1", b"two\nthree\n", (9, 1))
+    assert (logs.file("a1").read_bytes(), logs.copied_to("a1", "c-1")) == (b"one\ntwo\nthree\n", (9, 1))
+
+
 def test_a_line_has_the_time_of_the_first_look_that_saw_it_whole(file: Path) -> None:
     noted = log.mark(file, None, 1.0)
     say(file, "one\ntw")

@@ -16,6 +16,7 @@ import pytest
 
 from bannister.errors import NotFound, Unavailable
 from bannister.ids import RandomIds
+from bannister.objects import folder
 from bannister.objects.folder import FolderObjects
 
 BYTES_MAX = 64_000_000
@@ -68,8 +69,11 @@ def unnamed_files(root: Path) -> list[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is open")
 @pytest.mark.parametrize("how", ["deleted", "replaced", "read"])
-async def test_the_blocks_of_a_large_file_are_freed_beside_the_loop(store: FolderObjects, root: Path, how: str) -> None:
+async def test_the_blocks_of_a_large_file_are_freed_beside_the_loop(
+    store: FolderObjects, root: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
     """That takes a third of a second for each GiB, and no alarm may wait for it."""
+    monkeypatch.setattr(folder, "_LARGE_BYTES", 100_000)
     await put(store, "large", b"x" * 100_000)
     go, busy = threading.Event(), store._threads._max_workers
 
@@ -93,6 +97,31 @@ async def test_the_blocks_of_a_large_file_are_freed_beside_the_loop(store: Folde
             await store.delete("bucket", "large")
             hold()
     assert len(unnamed_files(root)) == 1, "no loop has closed it"
+    go.set()
+    async with asyncio.timeout(30):
+        while unnamed_files(root):
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is open")
+async def test_only_so_many_files_wait_to_be_closed(
+    store: FolderObjects, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client may delete a thousand objects at once, and the process has about as many descriptors for everything."""
+    monkeypatch.setattr(folder, "_CLOSING_MAX", 3)
+    for number in range(10):
+        await put(store, f"small{number}", b"x")
+        await put(store, f"large{number}", b"x" * 1000)
+    go = threading.Event()
+    for _ in range(store._threads._max_workers):
+        store._threads.submit(go.wait, 30)
+    monkeypatch.setattr(folder, "_LARGE_BYTES", 1000)
+    for number in range(10):
+        await store.delete("bucket", f"small{number}")
+    assert unnamed_files(root) == []
+    for number in range(10):
+        await store.delete("bucket", f"large{number}")
+    assert len(unnamed_files(root)) == 3
     go.set()
     async with asyncio.timeout(30):
         while unnamed_files(root):

@@ -289,7 +289,7 @@ def _alarms(alarms: Sequence[dict[str, Any]], most: int) -> list[Text]:
             )
         )
     hidden = len(alarms) - shown
-    if hidden > 0 and shown == most:
+    if hidden > 0 and most <= 1:
         lines[-1].append(f"  (+{hidden})", "dim")
     elif hidden > 0:
         lines.append(Text(f"    {hidden} more alarm(s)", "dim"))

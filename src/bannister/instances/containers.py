@@ -357,13 +357,16 @@ class ContainerProcess:
     async def _set_up(self, making: _Making) -> None:
         """Make and start it."""
         loop, again = asyncio.get_running_loop(), False
-        until = loop.time() + _RESTART_SECONDS
+        until: float | None = None
         try:
             while True:
                 try:
                     await self._make(making, again=again)
                     break
                 except Unavailable as error:
+                    until = (
+                        until or loop.time() + _RESTART_SECONDS
+                    )  # from here on: to pull an image may have taken longer
                     if loop.time() > until:
                         raise
                     _logger.warning("Container %s: %s", self._name, error)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import shutil
 import threading
 from collections.abc import Iterable
@@ -46,10 +47,26 @@ class FolderLogs:
         return self._running / instance / "log"
 
     def copy(self, instance: str, container: str, lines: bytes, until: tuple[int, int]) -> None:
-        """Add what a container printed; `until`: when it printed the last of it, in nanoseconds, and how many of its lines have that time."""
-        with self.file(instance).open("ab") as file:
-            file.write(lines)
-        self._copied_file(instance).write_text(f"{container} {until[0]} {until[1]}")
+        """Add what a container printed; `until`: when it printed the last of it, in nanoseconds, and how many of its lines have that time.
+
+        Raises:
+            OSError: The disk is full, for example; nothing was added.
+        """
+        copied = self._copied_file(instance)
+        partial = copied.with_name(f"{copied.name}.partial")
+        with self.file(instance).open("ab", buffering=0) as file:
+            before, left = file.tell(), memoryview(lines)
+            try:
+                while left:
+                    left = left[file.write(left) :]
+                partial.write_text(f"{container} {until[0]} {until[1]}")
+                partial.replace(copied)
+            except OSError:
+                # Else what has been written of it would come again with the next copy.
+                file.truncate(min(before, os.fstat(file.fileno()).st_size))
+                with contextlib.suppress(OSError):
+                    partial.unlink()
+                raise
 
     def copied_to(self, instance: str, container: str) -> tuple[int, int]:
         """The `until` of the last copy; zeros: there was none."""

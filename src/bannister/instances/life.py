@@ -178,11 +178,17 @@ class Life:
         queued = self._around.clock.monotonic()
         async with self._turns:
             if self._process is None:
-                self._deadline += self._around.clock.monotonic() - queued  # others had their turn, and it their time
+                self._pass_over(self._around.clock.monotonic() - queued)
                 setback = await self._start()
                 if setback:
                     return setback
             return await self._wait_until_up()
+
+    def _pass_over(self, seconds: float) -> None:
+        """Others had their turn: that time counts for nothing."""
+        self._deadline += seconds
+        if self._put_off_since is not None:
+            self._put_off_since += seconds
 
     async def _prepare(self) -> _Setback | None:
         reason = self._shown.reason
@@ -207,9 +213,10 @@ class Life:
         return _Setback(f"cannot be started: {_clause(error)}; it was tried for {timeout:g} seconds", final=True)
 
     async def _start(self) -> _Setback | None:
-        before = self.record.first_started_at
-        if self.record.was_ready or before is None:
-            self._deadline = self._around.clock.monotonic() + self._spec.startup_timeout_seconds
+        now, before = self._around.clock.monotonic(), self.record.first_started_at
+        begins = self.record.was_ready or before is None
+        if begins:
+            self._deadline = now + self._spec.startup_timeout_seconds
         self.record.starts += 1
         self._count_death()
         self._forget_answers()
@@ -221,7 +228,10 @@ class Life:
         except Unavailable as error:  # no attempt, and none of its time
             self.record.starts -= 1
             self.record.first_started_at = before
+            self._save()
             return self._put_off(error)
+        if self._put_off_since is not None and not begins:
+            self._deadline += now - self._put_off_since
         self._put_off_since = None
         if not self._process.preparing:
             self._show_starting()

@@ -16,7 +16,7 @@ import asyncio
 import hashlib
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar, TypeVarTuple
@@ -36,6 +36,9 @@ _InThread = Callable[[Callable[[int, int, int], bytes], int, int, int], Awaitabl
 
 _THREADS: Final = 3
 _BLOCK_BYTES: Final = 256 * 1024
+#: Files from this size on are closed by a thread when they have no name any more, so many at a time.
+_LARGE_BYTES: Final = 16 * 1024 * 1024
+_CLOSING_MAX: Final = 32
 #: Flushed this often, so that the last flush, and every commit of other files behind it, stays short.
 _UNFLUSHED_BYTES_MAX: Final = 32 * 1024 * 1024
 
@@ -65,6 +68,7 @@ class FolderObjects:
         self._tree = Tree(root)
         self._index = ObjectIndex(root / ".index.db", fence)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="objects")
+        self._closing: set[Future[None]] = set()
         for file in self._index.doomed():
             self._remove(file)
 
@@ -210,10 +214,7 @@ class FolderObjects:
 
     def _remove(self, file: str) -> None:
         """Unlink a doomed file; one that resists stays doomed until the next start."""
-        try:
-            held = os.fdopen(self._tree.open(file), "rb", buffering=0)
-        except (OSError, Unavailable):  # there is none, or it is none of ours
-            held = None
+        held = self._large(file)
         try:
             self._tree.remove(file)
             self._index.forget(file)
@@ -222,9 +223,21 @@ class FolderObjects:
         if held is not None:
             self._let_go(held)
 
+    def _large(self, file: str) -> BinaryIO | None:
+        """A file that is to be unlinked, held open if its blocks take long to free; so many at a time, for descriptors are few."""
+        self._closing = {one for one in self._closing if not one.done()}
+        try:
+            held = os.fdopen(self._tree.open(file), "rb", buffering=0)
+        except (OSError, Unavailable):  # there is none, or it is none of ours
+            return None
+        if os.fstat(held.fileno()).st_size >= _LARGE_BYTES and len(self._closing) < _CLOSING_MAX:
+            return held
+        held.close()
+        return None
+
     def _let_go(self, file: BinaryIO) -> None:
         """Close a file that may have no name any more: its blocks are freed then, which takes a third of a second for each GiB."""
-        self._threads.submit(file.close)
+        self._closing.add(self._threads.submit(file.close))
 
 
 class _Writing:

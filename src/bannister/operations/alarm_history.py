@@ -76,7 +76,7 @@ class HistoryRequest:
 async def describe_alarm_history(context: Context, request: HistoryRequest) -> Page[HistoryItem]:
     """What happened to one alarm, or to all, newest first unless asked otherwise.
 
-    However long the history is, no more is read than a page needs, and others have their turn in between.
+    It is read in turns of some 200 entries, no more of them than a page needs; of one alarm, also those of kinds that were not asked for.
     """
     limit = min(request.limit, context.settings.alarm_history_per_page_max)
     found: list[HistoryItem] = []

@@ -2,8 +2,18 @@
 
 import pytest
 
+from bannister.domain.expression.evaluation import Allowance
 from bannister.domain.expression.kinds import Kind
-from bannister.domain.expression.queries import QUERIES_MAX, Query, alarm_slots, check_alarm_slots, checked, for_alarm
+from bannister.domain.expression.queries import (
+    QUERIES_MAX,
+    Query,
+    _alarm_slots,
+    alarm_slots,
+    check_alarm_slots,
+    checked,
+    for_alarm,
+)
+from bannister.domain.expression.series import Grid, Series
 from bannister.errors import Invalid
 
 
@@ -102,17 +112,35 @@ def test_an_alarm_through_several_expressions_and_the_time() -> None:
     assert alarm_slots(queries, {"m1": [2, 4, None]}, start=0, period_seconds=60) == [-1 / 60, 1 / 60, 0]
 
 
-@pytest.mark.parametrize(
-    "array", ["REMOVE_EMPTY(METRICS())", "SLICE(METRICS(), 0, SUM(m0))", "SORT(METRICS(), SUM, ASC)"]
-)
+TERMS = [
+    "SUM(REMOVE_EMPTY(METRICS()))",
+    "SUM(SLICE(METRICS(), 0, SUM(m0)))",
+    "SUM(SORT(METRICS(), SUM, ASC, SUM(m0)))",
+    "FIRST(REMOVE_EMPTY(METRICS()))",
+    "LAST(SLICE(METRICS(), 0, SUM(m0)))",
+    "IF(METRIC_COUNT(REMOVE_EMPTY(METRICS())) - 10, 0, m0)",
+]
+
+
+@pytest.mark.parametrize("term", TERMS)
 @pytest.mark.parametrize("value", [None, 0.0, 1.0, 10.0])
-def test_what_an_alarm_is_estimated_to_compute_no_data_exceed(array: str, value: float | None) -> None:
+def test_no_data_make_an_alarm_compute_more_than_is_estimated(term: str, value: float | None) -> None:
     """Else it would be taken, and never evaluated."""
-    queries = for_alarm(
-        [*[metric(f"m{n}") for n in range(10)], expression("e", "+".join([f"SUM({array})"] * 20), returned=True)]
-    )
+    names = [f"m{number}" for number in range(10)]
+    queries = for_alarm([*map(metric, names), expression("e", "+".join([term] * 20))])
+    grid = Grid(0, 60, 50)
+    estimated, used = Allowance(10**9), Allowance(10**9)
+    _alarm_slots(queries, grid, {name: Series(grid, (None,) * 50, name) for name in names}, estimated, estimating=True)
+    slots = {name: [value if name != "m1" else None] * 50 for name in names}
+    _alarm_slots(queries, grid, {name: Series(grid, tuple(slots[name]), name) for name in names}, used)
+    assert used.slots >= estimated.slots
+
+
+def test_an_alarm_that_may_compute_too_much_is_refused_whatever_its_data() -> None:
+    queries = for_alarm([*[metric(f"m{n}") for n in range(10)], expression("e", "+".join(TERMS[:1] * 20))])
     check_alarm_slots(queries, 1000)
     with pytest.raises(Invalid, match="an alarm may compute"):
         check_alarm_slots(queries, 8640)
-    slots = {name: [value] * 1000 for name in queries.metrics}
-    assert len(alarm_slots(queries, slots, start=0, period_seconds=10)) == 1000
+    assert (
+        len(alarm_slots(queries, {name: [1.0] * 1000 for name in queries.metrics}, start=0, period_seconds=10)) == 1000
+    )

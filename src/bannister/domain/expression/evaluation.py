@@ -157,6 +157,8 @@ class _Evaluation:
         if name in ("FIRST", "LAST"):
             array = _many(argument)
             place = 0 if name == "FIRST" else -1
+            if array and self._scope.estimating:
+                self._use(self._scope.grid.count, node)
             return array[place] if array else self._constant(None, self._scope.grid, node)
         series = _one(argument)
         self._use(series.grid.count, node)
@@ -213,6 +215,8 @@ class _Evaluation:
         if not isinstance(condition, Series):
             taken = None if condition is None else yes if condition != 0 else no
             given = [one for one in (yes, no) if isinstance(one, Series)]
+            if self._scope.estimating:
+                return self._constant(None, given[0].grid, node)
             return taken if isinstance(taken, Series) else self._constant(_number(taken), given[0].grid, node)
         grid = common_grid([one.grid for one in arguments if isinstance(one, Series)])
         self._use(grid.count, node)
