@@ -11,7 +11,7 @@ import pytest
 
 from bannister.domain.instance import GroupSpec
 from bannister.domain.model import CONTRACT, Paths
-from bannister.errors import Invalid, Unavailable
+from bannister.errors import Invalid
 from bannister.instances.images import ImageTable
 from bannister.settings import Settings
 
@@ -163,7 +163,7 @@ def test_what_would_answer_elsewhere_than_it_is_asked_is_not_started(settings):
     run.check_paths(spec)
     run.check_paths(GroupSpec("g", "e", "v", "own", None, {"BANNISTER_PING_PATH": "/up"}, paths=Paths("/up")))
     with pytest.raises(
-        Unavailable,
+        Invalid,
         match=r"'own' answers at /health and /invocations, .* it was /ping and /invocations; change the row back",
     ):
         run.check_paths(GroupSpec("g", "e", "v", "own", None))

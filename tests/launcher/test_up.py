@@ -407,7 +407,8 @@ def test_what_nobody_waits_for_is_started_once_the_server_answers(start: Start) 
     up = start("with a late part")
     up.wait_ready()
     up.wait_until(lambda: "capture" in up.names("started"), "the late part runs")
-    assert up.names("started")[-1] == "capture"
+    # Of the others each says so itself, as soon as it has its turn.
+    assert up.names("started").index("envoy") < up.names("started").index("capture")
     os.kill(up.parts()["capture"].pid, signal.SIGKILL)
     up.wait_until(lambda: up.names("started").count("capture") == 2, "it runs again")
     assert "capture was ended by SIGKILL; starting it again at once" in up.said()

@@ -101,11 +101,11 @@ class RunCommand:
         """See that a group is asked where its server would answer.
 
         Raises:
-            Unavailable: Its image's row says something else now than when its model was created.
+            Invalid: Its image's row says something else now than when its model was created: a person mends that.
         """
         now = paths_of(self.paths, spec.environment)
         if now != spec.paths:
-            raise Unavailable(
+            raise Invalid(
                 f"images.toml says now that the image {spec.image!r} answers at {now.ping} and {now.invocations}, and its model was created when it "
                 f"was {spec.paths.ping} and {spec.paths.invocations}; change the row back, or create the model again."
             )
