@@ -177,7 +177,22 @@ def main() -> int:
         help="go on from what this file says of an earlier part, and write it down there",
     )
     arguments = parser.parse_args()
-    tally = soak(
+    try:
+        tally = _run(arguments)
+    except KeyboardInterrupt:
+        print("Stopped; the same command goes on after the last whole round." if arguments.resume else "Stopped.")
+        return 130
+    line = summary(tally, arguments.workers)
+    print(line)
+    print("Faults by phase:", faults_by_phase(tally))
+    print("Faults by kind:", faults_by_kind(tally))
+    if arguments.record:
+        _record(line)
+    return 1 if tally.violations else 0
+
+
+def _run(arguments: argparse.Namespace) -> Tally:
+    return soak(
         kept(arguments.resume, arguments.seed) if arguments.resume else Tally(arguments.seed, arguments.seed - 1),
         arguments.deployments,
         arguments.seconds,
@@ -186,13 +201,6 @@ def main() -> int:
         VIOLATIONS_MAX,
         (lambda so_far: keep_in(arguments.resume, so_far)) if arguments.resume else lambda _: None,
     )
-    line = summary(tally, arguments.workers)
-    print(line)
-    print("Faults by phase:", faults_by_phase(tally))
-    print("Faults by kind:", faults_by_kind(tally))
-    if arguments.record:
-        _record(line)
-    return 1 if tally.violations else 0
 
 
 if __name__ == "__main__":
