@@ -128,6 +128,17 @@ async def test_only_so_many_files_wait_to_be_closed(
             await asyncio.sleep(0.01)
 
 
+async def test_what_was_closed_is_forgotten(store: FolderObjects) -> None:
+    await put(store, "a", b"x")
+    for _ in range(100):
+        async with store.open("bucket", "a"):
+            pass
+        async with asyncio.timeout(30):
+            while not all(one.done() for one in store._closing):
+                await asyncio.sleep(0)
+    assert len(store._closing) == 1
+
+
 async def test_a_person_finds_his_files(store: FolderObjects, root: Path) -> None:
     await put(store, "models/v1/model.tar.gz", b"v1")
     await put(store, "a//../x y", b"")

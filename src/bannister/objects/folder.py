@@ -225,18 +225,19 @@ class FolderObjects:
 
     def _large(self, file: str) -> BinaryIO | None:
         """A file that is to be unlinked, held open if its blocks take long to free; so many at a time, for descriptors are few."""
-        self._closing = {one for one in self._closing if not one.done()}
         try:
             held = os.fdopen(self._tree.open(file), "rb", buffering=0)
         except (OSError, Unavailable):  # there is none, or it is none of ours
             return None
-        if os.fstat(held.fileno()).st_size >= _LARGE_BYTES and len(self._closing) < _CLOSING_MAX:
+        closing = sum(not one.done() for one in self._closing)
+        if os.fstat(held.fileno()).st_size >= _LARGE_BYTES and closing < _CLOSING_MAX:
             return held
         held.close()
         return None
 
     def _let_go(self, file: BinaryIO) -> None:
         """Close a file that may have no name any more: its blocks are freed then, which takes a third of a second for each GiB."""
+        self._closing = {one for one in self._closing if not one.done()}
         self._closing.add(self._threads.submit(file.close))
 
 

@@ -253,9 +253,8 @@ async def get_metric_statistics(context: Context, request: StatisticsRequest) ->
     by_unit = [await read(unit) for unit in UNITS] if mixed else []
     points = []
     for index, whole in enumerate(merged):
-        parts = [column[index] for column in by_unit if column[index] is not None] or [
-            whole
-        ]  # the oldest data have no unit at all
+        of_units = [column[index] for column in by_unit if column[index] is not None]
+        parts = of_units or [whole]  # the oldest data have no unit at all
         points += [_point(start + index * period, one, request) for one in parts if one is not None]
     return [point for point in points if point.statistics or point.percentiles]
 
